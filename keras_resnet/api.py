@@ -1,0 +1,27 @@
+"""The public names, all in one place; `keras_resnet` hands them out on first use."""
+
+from keras_resnet import gates, layers, orderings, shortcuts, stems
+from keras_resnet.blocks import bottleneck_block, residual_block
+from keras_resnet.cifar import CifarResNet
+from keras_resnet.cost import macs
+from keras_resnet.features import pyramid
+from keras_resnet.resnet import ResNet
+from keras_resnet.zoo import *  # noqa: F403
+from keras_resnet.zoo import ROWS, create_model, list_models
+
+__all__ = [  # noqa: PLE0604
+    "CifarResNet",
+    "ResNet",
+    "bottleneck_block",
+    "create_model",
+    "gates",
+    "layers",
+    "list_models",
+    "macs",
+    "orderings",
+    "pyramid",
+    "residual_block",
+    "shortcuts",
+    "stems",
+    *ROWS,
+]

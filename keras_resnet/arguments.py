@@ -1,0 +1,59 @@
+"""Checks of arguments: each returns the value, or raises an error that names the argument, what is allowed, what came."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def one_of(argument: str, value: T, allowed: Sequence[T]) -> T:
+    """`value`, if it is one of `allowed`."""
+    if value not in allowed:
+        listed = ", ".join(repr(a) for a in allowed)
+        raise ValueError(f"{argument} must be one of {listed}. Received: {argument}={value!r}")
+    return value
+
+
+def known(kind: str, name: str, names: Iterable[str]) -> str:
+    """`name`, if it is one of the many `names`; the error says which come nearest."""
+    names = list(names)
+    if name not in names:
+        folded = {n.lower(): n for n in names}
+        near = [folded[n] for n in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        raise ValueError(f"unknown {kind}.{hint} Received: {name!r}")
+    return name
+
+
+def integer(argument: str, value: Any, minimum: int = 1) -> int:
+    """`value` as an int of at least `minimum`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{argument} must be an integer of at least {minimum}. Received: {argument}={value!r}"
+        ) from None
+    if isinstance(value, bool) or number < minimum:
+        raise ValueError(f"{argument} must be an integer of at least {minimum}. Received: {argument}={value!r}")
+    return number
+
+
+def integers(argument: str, values: Any, minimum: int = 1) -> tuple[int, ...]:
+    """`values` as a non-empty tuple of integers of at least `minimum`."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{argument} must be a sequence of integers. Received: {argument}={values!r}")
+    numbers = tuple(integer(f"{argument}[{i}]", value, minimum) for i, value in enumerate(values))
+    if not numbers:
+        raise ValueError(f"{argument} must have at least one entry. Received: {argument}={values!r}")
+    return numbers
+
+
+def rate(argument: str, value: float) -> float:
+    """`value`, if it is a probability in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{argument} must be in [0, 1). Received: {argument}={value!r}")
+    return float(value)

@@ -1,0 +1,75 @@
+"""The nets for 32x32 images, which are given by their depth (He et al. 2015, arXiv:1512.03385, section 4.2)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_resnet import shortcuts, stems
+from keras_resnet.arguments import integer
+from keras_resnet.blocks import Block, bottleneck_block, residual_block
+from keras_resnet.constructor import constructor
+
+# What all of them share: one 3x3 convolution, three stages, ten classes.
+SMALL_IMAGES: Mapping[str, Any] = {"stem": stems.cifar, "default_size": 32, "classes": 10}
+
+
+def cifar_fields(depth: int, block: Block = residual_block) -> dict[str, Any]:
+    """The arguments of `ResNet` for a CIFAR net of this depth: 6n+2 with basic blocks, 9n+2 with bottlenecks.
+
+    Basic blocks take option A, as in the paper; bottlenecks a projection where shapes differ,
+    as in the authors' code for ResNet-164 and ResNet-1001 (arXiv:1603.05027).
+    """
+    integer("depth", depth)
+    step, shortcut = (9, None) if getattr(block, "func", block) is bottleneck_block else (6, shortcuts.zero_pad)
+    blocks, left = divmod(depth - 2, step)
+    if left or blocks < 1:
+        below = max(blocks, 1) * step + 2
+        near = f"{below} and {below + step}" if depth > below else f"{below}"
+        raise ValueError(f"depth must be {step}n+2 for this block; nearest: {near}. Received: depth={depth}")
+    return {
+        "depths": (blocks,) * 3,
+        "block": block,
+        "filters": (16, 32, 64),
+        "shortcut": shortcut,
+        **SMALL_IMAGES,
+    }
+
+
+def CifarResNet(depth: int = 110, block: Block = residual_block, **overrides: Any) -> keras.Model:
+    """A ResNet for 32x32 images, of depth 6n+2 with basic blocks or 9n+2 with bottlenecks.
+
+    Args:
+        depth: weighted layers: 20, 32, 44, 56, 110, 1202 ... (6n+2), or with `bottleneck_block`
+            11, 20, 29 ... 164, 1001 (9n+2).
+        block: `residual_block` or `bottleneck_block`; a callable of your own counts as a basic block.
+        overrides: any argument of `ResNet`; the defaults are filters (16, 32, 64), `stems.cifar`, 10 classes,
+            option A shortcuts (`shortcuts.zero_pad`) for basic blocks and projections for bottlenecks.
+
+    Returns:
+        A `keras.Model` as `ResNet` does.
+
+    Raises:
+        ValueError: no such depth, with the nearest ones; or as `ResNet`.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> kr.CifarResNet(20).count_params()
+        271112
+    """
+    return constructor(f"CifarResNet{depth}", "", cifar_fields(depth, block))(**overrides)
+
+
+# Tools that ask for the signature get the real one: depth, block, and what `ResNet` takes.
+_depth, _block, _ = inspect.signature(CifarResNet).parameters.values()
+CifarResNet.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [_depth, _block]
+    + [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in inspect.signature(constructor("CifarResNet", "", cifar_fields(110))).parameters.values()
+        if parameter.name not in ("depths", "block")
+    ]
+)

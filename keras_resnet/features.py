@@ -1,0 +1,49 @@
+"""Features: what a backbone hands to detection and segmentation."""
+
+from __future__ import annotations
+
+import re
+
+import keras
+
+from keras_resnet.layers import Tensor
+
+BLOCK_END = re.compile(r"conv(\d+)_block(\d+)_out")
+
+
+def pyramid(model: keras.Model) -> dict[str, Tensor]:
+    """The last features of each stage: "C2" to "C5" at strides 4, 8, 16 and 32 in an ImageNet net.
+
+    The last one is what the head reads: in a pre-activation net after `post_bn` and `post_relu`. With `output_stride`
+    the later stages keep that stride; a CIFAR net has "C2" to "C4" at strides 1, 2 and 4.
+
+    Args:
+        model: a model of this package, or one loaded from a `.keras` file of such.
+
+    Returns:
+        Keras tensors (N, H, W, C) by name, the finest first; `keras.Model(model.input, kr.pyramid(model))` computes them.
+
+    Raises:
+        ValueError: the model has no layers named as a ResNet's blocks.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> {name: x.shape for name, x in kr.pyramid(kr.ResNet20(include_top=False, input_shape=(64, 64, 3))).items()}
+        {'C2': (None, 64, 64, 16), 'C3': (None, 32, 32, 32), 'C4': (None, 16, 16, 64)}
+    """
+    last: dict[int, tuple[int, Tensor]] = {}
+    for layer in model.layers:
+        if match := BLOCK_END.fullmatch(layer.name):
+            stage, block = map(int, match.groups())
+            last[stage] = max(last.get(stage, (0, None)), (block, layer.output), key=lambda pair: pair[0])
+    if not last:
+        raise ValueError(
+            f"model must have layers named as a ResNet's blocks, conv2_block1_out and so on. Received: {model.name!r}"
+        )
+    features = {f"C{stage}": last[stage][1] for stage in sorted(last)}
+    names = [layer.name for layer in model.layers]
+    for end in ("post_relu", "post_bn"):
+        if end in names:
+            features[f"C{max(last)}"] = model.get_layer(end).output
+            break
+    return features
