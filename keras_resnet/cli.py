@@ -1,0 +1,157 @@
+"""The `keras-resnet` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from keras_resnet.quiet import start_keras
+
+# Keras and all that imports it are imported by the commands: `--help` is to answer at once.
+
+app = typer.Typer(
+    name="keras-resnet",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Residual networks for Keras 3: look at them, train them, try them.\n\n"
+    "A first run, two minutes on two cores: [bold]keras-resnet train ResNet20 --data digits --out runs/digits[/bold]",
+)
+
+DATA_HELP = (
+    "Where the images come from: [bold]digits[/bold] (scikit-learn's 1,797 handwritten digits, no download), "
+    "[bold]idx:DIR[/bold] (files in MNIST's format), [bold]tfds:NAME[/bold] (TensorFlow Datasets), "
+    "[bold]folder:DIR[/bold] (one folder per class, with or without train and test above them)."
+)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `keras-resnet models` lists them.")]
+Size = Annotated[int | None, typer.Option(help="Side of the images in pixels.", show_default="what the model is for")]
+
+
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(help="Only names like this, with * and ?; case does not matter.")] = "*",
+) -> None:
+    """Lists the models: depth, parameters, multiply-accumulates."""
+    start_keras()
+    from keras_resnet import report, zoo
+
+    names = zoo.list_models(pattern)
+    if not names:
+        raise ValueError(f"no model matches {pattern!r}; `keras-resnet models` lists them all")
+    report.models([zoo.ROWS[name] for name in names], Console())
+
+
+@app.command()
+def summary(
+    name: Name,
+    size: Size = None,
+    channels: Annotated[int, typer.Option(help="Channels of the images.")] = 3,
+    classes: Annotated[int | None, typer.Option(help="Outputs.", show_default="what the model is for")] = None,
+) -> None:
+    """Shows a model stage by stage: output shape, parameters, multiply-accumulates."""
+    start_keras()
+    from keras_resnet import report, zoo
+    from keras_resnet.stages import stages
+
+    side = zoo.row_of(name).size if size is None else size
+    overrides: dict[str, Any] = {} if classes is None else {"classes": classes}
+    model = zoo.create_model(name, input_shape=(side, side, channels), **overrides)
+    report.summary(name, stages(model), Console())
+
+
+@app.command()
+def train(
+    name: Name,
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    out: Annotated[Path, typer.Option(help="Directory to leave the run in.")],
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.", show_default="15")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.", show_default="64")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Its peak.", show_default="0.2")] = None,
+    size: Size = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images; not for digits.")] = False,
+    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+) -> None:
+    """Trains a model and leaves model.keras, history.csv, curves.png and a SavedModel in a directory."""
+    start_keras()
+    import dataclasses
+
+    from keras_resnet import report, training
+    from keras_resnet.training import run
+    from keras_resnet.training.progress import ProgressBar
+
+    console = Console()
+    asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    recipe = dataclasses.replace(
+        training.RECIPES["one_cycle"],
+        flip=flip,
+        seed=seed,
+        **{field: value for field, value in asked.items() if value is not None},
+    )
+    result = run.train(name, data, out, recipe, size, [ProgressBar(console)], overwrite)
+    report.run(result, out, console)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="RUN", help="A directory that `train` left, or a .keras file.")],
+    data: Annotated[
+        str | None, typer.Option(help=DATA_HELP + " A run's own, if not given.", show_default="the run's")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+) -> None:
+    """Measures a trained model's top-1 accuracy."""
+    start_keras()
+    from keras_resnet.data import load
+    from keras_resnet.training.fit import evaluate as measure
+    from keras_resnet.training.run import open_model, read
+
+    if data is None:
+        if not model.is_dir():
+            raise ValueError(f"--data must be given for a .keras file. Received: {model}")
+        data = read(model).data
+    network, examples = open_model(model), load(data, split)
+    Console().print(f"top-1 {measure(network, examples):.2%} on the {examples.size:,} {split} images of {data}")
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, BMP or GIF files.")],
+    model: Annotated[Path, typer.Option(help="A directory that `train` left, or a .keras file.")],
+    top: Annotated[int, typer.Option(help="How many classes to show for each image.", min=1)] = 3,
+) -> None:
+    """Says what is on images. A file that cannot be read is named, the others are done, and the exit status is 1."""
+    start_keras()
+    from keras_resnet import report
+    from keras_resnet.prediction import predict_files
+    from keras_resnet.training.run import open_model, read
+
+    network = open_model(model)
+    classes = read(model).classes if model.is_dir() else tuple(map(str, range(network.output.shape[-1])))
+    failed = False
+    for path, result in predict_files(network, images):
+        if isinstance(result, ValueError):
+            failed = True
+            Console(stderr=True).print(f"[red]Error:[/red] {result}", soft_wrap=True, highlight=False)
+        else:
+            report.prediction(path, result, classes, top, Console())
+    if failed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: runs the command; what the user got wrong is one line on stderr and exit status 2."""
+    try:
+        app()
+    except (ValueError, TypeError) as error:
+        Console(stderr=True).print("[red]Error:[/red]", end=" ")
+        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

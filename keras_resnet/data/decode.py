@@ -1,0 +1,21 @@
+"""From the bytes of a file to pixels, and from pixels of any size to those that a network takes."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def decode(content: tf.Tensor, channels: int) -> tf.Tensor:
+    """uint8 (H, W, channels) from the bytes of a JPEG, PNG, BMP or GIF (its first frame); `channels` 1 or 3."""
+    image = tf.io.decode_image(content, channels=channels, expand_animations=False)
+    return tf.ensure_shape(image, (None, None, channels))
+
+
+def to_square(image: tf.Tensor, size: int) -> tf.Tensor:
+    """The centred square of a uint8 image (H, W, C), resized to uint8 (size, size, C)."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    side = tf.minimum(height, width)
+    image = tf.image.crop_to_bounding_box(image, (height - side) // 2, (width - side) // 2, side, side)
+    # Antialiasing matters going down and does nothing going up.
+    image = tf.image.resize(image, (size, size), antialias=True)
+    return tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)

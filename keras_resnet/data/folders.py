@@ -1,0 +1,67 @@
+"""Folders of images, one folder a class, with or without `train` and `test` above them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+TEST_NAMES = ("test", "val", "validation")
+HELD_OUT = 5  # one image in so many is for testing, where the folders do not say which
+
+
+def scan(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, ...]]:
+    """The files of a split, their labels and the classes' names.
+
+    With `DIR/train/CLASS/*` and `DIR/test/CLASS/*` (or `val`, `validation`) the split is the folders'. With
+    `DIR/CLASS/*` a fixed fifth of each class is held out.
+    """
+    if not directory.is_dir():
+        raise ValueError(f"data: {directory} must be a directory with one folder per class. Received: no directory")
+    if (directory / "train").is_dir():
+        return _split_by_folder(directory, split)
+    classes = _classes(directory)
+    files, labels = [], []
+    for label, name in enumerate(classes):
+        images = _images(directory / name)
+        random.Random(0).shuffle(images)
+        cut = len(images) // HELD_OUT
+        chosen = images[cut:] if split == "train" else images[:cut]
+        files += chosen
+        labels += [label] * len(chosen)
+    return _checked(directory, split, files, labels, classes)
+
+
+def _split_by_folder(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, ...]]:
+    names = ("train",) if split == "train" else TEST_NAMES
+    found = [directory / name for name in names if (directory / name).is_dir()]
+    if not found:
+        raise ValueError(f"data: {directory} must have a folder {' or '.join(names)} beside train. Received: none")
+    classes = _classes(directory / "train")
+    if unknown := sorted(set(_classes(found[0])) - set(classes)):
+        raise ValueError(f"data: {found[0]} must have the classes of train. Received: also {unknown}")
+    files, labels = [], []
+    for label, name in enumerate(classes):
+        images = _images(found[0] / name)
+        files += images
+        labels += [label] * len(images)
+    return _checked(directory, split, files, labels, classes)
+
+
+def _classes(directory: Path) -> tuple[str, ...]:
+    return tuple(sorted(child.name for child in directory.iterdir() if child.is_dir() and child.name[0] != "."))
+
+
+def _images(directory: Path) -> list[str]:
+    return sorted(str(path) for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
+
+
+def _checked(
+    directory: Path, split: str, files: list[str], labels: list[int], classes: tuple[str, ...]
+) -> tuple[list[str], list[int], tuple[str, ...]]:
+    if not files:
+        raise ValueError(
+            f"data: {directory} must have images ({' '.join(SUFFIXES)}) for {split!r} in one folder per class. "
+            f"Received: {len(classes)} folders, no image"
+        )
+    return files, labels, classes

@@ -1,0 +1,57 @@
+"""IDX files, the format of MNIST, Fashion-MNIST and their kin."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+
+PREFIX = {"train": "train", "test": "t10k"}
+UBYTE = 0x08
+
+
+def read(directory: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, H, W) and labels (N), both uint8, from `{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`."""
+    images = _array(directory, f"{PREFIX[split]}-images-idx3-ubyte", rank=3)
+    labels = _array(directory, f"{PREFIX[split]}-labels-idx1-ubyte", rank=1)
+    if len(images) != len(labels) or not len(images):
+        raise ValueError(
+            f"data: {directory} must have a label for each image of {split!r}. "
+            f"Received: {len(images)} images, {len(labels)} labels"
+        )
+    return images, labels
+
+
+def classes(directory: Path, labels: np.ndarray) -> tuple[str, ...]:
+    """The lines of `classes.txt` where there is one, else the labels' numbers."""
+    count = int(labels.max()) + 1
+    names = directory / "classes.txt"
+    if not names.is_file():
+        return tuple(map(str, range(count)))
+    lines = tuple(line.strip() for line in names.read_text().splitlines() if line.strip())
+    if len(lines) < count:
+        raise ValueError(f"data: {names} must name {count} classes. Received: {len(lines)}")
+    return lines
+
+
+def _array(directory: Path, name: str, rank: int) -> np.ndarray:
+    for path, opened in ((directory / f"{name}.gz", gzip.open), (directory / name, open)):
+        if path.is_file():
+            break
+    else:
+        raise ValueError(f"data: {directory} must have {name} or {name}.gz. Received: no such file")
+    try:
+        with opened(path, "rb") as file:
+            content = file.read()
+    except (OSError, EOFError) as error:
+        raise ValueError(f"data: cannot read {path}: {error}") from error
+    header = 4 + 4 * rank
+    if len(content) < header or content[:4] != bytes((0, 0, UBYTE, rank)):
+        raise ValueError(f"data: {path} is no IDX file of unsigned bytes with {rank} dimensions")
+    shape = struct.unpack(f">{rank}I", content[4:header])
+    array = np.frombuffer(content, np.uint8, offset=header)
+    if array.size != np.prod(shape, dtype=np.uint64):
+        raise ValueError(f"data: {path} says shape {shape} but holds {array.size} bytes")
+    return array.reshape(shape)

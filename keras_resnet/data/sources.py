@@ -1,0 +1,118 @@
+"""Sources: where labelled images come from. `load("digits", "train")`, `load("folder:photos", "test")` ..."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.arguments import one_of
+from keras_resnet.data import folders, idx
+from keras_resnet.data.decode import decode
+
+SPLITS = ("train", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Labelled images of one split.
+
+    `examples` yields (image, label): uint8 (H, W, C) of any height and width, and an int64 that indexes `classes`.
+    """
+
+    examples: tf.data.Dataset
+    size: int
+    classes: tuple[str, ...]
+    channels: int
+
+
+def load(source: str, split: str) -> Split:
+    """Opens a split of a data set.
+
+    Args:
+        source: "digits" (scikit-learn's 1,797 handwritten digits), "idx:DIR" (files in MNIST's format),
+            "tfds:NAME" (TensorFlow Datasets) or "folder:DIR" (one folder a class).
+        split: "train" or "test".
+
+    Returns:
+        A `Split`.
+
+    Raises:
+        ValueError: no such source or split, or nothing readable there.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> digits = kr.data.load("digits", "test")
+        >>> digits.size, digits.classes[:3], digits.examples.element_spec[0].shape
+        (360, ('0', '1', '2'), TensorShape([8, 8, 1]))
+    """
+    one_of("split", split, SPLITS)
+    kind, _, where = source.partition(":")
+    if kind not in SOURCES or bool(where) is (kind == "digits"):
+        raise ValueError(f"data must be digits, idx:DIR, tfds:NAME or folder:DIR. Received: {source!r}")
+    return SOURCES[kind](where, split)
+
+
+def from_arrays(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Split:
+    """A split of images in memory: uint8 (N, H, W, C) and N labels."""
+    examples = tf.data.Dataset.from_tensor_slices((images, labels.astype("int64")))
+    return Split(examples, len(images), classes, images.shape[-1])
+
+
+def _digits(_: str, split: str) -> Split:
+    from sklearn.datasets import load_digits  # noqa: PLC0415
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415
+
+    bunch = load_digits()
+    # One fixed, stratified fifth is held out, so that figures of different runs are of the same images.
+    parts = train_test_split(bunch.images, bunch.target, test_size=360, stratify=bunch.target, random_state=0)
+    images, labels = parts[SPLITS.index(split) :: 2]
+    return from_arrays(np.uint8(images * 255 / 16)[..., None], labels, tuple(map(str, bunch.target_names)))
+
+
+def _idx(where: str, split: str) -> Split:
+    images, labels = idx.read(Path(where), split)
+    return from_arrays(images[..., None], labels, idx.classes(Path(where), labels))
+
+
+def _folder(where: str, split: str) -> Split:
+    files, labels, classes = folders.scan(Path(where), split)
+    examples = tf.data.Dataset.from_tensor_slices((files, labels))
+    examples = examples.map(lambda file, label: (decode(tf.io.read_file(file), 3), label), tf.data.AUTOTUNE)
+    return Split(examples, len(files), classes, 3)
+
+
+def _tfds(where: str, split: str) -> Split:
+    import tensorflow_datasets as tfds  # noqa: PLC0415
+
+    try:
+        builder = tfds.builder(where)
+        builder.download_and_prepare()
+    except Exception as error:
+        raise ValueError(f"data: cannot prepare the TensorFlow data set {where!r}: {error}") from error
+    # Some data sets, ImageNet the best known, publish the labels of their validation split only.
+    names = {"train": ("train",), "test": ("test", "validation")}[split]
+    found = [name for name in names if name in builder.info.splits]
+    if not found or builder.info.supervised_keys is None or "label" not in builder.info.features:
+        raise ValueError(
+            f"data: tfds:{where} must have images with labels in one of the splits {', '.join(names)}. "
+            f"Received: splits {list(builder.info.splits)}, features {list(builder.info.features)}"
+        )
+    features = builder.info.features
+    return Split(
+        builder.as_dataset(split=found[0], as_supervised=True),
+        builder.info.splits[found[0]].num_examples,
+        tuple(features["label"].names),
+        features["image"].shape[-1],
+    )
+
+
+SOURCES: dict[str, Callable[[str, str], Split]] = {
+    "digits": _digits,
+    "idx": _idx,
+    "tfds": _tfds,
+    "folder": _folder,
+}

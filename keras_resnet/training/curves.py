@@ -1,0 +1,41 @@
+"""The picture of a run: loss and accuracy by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PARTS = {"": ("training", "tab:blue"), "val_": ("test", "tab:orange")}
+
+
+def draw(history: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
+    """Draws loss and accuracy, of training and test, into a PNG.
+
+    Args:
+        history: of Keras: loss, accuracy and, where there was a test split, val_loss and val_accuracy, by epoch.
+        title: above both panels.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
+    from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415
+
+    figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(1, 2)
+    for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+        for prefix, (part, colour) in PARTS.items():
+            if values := history.get(prefix + quantity):
+                axes.plot(range(1, len(values) + 1), values, label=part, color=colour, linewidth=2, marker="o", ms=4)
+        axes.set(xlabel="epoch", ylabel=quantity)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    # A first epoch that explodes would flatten all others.
+    panels[0].set_yscale("log")
+    panels[0].yaxis.set_major_formatter("{x:g}")
+    panels[0].yaxis.set_minor_formatter("{x:g}")
+    panels[1].set_ylim(0, 1.02)
+    panels[1].yaxis.set_major_formatter(PercentFormatter(1))
+    final = history["val_accuracy" if "val_accuracy" in history else "accuracy"][-1]
+    panels[1].set_title(f"last epoch: {final:.1%}", fontsize="medium")
+    figure.savefig(path)
