@@ -68,8 +68,8 @@ def train(
     name: Name,
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Directory to leave the run in.")],
-    epochs: Annotated[int | None, typer.Option(help="Passes over the images.", show_default="15")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.", show_default="64")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.", show_default="12")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.", show_default="32")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Its peak.", show_default="0.2")] = None,
     size: Size = None,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images; not for digits.")] = False,
@@ -110,11 +110,11 @@ def evaluate(
     from keras_resnet.training.fit import evaluate as measure
     from keras_resnet.training.run import open_model, read
 
-    if data is None:
-        if not model.is_dir():
-            raise ValueError(f"--data must be given for a .keras file. Received: {model}")
-        data = read(model).data
-    network, examples = open_model(model), load(data, split)
+    network = open_model(model)
+    if data is None and not model.is_dir():
+        raise ValueError(f"--data must be given for a .keras file. Received: {model}")
+    data = data or read(model).data
+    examples = load(data, split)
     Console().print(f"top-1 {measure(network, examples):.2%} on the {examples.size:,} {split} images of {data}")
 
 

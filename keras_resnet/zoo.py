@@ -185,7 +185,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in ROWS if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
 
 
-def create_model(name: str, **overrides: Any) -> keras.Model:
+def create_model(name: str, /, **overrides: Any) -> keras.Model:
     """Builds a model of the zoo by its name.
 
     Args:

@@ -17,7 +17,7 @@ def draw(history: Mapping[str, Sequence[float]], title: str, path: Path) -> None
         path: of the PNG.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
-    from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter  # noqa: PLC0415
 
     figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
     figure.suptitle(title)
@@ -32,8 +32,9 @@ def draw(history: Mapping[str, Sequence[float]], title: str, path: Path) -> None
         axes.legend()
     # A first epoch that explodes would flatten all others.
     panels[0].set_yscale("log")
+    panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panels[0].yaxis.set_major_formatter("{x:g}")
-    panels[0].yaxis.set_minor_formatter("{x:g}")
+    panels[0].yaxis.set_minor_formatter(NullFormatter())
     panels[1].set_ylim(0, 1.02)
     panels[1].yaxis.set_major_formatter(PercentFormatter(1))
     final = history["val_accuracy" if "val_accuracy" in history else "accuracy"][-1]

@@ -42,7 +42,7 @@ class ProgressBar(keras.callbacks.Callback):
         parts = [f"epoch {epoch + 1:3}/{self.params['epochs']}"]
         for part, prefix in (("training", ""), ("test", "val_")):
             if f"{prefix}loss" in logs:
-                parts.append(f"{part}: loss {logs[prefix + 'loss']:6.4f}, accuracy {logs[prefix + 'accuracy']:6.2%}")
+                parts.append(f"{part} loss {logs[prefix + 'loss']:.3f}, top-1 {logs[prefix + 'accuracy']:6.2%}")
         self.bar.console.print("   ".join(parts), highlight=False)
 
     def on_train_end(self, logs: Any = None) -> None:

@@ -28,8 +28,8 @@ class Recipe:
         seed: of everything that is random.
     """
 
-    epochs: int = 15
-    batch_size: int = 64
+    epochs: int = 12
+    batch_size: int = 32
     learning_rate: float = 0.2
     warmup: float = 0.25
     momentum: float = 0.9

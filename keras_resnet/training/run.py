@@ -73,8 +73,8 @@ def train(
     """
     row = zoo.row_of(name)
     out = Path(out)
-    _make_room(out, overwrite)
     splits = load(data, "train"), load(data, "test")
+    _make_room(out, overwrite)
     keras.utils.set_random_seed(recipe.seed)
     side = size or row.size
     shape = (side, side, splits[0].channels)

@@ -1,0 +1,50 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def cheap_weights(monkeypatch):
+    """Kernels of zeros, for tests that only count: drawing 200 million normal numbers takes seconds."""
+    monkeypatch.setattr(
+        keras.initializers.VarianceScaling, "__call__", lambda self, shape, dtype=None: keras.ops.zeros(shape, dtype)
+    )
+
+
+@pytest.fixture
+def channels_first():
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.fixture(autouse=True)
+def _clean_keras():
+    """No test sees another's layers or policy."""
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.backend.clear_session()
+
+
+def randomise(model, rng):
+    """Random weights and batch-norm statistics, so that nothing hides behind a one or a zero."""
+    for weight in model.weights:
+        low, high = (0.5, 1.5) if weight.name in ("gamma", "moving_variance") else (-0.3, 0.3)
+        if weight.name != "count" and weight.dtype == "float32":
+            weight.assign(rng.uniform(low, high, weight.shape))

@@ -1,0 +1,81 @@
+"""Multiply-accumulates and features."""
+
+import keras
+import pytest
+
+import keras_resnet as kr
+from keras_resnet.stages import stages
+
+
+def test_macs_of_layers_counted_by_hand():
+    x = keras.Input((8, 8, 4))
+    y = keras.layers.Conv2D(6, 3, strides=2, padding="same", groups=2)(x)  # 4*4 outputs * 6 filters * 3*3*2 each
+    y = keras.layers.BatchNormalization()(y)  # 4*4*6 elements
+    y = keras.layers.GlobalAveragePooling2D()(y)
+    y = keras.layers.Dense(5)(y)  # 6 * 5
+    model = keras.Model(x, y)
+    assert kr.macs(model) == 4 * 4 * 6 * 18 + 30
+    assert kr.macs(model, per_normalised=2) == kr.macs(model) + 2 * 4 * 4 * 6
+
+
+def test_macs_count_nested_models_and_gates():
+    inner = kr.SEResNet18(include_top=False, pooling="avg", input_shape=(64, 64, 3))
+    x = keras.Input((64, 64, 3))
+    outer = keras.Model(x, keras.layers.Dense(3)(inner(x)))
+    assert kr.macs(outer) == kr.macs(inner) + 512 * 3
+    reduce = inner.get_layer("conv2_block1_se_reduce")
+    assert reduce.kernel.shape == (1, 1, 64, 8)
+
+
+def test_macs_grow_with_the_image():
+    small, large = (kr.macs(kr.ResNet18(include_top=False, input_shape=(side, side, 3))) for side in (64, 128))
+    assert large == 4 * small
+
+
+def test_macs_need_the_size_of_the_image():
+    with pytest.raises(ValueError, match="build it with input_shape"):
+        kr.macs(kr.ResNet18(include_top=False))
+
+
+def test_pyramid_has_the_last_features_of_each_stage():
+    features = kr.pyramid(kr.ResNet50(include_top=False, input_shape=(64, 96, 3)))
+    assert {name: x.shape for name, x in features.items()} == {
+        "C2": (None, 16, 24, 256),
+        "C3": (None, 8, 12, 512),
+        "C4": (None, 4, 6, 1024),
+        "C5": (None, 2, 3, 2048),
+    }
+
+
+def test_pyramid_ends_where_the_head_of_a_preactivation_net_reads():
+    model = kr.ResNet50V2(input_shape=(64, 64, 3))
+    features = kr.pyramid(model)
+    assert features["C5"] is model.get_layer("post_relu").output
+    assert features["C4"] is model.get_layer("conv4_block6_out").output
+
+
+def test_pyramid_makes_a_model():
+    model = kr.ResNet152(include_top=False, input_shape=(64, 64, 3))
+    backbone = keras.Model(model.input, kr.pyramid(model))
+    assert backbone.output["C4"].shape == (None, 4, 4, 1024)  # its blocks are numbered past 9
+
+
+def test_pyramid_of_another_model_is_refused():
+    x = keras.Input((8,), name="x")
+    with pytest.raises(ValueError, match="model must have layers named as a ResNet's blocks.*Received: 'other'"):
+        kr.pyramid(keras.Model(x, keras.layers.Dense(2)(x), name="other"))
+
+
+def test_stages_of_resnet50_are_the_papers_table():
+    table = {stage.name: stage for stage in stages(kr.ResNet50())}
+    assert {name: stage.blocks for name, stage in table.items()} == {
+        "conv1": 0,
+        "conv2_x": 3,
+        "conv3_x": 4,
+        "conv4_x": 6,
+        "conv5_x": 3,
+        "head": 0,
+    }
+    assert table["conv4_x"].output == (14, 14, 1024)
+    assert table["head"].parameters == 2048 * 1000 + 1000
+    assert table["conv1"].macs == 112 * 112 * 64 * 7 * 7 * 3

@@ -1,0 +1,316 @@
+"""Sources, decoding, augmentation and pipelines, on real images where there are some."""
+
+import functools
+import gzip
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_resnet as kr
+from keras_resnet.data import augment, folders
+from keras_resnet.data.decode import decode, to_square
+from keras_resnet.data.sources import SOURCES, from_arrays
+from tests.conftest import FASHION, SHARED
+
+
+def pairs(split):
+    return list(split.examples.as_numpy_iterator())
+
+
+# Sources
+
+
+def test_every_source_is_tested():
+    assert set(SOURCES) == {"digits", "idx", "tfds", "folder"}
+
+
+def test_digits_are_split_once_and_for_all():
+    train, test = kr.data.load("digits", "train"), kr.data.load("digits", "test")
+    assert (train.size, test.size) == (1437, 360)
+    assert train.classes == test.classes == tuple("0123456789")
+    assert [int(label) for _, label in pairs(test)][:8] == [int(label) for _, label in pairs(kr.data.load("digits", "test"))][:8]
+    image, _ = pairs(train)[0]
+    assert image.shape == (8, 8, 1)
+    assert image.dtype == np.uint8
+    assert max(image.max() for image, _ in pairs(train)) == 255
+    seen = {image.tobytes() for image, _ in pairs(train)}
+    assert not seen & {image.tobytes() for image, _ in pairs(test)}
+    counts = np.bincount([label for _, label in pairs(test)])
+    assert counts.min() >= 34
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+def test_idx_reads_fashion_mnist():
+    train, test = (kr.data.load(f"idx:{FASHION}", split) for split in ("train", "test"))
+    assert (train.size, test.size, train.channels) == (60_000, 10_000, 1)
+    image, label = next(train.examples.as_numpy_iterator())
+    assert image.shape == (28, 28, 1)
+    assert label == 9  # an ankle boot comes first
+
+
+def write_idx(path, array, opener=open):
+    with opener(path, "wb") as file:
+        file.write(bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
+
+
+@pytest.fixture
+def idx_dir(tmp_path, rng):
+    images = rng.integers(0, 256, (6, 5, 4)).astype("uint8")
+    labels = np.array([0, 1, 2, 0, 1, 2], "uint8")
+    write_idx(tmp_path / "train-images-idx3-ubyte", images)
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", labels, gzip.open)
+    return tmp_path, images, labels
+
+
+def test_idx_reads_plain_and_gzipped_files(idx_dir):
+    folder, images, labels = idx_dir
+    split = kr.data.load(f"idx:{folder}", "train")
+    assert split.classes == ("0", "1", "2")
+    np.testing.assert_array_equal([image[..., 0] for image, _ in pairs(split)], images)
+    np.testing.assert_array_equal([label for _, label in pairs(split)], labels)
+
+
+def test_idx_takes_the_names_of_classes_from_a_file(idx_dir):
+    (idx_dir[0] / "classes.txt").write_text("cat\ndog\n\nowl\n")
+    assert kr.data.load(f"idx:{idx_dir[0]}", "train").classes == ("cat", "dog", "owl")
+    (idx_dir[0] / "classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(ValueError, match="must name 3 classes. Received: 2"):
+        kr.data.load(f"idx:{idx_dir[0]}", "train")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda file: file.unlink(), "must have train-images-idx3-ubyte or .*.gz. Received: no such file"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-1]), "says shape .* but holds 119 bytes"),
+        (lambda file: file.write_bytes(b"PK" + file.read_bytes()), "is no IDX file of unsigned bytes"),
+        (lambda file: file.write_bytes(b""), "is no IDX file of unsigned bytes"),
+        (lambda file: write_idx(file, np.zeros((5, 5, 4), "uint8")), "5 images, 6 labels"),
+        (lambda file: file.rename(f"{file}.gz"), "cannot read .*ubyte.gz"),
+    ],
+)
+def test_idx_says_what_is_wrong_with_a_file(idx_dir, spoil, message):
+    spoil(idx_dir[0] / "train-images-idx3-ubyte")
+    with pytest.raises(ValueError, match=message):
+        kr.data.load(f"idx:{idx_dir[0]}", "train")
+
+
+def write_png(path, shape=(9, 7, 3), value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tf.io.encode_png(np.full(shape, value, "uint8")).numpy())
+
+
+def test_folders_hold_out_a_fixed_fifth_of_each_class(tmp_path):
+    for name, count in (("cat", 10), ("dog", 15)):
+        for number in range(count):
+            write_png(tmp_path / name / f"{number}.png")
+    (tmp_path / "cat" / "notes.txt").write_text("no image")
+    train, test = (kr.data.load(f"folder:{tmp_path}", split) for split in ("train", "test"))
+    assert train.classes == test.classes == ("cat", "dog")
+    assert np.bincount([label for _, label in pairs(train)]).tolist() == [8, 12]
+    assert np.bincount([label for _, label in pairs(test)]).tolist() == [2, 3]
+    files = [set(folders.scan(tmp_path, split)[0]) for split in ("train", "test")]
+    assert not files[0] & files[1]
+    assert pairs(train)[0][0].shape == (9, 7, 3)
+
+
+@pytest.mark.parametrize("name", ["test", "val", "validation"])
+def test_folders_keep_a_split_that_is_there(tmp_path, name):
+    for split, count in (("train", 3), (name, 2)):
+        for kind in ("a", "b"):
+            for number in range(count):
+                write_png(tmp_path / split / kind / f"{number}.png")
+    assert kr.data.load(f"folder:{tmp_path}", "train").size == 6
+    assert kr.data.load(f"folder:{tmp_path}", "test").size == 4
+
+
+def test_folders_say_what_is_missing(tmp_path):
+    with pytest.raises(ValueError, match="must be a directory with one folder per class. Received: no directory"):
+        kr.data.load(f"folder:{tmp_path / 'none'}", "train")
+    with pytest.raises(ValueError, match="Received: 0 folders, no image"):
+        kr.data.load(f"folder:{tmp_path}", "train")
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(ValueError, match="Received: 1 folders, no image"):
+        kr.data.load(f"folder:{tmp_path}", "train")
+    write_png(tmp_path / "train" / "cat" / "1.png")
+    with pytest.raises(ValueError, match="must have a folder test or val or validation beside train"):
+        kr.data.load(f"folder:{tmp_path}", "test")
+    write_png(tmp_path / "test" / "dog" / "1.png")
+    with pytest.raises(ValueError, match=r"must have the classes of train. Received: also \['dog'\]"):
+        kr.data.load(f"folder:{tmp_path}", "test")
+
+
+@pytest.fixture
+def tiny_tfds(tmp_path, monkeypatch):
+    """A real TensorFlow data set, prepared on the spot."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    tfds = pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path), raising=False)
+
+    class TinyBlobs(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {"image": tfds.features.Image(shape=(8, 8, 3)), "label": tfds.features.ClassLabel(names=["x", "y"])}
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples(6), "validation": self._generate_examples(4)}
+
+        def _generate_examples(self, count):
+            for number in range(count):
+                yield number, {"image": np.full((8, 8, 3), number, "uint8"), "label": number % 2}
+
+    yield tmp_path
+    tfds.core.registered._DATASET_REGISTRY.pop("tiny_blobs", None)
+
+
+@pytest.mark.filterwarnings("default")
+def test_tfds_reads_a_prepared_data_set(tiny_tfds):
+    train, test = (kr.data.load("tfds:tiny_blobs", split) for split in ("train", "test"))
+    assert (train.size, test.size, train.classes, train.channels) == (6, 4, ("x", "y"), 3)
+    assert sorted((int(image[0, 0, 0]), int(label)) for image, label in pairs(test)) == [(0, 0), (1, 1), (2, 0), (3, 1)]
+
+
+@pytest.mark.filterwarnings("default")
+def test_tfds_names_a_data_set_that_it_cannot_prepare():
+    with pytest.raises(ValueError, match="cannot prepare the TensorFlow data set 'no_such_thing'"):
+        kr.data.load("tfds:no_such_thing", "train")
+
+
+@pytest.mark.parametrize("source", ["", "digits:here", "idx", "idx:", "mnist", "folder"])
+def test_an_unknown_source_is_named_with_those_that_there_are(source):
+    with pytest.raises(ValueError, match="data must be digits, idx:DIR, tfds:NAME or folder:DIR. Received:"):
+        kr.data.load(source, "train")
+
+
+def test_an_unknown_split_is_named():
+    with pytest.raises(ValueError, match="split must be one of 'train', 'test'. Received: split='val'"):
+        kr.data.load("digits", "val")
+
+
+# Decoding
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("encode", [tf.io.encode_png, tf.io.encode_jpeg])
+def test_decode_gives_the_channels_asked_for(channels, encode):
+    content = encode(np.full((4, 6, 3), 200, "uint8"))
+    image = decode(content, channels)
+    assert image.shape == (4, 6, channels)
+    assert np.abs(image.numpy().astype(int) - 200).max() <= 1
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real JPEG files beside the repository")
+def test_decode_and_square_a_real_photograph():
+    file = min((SHARED / "bccd" / "JPEGImages").iterdir())
+    image = decode(tf.io.read_file(str(file)), 3)
+    assert image.shape == (480, 640, 3)
+    square = to_square(image, 120)
+    assert square.shape == (120, 120, 3)
+    # Four pixels become one: close to the mean of each 4 x 4 patch of the centre.
+    patches = image.numpy()[:, 80:560].reshape(120, 4, 120, 4, 3).mean((1, 3))
+    assert np.abs(patches - square.numpy()).mean() < 3
+
+
+def test_to_square_takes_the_centre_without_stretching():
+    wide = np.zeros((10, 20, 1), "uint8")
+    wide[:, 5:15] = 255
+    np.testing.assert_array_equal(to_square(wide, 10), np.full((10, 10, 1), 255))
+
+
+# Augmentation: each eagerly and inside a map
+
+AUGMENTATIONS = {"pad_and_crop": functools.partial(augment.pad_and_crop, pixels=2), "flip": augment.flip}
+
+
+def run(augmentation, images, seed, in_map):
+    if not in_map:
+        return augmentation(tf.constant(images), tf.constant(seed, tf.int64)).numpy()
+    mapped = tf.data.Dataset.from_tensors(images).map(lambda x: augmentation(x, tf.constant(seed, tf.int64)))
+    return next(mapped.as_numpy_iterator())
+
+
+@pytest.mark.parametrize("in_map", [False, True])
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
+def test_an_augmentation_is_the_same_for_the_same_seed(augmentation, in_map, rng):
+    images = rng.integers(0, 256, (16, 8, 8, 3)).astype("uint8")
+    once, again, other = (run(augmentation, images, seed, in_map) for seed in ((1, 2), (1, 2), (3, 4)))
+    assert once.dtype == np.uint8
+    assert once.shape == images.shape
+    np.testing.assert_array_equal(once, again)
+    assert (once != other).any()
+
+
+@pytest.mark.parametrize("in_map", [False, True])
+def test_flip_mirrors_some_images_and_leaves_the_others(in_map, rng):
+    images = rng.integers(0, 256, (64, 4, 4, 1)).astype("uint8")
+    mirrored = [
+        (out == image[:, ::-1]).all() for out, image in zip(run(augment.flip, images, (0, 1), in_map), images)
+    ]
+    kept = [(out == image).all() for out, image in zip(run(augment.flip, images, (0, 1), in_map), images)]
+    assert all(m or k for m, k in zip(mirrored, kept))
+    assert 16 < sum(mirrored) < 48
+
+
+@pytest.mark.parametrize("in_map", [False, True])
+def test_pad_and_crop_shifts_each_image_by_its_own_amount(in_map, rng):
+    images = rng.integers(1, 256, (32, 8, 8, 1)).astype("uint8")
+    out = run(AUGMENTATIONS["pad_and_crop"], images, (0, 1), in_map)
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    found = [
+        {(r, c) for r in range(5) for c in range(5) if (padded[n, r : r + 8, c : c + 8] == out[n]).all()}
+        for n in range(32)
+    ]
+    assert all(found)
+    assert len(set.union(*found)) > 10
+
+
+# Pipelines
+
+
+def split_of(count, side=4):
+    images = np.arange(count, dtype="uint8")[:, None, None, None] * np.ones((1, side, side, 1), "uint8")
+    return from_arrays(images, np.arange(count), tuple(map(str, range(count))))
+
+
+def test_evaluation_gives_every_image_once_and_in_order():
+    batches = list(kr.data.pipeline(split_of(10), 4, 4).as_numpy_iterator())
+    assert [images.shape for images, _ in batches] == [(4, 4, 4, 1), (4, 4, 4, 1), (2, 4, 4, 1)]
+    assert np.concatenate([labels for _, labels in batches]).tolist() == list(range(10))
+    assert np.concatenate([images[:, 0, 0, 0] for images, _ in batches]).tolist() == list(range(10))
+
+
+def epochs(seed, count=3, augmentations=()):
+    batches = kr.data.pipeline(split_of(20), 4, 8, augmentations=augmentations, seed=seed)
+    return [[(images.tobytes(), labels.tolist()) for images, labels in batches.as_numpy_iterator()] for _ in range(count)]
+
+
+def test_training_gives_every_image_once_an_epoch_in_another_order():
+    order = [[label for _, labels in epoch for label in labels] for epoch in epochs(0)]
+    assert all(sorted(epoch) == list(range(20)) for epoch in order)
+    assert len({tuple(epoch) for epoch in order}) == 3
+
+
+def test_training_repeats_itself_given_the_seed():
+    augmentations = tuple(AUGMENTATIONS.values())
+    assert epochs(1, augmentations=augmentations) == epochs(1, augmentations=augmentations)
+    assert epochs(1, augmentations=augmentations) != epochs(2, augmentations=augmentations)
+
+
+def test_images_of_any_size_make_one_batch(tmp_path):
+    for number, shape in enumerate([(5, 9, 3), (12, 6, 3), (7, 7, 3)]):
+        write_png(tmp_path / "train" / "a" / f"{number}.png", shape, value=number)
+    ((images, labels),) = kr.data.pipeline(kr.data.load(f"folder:{tmp_path}", "train"), 8, 4).as_numpy_iterator()
+    assert images.shape == (3, 8, 8, 3)
+    assert images[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(0, 4), (4, 0)])
+def test_sizes_below_one_are_refused(size, batch_size):
+    with pytest.raises(ValueError, match="must be an integer of at least 1"):
+        kr.data.pipeline(split_of(4), size, batch_size)

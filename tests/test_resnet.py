@@ -1,0 +1,345 @@
+"""Assembly: inputs, outputs, names, data types, dilation, preprocessing, and what is refused."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_resnet as kr
+from keras_resnet.orderings import ORDERINGS
+from tests.conftest import ROOT, randomise
+
+
+def tiny(**options):
+    """A net with everything in it that is quick to build."""
+    defaults = {"filters": (8, 16), "input_shape": (32, 32, 3), "classes": 10}
+    return kr.ResNet((1, 2), kr.bottleneck_block, **{**defaults, **options})
+
+
+def names(model):
+    return [layer.name for layer in model.layers]
+
+
+# Shapes
+
+
+@pytest.mark.parametrize(
+    ("shape", "features"),
+    [
+        ((224, 224, 3), (7, 7)),
+        ((225, 193, 3), (8, 7)),
+        ((32, 64, 1), (1, 2)),
+        ((64, 64, 5), (2, 2)),
+        ((None, None, 3), (None, None)),
+        ((None, 64, 2), (None, 2)),
+    ],
+)
+def test_features_have_a_thirty_second_of_the_sides_rounded_up(shape, features):
+    model = kr.ResNet18(include_top=False, input_shape=shape)
+    assert model.input.shape == (None, *shape)
+    assert model.output.shape == (None, *features, 512)
+
+
+def test_sides_left_open_take_images_of_any_size(rng):
+    model = kr.ResNet18(input_shape=(None, None, 3), classes=7)
+    for sides in ((32, 32), (65, 47)):
+        assert model.predict(rng.uniform(0, 255, (2, *sides, 3)), verbose=0).shape == (2, 7)
+
+
+def test_default_shapes_are_those_of_keras_applications():
+    assert kr.ResNet18().input.shape == (None, 224, 224, 3)
+    assert kr.ResNet18(include_top=False).input.shape == (None, None, None, 3)
+    assert kr.ResNet20().input.shape == (None, 32, 32, 3)
+
+
+@pytest.mark.parametrize(("pooling", "shape"), [(None, (None, 4, 4, 64)), ("avg", (None, 64)), ("max", (None, 64))])
+def test_pooling_without_the_top(pooling, shape):
+    assert tiny(include_top=False, pooling=pooling).output.shape == shape
+
+
+def test_any_number_of_stages_depths_and_widths():
+    model = kr.ResNet((1, 3, 1, 2, 1), kr.residual_block, filters=(4, 8, 8, 12, 24), input_shape=(64, 64, 3))
+    assert model.get_layer("conv6_block1_out").output.shape == (None, 1, 1, 24)
+    assert "conv3_block3_out" in names(model)
+
+
+def test_input_tensor_is_built_upon(rng):
+    raw = keras.Input((32, 32, 1), name="grey")
+    model = tiny(input_tensor=keras.layers.Concatenate()([raw, raw, raw]), input_shape=None)
+    assert [x.name for x in model.inputs] == ["grey"]
+    assert model.predict(rng.uniform(0, 255, (2, 32, 32, 1)), verbose=0).shape == (2, 10)
+
+
+def test_classifier_activation_none_gives_logits_and_softmax_their_probabilities(rng):
+    images = rng.uniform(0, 255, (2, 32, 32, 3))
+    probable, logits = tiny(), tiny(classifier_activation=None)
+    logits.set_weights(probable.get_weights())
+    np.testing.assert_allclose(
+        probable.predict(images, verbose=0), keras.ops.softmax(logits.predict(images, verbose=0)), rtol=1e-5
+    )
+
+
+def test_the_model_is_called_as_asked():
+    assert kr.ResNet18().name == "resnet18"
+    assert kr.ResNeXt50_32x4d(include_top=False, name="backbone").name == "backbone"
+    assert kr.CifarResNet(20).name == "cifarresnet20"
+
+
+# Names
+
+
+@pytest.mark.parametrize("constructor", ["ResNet50", "ResNet50V2"])
+def test_layers_are_named_as_in_keras_applications(constructor):
+    ours = set(names(kr.create_model(constructor)))
+    theirs = set(names(getattr(keras.applications, constructor)(weights=None)))
+    # Theirs also pads where the stride is 1, pads before the pool and has a nameless input; and v2 strides elsewhere.
+    extra = {name for name in theirs - ours if not name.endswith("_pad") and "max_pooling2d" not in name}
+    assert {name for name in extra if not name.startswith("input_layer")} == set()
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+def test_stem_and_head_follow_the_ordering(ordering):
+    found = names(tiny(ordering=ordering))
+    row = ORDERINGS[ordering]
+    assert [w for w in ("bn", "relu") if f"conv1_{w}" in found] == row.after.split()
+    assert [w for w in ("bn", "relu") if f"post_{w}" in found] == row.before.split()
+
+
+# Output stride
+
+
+@pytest.mark.parametrize(
+    ("output_stride", "strides", "dilations"),
+    [
+        (32, [4, 8, 16, 32], [1, 1, 1, 1]),
+        (16, [4, 8, 16, 16], [1, 1, 1, 2]),
+        (8, [4, 8, 8, 8], [1, 1, 2, 4]),
+    ],
+)
+@pytest.mark.parametrize("name", ["ResNet18", "ResNet50", "ResNet50V2", "ResNet50D"])
+def test_output_stride_dilates_later_stages(name, output_stride, strides, dilations):
+    model = kr.create_model(name, output_stride=output_stride, include_top=False, input_shape=(128, 128, 3))
+    assert [128 // x.shape[1] for x in kr.pyramid(model).values()] == strides
+    second = [model.get_layer(f"conv{stage}_block2_2_conv").dilation_rate[0] for stage in (2, 3, 4, 5)]
+    assert second == dilations
+    # The block that would have strided still has the dilation of the stage before.
+    strided = "1" if name == "ResNet18" else "2"
+    first = [model.get_layer(f"conv{stage}_block1_{strided}_conv").dilation_rate[0] for stage in (3, 4, 5)]
+    assert first == dilations[:-1] if output_stride != 32 else first == [1, 1, 1]
+
+
+def test_output_stride_changes_no_weight():
+    assert [w.shape for w in tiny(output_stride=8).weights] == [w.shape for w in tiny().weights]
+
+
+# Stochastic depth and dropout
+
+
+def test_stochastic_depth_grows_linearly_from_the_first_block():
+    model = kr.ResNet((1, 2, 2), kr.residual_block, filters=(4, 4, 4), stochastic_depth=0.4, input_shape=(64, 64, 3))
+    rates = {layer.name: layer.rate for layer in model.layers if layer.name.endswith("_drop")}
+    expected = {"conv3_block1_drop": 0.1, "conv3_block2_drop": 0.2, "conv4_block1_drop": 0.3, "conv4_block2_drop": 0.4}
+    assert rates == pytest.approx(expected)
+
+
+def test_drop_rate_is_of_the_classifiers_input():
+    model = tiny(drop_rate=0.3)
+    assert names(model)[-3:] == ["avg_pool", "predictions_drop", "predictions"]
+    assert model.get_layer("predictions_drop").rate == 0.3
+
+
+# Preprocessing
+
+
+def test_preprocessing_takes_raw_pixels(rng):
+    images = rng.integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+    model = tiny()
+    normalised = keras.Model(model.input, model.get_layer("preprocessing").output).predict(images, verbose=0)
+    expected = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(normalised, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_uint8_and_float_pixels_are_the_same(rng):
+    images = rng.integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+    model = tiny()
+    expected = model.predict(images.astype("float32"), verbose=0)
+    for same in (images, images.astype("float64"), images.astype("int32"), tf.constant(images)):
+        np.testing.assert_array_equal(model.predict(same, verbose=0), expected)
+        np.testing.assert_allclose(model(same), expected, atol=1e-6)
+
+
+def test_what_is_passed_is_not_changed(rng):
+    images = rng.uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    before = images.copy()
+    tiny().predict(images, verbose=0)
+    tiny()(images)
+    np.testing.assert_array_equal(images, before)
+
+
+def test_preprocessing_can_be_left_out(rng):
+    with_it, without = tiny(), tiny(include_preprocessing=False)
+    assert "preprocessing" not in names(without)
+    without.set_weights([w.numpy() for w in with_it.weights if "preprocessing" not in w.path])
+    pixels = rng.uniform(0, 255, (2, 32, 32, 3))
+    by_hand = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(
+        with_it.predict(pixels, verbose=0), without.predict(by_hand, verbose=0), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_mean_and_std_are_averaged_for_another_number_of_channels():
+    layer = tiny(input_shape=(32, 32, 1)).get_layer("preprocessing")
+    np.testing.assert_allclose(layer.mean, [[[[255 * np.mean([0.485, 0.456, 0.406])]]]], rtol=1e-6)
+    np.testing.assert_allclose(layer.variance, [[[[(255 * np.mean([0.229, 0.224, 0.225])) ** 2]]]], rtol=1e-6)
+
+
+# Data types
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
+@pytest.mark.parametrize("ordering", ["original", "full_preactivation"])
+def test_a_reduced_policy_computes_in_it_and_answers_in_float32(policy, ordering, rng):
+    keras.config.set_dtype_policy(policy)
+    model = tiny(ordering=ordering, gate=kr.gates.squeeze_excite)
+    compute = keras.config.dtype_policy().compute_dtype
+    assert model.get_layer("conv2_block1_1_conv").output.dtype == compute
+    assert model.get_layer("conv3_block2_out").output.dtype == compute
+    assert model.output.dtype == model.get_layer("preprocessing").output.dtype == "float32"
+    out = model(rng.uniform(0, 255, (2, 32, 32, 3)))
+    assert out.dtype == "float32"
+    np.testing.assert_allclose(keras.ops.sum(out, axis=-1), 1, rtol=1e-5)
+
+
+def test_pooled_features_are_float32_too():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    assert tiny(include_top=False, pooling="avg").output.dtype == "float32"
+
+
+def test_a_float64_policy_stays_float64():
+    keras.config.set_dtype_policy("float64")
+    assert tiny().output.dtype == "float64"
+
+
+def test_mixed_precision_agrees_with_float32(rng):
+    images = rng.uniform(0, 255, (4, 32, 32, 3))
+    exact = tiny(classifier_activation=None)
+    randomise(exact, rng)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    mixed = tiny(classifier_activation=None)
+    mixed.set_weights(exact.get_weights())
+    expected = exact.predict(images, verbose=0)
+    assert np.abs(mixed.predict(images, verbose=0) - expected).max() < 0.05 * np.abs(expected).max()
+
+
+# Data format
+
+
+def test_channels_first_gives_the_numbers_of_channels_last(rng, channels_first):
+    options = {"stem": kr.stems.deep, "shortcut": kr.shortcuts.pool_project, "classifier_activation": None}
+    gates = (kr.gates.squeeze_excite, kr.gates.efficient_channel_attention)
+    images = rng.uniform(0, 255, (2, 32, 32, 3))
+    for gate in gates:
+        keras.config.set_image_data_format("channels_first")
+        first = tiny(gate=gate, input_shape=(3, 32, 32), **options)
+        randomise(first, rng)
+        assert first.get_layer("conv3_block2_out").output.shape == (None, 64, 4, 4)
+        keras.config.set_image_data_format("channels_last")
+        last = tiny(gate=gate, **options)
+        # The statistics of the preprocessing have the rank of the input; the layers set them themselves.
+        for own, other in zip(last.weights, first.weights):
+            own.assign(np.reshape(other, own.shape))
+        np.testing.assert_allclose(
+            first.predict(np.moveaxis(images, -1, 1), verbose=0), last.predict(images, verbose=0), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_channels_first_is_refused_where_the_backend_cannot():
+    code = (
+        "import keras, keras_resnet as kr; keras.config.set_image_data_format('channels_first')\n"
+        "try: kr.ResNet20()\n"
+        "except ValueError as error: print(error)"
+    )
+    # Without oneDNN, TensorFlow has no NCHW convolution on the CPU.
+    env = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "must be 'channels_last' here: the tensorflow backend cannot convolve 'channels_first'" in run.stdout
+
+
+# Weights
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_weights_are_loaded_from_a_file(suffix, tmp_path, rng):
+    images = rng.uniform(0, 255, (2, 32, 32, 3))
+    trained = tiny()
+    randomise(trained, rng)
+    path = tmp_path / f"net{suffix}"
+    trained.save_weights(path) if suffix == ".weights.h5" else trained.save(path)
+    np.testing.assert_array_equal(
+        tiny(weights=path).predict(images, verbose=0), trained.predict(images, verbose=0)
+    )
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depths": ()}, "depths must have at least one entry"),
+        ({"depths": (1, 0)}, r"depths\[1\] must be an integer of at least 1. Received: depths\[1\]=0"),
+        ({"filters": (8,)}, r"filters must have an entry a stage, 2. Received: filters=\(8,\)"),
+        ({"ordering": "v2"}, "ordering must be one of .*Received: ordering='v2'"),
+        ({"output_stride": 4}, "output_stride must be one of None, 8, 16, 32. Received: output_stride=4"),
+        ({"output_stride": 64}, "Received: output_stride=64"),
+        ({"classes": 0}, "classes must be an integer of at least 1. Received: classes=0"),
+        ({"include_top": False, "pooling": "mean"}, "pooling must be one of None, 'avg', 'max'. Received: pooling='mean'"),
+        ({"input_shape": (7, 32, 3)}, "input_shape must have sides of at least 8, .*Received: 7 x 32"),
+        ({"input_shape": (32, 32)}, r"input_shape must be \(height, width, channels\)"),
+        ({"input_shape": (32, 32, None)}, "only the sides may be None"),
+        ({"input_shape": (32, 0, 3)}, "input_shape must be an integer of at least 1"),
+        ({"groups": 5, "block": kr.residual_block}, "groups must divide"),
+        ({"stochastic_depth": -0.1}, r"stochastic_depth must be in \[0, 1\)"),
+        ({"drop_rate": 1}, r"drop_rate must be in \[0, 1\). Received: drop_rate=1"),
+        ({"std": (1, 0, 1)}, "std positive"),
+        ({"mean": (0, 0)}, "mean and std must be of one length"),
+        ({"weights": "imagenet"}, "weights must be None or the path of an existing .weights.h5 or .keras file"),
+        ({"weights": "none.keras"}, "Received: weights='none.keras'"),
+        ({"input_tensor": keras.Input((16, 16, 3))}, "input_shape must agree with input_tensor"),
+    ],
+)
+def test_a_wrong_value_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        kr.ResNet(**{"depths": (1, 2), "filters": (8, 16), "input_shape": (32, 32, 3), **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depths": 3}, "depths must be a sequence of integers. Received: depths=3"),
+        ({"input_shape": 32}, r"input_shape must be \(height, width, channels\)"),
+        ({"input_tensor": np.zeros((1, 32, 32, 3))}, "input_tensor must be a Keras tensor of rank 4"),
+        ({"input_tensor": keras.Input((32, 3))}, "input_tensor must be a Keras tensor of rank 4"),
+    ],
+)
+def test_a_wrong_type_is_named(options, message):
+    with pytest.raises(TypeError, match=message):
+        kr.ResNet(**{"depths": (1, 2), "filters": (8, 16), **options})
+
+
+# The very deep
+
+
+@pytest.mark.parametrize("name", ["ResNet1202", "ResNet1001V2"])
+def test_a_thousand_layers_take_a_training_step(name, rng):
+    model = kr.create_model(name, input_shape=(8, 8, 3))
+    before = model.get_layer("conv1_conv").get_weights()[0]
+    # Eagerly: tracing a graph of 4,000 layers for one step takes two minutes.
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    loss = model.train_on_batch(rng.uniform(0, 255, (2, 8, 8, 3)), np.array([1, 2]))
+    assert np.isfinite(loss)
+    assert np.abs(model.get_layer("conv1_conv").get_weights()[0] - before).max() > 0

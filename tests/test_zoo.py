@@ -1,0 +1,217 @@
+"""Every row of the zoo: exact parameters and multiply-accumulates, names, signature, docstring."""
+
+import inspect
+
+import keras
+import pytest
+
+import keras_resnet as kr
+from keras_resnet import zoo
+from keras_resnet.constructor import LEADING, Constructor, constructor
+from keras_resnet.stages import stages
+from tests import golden
+
+# Trainable parameters as published, not as counted here. Sources: timm 1.0.31 for the ImageNet nets; for the CIFAR nets
+# He et al. 2015 and 2016 print millions, and these are the counts of their public PyTorch and Torch code.
+# ResNet200V2 is no timm model: 50 more blocks than ResNet50V2 of known size.
+PARAMETERS = {
+    "ResNet18": 11_689_512,
+    "ResNet34": 21_797_672,
+    "ResNet50": 25_557_032,
+    "ResNet101": 44_549_160,
+    "ResNet152": 60_192_808,
+    "ResNet200": 64_673_832,
+    "ResNet18V2": 11_687_720,
+    "ResNet34V2": 21_795_880,
+    "ResNet50V2": 25_549_352,
+    "ResNet101V2": 44_541_480,
+    "ResNet152V2": 60_185_128,
+    "ResNet200V2": 64_673_832 - 25_557_032 + 25_549_352,
+    "ResNet18D": 11_708_744,
+    "ResNet34D": 21_816_904,
+    "ResNet50D": 25_576_264,
+    "ResNet101D": 44_568_392,
+    "ResNet152D": 60_212_040,
+    "ResNet200D": 64_693_064,
+    "ResNeXt50_32x4d": 25_028_904,
+    "ResNeXt101_32x4d": 44_177_704,
+    "ResNeXt101_32x8d": 88_791_336,
+    "ResNeXt101_64x4d": 83_455_272,
+    "WideResNet50_2": 68_883_240,
+    "WideResNet101_2": 126_886_696,
+    "SEResNet18": 11_779_624,
+    "SEResNet34": 21_960_416,
+    "SEResNet50": 28_088_024,
+    "SEResNet101": 49_326_872,
+    "SEResNet152": 66_821_848,
+    "SEResNeXt50_32x4d": 27_559_896,
+    "SEResNeXt101_32x4d": 48_955_416,
+    "ECAResNet50D": 25_576_350,
+    "ECAResNet101D": 44_568_563,
+    "ResNetRS50": 35_691_912,
+    "ResNetRS101": 63_618_696,
+    "ResNetRS152": 86_621_576,
+    "ResNetRS200": 93_209_992,
+    "ResNetRS270": 129_861_448,
+    "ResNetRS350": 163_956_168,
+    "ResNetRS420": 191_891_656,
+    "ResNet20": 269_722,
+    "ResNet32": 464_154,
+    "ResNet44": 658_586,
+    "ResNet56": 853_018,
+    "ResNet110": 1_727_962,
+    "ResNet1202": 19_421_274,
+    "ResNet110V2": 1_727_962,
+    "ResNet164": 1_704_154,
+    "ResNet164V2": 1_703_258,
+    "ResNet1001V2": 10_327_706,
+    "WideResNet28_10": 36_479_194,
+    "WideResNet40_4": 8_949_210,
+}
+
+# GMACs at 224 as timm publishes them, batch norm counted at two an element.
+TIMM_GMACS = {
+    "ResNet18": 1.82,
+    "ResNet34": 3.67,
+    "ResNet50": 4.11,
+    "ResNet101": 7.83,
+    "ResNet152": 11.56,
+    "ResNet200": 15.07,
+    "ResNeXt50_32x4d": 4.26,
+    "ResNeXt101_32x8d": 16.48,
+    "ResNet50V2": 4.11,
+}
+
+
+def test_every_row_has_a_published_count():
+    assert list(PARAMETERS) == list(zoo.ROWS) == kr.list_models()
+
+
+@pytest.mark.parametrize("name", zoo.ROWS)
+def test_row_and_network_agree(name, cheap_weights):
+    row, model = zoo.ROWS[name], kr.create_model(name)
+    table = stages(model)
+    assert sum(stage.parameters for stage in table) == row.parameters == PARAMETERS[name]
+    assert sum(stage.macs for stage in table) == kr.macs(model) == row.macs
+    if name in TIMM_GMACS:
+        assert round(kr.macs(model, per_normalised=2) / 1e9, 2) == TIMM_GMACS[name]
+    assert model.input.shape == (None, row.size, row.size, 3)
+    assert model.output.shape == (None, row.fields.get("classes", 1000))
+    names = [layer.name for layer in model.layers]
+    for landmark in ("conv1_conv", "conv2_block1_1_conv", "conv2_block1_out", "conv3_block1_0_", "conv4_block1_out"):
+        assert any(found.startswith(landmark) for found in names), landmark
+    assert names[-2:] == ["avg_pool", "predictions"]
+    assert ("post_bn" in names) is (row.fields.get("ordering") == "full_preactivation")
+    assert tuple(stage.blocks for stage in table if stage.blocks) == tuple(row.fields["depths"])
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_structure_is_as_recorded(name, cheap_weights):
+    recorded = golden.path(name).read_text()
+    assert golden.structure(name) == recorded, f"if this is meant, run: {golden.COMMAND}"
+
+
+def test_every_family_has_a_recorded_structure():
+    """A family is what its rows pass beside depths and names."""
+
+    def family(row):
+        fields = {key: getattr(value, "func", value) for key, value in row.fields.items() if key != "depths"}
+        return tuple(sorted((key, str(value)) for key, value in fields.items()))
+
+    recorded = {family(zoo.ROWS[name]) for name in golden.NAMES}
+    missing = [name for name, row in zoo.ROWS.items() if family(row) not in recorded]
+    # Only the widths differ from a recorded one.
+    assert missing == ["ResNeXt101_32x8d", "ResNeXt101_64x4d", "WideResNet28_10"]
+
+
+@pytest.mark.parametrize("name", zoo.ROWS)
+def test_constructors_have_a_signature_and_a_docstring_of_their_own(name):
+    build, row = getattr(kr, name), zoo.ROWS[name]
+    assert build.__name__ == name
+    parameters = inspect.signature(build).parameters
+    assert tuple(parameters)[: len(LEADING)] == LEADING
+    for field, value in row.fields.items():
+        assert parameters[field].default == value
+    doc = inspect.getdoc(build)
+    assert f"{row.parameters / 1e6:.2f} million parameters, {row.macs / 1e9:.2f} GMACs" in doc
+    assert "arXiv:" in doc
+
+
+def test_the_static_signature_is_that_of_resnet():
+    static = inspect.signature(Constructor.__call__).parameters
+    assert set(static) - {"self"} == set(inspect.signature(kr.ResNet).parameters)
+    assert tuple(static)[1 : len(LEADING) + 1] == LEADING
+
+
+def test_the_first_arguments_may_be_positional_as_in_keras_applications():
+    model = kr.ResNet18(False, None, None, (64, 64, 1), "avg")
+    assert model.output.shape == (None, 512)
+    theirs = list(inspect.signature(keras.applications.ResNet50).parameters)
+    assert list(LEADING) == theirs
+
+
+def test_any_field_of_a_row_can_be_overridden():
+    model = kr.ResNet18(stem=kr.stems.cifar, input_shape=(32, 32, 3), classes=10)
+    assert sum(stage.parameters for stage in stages(model)) == 11_173_962
+
+
+def test_resnext_is_resnet_with_groups(cheap_weights):
+    assert kr.ResNet50(groups=32, base_width=4).count_params() == kr.ResNeXt50_32x4d().count_params()
+
+
+def test_list_models_matches_patterns():
+    assert kr.list_models("seresnext*") == ["SEResNeXt50_32x4d", "SEResNeXt101_32x4d"]
+    assert kr.list_models("nothing") == []
+
+
+def test_create_model_passes_overrides_on():
+    assert kr.create_model("ResNet20", classes=3, name="three").output.shape == (None, 3)
+
+
+def test_an_unknown_model_gives_the_nearest_names():
+    with pytest.raises(ValueError, match=r"unknown model. Did you mean .*ResNet50V2.*Received: 'Resnet50_v2'"):
+        kr.create_model("Resnet50_v2")
+
+
+def test_an_unknown_argument_is_named_with_those_that_there_are():
+    with pytest.raises(TypeError, match=r"ResNet50\(\) got an unexpected keyword argument 'depth'; it takes include_top"):
+        kr.ResNet50(depth=3)
+
+
+def test_a_row_cannot_have_a_field_that_resnet_does_not_know():
+    with pytest.raises(ValueError, match="unknown field of Mine. Did you mean depths"):
+        constructor("Mine", "", {"depth": (1, 2)})
+
+
+# CIFAR nets by depth
+
+
+@pytest.mark.parametrize(
+    ("depth", "block", "blocks"),
+    [(8, kr.residual_block, 1), (110, kr.residual_block, 18), (11, kr.bottleneck_block, 1), (164, kr.bottleneck_block, 18)],
+)
+def test_cifar_resnet_has_the_blocks_of_its_depth(depth, block, blocks):
+    table = stages(kr.CifarResNet(depth, block))
+    assert [stage.blocks for stage in table] == [0, blocks, blocks, blocks, 0]
+    assert table[0].output == (32, 32, 16)
+    assert table[-1].output == (10,)
+
+
+@pytest.mark.parametrize(
+    ("depth", "block", "message"),
+    [
+        (21, kr.residual_block, r"depth must be 6n\+2 for this block; nearest: 20 and 26. Received: depth=21"),
+        (7, kr.residual_block, "nearest: 8. Received: depth=7"),
+        (163, kr.bottleneck_block, r"9n\+2 for this block; nearest: 155 and 164. Received: depth=163"),
+        (0, kr.residual_block, "depth must be an integer of at least 1"),
+    ],
+)
+def test_an_impossible_depth_gives_the_nearest_ones(depth, block, message):
+    with pytest.raises(ValueError, match=message):
+        kr.CifarResNet(depth, block)
+
+
+def test_cifar_resnet_has_a_real_signature():
+    parameters = list(inspect.signature(kr.CifarResNet).parameters)
+    assert parameters[:4] == ["depth", "block", "include_top", "weights"]
+    assert "depths" not in parameters
