@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the value, or raises an error that names the argument, what is allowed, what came."""
+"""Checks of arguments: each returns the value, or raises an error that says argument, what is allowed, what came."""
 
 from __future__ import annotations
 

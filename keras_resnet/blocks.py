@@ -132,8 +132,8 @@ def bottleneck_block(
         base_width: the 3x3 convolution has `filters * base_width / 64 * groups` channels;
             128 is Wide ResNet-50-2 (arXiv:1605.07146).
         expansion: channels out over `filters`.
-        stride, dilation, first_dilation, shortcut, ordering, gate, stochastic_depth, last_gamma, norm, activation, name:
-            as in `residual_block`.
+        stride, dilation, first_dilation, shortcut, ordering, gate, stochastic_depth, last_gamma, norm, activation,
+            name: as in `residual_block`.
 
     Returns:
         Keras tensor (N, ceil(H/stride), ceil(W/stride), expansion * filters).

@@ -68,7 +68,7 @@ def train(
     name: Name,
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Directory to leave the run in.")],
-    epochs: Annotated[int | None, typer.Option(help="Passes over the images.", show_default="12")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.", show_default="15")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.", show_default="32")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Its peak.", show_default="0.2")] = None,
     size: Size = None,
@@ -85,7 +85,7 @@ def train(
     from keras_resnet.training.progress import ProgressBar
 
     console = Console()
-    asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    asked: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     recipe = dataclasses.replace(
         training.RECIPES["one_cycle"],
         flip=flip,

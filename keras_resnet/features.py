@@ -21,7 +21,7 @@ def pyramid(model: keras.Model) -> dict[str, Tensor]:
         model: a model of this package, or one loaded from a `.keras` file of such.
 
     Returns:
-        Keras tensors (N, H, W, C) by name, the finest first; `keras.Model(model.input, kr.pyramid(model))` computes them.
+        Keras tensors (N, H, W, C) by name, the finest first: outputs for a `keras.Model(model.input, ...)`.
 
     Raises:
         ValueError: the model has no layers named as a ResNet's blocks.

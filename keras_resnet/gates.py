@@ -51,8 +51,6 @@ def efficient_channel_attention(x: Tensor, name: str, *, gamma: float = 2, beta:
     last = keras.config.image_data_format() == "channels_last"
     # The convolution runs along the channels, which are its one "spatial" axis; it sees one feature per step.
     y = keras.layers.Reshape((width, 1) if last else (1, width), name=f"{name}_eca_row")(y)
-    y = keras.layers.Conv1D(
-        1, kernel, padding="same", use_bias=False, activation="sigmoid", name=f"{name}_eca_conv"
-    )(y)
+    y = keras.layers.Conv1D(1, kernel, padding="same", use_bias=False, activation="sigmoid", name=f"{name}_eca_conv")(y)
     y = keras.layers.Reshape((1, 1, width) if last else (width, 1, 1), name=f"{name}_eca_column")(y)
     return keras.layers.Multiply(name=f"{name}_eca_scale")([x, y])

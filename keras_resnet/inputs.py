@@ -75,7 +75,7 @@ def check_sides(x: Tensor, smallest: int) -> None:
 
 
 def check_data_format() -> None:
-    """Raises a `ValueError` under channels_first where the backend has no such convolution (TensorFlow on some CPUs)."""
+    """Raises a `ValueError` under channels_first where the backend cannot convolve so (TensorFlow on some CPUs)."""
     if layers.channel_axis() == -1:
         return
     pixel = np.zeros((1, 1, 1, 1), "float32")

@@ -6,11 +6,11 @@ Everything here returns plain Keras layers, so a saved model loads without this 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
-Tensor = keras.KerasTensor
+Tensor: TypeAlias = keras.KerasTensor
 Norm = Callable[..., Tensor]  # (x, name, gamma="ones") -> tensor
 Activation = Callable[[Tensor, str], Tensor]  # (x, name) -> tensor
 
@@ -105,7 +105,7 @@ def max_pool(x: Tensor, name: str) -> Tensor:
 
 
 def float32_or_wider() -> str:
-    """The type of a network's two ends, whatever the mixed-precision policy between: float32, or float64 under float64."""
+    """The type of a network's two ends under any mixed-precision policy: float32, or float64 under float64."""
     return "float64" if keras.config.dtype_policy().compute_dtype == "float64" else "float32"
 
 

@@ -109,7 +109,10 @@ def ResNet(
     if include_preprocessing:
         x = inputs.preprocess(x, mean, std)
     stem_filters = integer("stem_filters", filters[0] if stem_filters is None else stem_filters)
-    start = functools.partial(stem, filters=stem_filters, words=words, after=order.after)
+
+    def start(pixels: Tensor) -> Tensor:
+        return stem(pixels, stem_filters, words, order.after)
+
     stem_stride = _stride(start, layers.channels(x))
     plan = _plan(len(depths), stem_stride, output_stride)
     inputs.check_sides(x, stem_stride * math.prod(stride for stride, _, _ in plan))
@@ -145,7 +148,7 @@ def _stride(stem: Callable[[Tensor], Tensor], depth: int) -> int:
     side = 256
     probe = keras.Input((side, side, depth) if layers.channel_axis() == -1 else (depth, side, side))
     height, _ = inputs.sides(stem(probe))
-    return side // height
+    return side // (height or 1)
 
 
 def _plan(stages: int, stem_stride: int, output_stride: int | None) -> list[tuple[int, int, int]]:
@@ -218,6 +221,7 @@ def _load(model: keras.Model, weights: str | os.PathLike[str]) -> None:
     path = Path(weights)
     if not path.name.endswith((".weights.h5", ".keras")) or not path.is_file():
         raise ValueError(
-            f"weights must be None or the path of an existing .weights.h5 or .keras file. Received: weights={str(weights)!r}"
+            "weights must be None or the path of an existing .weights.h5 or .keras file. "
+            f"Received: weights={str(weights)!r}"
         )
     model.load_weights(path)

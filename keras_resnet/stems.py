@@ -37,7 +37,7 @@ def cifar(x: Tensor, filters: int, words: Words, after: str) -> Tensor:
 
 
 def _three_convs(x: Tensor, filters: int, words: Words, after: str) -> Tensor:
-    """Half the filters, half, all; the last convolution is `conv1_conv`, so `conv1_bn` is the stem's end as elsewhere."""
+    """Half the filters, half, all; the last convolution is `conv1_conv`, so `conv1_bn` ends the stem as elsewhere."""
     x = words("bn relu", conv(x, filters // 2, 3, 2, name="conv1_1_conv"), "conv1_1")
     x = words("bn relu", conv(x, filters // 2, 3, name="conv1_2_conv"), "conv1_2")
     return words(after, conv(x, filters, 3, name="conv1_conv"), "conv1")

@@ -96,6 +96,8 @@ def _basic(*depths: int) -> dict[str, Any]:
 
 def _bottleneck(*depths: int) -> dict[str, Any]:
     return {"block": bottleneck_block, "depths": depths}
+
+
 def _wide(blocks: int, factor: int) -> dict[str, Any]:
     """WRN-(6n+4)-k: basic blocks, `factor` times as wide as a CIFAR ResNet's, on a stem that is not."""
     filters = (16 * factor, 32 * factor, 64 * factor)

@@ -68,7 +68,9 @@ def test_gradient_reaches_every_weight(block, ordering, rng):
     randomise(model, rng)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(rng.normal(size=(4, 8, 8, 4)), training=True) ** 3)
-    for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, [w.value for w in model.trainable_weights])):
+    for weight, gradient in zip(
+        model.trainable_weights, tape.gradient(loss, [w.value for w in model.trainable_weights])
+    ):
         assert gradient is not None, weight.path
         assert np.abs(gradient).max() > 0, weight.path
 
@@ -92,7 +94,9 @@ def test_no_gamma_is_zero_where_it_would_stay_so_or_stop_the_shortcut(block, ord
 
 
 def test_without_a_shortcut_given_it_projects_only_where_shapes_differ():
-    names = lambda *args, **options: [layer.name for layer in build(kr.residual_block, (8, 8, 4), *args, **options).layers]  # noqa: E731
+    names = lambda *args, **options: [
+        layer.name for layer in build(kr.residual_block, (8, 8, 4), *args, **options).layers
+    ]
     assert "b_0_conv" not in names(4)
     assert "b_0_conv" in names(6)
     assert "b_0_conv" in names(4, stride=2)
@@ -140,9 +144,7 @@ def test_pool_project_averages_without_counting_the_padding(side, rng):
     model = keras.Model(x, kr.shortcuts.pool_project(x, 2, 2, "b_0"))
     model.get_layer("b_0_conv").set_weights([np.eye(2)[None, None]])
     images = rng.normal(size=(1, side, side, 2)).astype("float32")
-    expected = [
-        [images[0, i : i + 2, j : j + 2].mean((0, 1)) for j in range(0, side, 2)] for i in range(0, side, 2)
-    ]
+    expected = [[images[0, i : i + 2, j : j + 2].mean((0, 1)) for j in range(0, side, 2)] for i in range(0, side, 2)]
     np.testing.assert_allclose(model.predict(images, verbose=0)[0], expected, atol=1e-6)
 
 
@@ -193,9 +195,7 @@ def test_dilation_dilates_all_but_the_first_where_told(rng):
     assert [model.get_layer(f"b_{i}_conv").dilation_rate for i in (1, 2)] == [(2, 2), (4, 4)]
     x = rng.normal(size=(1, 9, 9, 2)).astype("float32")
     conv = model.get_layer("b_2_conv")
-    np.testing.assert_allclose(
-        conv(x), reference.conv(x, conv.get_weights()[0], dilation=4), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(conv(x), reference.conv(x, conv.get_weights()[0], dilation=4), rtol=1e-4, atol=1e-5)
 
 
 def test_stochastic_depth_drops_whole_branches_and_scales_the_others(rng):
@@ -210,7 +210,7 @@ def test_stochastic_depth_drops_whole_branches_and_scales_the_others(rng):
 
 def test_norm_and_activation_are_functions_that_are_passed():
     norm = functools.partial(kr.layers.batch_norm, epsilon=1e-3)
-    activation = lambda x, name: keras.layers.Activation("silu", name=name)(x)  # noqa: E731
+    activation = lambda x, name: keras.layers.Activation("silu", name=name)(x)
     model = build(kr.bottleneck_block, (8, 8, 4), 4, norm=norm, activation=activation)
     assert {layer.epsilon for layer in model.layers if hasattr(layer, "epsilon")} == {1e-3}
     assert {layer.activation.__name__ for layer in model.layers if type(layer).__name__ == "Activation"} == {"silu"}

@@ -30,7 +30,9 @@ def test_digits_are_split_once_and_for_all():
     train, test = kr.data.load("digits", "train"), kr.data.load("digits", "test")
     assert (train.size, test.size) == (1437, 360)
     assert train.classes == test.classes == tuple("0123456789")
-    assert [int(label) for _, label in pairs(test)][:8] == [int(label) for _, label in pairs(kr.data.load("digits", "test"))][:8]
+    assert [int(label) for _, label in pairs(test)][:8] == [
+        int(label) for _, label in pairs(kr.data.load("digits", "test"))
+    ][:8]
     image, _ = pairs(train)[0]
     assert image.shape == (8, 8, 1)
     assert image.dtype == np.uint8
@@ -153,7 +155,10 @@ def tiny_tfds(tmp_path, monkeypatch):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
-            features = {"image": tfds.features.Image(shape=(8, 8, 3)), "label": tfds.features.ClassLabel(names=["x", "y"])}
+            features = {
+                "image": tfds.features.Image(shape=(8, 8, 3)),
+                "label": tfds.features.ClassLabel(names=["x", "y"]),
+            }
             return self.dataset_info_from_configs(
                 features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
             )
@@ -249,9 +254,7 @@ def test_an_augmentation_is_the_same_for_the_same_seed(augmentation, in_map, rng
 @pytest.mark.parametrize("in_map", [False, True])
 def test_flip_mirrors_some_images_and_leaves_the_others(in_map, rng):
     images = rng.integers(0, 256, (64, 4, 4, 1)).astype("uint8")
-    mirrored = [
-        (out == image[:, ::-1]).all() for out, image in zip(run(augment.flip, images, (0, 1), in_map), images)
-    ]
+    mirrored = [(out == image[:, ::-1]).all() for out, image in zip(run(augment.flip, images, (0, 1), in_map), images)]
     kept = [(out == image).all() for out, image in zip(run(augment.flip, images, (0, 1), in_map), images)]
     assert all(m or k for m, k in zip(mirrored, kept))
     assert 16 < sum(mirrored) < 48
@@ -287,7 +290,9 @@ def test_evaluation_gives_every_image_once_and_in_order():
 
 def epochs(seed, count=3, augmentations=()):
     batches = kr.data.pipeline(split_of(20), 4, 8, augmentations=augmentations, seed=seed)
-    return [[(images.tobytes(), labels.tolist()) for images, labels in batches.as_numpy_iterator()] for _ in range(count)]
+    return [
+        [(images.tobytes(), labels.tolist()) for images, labels in batches.as_numpy_iterator()] for _ in range(count)
+    ]
 
 
 def test_training_gives_every_image_once_an_epoch_in_another_order():
@@ -305,7 +310,7 @@ def test_training_repeats_itself_given_the_seed():
 def test_images_of_any_size_make_one_batch(tmp_path):
     for number, shape in enumerate([(5, 9, 3), (12, 6, 3), (7, 7, 3)]):
         write_png(tmp_path / "train" / "a" / f"{number}.png", shape, value=number)
-    ((images, labels),) = kr.data.pipeline(kr.data.load(f"folder:{tmp_path}", "train"), 8, 4).as_numpy_iterator()
+    ((images, _),) = kr.data.pipeline(kr.data.load(f"folder:{tmp_path}", "train"), 8, 4).as_numpy_iterator()
     assert images.shape == (3, 8, 8, 3)
     assert images[:, 0, 0, 0].tolist() == [0, 1, 2]
 

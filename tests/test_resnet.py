@@ -279,9 +279,7 @@ def test_weights_are_loaded_from_a_file(suffix, tmp_path, rng):
     randomise(trained, rng)
     path = tmp_path / f"net{suffix}"
     trained.save_weights(path) if suffix == ".weights.h5" else trained.save(path)
-    np.testing.assert_array_equal(
-        tiny(weights=path).predict(images, verbose=0), trained.predict(images, verbose=0)
-    )
+    np.testing.assert_array_equal(tiny(weights=path).predict(images, verbose=0), trained.predict(images, verbose=0))
 
 
 # Bad input
@@ -297,7 +295,10 @@ def test_weights_are_loaded_from_a_file(suffix, tmp_path, rng):
         ({"output_stride": 4}, "output_stride must be one of None, 8, 16, 32. Received: output_stride=4"),
         ({"output_stride": 64}, "Received: output_stride=64"),
         ({"classes": 0}, "classes must be an integer of at least 1. Received: classes=0"),
-        ({"include_top": False, "pooling": "mean"}, "pooling must be one of None, 'avg', 'max'. Received: pooling='mean'"),
+        (
+            {"include_top": False, "pooling": "mean"},
+            "pooling must be one of None, 'avg', 'max'. Received: pooling='mean'",
+        ),
         ({"input_shape": (7, 32, 3)}, "input_shape must have sides of at least 8, .*Received: 7 x 32"),
         ({"input_shape": (32, 32)}, r"input_shape must be \(height, width, channels\)"),
         ({"input_shape": (32, 32, None)}, "only the sides may be None"),

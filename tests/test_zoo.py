@@ -174,7 +174,9 @@ def test_an_unknown_model_gives_the_nearest_names():
 
 
 def test_an_unknown_argument_is_named_with_those_that_there_are():
-    with pytest.raises(TypeError, match=r"ResNet50\(\) got an unexpected keyword argument 'depth'; it takes include_top"):
+    with pytest.raises(
+        TypeError, match=r"ResNet50\(\) got an unexpected keyword argument 'depth'; it takes include_top"
+    ):
         kr.ResNet50(depth=3)
 
 
@@ -188,7 +190,12 @@ def test_a_row_cannot_have_a_field_that_resnet_does_not_know():
 
 @pytest.mark.parametrize(
     ("depth", "block", "blocks"),
-    [(8, kr.residual_block, 1), (110, kr.residual_block, 18), (11, kr.bottleneck_block, 1), (164, kr.bottleneck_block, 18)],
+    [
+        (8, kr.residual_block, 1),
+        (110, kr.residual_block, 18),
+        (11, kr.bottleneck_block, 1),
+        (164, kr.bottleneck_block, 18),
+    ],
 )
 def test_cifar_resnet_has_the_blocks_of_its_depth(depth, block, blocks):
     table = stages(kr.CifarResNet(depth, block))

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: functions `(images, seed) -> images`, uint8 in, uint8 out, the same for the same seed."""
+"""Augmentation of whole batches: functions `(images, seed) -> images`, uint8 to uint8, repeatable by the seed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def pad_and_crop(images: tf.Tensor, seed: tf.Tensor, pixels: int) -> tf.Tensor:
-    """Pads each image (N, H, W, C) by `pixels` zeros and crops it back somewhere at random (He et al. 2015, section 4.2)."""
+    """Pads images (N, H, W, C) by `pixels` zeros and crops each back at random (arXiv:1512.03385, section 4.2)."""
     count, height, width = tf.unstack(tf.shape(images)[:3])
     padded = tf.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
     corner = tf.random.stateless_uniform((count, 2), seed, maxval=2 * pixels + 1, dtype=tf.int32)

@@ -37,14 +37,12 @@ def classes(directory: Path, labels: np.ndarray) -> tuple[str, ...]:
 
 
 def _array(directory: Path, name: str, rank: int) -> np.ndarray:
-    for path, opened in ((directory / f"{name}.gz", gzip.open), (directory / name, open)):
-        if path.is_file():
-            break
-    else:
+    found = [path for path in (directory / name, directory / f"{name}.gz") if path.is_file()]
+    if not found:
         raise ValueError(f"data: {directory} must have {name} or {name}.gz. Received: no such file")
+    path = found[0]
     try:
-        with opened(path, "rb") as file:
-            content = file.read()
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
         raise ValueError(f"data: cannot read {path}: {error}") from error
     header = 4 + 4 * rank

@@ -70,7 +70,7 @@ def _digits(_: str, split: str) -> Split:
     # One fixed, stratified fifth is held out, so that figures of different runs are of the same images.
     parts = train_test_split(bunch.images, bunch.target, test_size=360, stratify=bunch.target, random_state=0)
     images, labels = parts[SPLITS.index(split) :: 2]
-    return from_arrays(np.uint8(images * 255 / 16)[..., None], labels, tuple(map(str, bunch.target_names)))
+    return from_arrays((images * 255 / 16).astype("uint8")[..., None], labels, tuple(map(str, bunch.target_names)))
 
 
 def _idx(where: str, split: str) -> Split:

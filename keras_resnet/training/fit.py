@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_resnet import inputs
 from keras_resnet.data import Split, augment, pipeline
+from keras_resnet.data.pipeline import Augmentation
 from keras_resnet.training.recipes import Recipe
 
 
@@ -44,17 +45,13 @@ def fit(
         >>> digits = kr.data.load("digits", "train")
         >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
     """
-    size, _ = inputs.sides(model.inputs[0])
-    if size is None:
-        raise ValueError(f"model must have fixed sides. Received: input shape {model.inputs[0].shape}")
+    size = _side(model)
     if model.output.shape[-1] != len(train.classes):
         raise ValueError(
             f"model must have an output for each of the {len(train.classes)} classes. Received: {model.output.shape}"
         )
     keras.utils.set_random_seed(recipe.seed)
-    augmentations = [functools.partial(augment.pad_and_crop, pixels=round(recipe.shift * size))] if recipe.shift else []
-    augmentations += [augment.flip] if recipe.flip else []
-    batches = pipeline(train, size, recipe.batch_size, augmentations=tuple(augmentations), seed=recipe.seed)
+    batches = pipeline(train, size, recipe.batch_size, augmentations=_augmentations(recipe, size), seed=recipe.seed)
     batches = batches.map(_one_hot(len(train.classes)))
     checks = None if test is None else pipeline(test, size, recipe.batch_size).map(_one_hot(len(train.classes)))
 
@@ -65,7 +62,9 @@ def fit(
         # On TensorFlow's CPU, XLA halves the speed (measured on ResNet-20); JAX always compiles.
         jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
     )
-    return model.fit(batches, validation_data=checks, epochs=recipe.epochs, callbacks=list(callbacks), verbose=0, shuffle=False)
+    return model.fit(
+        batches, validation_data=checks, epochs=recipe.epochs, callbacks=list(callbacks), verbose=0, shuffle=False
+    )
 
 
 def evaluate(model: keras.Model, split: Split, batch_size: int = 64) -> float:
@@ -76,11 +75,22 @@ def evaluate(model: keras.Model, split: Split, batch_size: int = 64) -> float:
         split: what to look at.
         batch_size: images at a time.
     """
-    size, _ = inputs.sides(model.inputs[0])
-    batches = pipeline(split, size, batch_size)
+    batches = pipeline(split, _side(model), batch_size)
     choices = model.predict(batches.map(lambda images, _: images), verbose=0).argmax(axis=-1)
     labels = [label for _, label in split.examples.as_numpy_iterator()]
     return float((choices == labels).mean())
+
+
+def _side(model: keras.Model) -> int:
+    side, _ = inputs.sides(model.inputs[0])
+    if side is None:
+        raise ValueError(f"model must have fixed sides. Received: input shape {model.inputs[0].shape}")
+    return side
+
+
+def _augmentations(recipe: Recipe, size: int) -> tuple[Augmentation, ...]:
+    shift: Augmentation = functools.partial(augment.pad_and_crop, pixels=round(recipe.shift * size))
+    return (shift,) * (recipe.shift > 0) + (augment.flip,) * recipe.flip
 
 
 def _one_hot(classes: int) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:

@@ -28,7 +28,7 @@ class Recipe:
         seed: of everything that is random.
     """
 
-    epochs: int = 12
+    epochs: int = 15
     batch_size: int = 32
     learning_rate: float = 0.2
     warmup: float = 0.25

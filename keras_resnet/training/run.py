@@ -1,8 +1,8 @@
 """A run: one training from data to a directory that holds everything it gave.
 
-    model.keras   the network, plain Keras      history.csv   loss and accuracy by epoch
-    curves.png    the same, drawn               export/1/     a SavedModel for TF Serving
-    samples/      some test images, to try      run.json      what was run, and what came out
+model.keras   the network, plain Keras      history.csv   loss and accuracy by epoch
+curves.png    the same, drawn               export/1/     a SavedModel for TF Serving
+samples/      some test images, to try      run.json      what was run, and what came out
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def open_model(path: Path) -> keras.Model:
         raise ValueError(f"model must be a run directory or a .keras file. Received: {path}, no such model")
     try:
         return keras.saving.load_model(file)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"model: cannot read {file}: {error}") from error
 
 

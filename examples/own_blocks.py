@@ -1,0 +1,61 @@
+"""A network of one's own from the blocks alone: mixed blocks, a gate and a shortcut that no paper has.
+
+Run:     python examples/own_blocks.py
+Time:    half a minute on two cores
+Result:  prints the stage table and the accuracy on held-out digits, 97 % or more
+"""
+
+import dataclasses
+
+import keras
+from rich.console import Console
+
+import keras_resnet as kr
+from keras_resnet import report
+from keras_resnet.stages import stages
+from keras_resnet.training.fit import evaluate
+
+
+def max_pool_shortcut(x: kr.layers.Tensor, filters: int, stride: int, name: str) -> kr.layers.Tensor:
+    """Where a stage begins: the stronger of neighbouring pixels, and channels of zeros for those that are missing."""
+    if stride > 1:
+        x = keras.layers.MaxPooling2D(stride, padding="same", name=f"{name}_strongest")(x)
+    return kr.shortcuts.zero_pad(x, filters, 1, name)
+
+
+def brightness_gate(x: kr.layers.Tensor, name: str) -> kr.layers.Tensor:
+    """A gate is any function from a tensor to one of the same shape."""
+    weight = keras.layers.Conv2D(1, 1, activation="sigmoid", name=f"{name}_gate")(x)
+    return keras.layers.Multiply(name=f"{name}_gated")([x, weight])
+
+
+def build() -> keras.Model:
+    """Basic blocks first, bottlenecks later, pre-activated throughout."""
+    image = keras.Input((16, 16, 1))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = kr.layers.conv(x, 16, 3, name="conv1_conv")
+    x = kr.residual_block(x, 16, ordering="full_preactivation", name="conv2_block1")
+    x = kr.residual_block(
+        x, 32, stride=2, ordering="full_preactivation", shortcut=max_pool_shortcut, name="conv3_block1"
+    )
+    x = kr.bottleneck_block(
+        x, 16, stride=2, ordering="full_preactivation", groups=4, gate=brightness_gate, name="conv4_block1"
+    )
+    x = kr.layers.relu(kr.layers.batch_norm(x, "post_bn"), "post_relu")
+    x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    return keras.Model(image, keras.layers.Dense(10, activation="softmax", name="predictions")(x), name="own")
+
+
+def main() -> float:
+    """Builds, trains, measures."""
+    model = build()
+    report.summary("own", stages(model), Console())
+    train, test = kr.data.load("digits", "train"), kr.data.load("digits", "test")
+    kr.training.fit(model, dataclasses.replace(kr.training.RECIPES["one_cycle"], epochs=12), train)
+    accuracy = evaluate(model, test)
+    print(f"{accuracy:.1%} of {test.size} held-out digits")
+    return accuracy
+
+
+if __name__ == "__main__":
+    main()

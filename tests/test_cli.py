@@ -1,0 +1,171 @@
+"""The command line from end to end; the main job of the README is run as it is typed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from keras_resnet import cli
+from keras_resnet.data import idx
+from keras_resnet.data.sources import SOURCES
+from tests.conftest import FASHION, ROOT
+from tests.test_data import write_idx, write_png
+from tests.test_package import main_command
+
+pytestmark = pytest.mark.xdist_group("cli")  # one worker, so that the main job runs once
+
+COMMAND = str(Path(sys.executable).with_name("keras-resnet"))
+
+
+def shell(*arguments, cwd=None, columns="100"):
+    env = {**os.environ, "COLUMNS": columns, "NO_COLOR": "1"}
+    env.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)], capture_output=True, text=True, env=env, cwd=cwd, check=False
+    )
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.app, list(map(str, arguments)), env={"COLUMNS": "120"})
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """The README's main job, as typed."""
+    folder = tmp_path_factory.mktemp("main")
+    words = main_command().split()
+    assert words[0].endswith("keras-resnet")
+    run = shell(*words[1:], cwd=folder)
+    assert run.returncode == 0, run.stderr
+    return folder, run
+
+
+def test_the_main_job_reads_digits(digits):
+    folder, run = digits
+    # What is promised to new users: 98.5 % on images that the training never saw.
+    assert json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"] >= 0.985
+    assert len(re.findall(r"^epoch +\d+/15", run.stdout, re.M)) == 15
+    assert run.stderr == ""
+
+
+def test_what_the_main_job_says_to_type_next_works(digits):
+    folder, run = digits
+    commands = [line.strip() for line in run.stdout.splitlines() if line.startswith("  keras-resnet ")]
+    assert [command.split()[1] for command in commands] == ["evaluate", "predict"]
+    outputs = []
+    for command in commands:
+        result = shell(*command.split()[1:], cwd=folder)
+        assert (result.returncode, result.stderr) == (0, "")
+        outputs.append(result.stdout)
+    said = json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"]
+    assert f"top-1 {said:.2%} on the 360 test images of digits" in outputs[0]
+    is_class = re.search(r"_is_(\d)\.png", commands[1])[1]
+    assert re.search(rf"_is_{is_class}\.png: {is_class} \d+\.\d%", outputs[1])
+
+
+def test_the_main_job_says_how_to_serve_a_directory_that_is_there(digits):
+    folder, run = digits
+    mounted = re.search(r"docker run .* -v (\S+):/models/ResNet20:ro", run.stdout)[1]
+    assert (Path(mounted) / "1" / "saved_model.pb").is_file()
+    assert Path(mounted).is_relative_to(folder.resolve())
+
+
+def test_a_bad_image_is_named_and_the_others_are_done(digits):
+    folder, _ = digits
+    good = sorted((folder / "runs/digits/samples").iterdir())[:2]
+    (folder / "bad.png").write_bytes(good[0].read_bytes()[:40])
+    result = shell("predict", good[0], "bad.png", "none.png", good[1], "--model", "runs/digits", cwd=folder)
+    assert result.returncode == 1
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == list(map(str, good))
+    assert result.stderr.splitlines() == [
+        "Error: bad.png is no readable JPEG, PNG, BMP or GIF",
+        "Error: cannot read none.png: No such file or directory",
+    ]
+
+
+def test_a_photograph_in_colour_is_read_by_a_net_for_grey_images(digits):
+    folder, _ = digits
+    write_png(folder / "colour.png", (40, 30, 3), 120)
+    result = shell("predict", "colour.png", "--model", "runs/digits/model.keras", "--top", 10, cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.count("%") == 10
+
+
+def test_a_user_error_is_one_line_and_status_2(tmp_path):
+    result = shell("train", "ResNet5O", "--data", "digits", "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == "Error: unknown model. Did you mean ResNet56, ResNet50, ResNet50D? Received: 'ResNet5O'\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+def test_train_reads_fashion_mnist(tmp_path):
+    """The first images of the real files, in files of the same format."""
+    for split, count in (("train", 256), ("test", 64)):
+        images, labels = idx.read(FASHION, split)
+        write_idx(tmp_path / f"{idx.PREFIX[split]}-images-idx3-ubyte", images[:count])
+        write_idx(tmp_path / f"{idx.PREFIX[split]}-labels-idx1-ubyte", labels[:count])
+    result = invoke(
+        *("train", "ResNet20", "--data", f"idx:{tmp_path}", "--out", tmp_path / "run"),
+        *("--epochs", 2, "--batch-size", 32, "--learning-rate", 0.1, "--size", 16, "--flip", "--seed", 1),
+    )
+    assert result.exit_code == 0, result.output
+    recipe = json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]
+    assert (recipe["epochs"], recipe["batch_size"], recipe["learning_rate"]) == (2, 32, 0.1)
+    assert (recipe["flip"], recipe["seed"]) == (True, 1)
+    assert "of the 64 held-out test images are right" in result.output
+
+
+def test_models_lists_the_zoo():
+    result = invoke("models", "seresnext*")
+    assert result.exit_code == 0
+    cells = [re.split(r"\s*[│┃]\s*", line.strip("│┃ ")) for line in result.output.splitlines() if "SE" in line]
+    assert cells == [
+        ["SEResNeXt50_32x4d", "50", "27,559,896", "4.23 G", "224x224"],
+        ["SEResNeXt101_32x4d", "101", "48,955,416", "7.97 G", "224x224"],
+    ]
+
+
+def test_models_says_when_nothing_matches():
+    assert "no model matches 'vgg*'" in str(invoke("models", "vgg*").exception)
+
+
+def test_summary_shows_the_stages():
+    result = invoke("summary", "ResNet18", "--size", 64, "--channels", 1, "--classes", 5)
+    assert result.exit_code == 0
+    for part in ("conv1", "conv2_x", "conv5_x", "16 x 16 x 64", "2 x 2 x 512", "head", "total"):
+        assert part in result.output
+
+
+@pytest.mark.parametrize("command", ["", "models", "summary", "train", "evaluate", "predict"])
+def test_help_answers_at_once_and_explains(command):
+    """Keras takes seconds to import, so no help may import it."""
+    code = (
+        "import sys; sys.argv = ['keras-resnet', *sys.argv[1:]]\n"
+        "from keras_resnet.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert stop.code == 0, stop.code\n"
+        "assert 'keras' not in sys.modules and 'tensorflow' not in sys.modules"
+    )
+    arguments = [*command.split(), "--help"]
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Usage" in run.stdout
+    if command == "train":
+        assert all(kind in run.stdout for kind in SOURCES)
+
+
+def test_evaluate_needs_to_know_what_on(digits):
+    folder, _ = digits
+    model = folder / "runs/digits/model.keras"
+    assert "--data must be given for a .keras file" in str(invoke("evaluate", model).exception)
+    result = invoke("evaluate", model, "--data", "digits", "--split", "train")
+    assert re.search(r"top-1 9\d\.\d\d% on the 1,437 train images of digits", result.output)

@@ -1,0 +1,131 @@
+"""The package: what importing it costs, what it exports, what its metadata and README say."""
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+
+import pytest
+
+import keras_resnet as kr
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def readme_commands():
+    """The two commands for a fresh machine, by the comment in front of each."""
+    blocks = re.findall(r"<!-- (main-job|tests) -->\n```sh\n(.*?)\n```", README, re.S)
+    return dict(blocks)
+
+
+def main_command():
+    """The main job's command without its set-up."""
+    return readme_commands()["main-job"].replace("\\\n", " ").split("&&")[-1].strip()
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, keras_resnet; print([m for m in sys.modules if m.partition('.')[0] in {heavy}])"
+    heavy = {"keras", "tensorflow", "tensorflow_datasets", "keras_tuner", "matplotlib", "sklearn", "jax", "torch"}
+    run = subprocess.run(
+        [sys.executable, "-c", code.format(heavy=heavy)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_building_a_model_loads_neither_data_sets_nor_the_tuner():
+    code = (
+        "import sys, keras_resnet as kr; kr.ResNet20(); kr.data.load('digits', 'test')\n"
+        "print([m for m in ('tensorflow_datasets', 'keras_tuner', 'keras_resnet.training') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in kr.__all__:
+        assert getattr(kr, name).__doc__, name
+    assert set(kr.__all__) <= set(dir(kr))
+    with pytest.raises(AttributeError, match="module 'keras_resnet' has no attribute 'ResNet49'"):
+        kr.ResNet49  # noqa: B018
+
+
+def public_functions():
+    for path in sorted((ROOT / "keras_resnet").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                yield pytest.param(node, id=f"{path.stem}.{node.name}")
+
+
+@pytest.mark.parametrize("node", list(public_functions()))
+def test_public_functions_are_typed_and_documented(node):
+    assert ast.get_docstring(node)
+    assert node.returns is not None
+    arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+    assert all(argument.annotation is not None for argument in arguments)
+
+
+ROWS_OF_DESIGN = (
+    ("arguments",),
+    ("layers", "orderings"),
+    ("shortcuts", "gates", "stems", "inputs"),
+    ("blocks",),
+    ("resnet",),
+    ("constructor",),
+    ("cifar",),
+    ("zoo", "cost"),
+    ("features", "stages"),
+    ("data",),
+    ("export",),
+    ("training",),
+    ("prediction", "report", "quiet"),
+    ("api", "cli"),
+)
+
+
+def test_imports_run_one_way():
+    """A file imports from the rows above it, never from below or beside; `orderings` may use `arguments`, and so on."""
+    level = {name: number for number, names in enumerate(ROWS_OF_DESIGN) for name in names}
+    for path in sorted((ROOT / "keras_resnet").rglob("*.py")):
+        own = path.relative_to(ROOT / "keras_resnet").parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for found in re.findall(r"^\s*from keras_resnet(?:\.(\w+))?[\w.]* import ([\w, ]+)", path.read_text(), re.M):
+            modules = [found[0]] if found[0] else [name.split()[0] for name in found[1].split(",")]
+            for module in modules:
+                assert module == own or level[module] < level[own], f"{path} imports {module}"
+
+
+def test_files_stay_short():
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "keras_resnet").rglob("*.py")}
+    assert {str(path): length for path, length in lengths.items() if length > 300} == {}
+
+
+def test_metadata_is_in_setup_cfg():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["metadata"]["name"] == "keras-resnet-zoo"
+    needed = set(re.findall(r"^([\w-]+)", config["options"]["install_requires"], re.M))
+    assert {"tensorflow", "keras", "tensorflow-datasets", "keras-tuner", "tensorboard", "importlib_resources"} <= needed
+    assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
+    assert (ROOT / "keras_resnet" / "py.typed").exists()
+    assert kr.__version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_readme_has_its_two_commands():
+    assert set(readme_commands()) == {"main-job", "tests"}
+    assert main_command().endswith("keras-resnet train ResNet20 --data digits --out runs/digits")
+
+
+def test_the_python_in_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("name", re.findall(r"`((?:[A-Z]\w*Net\w*\d\w*))`", README))
+def test_the_models_in_the_readme_exist(name):
+    assert name in kr.list_models() or name == "CifarResNet"

@@ -1,0 +1,169 @@
+"""Training: what a recipe does, and what a run leaves behind."""
+
+import csv
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_resnet as kr
+from keras_resnet.data.sources import from_arrays
+from keras_resnet.training import curves, run
+from keras_resnet.training.fit import evaluate
+from tests.test_data import write_png
+
+QUICK = dataclasses.replace(kr.training.RECIPES["one_cycle"], epochs=2, batch_size=16)
+
+
+def tiny(**options):
+    return kr.ResNet((1, 1), kr.residual_block, filters=(8, 8), stem=kr.stems.cifar, name="tiny", **options)
+
+
+@pytest.fixture
+def colours(rng):
+    """Two classes that differ in brightness."""
+    labels = np.arange(64) % 2
+    images = (labels[:, None, None, None] * 150 + rng.integers(0, 100, (64, 8, 8, 1))).astype("uint8")
+    return from_arrays(images, labels, ("dark", "bright"))
+
+
+def fit(split, recipe, **options):
+    model = tiny(input_shape=(8, 8, 1), classes=2, **options)
+    keras.utils.set_random_seed(0)
+    return model, kr.training.fit(model, recipe, split, split).history
+
+
+def test_fit_learns(colours):
+    model, history = fit(colours, dataclasses.replace(QUICK, epochs=10))
+    assert history["loss"][-1] < history["loss"][0]
+    assert evaluate(model, colours) == pytest.approx(history["val_accuracy"][-1])
+    assert history["val_accuracy"][-1] > 0.95
+
+
+def test_the_learning_rate_climbs_to_its_peak_and_falls_to_zero(colours):
+    recipe = dataclasses.replace(QUICK, epochs=5, learning_rate=0.4, warmup=0.25)  # 20 steps, 5 of them to warm up
+    model, _ = fit(colours, recipe)
+    schedule = model.optimizer._learning_rate
+    rates = [float(schedule(step)) for step in range(21)]
+    assert rates[0] == 0
+    assert np.argmax(rates) == 5
+    assert rates[5] == pytest.approx(0.4)
+    assert rates[20] == pytest.approx(0, abs=1e-7)
+    assert int(model.optimizer.iterations.numpy()) == 20
+
+
+def test_weight_decay_is_on_kernels_only(colours):
+    model, _ = fit(colours, QUICK)
+    for weight in model.trainable_variables:
+        assert model.optimizer._use_weight_decay(weight) is (len(weight.shape) > 1), weight.path
+
+
+def test_the_same_seed_gives_the_same_weights(colours):
+    def weights():
+        keras.utils.set_random_seed(3)
+        return fit(colours, dataclasses.replace(QUICK, seed=3, flip=True))[0].get_weights()
+
+    for once, again in zip(weights(), weights()):
+        np.testing.assert_allclose(once, again, atol=1e-5)
+
+
+def test_fit_refuses_a_model_that_does_not_fit(colours):
+    with pytest.raises(ValueError, match="an output for each of the 2 classes. Received: .None, 3."):
+        kr.training.fit(tiny(input_shape=(8, 8, 1), classes=3), QUICK, colours)
+    with pytest.raises(ValueError, match="model must have fixed sides"):
+        kr.training.fit(tiny(input_shape=(None, None, 1), classes=2), QUICK, colours)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("seed", -1),
+        ("warmup", 1.0),
+        ("momentum", -0.1),
+        ("label_smoothing", 1),
+        ("shift", 2),
+        ("learning_rate", 0),
+        ("weight_decay", -1),
+    ],
+)
+def test_a_recipe_refuses_wrong_values(field, value):
+    with pytest.raises(ValueError, match=f"{field}.*Received"):
+        dataclasses.replace(QUICK, **{field: value})
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    for name, value in (("dark", 20), ("bright", 200)):
+        for number in range(10):
+            write_png(tmp_path / "photos" / name / f"{number}.png", (12, 16, 3), value + int(rng.integers(0, 30)))
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def out(folder, tmp_path):
+    run.train("ResNet20", f"folder:{folder}", tmp_path / "run", QUICK, size=8)
+    return tmp_path / "run"
+
+
+def test_a_run_leaves_everything_it_promises(out):
+    assert sorted(path.name for path in out.iterdir()) == sorted(run.FILES)
+    with (out / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(rows[0])
+    said = json.loads((out / "run.json").read_text())
+    assert (said["model"], said["classes"], said["recipe"]["epochs"]) == ("ResNet20", ["bright", "dark"], 2)
+    assert run.read(out).recipe == QUICK
+    assert float(rows[-1]["val_accuracy"]) == pytest.approx(said["test_accuracy"])
+    assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    samples = sorted(path.name for path in (out / "samples").iterdir())
+    assert samples == ["0_is_bright.png", "1_is_bright.png", "2_is_dark.png", "3_is_dark.png"]
+
+
+def test_the_saved_model_of_a_run_says_what_the_model_says(out, rng):
+    images = rng.uniform(0, 255, (3, 8, 8, 3)).astype("float32")
+    served = tf.saved_model.load(str(out / "export" / "1")).signatures["serving_default"]
+    model = run.open_model(out)
+    np.testing.assert_allclose(
+        served(image=tf.constant(images))["probabilities"], model.predict(images, verbose=0), atol=1e-6
+    )
+
+
+def test_a_second_run_does_not_overwrite_the_first_unless_told(folder, out):
+    model = (out / "model.keras").read_bytes()
+    with pytest.raises(ValueError, match="out must be a new directory, or --overwrite given. Received: .*model.keras"):
+        run.train("ResNet20", f"folder:{folder}", out, QUICK, size=8)
+    assert (out / "model.keras").read_bytes() == model
+    (out / "mine.txt").write_text("kept")
+    run.train("ResNet20", f"folder:{folder}", out, QUICK, size=8, overwrite=True)
+    assert (out / "mine.txt").exists()
+    assert (out / "model.keras").read_bytes() != model
+
+
+def test_wrong_data_leaves_no_directory(tmp_path):
+    with pytest.raises(ValueError, match="no directory"):
+        run.train("ResNet20", f"folder:{tmp_path / 'none'}", tmp_path / "run", QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_run_is_said_to_be_none(tmp_path):
+    with pytest.raises(ValueError, match="must be a run directory, with a readable run.json"):
+        run.read(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match="must be a run directory"):
+        run.read(tmp_path)
+    with pytest.raises(ValueError, match="model must be a run directory or a .keras file"):
+        run.open_model(tmp_path)
+    (tmp_path / "model.keras").write_text("no zip")
+    with pytest.raises(ValueError, match="cannot read .*model.keras"):
+        run.open_model(tmp_path)
+
+
+def test_curves_are_drawn_without_a_test_split_too(tmp_path):
+    curves.draw({"loss": [2.0, 1.0], "accuracy": [0.1, 0.9]}, "training only", tmp_path / "curves.png")
+    assert tf.io.decode_png((tmp_path / "curves.png").read_bytes()).shape[:2] == (504, 1200)
