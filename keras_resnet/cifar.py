@@ -58,7 +58,7 @@ def CifarResNet(depth: int = 110, block: Block = residual_block, **overrides: An
     Example:
         >>> import keras_resnet as kr
         >>> kr.CifarResNet(20).count_params()
-        271112
+        271098
     """
     return constructor(f"CifarResNet{depth}", "", cifar_fields(depth, block))(**overrides)
 

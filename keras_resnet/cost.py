@@ -29,7 +29,7 @@ def macs(model: keras.Model, *, per_normalised: int = 0) -> int:
     Example:
         >>> import keras_resnet as kr
         >>> kr.macs(kr.ResNet20())
-        40813184
+        40551040
     """
     return sum(layer_macs(layer, per_normalised) for layer in flat_layers(model))
 

@@ -94,7 +94,7 @@ def ResNet(
         >>> tiny = kr.ResNet((1, 1), kr.residual_block, filters=(8, 16), stem=kr.stems.cifar,
         ...                  input_shape=(16, 16, 3), classes=10)
         >>> tiny.count_params(), tiny.output.shape
-        (6066, (None, 10))
+        (5410, (None, 10))
     """
     depths, filters = integers("depths", depths), integers("filters", filters)
     if len(filters) != len(depths):

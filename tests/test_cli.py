@@ -17,8 +17,6 @@ from tests.conftest import FASHION, ROOT
 from tests.test_data import write_idx, write_png
 from tests.test_package import main_command
 
-pytestmark = pytest.mark.xdist_group("cli")  # one worker, so that the main job runs once
-
 COMMAND = str(Path(sys.executable).with_name("keras-resnet"))
 
 
@@ -168,4 +166,4 @@ def test_evaluate_needs_to_know_what_on(digits):
     model = folder / "runs/digits/model.keras"
     assert "--data must be given for a .keras file" in str(invoke("evaluate", model).exception)
     result = invoke("evaluate", model, "--data", "digits", "--split", "train")
-    assert re.search(r"top-1 9\d\.\d\d% on the 1,437 train images of digits", result.output)
+    assert re.search(r"top-1 (9\d|100)\.\d\d% on the 1,437 train images of digits", result.output)

@@ -15,8 +15,6 @@ import keras_resnet as kr
 from keras_resnet.orderings import ORDERINGS
 from tests.conftest import randomise
 
-pytestmark = pytest.mark.xdist_group("saved")  # one worker, so that the nets are saved once
-
 SMALL = {"filters": (8, 16), "input_shape": (33, 32, 3), "classes": 10, "classifier_activation": None}
 build = functools.partial(kr.ResNet, (2, 2), **SMALL)
 
