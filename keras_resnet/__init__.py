@@ -1,7 +1,8 @@
 """keras_resnet: residual networks for Keras 3. `import keras_resnet as kr; kr.ResNet50()`.
 
 Names are loaded on first use, so that the command line answers `--help` at once, and nobody who builds a model waits
-for the data and plotting libraries. The names themselves are listed in `keras_resnet.api`.
+for the data and plotting libraries. They are those of `keras_resnet.api`, the rows of `keras_resnet.zoo`, and the
+packages `data`, `training` and `export`.
 """
 
 import importlib
@@ -9,27 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+PACKAGES = ("data", "export", "training")
+
 if TYPE_CHECKING:
     from keras_resnet import data as data
     from keras_resnet import export as export
     from keras_resnet import training as training
     from keras_resnet.api import *  # noqa: F403
+    from keras_resnet.zoo import *  # noqa: F403
+else:
 
-SUBPACKAGES = ("data", "export", "training")
-
-
-def __getattr__(name: str) -> Any:
-    if name in SUBPACKAGES:
-        return importlib.import_module(f"keras_resnet.{name}")
-    if name.startswith("__") and name != "__all__":
+    def __getattr__(name: str) -> Any:
+        if name in PACKAGES:
+            return importlib.import_module(f"keras_resnet.{name}")
+        if name == "__all__" or not name.startswith("_"):
+            api = importlib.import_module("keras_resnet.api")
+            zoo = importlib.import_module("keras_resnet.zoo")
+            if name == "__all__":
+                return [*api.__all__, *zoo.ROWS, *PACKAGES]
+            for module, names in ((api, api.__all__), (zoo, zoo.ROWS)):
+                if name in names:
+                    return getattr(module, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    api = importlib.import_module("keras_resnet.api")
-    if name == "__all__":
-        return [*api.__all__, *SUBPACKAGES]
-    if name not in api.__all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(api, name)
 
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__getattr__("__all__")])
+    def __dir__() -> list[str]:
+        return sorted([*globals(), *__getattr__("__all__")])

@@ -1,4 +1,4 @@
-"""The public names, all in one place; `keras_resnet` hands them out on first use."""
+"""The public names beside the zoo's, all in one place; `keras_resnet` hands them out on first use."""
 
 from keras_resnet import gates, layers, orderings, shortcuts, stems
 from keras_resnet.blocks import bottleneck_block, residual_block
@@ -6,10 +6,9 @@ from keras_resnet.cifar import CifarResNet
 from keras_resnet.cost import macs
 from keras_resnet.features import pyramid
 from keras_resnet.resnet import ResNet
-from keras_resnet.zoo import *  # noqa: F403
-from keras_resnet.zoo import ROWS, create_model, list_models
+from keras_resnet.zoo import create_model, list_models
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "CifarResNet",
     "ResNet",
     "bottleneck_block",
@@ -23,5 +22,4 @@ __all__ = [  # noqa: PLE0604
     "residual_block",
     "shortcuts",
     "stems",
-    *ROWS,
 ]

@@ -34,6 +34,7 @@ class Constructor(Protocol):
     """The signature of every model of the zoo; `...` stands for what the model's row says."""
 
     __name__: str
+    __module__: str
 
     def __call__(
         self,

@@ -100,6 +100,7 @@ def ResNet(
     if len(filters) != len(depths):
         raise ValueError(f"filters must have an entry a stage, {len(depths)}. Received: filters={filters}")
     one_of("output_stride", output_stride, (None, 8, 16, 32))
+    one_of("pooling", pooling, (None, "avg", "max"))
     order = ordering_of(ordering)
     words = Words(norm, activation)
     inputs.check_data_format()
@@ -133,7 +134,7 @@ def ResNet(
     if include_top:
         x = _classify(x, integer("classes", classes), classifier_activation, rate("drop_rate", drop_rate))
     else:
-        x = _pool(x, one_of("pooling", pooling, (None, "avg", "max")))
+        x = _pool(x, pooling)
 
     _let_keras_recurse(blocks=sum(depths))
     source = image if input_tensor is None else keras.utils.get_source_inputs(input_tensor)

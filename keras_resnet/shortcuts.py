@@ -60,7 +60,8 @@ def project(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
 def pool_project(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
     """Average-pool, then a 1x1 convolution: ResNet-D (He et al. 2018, arXiv:1812.01187); identity where shapes agree.
 
-    "same" leaves the padding out of the average, as timm does (`ceil_mode=True, count_include_pad=False`).
+    "same" leaves the padding out of the average, as timm does (`ceil_mode=True, count_include_pad=False`). Where
+    `output_stride` has turned the stride into dilation nothing is pooled; timm then averages 2x2 at stride 1.
     """
     if stride > 1:
         x = keras.layers.AveragePooling2D(stride, strides=stride, padding="same", name=f"{name}_pool")(x)

@@ -75,9 +75,9 @@ Args:
 Returns:
     A functional `keras.Model`; see `keras_resnet.ResNet`, which also says what is raised.
 
-Example:
-    >>> import keras_resnet as kr
-    >>> model = kr.{name}(weights=None)  # doctest: +SKIP
+Example::
+
+    model = keras_resnet.{name}(classes=10)
 """
 
 
@@ -86,8 +86,10 @@ def _row(name: str, paper: str, parameters: int, macs: int, *fields: Mapping[str
     row = Row(name, paper, parameters, macs, functools.reduce(lambda a, b: {**a, **b}, fields, {}))
     doc = DOC.format(name=name, millions=parameters / 1e6, giga=macs / 1e9, size=row.size, paper=paper)
     ROWS[name] = row
-    _CONSTRUCTORS[name] = constructor(name, doc, row.fields)
-    return _CONSTRUCTORS[name]
+    build = constructor(name, doc, row.fields)
+    build.__module__ = __name__  # where pickle finds it
+    _CONSTRUCTORS[name] = build
+    return build
 
 
 def _basic(*depths: int) -> dict[str, Any]:
@@ -211,6 +213,3 @@ def create_model(name: str, /, **overrides: Any) -> keras.Model:
 def row_of(name: str) -> Row:
     """The row called `name`; a `ValueError` gives the nearest names."""
     return ROWS[known("model", name, ROWS)]
-
-
-__all__ = ["create_model", "list_models", *ROWS]  # noqa: PLE0604

@@ -193,6 +193,11 @@ def test_an_unknown_source_is_named_with_those_that_there_are(source):
         kr.data.load(source, "train")
 
 
+def test_a_directory_that_cannot_be_read_is_named():
+    with pytest.raises(ValueError, match="data: cannot read folder:xxx.*File name too long"):
+        kr.data.load("folder:" + "x" * 5000, "train")
+
+
 def test_an_unknown_split_is_named():
     with pytest.raises(ValueError, match="split must be one of 'train', 'test'. Received: split='val'"):
         kr.data.load("digits", "val")

@@ -51,6 +51,26 @@ def test_every_public_name_is_there_and_documented():
         kr.ResNet49  # noqa: B018
 
 
+USER = """
+import keras_resnet as kr
+reveal_type(kr.ResNet50)
+kr.ResNet50(include_top=False, groups=32, classes="ten")
+kr.residual_blok
+kr.data.load("digits")
+"""
+
+
+def test_type_checkers_see_the_signatures(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    (tmp_path / "user.py").write_text(USER)
+    report, _, _ = api.run([str(tmp_path / "user.py"), "--ignore-missing-imports", "--cache-dir", str(tmp_path)])
+    lines = [line.partition(": ")[2] for line in report.splitlines()]
+    assert "keras_resnet.constructor.Constructor" in lines[0]
+    assert 'Argument "classes" to "__call__" of "Constructor" has incompatible type "str"; expected "int"' in lines[1]
+    assert 'Module has no attribute "residual_blok"' in lines[2]
+    assert 'Missing positional argument "split" in call to "load"' in lines[3]
+
+
 def public_functions():
     for path in sorted((ROOT / "keras_resnet").rglob("*.py")):
         for node in ast.parse(path.read_text()).body:

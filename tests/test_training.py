@@ -73,6 +73,9 @@ def test_the_same_seed_gives_the_same_weights(colours):
 def test_fit_refuses_a_model_that_does_not_fit(colours):
     with pytest.raises(ValueError, match="an output for each of the 2 classes. Received: .None, 3."):
         kr.training.fit(tiny(input_shape=(8, 8, 1), classes=3), QUICK, colours)
+    with pytest.raises(ValueError, match="train must have at least two classes. Received: .'one',."):
+        one = from_arrays(np.zeros((4, 8, 8, 1), "uint8"), np.zeros(4), ("one",))
+        kr.training.fit(tiny(input_shape=(8, 8, 1), classes=2), QUICK, one)
     with pytest.raises(ValueError, match="model must have fixed sides"):
         kr.training.fit(tiny(input_shape=(None, None, 1), classes=2), QUICK, colours)
 
@@ -162,6 +165,23 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path):
     (tmp_path / "model.keras").write_text("no zip")
     with pytest.raises(ValueError, match="cannot read .*model.keras"):
         run.open_model(tmp_path)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_corrupt_image_is_named(tmp_path, split):
+    for name in ("train", "test"):
+        for number in range(4):
+            write_png(tmp_path / name / "cat" / f"{number}.png", (8, 8, 3))
+            write_png(tmp_path / name / "dog" / f"{number}.png", (8, 8, 3))
+    (tmp_path / split / "cat" / "2.png").write_bytes(b"not an image")
+    (tmp_path / split / "cat" / "3.png").write_bytes(b"")
+    train, test = (kr.data.load(f"folder:{tmp_path}", name) for name in ("train", "test"))
+    model = tiny(input_shape=(8, 8, 3), classes=2)
+    message = f"{split}/cat/2.png is no readable JPEG, PNG, BMP or GIF, and 1 more such files"
+    with pytest.raises(ValueError, match=message):
+        kr.training.fit(model, QUICK, train, test)
+    with pytest.raises(ValueError, match=message):
+        evaluate(model, train if split == "train" else test)
 
 
 def test_curves_are_drawn_without_a_test_split_too(tmp_path):

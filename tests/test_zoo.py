@@ -1,6 +1,7 @@
 """Every row of the zoo: exact parameters and multiply-accumulates, names, signature, docstring."""
 
 import inspect
+import pickle
 
 import keras
 import pytest
@@ -128,6 +129,7 @@ def test_every_family_has_a_recorded_structure():
 def test_constructors_have_a_signature_and_a_docstring_of_their_own(name):
     build, row = getattr(kr, name), zoo.ROWS[name]
     assert build.__name__ == name
+    assert pickle.loads(pickle.dumps(build)) is build
     parameters = inspect.signature(build).parameters
     assert tuple(parameters)[: len(LEADING)] == LEADING
     for field, value in row.fields.items():

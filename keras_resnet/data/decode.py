@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import tensorflow as tf
 
 
@@ -9,6 +11,15 @@ def decode(content: tf.Tensor, channels: int) -> tf.Tensor:
     """uint8 (H, W, channels) from the bytes of a JPEG, PNG, BMP or GIF (its first frame); `channels` 1 or 3."""
     image = tf.io.decode_image(content, channels=channels, expand_animations=False)
     return tf.ensure_shape(image, (None, None, channels))
+
+
+def readable(file: Path) -> bool:
+    """Whether a file is an image that `decode` takes."""
+    try:
+        decode(tf.constant(file.read_bytes()), 3)
+    except (OSError, tf.errors.InvalidArgumentError):
+        return False
+    return True
 
 
 def to_square(image: tf.Tensor, size: int) -> tf.Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from keras_resnet.arguments import one_of
 from keras_resnet.data import folders, idx
-from keras_resnet.data.decode import decode
+from keras_resnet.data.decode import decode, readable
 
 SPLITS = ("train", "test")
 
@@ -20,13 +21,15 @@ SPLITS = ("train", "test")
 class Split:
     """Labelled images of one split.
 
-    `examples` yields (image, label): uint8 (H, W, C) of any height and width, and an int64 that indexes `classes`.
+    `examples` yields (image, label): uint8 (H, W, C) of any height and width, and an integer that indexes `classes`.
+    `files` are the images' where each has one.
     """
 
     examples: tf.data.Dataset
     size: int
     classes: tuple[str, ...]
     channels: int
+    files: tuple[str, ...] = ()
 
 
 def load(source: str, split: str) -> Split:
@@ -53,7 +56,23 @@ def load(source: str, split: str) -> Split:
     kind, _, where = source.partition(":")
     if kind not in SOURCES or bool(where) is (kind == "digits"):
         raise ValueError(f"data must be digits, idx:DIR, tfds:NAME or folder:DIR. Received: {source!r}")
-    return SOURCES[kind](where, split)
+    try:
+        return SOURCES[kind](where, split)
+    except OSError as error:
+        raise ValueError(f"data: cannot read {source}: {error}") from error
+
+
+@contextlib.contextmanager
+def bad_files_named(*splits: Split) -> Iterator[None]:
+    """Turns the error of a decoder deep in a pipeline into a `ValueError` that names the files."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        bad = [file for split in splits for file in split.files if not readable(Path(file))]
+        if not bad:
+            raise
+        more = f", and {len(bad) - 1} more such files" if len(bad) > 1 else ""
+        raise ValueError(f"data: {bad[0]} is no readable JPEG, PNG, BMP or GIF{more}") from error
 
 
 def from_arrays(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Split:
@@ -82,7 +101,7 @@ def _folder(where: str, split: str) -> Split:
     files, labels, classes = folders.scan(Path(where), split)
     examples = tf.data.Dataset.from_tensor_slices((files, labels))
     examples = examples.map(lambda file, label: (decode(tf.io.read_file(file), 3), label), tf.data.AUTOTUNE)
-    return Split(examples, len(files), classes, 3)
+    return Split(examples, len(files), classes, 3, tuple(files))
 
 
 def _tfds(where: str, split: str) -> Split:

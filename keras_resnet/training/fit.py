@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_resnet import inputs
 from keras_resnet.data import Split, augment, pipeline
 from keras_resnet.data.pipeline import Augmentation
+from keras_resnet.data.sources import bad_files_named
 from keras_resnet.training.recipes import Recipe
 
 
@@ -37,7 +39,8 @@ def fit(
         Keras' history: loss, accuracy, val_loss, val_accuracy by epoch.
 
     Raises:
-        ValueError: the model's sides are unknown, or its outputs are not as many as the split's classes.
+        ValueError: the model's sides are unknown, its outputs are not as many as the split's classes, those are fewer
+            than two, or a file is no readable image.
 
     Example:
         >>> import keras_resnet as kr
@@ -46,6 +49,8 @@ def fit(
         >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
     """
     size = _side(model)
+    if len(train.classes) < 2:
+        raise ValueError(f"train must have at least two classes. Received: {train.classes}")
     if model.output.shape[-1] != len(train.classes):
         raise ValueError(
             f"model must have an output for each of the {len(train.classes)} classes. Received: {model.output.shape}"
@@ -62,9 +67,10 @@ def fit(
         # On TensorFlow's CPU, XLA halves the speed (measured on ResNet-20); JAX always compiles.
         jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
     )
-    return model.fit(
-        batches, validation_data=checks, epochs=recipe.epochs, callbacks=list(callbacks), verbose=0, shuffle=False
-    )
+    with bad_files_named(train, *([test] if test else [])):
+        return model.fit(
+            batches, validation_data=checks, epochs=recipe.epochs, callbacks=list(callbacks), verbose=0, shuffle=False
+        )
 
 
 def evaluate(model: keras.Model, split: Split, batch_size: int = 64) -> float:
@@ -76,9 +82,11 @@ def evaluate(model: keras.Model, split: Split, batch_size: int = 64) -> float:
         batch_size: images at a time.
     """
     batches = pipeline(split, _side(model), batch_size)
-    choices = model.predict(batches.map(lambda images, _: images), verbose=0).argmax(axis=-1)
-    labels = [label for _, label in split.examples.as_numpy_iterator()]
-    return float((choices == labels).mean())
+    with bad_files_named(split):
+        right = [
+            model.predict_on_batch(images).argmax(axis=-1) == labels for images, labels in batches.as_numpy_iterator()
+        ]
+    return float(np.concatenate(right).mean())
 
 
 def _side(model: keras.Model) -> int:
