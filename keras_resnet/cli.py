@@ -92,7 +92,8 @@ def train(
         seed=seed,
         **{field: value for field, value in asked.items() if value is not None},
     )
-    result = run.train(name, data, out, recipe, size, [ProgressBar(console)], overwrite)
+    with ProgressBar(console) as progress:
+        result = run.train(name, data, out, recipe, size, [progress], overwrite)
     report.run(result, out, console)
 
 

@@ -73,8 +73,8 @@ def test_the_same_seed_gives_the_same_weights(colours):
 def test_fit_refuses_a_model_that_does_not_fit(colours):
     with pytest.raises(ValueError, match="an output for each of the 2 classes. Received: .None, 3."):
         kr.training.fit(tiny(input_shape=(8, 8, 1), classes=3), QUICK, colours)
+    one = from_arrays(np.zeros((4, 8, 8, 1), "uint8"), np.zeros(4), ("one",))
     with pytest.raises(ValueError, match="train must have at least two classes. Received: .'one',."):
-        one = from_arrays(np.zeros((4, 8, 8, 1), "uint8"), np.zeros(4), ("one",))
         kr.training.fit(tiny(input_shape=(8, 8, 1), classes=2), QUICK, one)
     with pytest.raises(ValueError, match="model must have fixed sides"):
         kr.training.fit(tiny(input_shape=(None, None, 1), classes=2), QUICK, colours)

@@ -10,7 +10,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """A Keras callback that draws on `console`; where that is no terminal only the lines are printed."""
+    """A Keras callback that draws on `console`; where that is no terminal only the lines are printed.
+
+    Use it as a context: a training that fails gives the terminal back too.
+    """
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -23,6 +26,12 @@ class ProgressBar(keras.callbacks.Callback):
             transient=True,
             disable=not console.is_terminal,
         )
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.bar.start()
