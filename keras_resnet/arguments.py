@@ -18,14 +18,14 @@ def one_of(argument: str, value: T, allowed: Sequence[T]) -> T:
     return value
 
 
-def known(kind: str, name: str, names: Iterable[str]) -> str:
-    """`name`, if it is one of the many `names`; the error says which come nearest."""
+def known(kind: str, name: str, names: Iterable[str], listed_by: str) -> str:
+    """`name`, if it is one of the many `names`; the error says which come nearest, and what lists them all."""
     names = list(names)
     if name not in names:
         folded = {n.lower(): n for n in names}
         near = [folded[n] for n in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
         hint = f" Did you mean {', '.join(near)}?" if near else ""
-        raise ValueError(f"unknown {kind}.{hint} Received: {name!r}")
+        raise ValueError(f"unknown {kind}; {listed_by} lists them.{hint} Received: {name!r}")
     return name
 
 
@@ -52,8 +52,16 @@ def integers(argument: str, values: Any, minimum: int = 1) -> tuple[int, ...]:
     return numbers
 
 
+def function_or_none(argument: str, value: Any) -> None:
+    """Raises a `TypeError` unless `value` can be called or is None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{argument} must be a function or None. Received: {argument}={value!r}")
+
+
 def rate(argument: str, value: float) -> float:
     """`value`, if it is a probability in [0, 1)."""
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{argument} must be a number in [0, 1). Received: {argument}={value!r}")
     if not 0 <= value < 1:
         raise ValueError(f"{argument} must be in [0, 1). Received: {argument}={value!r}")
     return float(value)

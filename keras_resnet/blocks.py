@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import keras
 
 from keras_resnet import layers, shortcuts
-from keras_resnet.arguments import integer, rate
+from keras_resnet.arguments import function_or_none, integer, rate
 from keras_resnet.gates import Gate
 from keras_resnet.layers import Activation, Norm, Tensor, Words, batch_norm, relu
 from keras_resnet.orderings import ordering_of
@@ -184,6 +184,8 @@ def _residual(
     """`joined(shortcut(x) + branch(x))`, with norm and activation where the ordering puts them."""
     order = ordering_of(ordering)
     layers.as_keras_tensor(x, "x")
+    function_or_none("gate", gate)
+    function_or_none("shortcut", shortcut)
     pre = words(order.before, x, f"{name}_preact")
     skip = _skip(x, pre, convs[-1].filters, stride, shortcut, "bn" if "bn" in order.last else "", words, f"{name}_0")
 
@@ -234,7 +236,7 @@ def _skip(
 def _join(skip: Tensor, branch: Tensor, joined: str, words: Words, name: str) -> Tensor:
     """Adds, and calls the block's last layer `{name}_out` as keras.applications does, whichever layer that is.
 
-    The shortcut is the first summand: Keras walks graphs along first inputs (see `resnet._let_keras_recurse`).
+    The shortcut is the first summand: Keras walks graphs along first inputs (see `resnet.let_keras_recurse`).
     """
     if not joined:
         return keras.layers.Add(name=f"{name}_out")([skip, branch])
@@ -260,7 +262,7 @@ def _strided(filters: int, stride: int, dilation: int, first_dilation: int | Non
     integer("dilation", dilation)
     if first_dilation is None:
         first_dilation = dilation if stride == 1 else 1
-    if stride > 1 and integer("first_dilation", first_dilation) > 1:
+    if integer("first_dilation", first_dilation) > 1 and stride > 1:
         raise ValueError(
             f"first_dilation must be 1 where stride is above 1. "
             f"Received: first_dilation={first_dilation}, stride={stride}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -107,6 +108,7 @@ def evaluate(
 ) -> None:
     """Measures a trained model's top-1 accuracy."""
     start_keras()
+    from keras_resnet import report
     from keras_resnet.data import load
     from keras_resnet.training.fit import evaluate as measure
     from keras_resnet.training.run import open_model, read
@@ -116,12 +118,16 @@ def evaluate(
         raise ValueError(f"--data must be given for a .keras file. Received: {model}")
     data = data or read(model).data
     examples = load(data, split)
-    Console().print(f"top-1 {measure(network, examples):.2%} on the {examples.size:,} {split} images of {data}")
+    if model.is_dir() and read(model).classes != examples.classes:
+        raise ValueError(
+            f"--data must have the classes of the run, {read(model).classes}. Received: {examples.classes}"
+        )
+    report.say(f"top-1 {measure(network, examples):.2%} on the {examples.size:,} {split} images of {data}", Console())
 
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, BMP or GIF files.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, BMP, WebP or GIF files.")],
     model: Annotated[Path, typer.Option(help="A directory that `train` left, or a .keras file.")],
     top: Annotated[int, typer.Option(help="How many classes to show for each image.", min=1)] = 3,
 ) -> None:
@@ -137,7 +143,7 @@ def predict(
     for path, result in predict_files(network, images):
         if isinstance(result, ValueError):
             failed = True
-            Console(stderr=True).print(f"[red]Error:[/red] {result}", soft_wrap=True, highlight=False)
+            report.error(result)
         else:
             report.prediction(path, result, classes, top, Console())
     if failed:
@@ -145,12 +151,18 @@ def predict(
 
 
 def main() -> None:
-    """Entry point: runs the command; what the user got wrong is one line on stderr and exit status 2."""
+    """Entry point: runs the command; what the user got wrong is one line on stderr and exit status 2.
+
+    With KERAS_RESNET_TRACEBACK set, the whole traceback.
+    """
     try:
         app()
-    except (ValueError, TypeError) as error:
-        Console(stderr=True).print("[red]Error:[/red]", end=" ")
-        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+    except (ValueError, TypeError, OSError) as error:
+        if "KERAS_RESNET_TRACEBACK" in os.environ:
+            raise
+        from keras_resnet import report
+
+        report.error(error)
         sys.exit(2)
 
 

@@ -87,7 +87,7 @@ def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
     defaults = {**fields, "name": name.lower()}
     own = dict(inspect.signature(ResNet).parameters)
     for field in defaults:
-        known(f"field of {name}", field, own)
+        known(f"field of {name}", field, own, "help(keras_resnet.ResNet)")
     rest = [argument for argument in own if argument not in LEADING]
     parameters = [_parameter(own[a], inspect.Parameter.POSITIONAL_OR_KEYWORD, defaults) for a in LEADING]
     parameters += [_parameter(own[a], inspect.Parameter.KEYWORD_ONLY, defaults) for a in rest]

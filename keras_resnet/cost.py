@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import keras
 
-WEIGHTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense)
+# Each output of these is a dot product as long as the kernel less its last axis, the filters ...
+WEIGHTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.Dense)
+# ... and of these one as long as the kernel's sides.
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
 def macs(model: keras.Model, *, per_normalised: int = 0) -> int:
@@ -17,14 +20,16 @@ def macs(model: keras.Model, *, per_normalised: int = 0) -> int:
     (4.11 G for ResNet-50 instead of 4.09) also count batch norm, at two an element: `per_normalised=2` gives those.
 
     Args:
-        model: a functional model whose input sides are known; nested models count.
+        model: a functional model whose input sides are known; nested models count. A layer that is used several times
+            counts once.
         per_normalised: what to count for an element that passes a batch norm, at least 0.
 
     Returns:
         The number of multiply-accumulates.
 
     Raises:
-        ValueError: a shape depends on the input's size, and that is None.
+        ValueError: a shape depends on the input's size, and that is None; or a layer has weights to multiply with that
+            are of none of the known types.
 
     Example:
         >>> import keras_resnet as kr
@@ -38,10 +43,16 @@ def layer_macs(layer: keras.Layer, per_normalised: int = 0) -> int:
     """Multiply-accumulates of one layer; 0 for a layer without weights to multiply."""
     if isinstance(layer, keras.layers.BatchNormalization):
         return per_normalised * math.prod(_shape(layer))
-    if not isinstance(layer, WEIGHTED):
-        return 0
-    # Each output is a dot product as long as the kernel less its last axis, the filters.
-    return math.prod(_shape(layer)) * math.prod(layer.kernel.shape[:-1])
+    if isinstance(layer, WEIGHTED):
+        return math.prod(_shape(layer)) * math.prod(layer.kernel.shape[:-1])
+    if isinstance(layer, DEPTHWISE):
+        return math.prod(_shape(layer)) * math.prod(layer.kernel.shape[:-2])
+    if any(len(weight.shape) > 1 for weight in layer.trainable_weights):
+        raise ValueError(
+            "model must have no other weighted layers than convolutions (but transposed and separable) and dense ones. "
+            f"Received: {layer.name!r}, a {type(layer).__name__}"
+        )
+    return 0
 
 
 def parameters(layers: list[keras.Layer]) -> int:

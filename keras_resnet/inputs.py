@@ -74,6 +74,12 @@ def check_sides(x: Tensor, smallest: int) -> None:
         )
 
 
+def check_float(x: Tensor) -> None:
+    """Raises a `ValueError` if the network would have to convolve integers."""
+    if "float" not in x.dtype:
+        raise ValueError(f"input_tensor must be floating point without preprocessing. Received: {x.dtype}")
+
+
 def check_data_format() -> None:
     """Raises a `ValueError` under channels_first where the backend cannot convolve so (TensorFlow on some CPUs)."""
     if layers.channel_axis() == -1:

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import inputs, layers
 from keras_resnet.data.decode import decode, to_square
 
 
@@ -19,10 +18,10 @@ def predict_files(model: keras.Model, files: Iterable[Path]) -> Iterator[tuple[P
     Raises:
         ValueError: the model takes images of neither 1 nor 3 channels, or of any size.
     """
-    channels, (size, _) = layers.channels(model.inputs[0]), inputs.sides(model.inputs[0])
-    if channels not in (1, 3) or size is None:
+    _, size, width, channels = model.inputs[0].shape
+    if channels not in (1, 3) or size is None or size != width:
         raise ValueError(
-            f"model must take images of 1 or 3 channels and a fixed size. Received: {model.inputs[0].shape}"
+            f"model must take square images of a fixed size and 1 or 3 channels. Received: {model.inputs[0].shape}"
         )
     for file in files:
         try:
@@ -31,6 +30,6 @@ def predict_files(model: keras.Model, files: Iterable[Path]) -> Iterator[tuple[P
             yield file, ValueError(f"cannot read {file}: {error.strerror}")
             continue
         except tf.errors.InvalidArgumentError:
-            yield file, ValueError(f"{file} is no readable JPEG, PNG, BMP or GIF")
+            yield file, ValueError(f"{file} is no readable JPEG, PNG, BMP, WebP or GIF")
             continue
         yield file, keras.ops.convert_to_numpy(model(image[None], training=False))[0]

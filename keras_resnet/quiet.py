@@ -10,16 +10,20 @@ from contextlib import contextmanager
 
 
 def start_keras() -> None:
-    """Imports Keras and opens its device, and drops what the backend's C++ code prints meanwhile.
+    """Imports Keras and TensorFlow, opens the device, and drops what C++ code prints meanwhile.
 
+    The commands work on (N, H, W, C), whatever the user's Keras configuration says.
     TensorFlow 2.21 prints some eight lines that no setting silences (its log is not yet set up then), one of them an
     "E" where there merely is no GPU. If the start fails they are shown after all.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _stderr_held_back():
         import keras  # noqa: PLC0415
+        import tensorflow as tf  # noqa: PLC0415  (reads the data, whatever the backend)
 
         keras.ops.zeros(())
+        tf.zeros(())
+    keras.config.set_image_data_format("channels_last")
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,30 +48,46 @@ def summary(name: str, stages: Sequence[Stage], console: Console) -> None:
 
 def run(result: Run, out: Path, console: Console) -> None:
     """What a training run gave, and what to type next."""
-    console.print(
-        f"\n[bold]{result.test_accuracy:.2%}[/bold] of the {result.test_images:,} held-out test images are right, "
+    say(
+        f"\n{result.test_accuracy:.2%} of the {result.test_images:,} held-out test images are right, "
         f"after {result.seconds:.0f} s of training.\n"
-        f"{out} holds model.keras, history.csv, curves.png, run.json, some test images in samples/ "
-        "and a SavedModel in export/1/.\n\nNext:",
-        highlight=False,
-        soft_wrap=True,
+        f"{out} holds {', '.join(sorted(path.name for path in out.iterdir()))}.\n\nNext:",
+        console,
     )
-    sample = min((out / "samples").iterdir())
-    served = f"-p 8501:8501 -v {(out / 'export').resolve()}:/models/{result.model}:ro -e MODEL_NAME={result.model}"
-    for what, command in (
-        ("measure it again", f"keras-resnet evaluate {out}"),
-        ("ask it about an image", f"keras-resnet predict {sample} --model {out}"),
-        ("serve it", f"docker run --rm {served} tensorflow/serving"),
-    ):
-        # No markup and no wrapping: these lines are there to be copied.
-        console.print(f"  # {what}\n  {command}", markup=False, highlight=False, soft_wrap=True)
+    program, run_dir = shlex.quote(_program()), shlex.quote(str(out))
+    sample = shlex.quote(str(min((out / "samples").iterdir())))
+    say(f"  # measure it again\n  {program} evaluate {run_dir}", console)
+    say(f"  # ask it about an image\n  {program} predict {sample} --model {run_dir}", console)
+    if (out / "export").exists():
+        mount = shlex.quote(f"{(out / 'export').resolve()}:/models/{result.model}:ro")
+        serve = f"docker run --rm -p 8501:8501 -v {mount} -e MODEL_NAME={result.model} tensorflow/serving"
+        say(f"  # serve it\n  {serve}", console)
+    else:
+        say("  # to serve it, load model.keras under KERAS_BACKEND=tensorflow and export that", console)
+
+
+def say(text: str, console: Console) -> None:
+    """Prints text as it is: no markup in the names of files, no wrapping of lines that are there to be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def error(message: object) -> None:
+    """Prints what went wrong on stderr, on one line."""
+    console = Console(stderr=True)
+    console.print("[red]Error:[/red]", end=" ")
+    say(" ".join(str(message).split()), console)
+
+
+def _program() -> str:
+    """The command as the user can type it again."""
+    return "keras-resnet" if shutil.which("keras-resnet") == sys.argv[0] else sys.argv[0]
 
 
 def prediction(path: Path, probabilities: np.ndarray, classes: Sequence[str], top: int, console: Console) -> None:
     """The most probable classes of an image, on one line."""
     best = probabilities.argsort()[::-1][:top]
     guesses = ", ".join(f"{classes[i]} {probabilities[i]:.1%}" for i in best)
-    console.print(f"{path}: {guesses}", markup=False, highlight=False, soft_wrap=True)
+    say(f"{path}: {guesses}", console)
 
 
 def _macs(macs: int) -> str:
@@ -77,7 +96,8 @@ def _macs(macs: int) -> str:
 
 def _table(first: str, *others: str, title: str | None = None) -> Table:
     table = Table(title=title)
-    table.add_column(first, no_wrap=True)
+    # Folded where the terminal is narrow: a name or number that is cut short is a wrong one.
+    table.add_column(first, overflow="fold")
     for other in others:
-        table.add_column(other, justify="right", no_wrap=True)
+        table.add_column(other, justify="right", overflow="fold")
     return table

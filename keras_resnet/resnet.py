@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def ResNet(
 
     Returns:
         A functional `keras.Model` of plain Keras layers, named as in keras.applications. Its input is
-        float32 (integer pixels are cast), its output float32 under any mixed-precision policy.
+        float32 (integer pixels are cast). Under a mixed-precision policy what is pooled or classified is float32,
+        and features (N, H, W, C) are of the type that the policy computes in.
 
     Raises:
         ValueError: an argument is out of its range, or the input is smaller than the network's stride.
@@ -109,6 +111,7 @@ def ResNet(
     image = x = inputs.image_input(input_tensor, input_shape, (side, side, 3))
     if include_preprocessing:
         x = inputs.preprocess(x, mean, std)
+    inputs.check_float(x)
     stem_filters = integer("stem_filters", filters[0] if stem_filters is None else stem_filters)
 
     def start(pixels: Tensor) -> Tensor:
@@ -136,7 +139,7 @@ def ResNet(
     else:
         x = _pool(x, pooling)
 
-    _let_keras_recurse(blocks=sum(depths))
+    let_keras_recurse(blocks=sum(depths))
     source = image if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
     model = keras.Model(source, x, name=name or "resnet")
     if weights is not None:
@@ -149,7 +152,7 @@ def _stride(stem: Callable[[Tensor], Tensor], depth: int) -> int:
     side = 256
     probe = keras.Input((side, side, depth) if layers.channel_axis() == -1 else (depth, side, side))
     height, _ = inputs.sides(stem(probe))
-    return side // (height or 1)
+    return round(side / (height or 1))
 
 
 def _plan(stages: int, stem_stride: int, output_stride: int | None) -> list[tuple[int, int, int]]:
@@ -206,8 +209,8 @@ def _pool(x: Tensor, pooling: str | None) -> Tensor:
     return x
 
 
-def _let_keras_recurse(blocks: int) -> None:
-    """Raises Python's recursion limit for the very deep (ResNet-1202), and leaves it raised.
+def let_keras_recurse(blocks: int) -> None:
+    """Raises Python's recursion limit for networks of so many blocks, and leaves it raised.
 
     Keras walks a graph by recursion, from the output along the first input of each layer. Our additions have the
     shortcut first, so that is 1 to 5 calls a block and not one a layer, and only ResNet-1202 of the zoo passes
@@ -225,4 +228,9 @@ def _load(model: keras.Model, weights: str | os.PathLike[str]) -> None:
             "weights must be None or the path of an existing .weights.h5 or .keras file. "
             f"Received: weights={str(weights)!r}"
         )
-    model.load_weights(path)
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"weights must be of this very network. Received: weights={str(weights)!r}: {error}"
+        ) from error

@@ -177,6 +177,8 @@ WideResNet28_10 = _row("WideResNet28_10", WIDE, 36_479_194, 5_243_328_768, _wide
 WideResNet40_4 = _row("WideResNet40_4", WIDE, 8_949_210, 1_298_582_016, _wide(6, 4), PREACTIVATION)
 # fmt: on
 
+DEEPEST = max(sum(row.fields["depths"]) for row in ROWS.values())  # blocks
+
 
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the zoo's models that match a shell pattern, in the zoo's order; case does not matter.
@@ -207,9 +209,9 @@ def create_model(name: str, /, **overrides: Any) -> keras.Model:
         >>> kr.create_model("ResNet20", classes=100).output.shape
         (None, 100)
     """
-    return _CONSTRUCTORS[known("model", name, ROWS)](**overrides)
+    return _CONSTRUCTORS[known("model", name, ROWS, "keras_resnet.list_models()")](**overrides)
 
 
 def row_of(name: str) -> Row:
     """The row called `name`; a `ValueError` gives the nearest names."""
-    return ROWS[known("model", name, ROWS)]
+    return ROWS[known("model", name, ROWS, "keras_resnet.list_models()")]

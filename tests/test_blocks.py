@@ -44,6 +44,28 @@ def test_bottleneck_block_equals_numpy(ordering, rng):
     np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("side", [7, 8])
+def test_a_strided_block_with_a_projection_equals_numpy(side, rng):
+    model = build(kr.bottleneck_block, (side, side, 4), 2, stride=2)
+    randomise(model, rng)
+    x = rng.normal(size=(2, side, side, 4)).astype("float32")
+    c, b = reference.pieces(model, "b")
+    relu = reference.relu
+    branch = b["3_bn"](c[3](relu(b["2_bn"](c[2](relu(b["1_bn"](c[1](x))))))))
+    expected = relu(branch + b["0_bn"](c[0](x)))
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_max_pool_pads_with_minus_infinity_on_all_sides(side, rng):
+    x = keras.Input((side, side, 2))
+    images = rng.normal(-5, 1, (2, side, side, 2)).astype("float32")  # all negative: zeros would win
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    expected = [[padded[:, i : i + 3, j : j + 3].max((1, 2)) for j in range(0, side, 2)] for i in range(0, side, 2)]
+    out = keras.Model(x, kr.layers.max_pool(x, "pool1")).predict(images, verbose=0)
+    np.testing.assert_array_equal(out, np.moveaxis(expected, 2, 0))
+
+
 @both
 @every_ordering
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -277,6 +299,7 @@ def test_channel_attention_equals_numpy(channels, kernel, rng):
     [
         ({"ordering": "pre"}, "ordering must be one of 'original', .*Received: ordering='pre'"),
         ({"stride": 0}, "stride must be an integer of at least 1. Received: stride=0"),
+        ({"first_dilation": 0}, "first_dilation must be an integer of at least 1"),
         ({"dilation": 0}, "dilation must be an integer of at least 1. Received: dilation=0"),
         ({"stride": 2, "first_dilation": 2}, "first_dilation must be 1 where stride is above 1"),
         ({"groups": 0}, "groups must be an integer of at least 1. Received: groups=0"),
@@ -291,6 +314,19 @@ def test_channel_attention_equals_numpy(channels, kernel, rng):
 )
 def test_a_wrong_value_is_named(options, message):
     with pytest.raises(ValueError, match=message):
+        build(kr.residual_block, (8, 8, 4), 8, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gate": "se"}, "gate must be a function or None. Received: gate='se'"),
+        ({"shortcut": "project"}, "shortcut must be a function or None"),
+        ({"stochastic_depth": "0.1"}, "stochastic_depth must be a number"),
+    ],
+)
+def test_a_wrong_type_is_named(options, message):
+    with pytest.raises(TypeError, match=message):
         build(kr.residual_block, (8, 8, 4), 8, **options)
 
 

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from keras_resnet import cli
 from keras_resnet.data import idx
 from keras_resnet.data.sources import SOURCES
+from keras_resnet.training.recipes import Recipe
 from tests.conftest import FASHION, ROOT
 from tests.test_data import write_idx, write_png
 from tests.test_package import main_command
@@ -20,8 +22,8 @@ from tests.test_package import main_command
 COMMAND = str(Path(sys.executable).with_name("keras-resnet"))
 
 
-def shell(*arguments, cwd=None, columns="100"):
-    env = {**os.environ, "COLUMNS": columns, "NO_COLOR": "1"}
+def shell(*arguments, cwd=None):
+    env = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
     env.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
         [COMMAND, *map(str, arguments)], capture_output=True, text=True, env=env, cwd=cwd, check=False
@@ -53,11 +55,11 @@ def test_the_main_job_reads_digits(digits):
 
 def test_what_the_main_job_says_to_type_next_works(digits):
     folder, run = digits
-    commands = [line.strip() for line in run.stdout.splitlines() if line.startswith("  keras-resnet ")]
+    commands = [line.strip() for line in run.stdout.splitlines() if re.match(r"  \S*keras-resnet ", line)]
     assert [command.split()[1] for command in commands] == ["evaluate", "predict"]
     outputs = []
     for command in commands:
-        result = shell(*command.split()[1:], cwd=folder)
+        result = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=folder, check=False)
         assert (result.returncode, result.stderr) == (0, "")
         outputs.append(result.stdout)
     said = json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"]
@@ -76,13 +78,13 @@ def test_the_main_job_says_how_to_serve_a_directory_that_is_there(digits):
 def test_a_bad_image_is_named_and_the_others_are_done(digits):
     folder, _ = digits
     good = sorted((folder / "runs/digits/samples").iterdir())[:2]
-    (folder / "bad.png").write_bytes(good[0].read_bytes()[:40])
-    result = shell("predict", good[0], "bad.png", "none.png", good[1], "--model", "runs/digits", cwd=folder)
+    (folder / "bad[final].png").write_bytes(good[0].read_bytes()[:40])
+    result = shell("predict", good[0], "bad[final].png", "none[x].png", good[1], "--model", "runs/digits", cwd=folder)
     assert result.returncode == 1
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == list(map(str, good))
     assert result.stderr.splitlines() == [
-        "Error: bad.png is no readable JPEG, PNG, BMP or GIF",
-        "Error: cannot read none.png: No such file or directory",
+        "Error: bad[final].png is no readable JPEG, PNG, BMP, WebP or GIF",
+        "Error: cannot read none[x].png: No such file or directory",
     ]
 
 
@@ -98,7 +100,10 @@ def test_a_user_error_is_one_line_and_status_2(tmp_path):
     result = shell("train", "ResNet5O", "--data", "digits", "--out", tmp_path / "run")
     assert result.returncode == 2
     assert result.stdout == ""
-    assert result.stderr == "Error: unknown model. Did you mean ResNet56, ResNet50, ResNet50D? Received: 'ResNet5O'\n"
+    assert result.stderr == (
+        "Error: unknown model; keras_resnet.list_models() lists them. "
+        "Did you mean ResNet56, ResNet50, ResNet50D? Received: 'ResNet5O'\n"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -118,6 +123,39 @@ def test_train_reads_fashion_mnist(tmp_path):
     assert (recipe["epochs"], recipe["batch_size"], recipe["learning_rate"]) == (2, 32, 0.1)
     assert (recipe["flip"], recipe["seed"]) == (True, 1)
     assert "of the 64 held-out test images are right" in result.output
+
+
+def test_paths_with_spaces_are_quoted_and_a_file_is_no_directory(tmp_path):
+    for name, value in (("dark", 20), ("bright", 200)):
+        for number in range(2):
+            write_png(tmp_path / "photos" / name / f"{number}.png", (8, 8, 3), value + number)
+    options = ("--data", f"folder:{tmp_path / 'photos'}", "--epochs", 1, "--size", 8)
+    (tmp_path / "file").write_text("")
+    failed = shell("train", "ResNet20", *options, "--out", tmp_path / "file")
+    assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
+    assert "File exists" in failed.stderr
+    run = shell("train", "ResNet20", *options, "--out", "a run", cwd=tmp_path)
+    command = re.search(r"\S*keras-resnet predict .*", run.stdout)[0]
+    assert "--model 'a run'" in command
+    asked = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert re.fullmatch(r"a run/samples/0_is_bright.png: (bright|dark) .*\n", asked.stdout), asked.stderr
+
+
+def test_evaluate_refuses_data_of_other_classes(digits, tmp_path):
+    folder, _ = digits
+    labels = np.arange(10, dtype="uint8")
+    write_idx(tmp_path / "t10k-images-idx3-ubyte", np.zeros((10, 8, 8), "uint8"))
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte", labels)
+    (tmp_path / "classes.txt").write_text("\n".join("abcdefghij"))
+    error = invoke("evaluate", folder / "runs/digits", "--data", f"idx:{tmp_path}").exception
+    assert "--data must have the classes of the run, ('0', '1'" in str(error)
+
+
+def test_help_shows_the_defaults_of_the_recipe():
+    default = Recipe()
+    output = invoke("train", "--help").output
+    for option in ("epochs", "batch_size", "learning_rate"):
+        assert f"({getattr(default, option)})" in re.search(rf"--{option.replace('_', '-')}.*", output)[0]
 
 
 def test_models_lists_the_zoo():

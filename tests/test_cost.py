@@ -27,6 +27,18 @@ def test_macs_count_nested_models_and_gates():
     assert reduce.kernel.shape == (1, 1, 64, 8)
 
 
+def test_macs_of_depthwise_convolutions_counted_by_hand():
+    x = keras.Input((8, 8, 4))
+    y = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same")(x)  # 8*8*8 outputs, 3*3 each
+    assert kr.macs(keras.Model(x, y)) == 8 * 8 * 8 * 9
+
+
+def test_macs_refuse_a_layer_that_they_cannot_count():
+    x = keras.Input((8, 8, 4))
+    with pytest.raises(ValueError, match="Received: 'up', a Conv2DTranspose"):
+        kr.macs(keras.Model(x, keras.layers.Conv2DTranspose(4, 2, name="up")(x)))
+
+
 def test_macs_grow_with_the_image():
     small, large = (kr.macs(kr.ResNet18(include_top=False, input_shape=(side, side, 3))) for side in (64, 128))
     assert large == 4 * small

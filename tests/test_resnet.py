@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -284,6 +286,9 @@ def test_weights_are_loaded_from_a_file(suffix, tmp_path, rng):
 
 # Bad input
 
+BROKEN = Path(tempfile.mkdtemp()) / "broken.keras"
+BROKEN.write_text("no zip")
+
 
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -293,6 +298,11 @@ def test_weights_are_loaded_from_a_file(suffix, tmp_path, rng):
         ({"filters": (8,)}, r"filters must have an entry a stage, 2. Received: filters=\(8,\)"),
         ({"ordering": "v2"}, "ordering must be one of .*Received: ordering='v2'"),
         ({"output_stride": 4}, "output_stride must be one of None, 8, 16, 32. Received: output_stride=4"),
+        ({"pooling": "median"}, "Received: pooling='median'"),
+        (
+            {"input_tensor": keras.Input((32, 32, 3), dtype="uint8"), "include_preprocessing": False},
+            "input_tensor must be floating point without preprocessing. Received: uint8",
+        ),
         ({"output_stride": 64}, "Received: output_stride=64"),
         ({"classes": 0}, "classes must be an integer of at least 1. Received: classes=0"),
         (
@@ -310,6 +320,7 @@ def test_weights_are_loaded_from_a_file(suffix, tmp_path, rng):
         ({"mean": (0, 0)}, "mean and std must be of one length"),
         ({"weights": "imagenet"}, "weights must be None or the path of an existing .weights.h5 or .keras file"),
         ({"weights": "none.keras"}, "Received: weights='none.keras'"),
+        ({"weights": BROKEN}, "weights must be of this very network"),
         ({"input_tensor": keras.Input((16, 16, 3))}, "input_shape must agree with input_tensor"),
     ],
 )
@@ -330,6 +341,21 @@ def test_a_wrong_value_is_named(options, message):
 def test_a_wrong_type_is_named(options, message):
     with pytest.raises(TypeError, match=message):
         kr.ResNet(**{"depths": (1, 2), "filters": (8, 16), **options})
+
+
+# Gradients
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+@pytest.mark.parametrize("gate", [kr.gates.squeeze_excite, kr.gates.efficient_channel_attention])
+def test_gradient_reaches_every_weight_of_a_network(ordering, gate, rng):
+    model = tiny(ordering=ordering, gate=gate, stem=kr.stems.deep_strided, shortcut=kr.shortcuts.pool_project)
+    randomise(model, rng)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(rng.uniform(0, 255, (4, 32, 32, 3)), training=True)[:, 0])
+    gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+    for weight, gradient in zip(model.trainable_weights, gradients):
+        assert np.abs(gradient).max() > 0, weight.path
 
 
 # The very deep

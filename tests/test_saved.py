@@ -130,6 +130,17 @@ def test_a_model_is_built_and_trained_on_another_backend(backend, tmp_path, rng)
     assert np.isfinite(float(run.stdout.split()[-1]))
 
 
+def test_the_deepest_network_can_be_opened_again(tmp_path, cheap_weights):
+    """In a process that never built one: Python's recursion limit is still the usual there."""
+    kr.ResNet1202().save(tmp_path / "deep.keras")
+    code = "import sys; from pathlib import Path; from keras_resnet.training.run import open_model\n"
+    code += "assert sys.getrecursionlimit() == 1000; print(len(open_model(Path(sys.argv[1])).layers))"
+    command = [sys.executable, "-c", code, str(tmp_path / "deep.keras")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 4000
+
+
 def test_weights_saved_alone_fit_a_net_built_anew(tmp_path, rng):
     first, second = build(), build()
     randomise(first, rng)

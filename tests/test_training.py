@@ -76,8 +76,18 @@ def test_fit_refuses_a_model_that_does_not_fit(colours):
     one = from_arrays(np.zeros((4, 8, 8, 1), "uint8"), np.zeros(4), ("one",))
     with pytest.raises(ValueError, match="train must have at least two classes. Received: .'one',."):
         kr.training.fit(tiny(input_shape=(8, 8, 1), classes=2), QUICK, one)
-    with pytest.raises(ValueError, match="model must have fixed sides"):
-        kr.training.fit(tiny(input_shape=(None, None, 1), classes=2), QUICK, colours)
+    for shape in ((None, None, 1), (8, 12, 1)):
+        with pytest.raises(ValueError, match="model must take square images of a fixed size"):
+            kr.training.fit(tiny(input_shape=shape, classes=2), QUICK, colours)
+    with pytest.raises(ValueError, match="model must take the images' 1 channels. Received: .None, 8, 8, 3."):
+        evaluate(tiny(input_shape=(8, 8, 3), classes=2), colours)
+    with pytest.raises(ValueError, match="an output for each of the 2 classes"):
+        evaluate(tiny(input_shape=(8, 8, 1), include_top=False, pooling="avg"), colours)
+
+
+def test_fit_refuses_channels_first(colours, channels_first):
+    with pytest.raises(ValueError, match="must be 'channels_last': the pipeline gives"):
+        kr.training.fit(tiny(input_shape=(1, 8, 8), classes=2), QUICK, colours)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +101,7 @@ def test_fit_refuses_a_model_that_does_not_fit(colours):
         ("label_smoothing", 1),
         ("shift", 2),
         ("learning_rate", 0),
+        ("learning_rate", float("nan")),
         ("weight_decay", -1),
     ],
 )
@@ -148,6 +159,16 @@ def test_a_second_run_does_not_overwrite_the_first_unless_told(folder, out):
     assert (out / "model.keras").read_bytes() != model
 
 
+@pytest.mark.parametrize("size", [0, 2])
+def test_a_wrong_argument_touches_nothing(folder, out, tmp_path, size):
+    model = (out / "model.keras").read_bytes()
+    for directory in (out, tmp_path / "new"):
+        with pytest.raises(ValueError, match="input_shape must"):
+            run.train("ResNet20", f"folder:{folder}", directory, QUICK, size=size, overwrite=True)
+    assert (out / "model.keras").read_bytes() == model
+    assert not (tmp_path / "new").exists()
+
+
 def test_wrong_data_leaves_no_directory(tmp_path):
     with pytest.raises(ValueError, match="no directory"):
         run.train("ResNet20", f"folder:{tmp_path / 'none'}", tmp_path / "run", QUICK)
@@ -177,7 +198,7 @@ def test_a_corrupt_image_is_named(tmp_path, split):
     (tmp_path / split / "cat" / "3.png").write_bytes(b"")
     train, test = (kr.data.load(f"folder:{tmp_path}", name) for name in ("train", "test"))
     model = tiny(input_shape=(8, 8, 3), classes=2)
-    message = f"{split}/cat/2.png is no readable JPEG, PNG, BMP or GIF, and 1 more such files"
+    message = f"{split}/cat/2.png is no readable JPEG, PNG, BMP, WebP or GIF, and 1 more such files"
     with pytest.raises(ValueError, match=message):
         kr.training.fit(model, QUICK, train, test)
     with pytest.raises(ValueError, match=message):

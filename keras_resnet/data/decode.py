@@ -8,9 +8,10 @@ import tensorflow as tf
 
 
 def decode(content: tf.Tensor, channels: int) -> tf.Tensor:
-    """uint8 (H, W, channels) from the bytes of a JPEG, PNG, BMP or GIF (its first frame); `channels` 1 or 3."""
-    image = tf.io.decode_image(content, channels=channels, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, channels))
+    """uint8 (H, W, channels) from the bytes of a JPEG, PNG, BMP, WebP or GIF (its first frame); `channels` 1 or 3."""
+    # By way of colour: TensorFlow decodes BMP, GIF, WebP and some JPEG to nothing else.
+    image = tf.ensure_shape(tf.io.decode_image(content, channels=3, expand_animations=False), (None, None, 3))
+    return image if channels == 3 else tf.image.rgb_to_grayscale(image)
 
 
 def readable(file: Path) -> bool:

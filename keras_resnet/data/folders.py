@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 TEST_NAMES = ("test", "val", "validation")
 HELD_OUT = 5  # one image in so many is for testing, where the folders do not say which
 
@@ -18,14 +18,14 @@ def scan(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, 
     """
     if not directory.is_dir():
         raise ValueError(f"data: {directory} must be a directory with one folder per class. Received: no directory")
-    if (directory / "train").is_dir():
+    if (directory / "train").is_dir() and _classes(directory / "train"):
         return _split_by_folder(directory, split)
     classes = _classes(directory)
     files, labels = [], []
     for label, name in enumerate(classes):
         images = _images(directory / name)
         random.Random(0).shuffle(images)
-        cut = len(images) // HELD_OUT
+        cut = max(len(images) // HELD_OUT, 1)
         chosen = images[cut:] if split == "train" else images[:cut]
         files += chosen
         labels += [label] * len(chosen)
@@ -64,4 +64,9 @@ def _checked(
             f"data: {directory} must have images ({' '.join(SUFFIXES)}) for {split!r} in one folder per class. "
             f"Received: {len(classes)} folders, no image"
         )
+    if split == "train":
+        # Mixed once for all: a shuffle buffer smaller than the data would otherwise hand out one class after the other.
+        mixed = list(zip(files, labels))
+        random.Random(0).shuffle(mixed)
+        files, labels = [file for file, _ in mixed], [label for _, label in mixed]
     return files, labels, classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def _array(directory: Path, name: str, rank: int) -> np.ndarray:
     path = found[0]
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"data: cannot read {path}: {error}") from error
     header = 4 + 4 * rank
     if len(content) < header or content[:4] != bytes((0, 0, UBYTE, rank)):

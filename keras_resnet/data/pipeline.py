@@ -54,7 +54,8 @@ def pipeline(
     if split.size * size * size * split.channels <= CACHED_BYTES:
         batches = batches.cache()
     if augmentations is not None:
-        batches = batches.shuffle(min(split.size, SHUFFLED), seed=seed).batch(batch_size)
+        held = min(split.size, CACHED_BYTES // (size * size * split.channels), SHUFFLED)
+        batches = batches.shuffle(max(held, 1), seed=seed).batch(batch_size)
         seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
         batches = tf.data.Dataset.zip(batches, seeds).map(
             lambda batch, drawn: (_augmented(batch[0], drawn, augmentations), batch[1]), PARALLEL

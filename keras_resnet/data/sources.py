@@ -72,7 +72,7 @@ def bad_files_named(*splits: Split) -> Iterator[None]:
         if not bad:
             raise
         more = f", and {len(bad) - 1} more such files" if len(bad) > 1 else ""
-        raise ValueError(f"data: {bad[0]} is no readable JPEG, PNG, BMP or GIF{more}") from error
+        raise ValueError(f"data: {bad[0]} is no readable JPEG, PNG, BMP, WebP or GIF{more}") from error
 
 
 def from_arrays(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Split:
@@ -93,12 +93,13 @@ def _digits(_: str, split: str) -> Split:
 
 
 def _idx(where: str, split: str) -> Split:
-    images, labels = idx.read(Path(where), split)
-    return from_arrays(images[..., None], labels, idx.classes(Path(where), labels))
+    directory = Path(where).expanduser()
+    images, labels = idx.read(directory, split)
+    return from_arrays(images[..., None], labels, idx.classes(directory, labels))
 
 
 def _folder(where: str, split: str) -> Split:
-    files, labels, classes = folders.scan(Path(where), split)
+    files, labels, classes = folders.scan(Path(where).expanduser(), split)
     examples = tf.data.Dataset.from_tensor_slices((files, labels))
     examples = examples.map(lambda file, label: (decode(tf.io.read_file(file), 3), label), tf.data.AUTOTUNE)
     return Split(examples, len(files), classes, 3, tuple(files))

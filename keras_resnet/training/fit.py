@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet import inputs
 from keras_resnet.data import Split, augment, pipeline
 from keras_resnet.data.pipeline import Augmentation
 from keras_resnet.data.sources import bad_files_named
@@ -39,8 +38,8 @@ def fit(
         Keras' history: loss, accuracy, val_loss, val_accuracy by epoch.
 
     Raises:
-        ValueError: the model's sides are unknown, its outputs are not as many as the split's classes, those are fewer
-            than two, or a file is no readable image.
+        ValueError: the model does not fit the split's images or classes, those are fewer than two, or a file is no
+            readable image.
 
     Example:
         >>> import keras_resnet as kr
@@ -48,13 +47,9 @@ def fit(
         >>> digits = kr.data.load("digits", "train")
         >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
     """
-    size = _side(model)
     if len(train.classes) < 2:
         raise ValueError(f"train must have at least two classes. Received: {train.classes}")
-    if model.output.shape[-1] != len(train.classes):
-        raise ValueError(
-            f"model must have an output for each of the {len(train.classes)} classes. Received: {model.output.shape}"
-        )
+    size = _side(model, train)
     keras.utils.set_random_seed(recipe.seed)
     batches = pipeline(train, size, recipe.batch_size, augmentations=_augmentations(recipe, size), seed=recipe.seed)
     batches = batches.map(_one_hot(len(train.classes)))
@@ -81,7 +76,7 @@ def evaluate(model: keras.Model, split: Split, batch_size: int = 64) -> float:
         split: what to look at.
         batch_size: images at a time.
     """
-    batches = pipeline(split, _side(model), batch_size)
+    batches = pipeline(split, _side(model, split), batch_size)
     with bad_files_named(split):
         right = [
             model.predict_on_batch(images).argmax(axis=-1) == labels for images, labels in batches.as_numpy_iterator()
@@ -89,11 +84,20 @@ def evaluate(model: keras.Model, split: Split, batch_size: int = 64) -> float:
     return float(np.concatenate(right).mean())
 
 
-def _side(model: keras.Model) -> int:
-    side, _ = inputs.sides(model.inputs[0])
-    if side is None:
-        raise ValueError(f"model must have fixed sides. Received: input shape {model.inputs[0].shape}")
-    return side
+def _side(model: keras.Model, split: Split) -> int:
+    """The side of the square images that `model` takes; a `ValueError` if those of `split` cannot be."""
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError("keras.config.image_data_format() must be 'channels_last': the pipeline gives (N, H, W, C)")
+    _, height, width, channels = model.inputs[0].shape
+    if height is None or height != width:
+        raise ValueError(f"model must take square images of a fixed size. Received: {model.inputs[0].shape}")
+    if channels != split.channels:
+        raise ValueError(f"model must take the images' {split.channels} channels. Received: {model.inputs[0].shape}")
+    if model.output.shape[1:] != (len(split.classes),):
+        raise ValueError(
+            f"model must have an output for each of the {len(split.classes)} classes. Received: {model.output.shape}"
+        )
+    return height
 
 
 def _augmentations(recipe: Recipe, size: int) -> tuple[Augmentation, ...]:

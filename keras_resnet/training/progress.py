@@ -51,8 +51,8 @@ class ProgressBar(keras.callbacks.Callback):
         parts = [f"epoch {epoch + 1:3}/{self.params['epochs']}"]
         for part, prefix in (("training", ""), ("test", "val_")):
             if f"{prefix}loss" in logs:
-                parts.append(f"{part} loss {logs[prefix + 'loss']:.3f}, top-1 {logs[prefix + 'accuracy']:6.2%}")
-        self.bar.console.print("   ".join(parts), highlight=False)
+                parts.append(f"{part} loss {logs[prefix + 'loss']:6.3f}, top-1 {logs[prefix + 'accuracy']:6.1%}")
+        self.bar.console.print("  ".join(parts), highlight=False, soft_wrap=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         self.bar.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from keras_resnet.arguments import integer, rate
 
@@ -45,7 +46,7 @@ class Recipe:
         integer("seed", self.seed, minimum=0)
         for field in ("warmup", "momentum", "label_smoothing", "shift"):
             rate(field, getattr(self, field))
-        if self.learning_rate <= 0 or self.weight_decay < 0:
+        if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
             raise ValueError(
                 f"learning_rate must be above 0 and weight_decay at least 0. "
                 f"Received: learning_rate={self.learning_rate}, weight_decay={self.weight_decay}"

@@ -20,9 +20,10 @@ import keras
 import tensorflow as tf
 
 import keras_resnet
-from keras_resnet import layers, zoo
+from keras_resnet import zoo
 from keras_resnet.data import Split, load
 from keras_resnet.export import saved_model
+from keras_resnet.resnet import let_keras_recurse
 from keras_resnet.training.curves import draw
 from keras_resnet.training.fit import evaluate, fit
 from keras_resnet.training.recipes import Recipe
@@ -69,17 +70,15 @@ def train(
         The run, as written to `run.json`.
 
     Raises:
-        ValueError: an argument is wrong, or `out` holds a run already.
+        ValueError: an argument is wrong, or `out` holds a run already; then nothing there was touched.
     """
     row = zoo.row_of(name)
     out = Path(out)
     splits = load(data, "train"), load(data, "test")
-    _make_room(out, overwrite)
     keras.utils.set_random_seed(recipe.seed)
-    side = size or row.size
-    shape = (side, side, splits[0].channels)
-    shape = shape if layers.channel_axis() == -1 else (shape[2], side, side)
-    model = zoo.create_model(name, input_shape=shape, classes=len(splits[0].classes))
+    side = row.size if size is None else size
+    model = zoo.create_model(name, input_shape=(side, side, splits[0].channels), classes=len(splits[0].classes))
+    _make_room(out, overwrite)  # only now, when nothing that the user gave can be wrong any more
 
     started = time.monotonic()
     logger = keras.callbacks.CSVLogger(out / "history.csv")
@@ -124,6 +123,7 @@ def open_model(path: Path) -> keras.Model:
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file() or file.suffix != ".keras":
         raise ValueError(f"model must be a run directory or a .keras file. Received: {path}, no such model")
+    let_keras_recurse(blocks=zoo.DEEPEST)
     try:
         return keras.saving.load_model(file)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
