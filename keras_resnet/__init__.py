@@ -6,6 +6,7 @@ packages `data`, `training` and `export`.
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        if name in PACKAGES:
-            return importlib.import_module(f"keras_resnet.{name}")
+        if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
+            # A module as itself: ours import each other by these names while the public ones are still being loaded.
+            return importlib.import_module(f"{__name__}.{name}")
         if name == "__all__" or not name.startswith("_"):
             api = importlib.import_module("keras_resnet.api")
             zoo = importlib.import_module("keras_resnet.zoo")

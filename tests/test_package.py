@@ -34,6 +34,22 @@ def test_importing_the_package_loads_nothing_heavy():
     assert run.stdout.strip() == "[]"
 
 
+def test_every_module_can_be_the_first_that_is_imported():
+    modules = sorted(
+        str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__")
+        for path in (ROOT / "keras_resnet").rglob("*.py")
+    )
+    code = (
+        "import importlib, sys\n"
+        "for module in sys.argv[1:]:\n"
+        "    for name in [name for name in sys.modules if name.startswith('keras_resnet')]: del sys.modules[name]\n"
+        "    importlib.import_module(module)\n"
+    )
+    command = [sys.executable, "-c", code, *modules]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 def test_building_a_model_loads_neither_data_sets_nor_the_tuner():
     code = (
         "import sys, keras_resnet as kr; kr.ResNet20(); kr.data.load('digits', 'test')\n"
