@@ -22,15 +22,10 @@ def theirs() -> keras.Model:
     return keras.applications.ResNet152(weights=None)
 
 
-def ours() -> keras.Model:
-    """The peer of `theirs`, with preprocessing besides."""
-    return kr.ResNet152()
-
-
 def run() -> dict[str, float]:
     """Milliseconds a layer of each net, and the ratio to keras.applications."""
-    subjects: dict[str, Callable[[], keras.Model]] = {"keras.applications.ResNet152": theirs, "ResNet152": ours}
-    subjects |= {name: getattr(kr, name) for name in DEEP}
+    subjects: dict[str, Callable[[], keras.Model]] = {"keras.applications.ResNet152": theirs}
+    subjects |= {name: getattr(kr, name) for name in ("ResNet152", *DEEP)}
     layers = {}
     for name, build in subjects.items():
         layers[name] = len(build().layers)

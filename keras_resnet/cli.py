@@ -114,14 +114,13 @@ def evaluate(
     from keras_resnet.training.run import open_model, read
 
     network = open_model(model)
-    if data is None and not model.is_dir():
+    recorded = read(model) if model.is_dir() else None
+    data = data or (recorded.data if recorded else None)
+    if data is None:
         raise ValueError(f"--data must be given for a .keras file. Received: {model}")
-    data = data or read(model).data
     examples = load(data, split)
-    if model.is_dir() and read(model).classes != examples.classes:
-        raise ValueError(
-            f"--data must have the classes of the run, {read(model).classes}. Received: {examples.classes}"
-        )
+    if recorded and recorded.classes != examples.classes:
+        raise ValueError(f"--data must have the classes of the run, {recorded.classes}. Received: {examples.classes}")
     report.say(f"top-1 {measure(network, examples):.2%} on the {examples.size:,} {split} images of {data}", Console())
 
 

@@ -65,6 +65,14 @@ def sides(x: Tensor) -> tuple[int | None, int | None]:
     return x.shape[1:3] if layers.channel_axis() == -1 else x.shape[2:4]
 
 
+def square_side(model: keras.Model) -> int:
+    """The side of the square images (N, H, W, C) that `model` takes; a `ValueError` if it takes others."""
+    _, height, width, _ = model.inputs[0].shape
+    if height is None or height != width:
+        raise ValueError(f"model must take square images of a fixed size. Received: {model.inputs[0].shape}")
+    return height
+
+
 def check_sides(x: Tensor, smallest: int) -> None:
     """Raises a `ValueError` if an image's side is below `smallest`, the network's total stride."""
     if any(side is not None and side < smallest for side in sides(x)):

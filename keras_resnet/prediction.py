@@ -7,9 +7,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_resnet.data.decode import decode, to_square
+from keras_resnet.data.decode import read_image, to_square
+from keras_resnet.inputs import square_side
 
 
 def predict_files(model: keras.Model, files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | ValueError]]:
@@ -18,18 +18,13 @@ def predict_files(model: keras.Model, files: Iterable[Path]) -> Iterator[tuple[P
     Raises:
         ValueError: the model takes images of neither 1 nor 3 channels, or of any size.
     """
-    _, size, width, channels = model.inputs[0].shape
-    if channels not in (1, 3) or size is None or size != width:
-        raise ValueError(
-            f"model must take square images of a fixed size and 1 or 3 channels. Received: {model.inputs[0].shape}"
-        )
+    size, channels = square_side(model), model.inputs[0].shape[-1]
+    if channels not in (1, 3):
+        raise ValueError(f"model must take images of 1 or 3 channels. Received: {model.inputs[0].shape}")
     for file in files:
         try:
-            image = to_square(decode(tf.constant(file.read_bytes()), channels), size)
-        except OSError as error:
-            yield file, ValueError(f"cannot read {file}: {error.strerror}")
-            continue
-        except tf.errors.InvalidArgumentError:
-            yield file, ValueError(f"{file} is no readable JPEG, PNG, BMP, WebP or GIF")
+            image = to_square(read_image(file, channels), size)
+        except ValueError as error:
+            yield file, error
             continue
         yield file, keras.ops.convert_to_numpy(model(image[None], training=False))[0]

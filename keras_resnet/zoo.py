@@ -83,7 +83,7 @@ Example::
 
 def _row(name: str, paper: str, parameters: int, macs: int, *fields: Mapping[str, Any]) -> Constructor:
     """Adds a row, made of the `fields` from left to right, and returns its constructor."""
-    row = Row(name, paper, parameters, macs, functools.reduce(lambda a, b: {**a, **b}, fields, {}))
+    row = Row(name, paper, parameters, macs, {key: value for part in fields for key, value in part.items()})
     doc = DOC.format(name=name, millions=parameters / 1e6, giga=macs / 1e9, size=row.size, paper=paper)
     ROWS[name] = row
     build = constructor(name, doc, row.fields)

@@ -27,20 +27,18 @@ def test_every_ordering_has_a_reference():
 
 
 @every_ordering
-def test_residual_block_equals_numpy(ordering, rng):
-    model = build(kr.residual_block, (7, 6, 4), 4, ordering=ordering)
+@pytest.mark.parametrize(
+    ("block", "references", "channels", "filters"),
+    [
+        (kr.residual_block, reference.ORDERINGS, 4, 4),
+        (kr.bottleneck_block, reference.BOTTLENECK_ORDERINGS, 8, 2),
+    ],
+)
+def test_a_block_equals_numpy(block, references, channels, filters, ordering, rng):
+    model = build(block, (7, 6, channels), filters, ordering=ordering)
     randomise(model, rng)
-    x = rng.normal(size=(2, 7, 6, 4)).astype("float32")
-    expected = reference.ORDERINGS[ordering](x, *reference.pieces(model, "b"))
-    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
-
-
-@every_ordering
-def test_bottleneck_block_equals_numpy(ordering, rng):
-    model = build(kr.bottleneck_block, (7, 6, 8), 2, ordering=ordering)
-    randomise(model, rng)
-    x = rng.normal(size=(2, 7, 6, 8)).astype("float32")
-    expected = reference.BOTTLENECK_ORDERINGS[ordering](x, *reference.pieces(model, "b"))
+    x = rng.normal(size=(2, 7, 6, channels)).astype("float32")
+    expected = references[ordering](x, *reference.pieces(model, "b"))
     np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -14,13 +14,14 @@ def decode(content: tf.Tensor, channels: int) -> tf.Tensor:
     return image if channels == 3 else tf.image.rgb_to_grayscale(image)
 
 
-def readable(file: Path) -> bool:
-    """Whether a file is an image that `decode` takes."""
+def read_image(file: Path, channels: int) -> tf.Tensor:
+    """`decode` of a file; a `ValueError` names the file that is no readable image."""
     try:
-        decode(tf.constant(file.read_bytes()), 3)
-    except (OSError, tf.errors.InvalidArgumentError):
-        return False
-    return True
+        return decode(tf.constant(file.read_bytes()), channels)
+    except OSError as error:
+        raise ValueError(f"cannot read {file}: {error.strerror}") from error
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(f"{file} is no readable JPEG, PNG, BMP, WebP or GIF") from error
 
 
 def to_square(image: tf.Tensor, size: int) -> tf.Tensor:

@@ -21,15 +21,13 @@ def scan(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, 
     if (directory / "train").is_dir() and _classes(directory / "train"):
         return _split_by_folder(directory, split)
     classes = _classes(directory)
-    files, labels = [], []
-    for label, name in enumerate(classes):
+    chosen = []
+    for name in classes:
         images = _images(directory / name)
         random.Random(0).shuffle(images)
         cut = max(len(images) // HELD_OUT, 1)
-        chosen = images[cut:] if split == "train" else images[:cut]
-        files += chosen
-        labels += [label] * len(chosen)
-    return _checked(directory, split, files, labels, classes)
+        chosen.append(images[cut:] if split == "train" else images[:cut])
+    return _labelled(directory, split, classes, chosen)
 
 
 def _split_by_folder(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, ...]]:
@@ -40,12 +38,7 @@ def _split_by_folder(directory: Path, split: str) -> tuple[list[str], list[int],
     classes = _classes(directory / "train")
     if unknown := sorted(set(_classes(found[0])) - set(classes)):
         raise ValueError(f"data: {found[0]} must have the classes of train. Received: also {unknown}")
-    files, labels = [], []
-    for label, name in enumerate(classes):
-        images = _images(found[0] / name)
-        files += images
-        labels += [label] * len(images)
-    return _checked(directory, split, files, labels, classes)
+    return _labelled(directory, split, classes, [_images(found[0] / name) for name in classes])
 
 
 def _classes(directory: Path) -> tuple[str, ...]:
@@ -56,17 +49,17 @@ def _images(directory: Path) -> list[str]:
     return sorted(str(path) for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
-def _checked(
-    directory: Path, split: str, files: list[str], labels: list[int], classes: tuple[str, ...]
+def _labelled(
+    directory: Path, split: str, classes: tuple[str, ...], images: list[list[str]]
 ) -> tuple[list[str], list[int], tuple[str, ...]]:
-    if not files:
+    """What `scan` returns, from the files of each class."""
+    pairs = [(file, label) for label, files in enumerate(images) for file in files]
+    if not pairs:
         raise ValueError(
             f"data: {directory} must have images ({' '.join(SUFFIXES)}) for {split!r} in one folder per class. "
             f"Received: {len(classes)} folders, no image"
         )
     if split == "train":
         # Mixed once for all: a shuffle buffer smaller than the data would otherwise hand out one class after the other.
-        mixed = list(zip(files, labels))
-        random.Random(0).shuffle(mixed)
-        files, labels = [file for file, _ in mixed], [label for _, label in mixed]
-    return files, labels, classes
+        random.Random(0).shuffle(pairs)
+    return [file for file, _ in pairs], [label for _, label in pairs], classes

@@ -51,11 +51,11 @@ def pipeline(
     """
     integer("size", size), integer("batch_size", batch_size)
     batches = split.examples.map(lambda image, label: (to_square(image, size), label), PARALLEL)
-    if split.size * size * size * split.channels <= CACHED_BYTES:
+    fitting = CACHED_BYTES // (size * size * split.channels)  # images
+    if split.size <= fitting:
         batches = batches.cache()
     if augmentations is not None:
-        held = min(split.size, CACHED_BYTES // (size * size * split.channels), SHUFFLED)
-        batches = batches.shuffle(max(held, 1), seed=seed).batch(batch_size)
+        batches = batches.shuffle(max(1, min(split.size, fitting, SHUFFLED)), seed=seed).batch(batch_size)
         seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
         batches = tf.data.Dataset.zip(batches, seeds).map(
             lambda batch, drawn: (_augmented(batch[0], drawn, augmentations), batch[1]), PARALLEL

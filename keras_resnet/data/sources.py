@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_resnet.arguments import one_of
 from keras_resnet.data import folders, idx
-from keras_resnet.data.decode import decode, readable
+from keras_resnet.data.decode import decode, read_image
 
 SPLITS = ("train", "test")
 
@@ -68,11 +68,16 @@ def bad_files_named(*splits: Split) -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        bad = [file for split in splits for file in split.files if not readable(Path(file))]
+        bad = []
+        for file in (file for split in splits for file in split.files):
+            try:
+                read_image(Path(file), 3)
+            except ValueError as reason:
+                bad.append(reason)
         if not bad:
             raise
         more = f", and {len(bad) - 1} more such files" if len(bad) > 1 else ""
-        raise ValueError(f"data: {bad[0]} is no readable JPEG, PNG, BMP, WebP or GIF{more}") from error
+        raise ValueError(f"data: {bad[0]}{more}") from error
 
 
 def from_arrays(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Split:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_resnet.data import Split, augment, pipeline
 from keras_resnet.data.pipeline import Augmentation
 from keras_resnet.data.sources import bad_files_named
+from keras_resnet.inputs import square_side
 from keras_resnet.training.recipes import Recipe
 
 
@@ -88,16 +89,14 @@ def _side(model: keras.Model, split: Split) -> int:
     """The side of the square images that `model` takes; a `ValueError` if those of `split` cannot be."""
     if keras.config.image_data_format() != "channels_last":
         raise ValueError("keras.config.image_data_format() must be 'channels_last': the pipeline gives (N, H, W, C)")
-    _, height, width, channels = model.inputs[0].shape
-    if height is None or height != width:
-        raise ValueError(f"model must take square images of a fixed size. Received: {model.inputs[0].shape}")
-    if channels != split.channels:
+    side = square_side(model)
+    if model.inputs[0].shape[-1] != split.channels:
         raise ValueError(f"model must take the images' {split.channels} channels. Received: {model.inputs[0].shape}")
     if model.output.shape[1:] != (len(split.classes),):
         raise ValueError(
             f"model must have an output for each of the {len(split.classes)} classes. Received: {model.output.shape}"
         )
-    return height
+    return side
 
 
 def _augmentations(recipe: Recipe, size: int) -> tuple[Augmentation, ...]:
