@@ -1,6 +1,6 @@
 """The public names beside the zoo's, all in one place; `keras_resnet` hands them out on first use."""
 
-from keras_resnet import gates, layers, orderings, shortcuts, stems
+from keras_resnet import gates, layers, orderings, shortcuts, stems, strides
 from keras_resnet.blocks import bottleneck_block, residual_block
 from keras_resnet.cifar import CifarResNet
 from keras_resnet.cost import macs
@@ -22,4 +22,5 @@ __all__ = [
     "residual_block",
     "shortcuts",
     "stems",
+    "strides",
 ]

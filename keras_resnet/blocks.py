@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 import keras
 
 from keras_resnet import layers, shortcuts
-from keras_resnet.arguments import function_or_none, integer, rate
+from keras_resnet.arguments import function_or_none, integer, one_of, rate
 from keras_resnet.gates import Gate
-from keras_resnet.layers import Activation, Norm, Tensor, Words, batch_norm, relu
+from keras_resnet.layers import Activation, Convolution, Norm, Tensor, Words, batch_norm, conv, relu
 from keras_resnet.orderings import ordering_of
 from keras_resnet.shortcuts import Shortcut
 
@@ -116,6 +116,8 @@ def bottleneck_block(
     groups: int = 1,
     base_width: int = 64,
     expansion: int = 4,
+    strided: int = 2,
+    last_conv: Convolution = conv,
     gate: Gate | None = None,
     stochastic_depth: float = 0.0,
     last_gamma: str = "zeros",
@@ -123,7 +125,7 @@ def bottleneck_block(
     activation: Activation = relu,
     name: str | None = None,
 ) -> Tensor:
-    """1x1, 3x3 and 1x1 convolutions and a shortcut (He et al. 2015, arXiv:1512.03385); the 3x3 strides ("v1.5").
+    """1x1, 3x3 and 1x1 convolutions and a shortcut (He et al. 2015, arXiv:1512.03385).
 
     Args:
         x: Keras tensor (N, H, W, C); (N, C, H, W) under channels_first.
@@ -132,6 +134,9 @@ def bottleneck_block(
         base_width: the 3x3 convolution has `filters * base_width / 64 * groups` channels;
             128 is Wide ResNet-50-2 (arXiv:1605.07146).
         expansion: channels out over `filters`.
+        strided: which convolution carries the stride: 2, the 3x3 ("v1.5", as torchvision and timm have it), or 1,
+            the first 1x1 (as the paper and keras.applications have it).
+        last_conv: makes the last convolution; `keras_resnet.layers.biased_conv`, say.
         stride, dilation, first_dilation, shortcut, ordering, gate, stochastic_depth, last_gamma, norm, activation,
             name: as in `residual_block`.
 
@@ -149,11 +154,12 @@ def bottleneck_block(
         (None, 56, 56, 256)
     """
     width = _inner_width(filters, groups, base_width)
-    convs = (
-        Conv(width, 1),
-        _strided(width, stride, dilation, first_dilation, groups),
-        Conv(filters * integer("expansion", expansion), 1),
-    )
+    out = Conv(filters * integer("expansion", expansion), 1, conv=last_conv)
+    if one_of("strided", strided, (1, 2)) == 1:
+        # The 3x3 stands behind the stride already, so it takes the dilation that a stride would have spared it.
+        convs = (Conv(width, 1, integer("stride", stride)), _strided(width, 1, dilation, dilation, groups), out)
+    else:
+        convs = (Conv(width, 1), _strided(width, stride, dilation, first_dilation, groups), out)
     words = Words(norm, activation)
     name = name or f"bottleneck_block_{keras.backend.get_uid('bottleneck_block')}"
     return _residual(x, convs, stride, ordering, shortcut, gate, stochastic_depth, last_gamma, words, name)
@@ -167,6 +173,7 @@ class Conv(NamedTuple):
     stride: int = 1
     dilation: int = 1
     groups: int = 1
+    conv: Convolution = conv
 
 
 def _residual(
@@ -216,7 +223,7 @@ def _conv(x: Tensor, row: Conv, name: str) -> Tensor:
             f"groups must divide the {layers.channels(x)} channels that go into {name!r} "
             f"and the {row.filters} that come out. Received: groups={row.groups}"
         )
-    return layers.conv(x, *row, name=name)
+    return row.conv(x, *row[:-1], name=name)
 
 
 def _skip(
@@ -230,6 +237,8 @@ def _skip(
         return shortcut(x, filters, stride, name)
     if where == shortcuts.WHERE_SHAPES_DIFFER and agree:
         return x
+    if where == shortcuts.WHERE_CHANNELS_DIFFER and layers.channels(x) == filters:
+        return shortcuts.subsample(x, filters, stride, name)
     return words(norm, shortcut(pre, filters, stride, name), name)
 
 

@@ -16,6 +16,7 @@ from keras_resnet.layers import Activation, Norm
 from keras_resnet.resnet import ResNet
 from keras_resnet.shortcuts import Shortcut
 from keras_resnet.stems import Stem
+from keras_resnet.strides import Strides
 
 # What keras.applications takes, in its order; a constructor takes these by position too.
 LEADING = (
@@ -59,6 +60,7 @@ class Constructor(Protocol):
         filters: Sequence[int] = ...,
         stem: Stem = ...,
         stem_filters: int | None = ...,
+        strides: Strides = ...,
         ordering: str = ...,
         shortcut: Shortcut | None = ...,
         groups: int = ...,

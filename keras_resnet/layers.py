@@ -13,6 +13,7 @@ import keras
 Tensor: TypeAlias = keras.KerasTensor
 Norm = Callable[..., Tensor]  # (x, name, gamma="ones") -> tensor
 Activation = Callable[[Tensor, str], Tensor]  # (x, name) -> tensor
+Convolution = Callable[..., Tensor]  # (x, filters, kernel, stride, dilation, groups, *, name) -> tensor
 
 
 def channel_axis() -> int:
@@ -69,6 +70,19 @@ def conv(
     Where the stride is 1 that is what "same" means. A strided "same" would pad an even input by one more
     on the right than on the left, so there the padding is a layer of its own, `{name}` with `_pad` for `_conv`.
     """
+    return _conv(x, filters, kernel, stride, dilation, groups, False, name)
+
+
+def biased_conv(
+    x: Tensor, filters: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1, *, name: str
+) -> Tensor:
+    """`conv` with a bias: where no batch norm follows that would take it away again (keras.applications' v2)."""
+    return _conv(x, filters, kernel, stride, dilation, groups, True, name)
+
+
+def _conv(
+    x: Tensor, filters: int, kernel: int, stride: int, dilation: int, groups: int, bias: bool, name: str
+) -> Tensor:
     padding = "same"
     if stride > 1 and kernel > 1:
         x = keras.layers.ZeroPadding2D(dilation * (kernel // 2), name=name.removesuffix("_conv") + "_pad")(x)
@@ -81,7 +95,7 @@ def conv(
         dilation_rate=dilation,
         groups=groups,
         padding=padding,
-        use_bias=False,
+        use_bias=bias,
         # He et al. 2015 (arXiv:1502.01852), on the fan-out as torchvision and timm draw it.
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         name=name,
@@ -102,6 +116,12 @@ def max_pool(x: Tensor, name: str) -> Tensor:
     """
     x = keras.layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_max")(x)
     return subsample(x, 2, f"{name}_pool")
+
+
+def zero_padded_max_pool(x: Tensor, name: str) -> Tensor:
+    """The same pool padded with zeros, as keras.applications has it: another result where values are negative."""
+    x = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    return keras.layers.MaxPooling2D(3, strides=2, name=f"{name}_pool")(x)
 
 
 def float32_or_wider() -> str:

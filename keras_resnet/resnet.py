@@ -21,6 +21,7 @@ from keras_resnet.layers import Activation, Norm, Tensor, Words, batch_norm, rel
 from keras_resnet.orderings import ordering_of
 from keras_resnet.shortcuts import Shortcut
 from keras_resnet.stems import Stem
+from keras_resnet.strides import Step, Strides, in_first_block
 
 
 def ResNet(
@@ -30,6 +31,7 @@ def ResNet(
     filters: Sequence[int] = (64, 128, 256, 512),
     stem: Stem = stems.imagenet,
     stem_filters: int | None = None,
+    strides: Strides = in_first_block,
     ordering: str = "original",
     shortcut: Shortcut | None = None,
     groups: int = 1,
@@ -62,6 +64,8 @@ def ResNet(
         filters: width of the blocks of each stage, one entry a stage.
         stem: a function of `keras_resnet.stems`, or `(x, filters, words, after) -> tensor` of your own.
         stem_filters: channels that leave the stem; None: `filters[0]`.
+        strides: which blocks stride, a function of `keras_resnet.strides`: `in_first_block` of a stage, or
+            `in_last_block` as keras.applications' v2.
         ordering: "original" (v1), "bn_after_addition", "relu_before_addition", "relu_only_preactivation" or
             "full_preactivation" (v2), for blocks, stem and head (arXiv:1603.05027).
         shortcut, groups, base_width, gate, last_gamma, norm, activation: of every block, see `residual_block`.
@@ -118,8 +122,8 @@ def ResNet(
         return stem(pixels, stem_filters, words, order.after)
 
     stem_stride = _stride(start, layers.channels(x))
-    plan = _plan(len(depths), stem_stride, output_stride)
-    inputs.check_sides(x, stem_stride * math.prod(stride for stride, _, _ in plan))
+    plan = strides(depths, stem_stride, output_stride)
+    inputs.check_sides(x, stem_stride * math.prod(step.stride for stage in plan for step in stage))
 
     make = functools.partial(
         block,
@@ -132,7 +136,7 @@ def ResNet(
         norm=norm,
         activation=activation,
     )
-    x = _stages(start(x), make, depths, filters, plan, rate("stochastic_depth", stochastic_depth))
+    x = _stages(start(x), make, filters, plan, rate("stochastic_depth", stochastic_depth))
     x = words(order.before, x, "post")
     if include_top:
         x = _classify(x, integer("classes", classes), classifier_activation, rate("drop_rate", drop_rate))
@@ -155,37 +159,22 @@ def _stride(stem: Callable[[Tensor], Tensor], depth: int) -> int:
     return round(side / (height or 1))
 
 
-def _plan(stages: int, stem_stride: int, output_stride: int | None) -> list[tuple[int, int, int]]:
-    """(stride, dilation, dilation of the first strided convolution) of each stage."""
-    plan = [(1, 1, 1)]
-    reached, dilation = stem_stride, 1
-    for _ in range(1, stages):
-        if output_stride is not None and reached >= output_stride:
-            plan.append((1, 2 * dilation, dilation))
-            dilation *= 2
-        else:
-            plan.append((2, dilation, 1))
-            reached *= 2
-    return plan
-
-
 def _stages(
     x: Tensor,
     make: functools.partial[Tensor],
-    depths: Sequence[int],
     filters: Sequence[int],
-    plan: Sequence[tuple[int, int, int]],
+    plan: Sequence[Sequence[Step]],
     stochastic_depth: float,
 ) -> Tensor:
-    built, last = 0, max(sum(depths) - 1, 1)
-    for stage, (depth, width, (stride, dilation, first_dilation)) in enumerate(zip(depths, filters, plan), start=2):
-        for b in range(1, depth + 1):
+    built, last = 0, max(sum(map(len, plan)) - 1, 1)
+    for stage, (width, steps) in enumerate(zip(filters, plan), start=2):
+        for b, step in enumerate(steps, start=1):
             x = make(
                 x,
                 width,
-                stride=stride if b == 1 else 1,
-                dilation=dilation,
-                first_dilation=first_dilation if b == 1 else dilation,
+                stride=step.stride,
+                dilation=step.dilation,
+                first_dilation=step.first_dilation,
                 stochastic_depth=stochastic_depth * built / last,
                 name=f"conv{stage}_block{b}",
             )

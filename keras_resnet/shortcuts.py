@@ -20,10 +20,14 @@ S = TypeVar("S", bound=Shortcut)
 
 EVERYWHERE = "everywhere"
 WHERE_SHAPES_DIFFER = "where shapes differ"
+WHERE_CHANNELS_DIFFER = "where channels differ"
 
 
 def projection(where: str) -> Callable[[S], S]:
-    """Marks a shortcut that projects: `EVERYWHERE`, or `WHERE_SHAPES_DIFFER` and identity elsewhere."""
+    """Marks a shortcut that projects, and says where.
+
+    `EVERYWHERE`; `WHERE_SHAPES_DIFFER`, identity elsewhere; or `WHERE_CHANNELS_DIFFER`, `subsample` elsewhere.
+    """
 
     def mark(shortcut: S) -> S:
         shortcut.projection = where  # type: ignore[attr-defined]
@@ -66,6 +70,12 @@ def pool_project(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
     if stride > 1:
         x = keras.layers.AveragePooling2D(stride, strides=stride, padding="same", name=f"{name}_pool")(x)
     return layers.conv(x, filters, 1, name=f"{name}_conv")
+
+
+@projection(WHERE_CHANNELS_DIFFER)
+def subsample_or_project(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
+    """A 1x1 convolution with bias; where channels agree every `stride`-th pixel: keras.applications' v2."""
+    return layers.biased_conv(x, filters, 1, stride, name=f"{name}_conv")
 
 
 def subsample(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
