@@ -2,7 +2,7 @@
 
 Names are loaded on first use, so that the command line answers `--help` at once, and nobody who builds a model waits
 for the data and plotting libraries. They are those of `keras_resnet.api`, the rows of `keras_resnet.zoo`, and the
-packages `data`, `training` and `export`.
+packages `data`, `training`, `export` and `weights`.
 """
 
 import importlib
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-PACKAGES = ("data", "export", "training")
+PACKAGES = ("data", "export", "training", "weights")
 
 if TYPE_CHECKING:
     from keras_resnet import data as data
     from keras_resnet import export as export
     from keras_resnet import training as training
+    from keras_resnet import weights as weights
     from keras_resnet.api import *  # noqa: F403
     from keras_resnet.zoo import *  # noqa: F403
 else:

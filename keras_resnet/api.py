@@ -6,7 +6,8 @@ from keras_resnet.cifar import CifarResNet
 from keras_resnet.cost import macs
 from keras_resnet.features import pyramid
 from keras_resnet.resnet import ResNet
-from keras_resnet.zoo import create_model, list_models
+from keras_resnet.weights import load_weights
+from keras_resnet.zoo import create_model, list_models, list_weights
 
 __all__ = [
     "CifarResNet",
@@ -16,6 +17,8 @@ __all__ = [
     "gates",
     "layers",
     "list_models",
+    "list_weights",
+    "load_weights",
     "macs",
     "orderings",
     "pyramid",

@@ -17,6 +17,8 @@ from keras_resnet.resnet import ResNet
 from keras_resnet.shortcuts import Shortcut
 from keras_resnet.stems import Stem
 from keras_resnet.strides import Strides
+from keras_resnet.weights import Checkpoint
+from keras_resnet.weights.choice import arguments, chosen
 
 # What keras.applications takes, in its order; a constructor takes these by position too.
 LEADING = (
@@ -40,7 +42,7 @@ class Constructor(Protocol):
     def __call__(
         self,
         include_top: bool = True,
-        weights: str | os.PathLike[str] | None = None,
+        weights: str | os.PathLike[str] | Checkpoint | None = None,
         input_tensor: Any = None,
         input_shape: Sequence[int | None] | None = None,
         pooling: str | None = None,
@@ -100,8 +102,12 @@ def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{name}() {error}; it takes {', '.join(signature.parameters)}") from None
+        source = chosen(name, bound.arguments.get("weights"))
+        changes: dict[str, Any] = {}
+        if isinstance(source, Checkpoint):
+            changes = arguments(name, source, fields, bound.arguments, {a: own[a].default for a in own})
         bound.apply_defaults()
-        return ResNet(**bound.arguments)
+        return ResNet(**{**bound.arguments, **changes, "weights": source})
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = doc

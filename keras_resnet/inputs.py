@@ -102,17 +102,22 @@ def check_data_format() -> None:
         ) from error
 
 
+def statistics(mean: Sequence[float], std: Sequence[float], channels: int) -> tuple[list[float], list[float]]:
+    """`mean` and `std` for this many channels: more get the average of what there is, fewer nothing else."""
+    if len(mean) != len(std) or min(std, default=0) <= 0:
+        raise ValueError(f"mean and std must be of one length, std positive. Received: mean={mean}, std={std}")
+    kept = len(mean) if channels >= len(mean) else 0
+    return tuple(list(v[:kept]) + [float(np.mean(v))] * (channels - kept) for v in (mean, std))  # type: ignore[return-value]
+
+
 def preprocess(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Raw pixels, 0..255, to `(x / 255 - mean) / std`; in float32 under any mixed policy.
 
     Args:
-        x: images; their channels need not be as many as `mean` has: then all get the average of `mean` and `std`.
+        x: images; their channels need not be as many as `mean` has, see `statistics`.
         mean, std: of the pixels over 255, one entry a channel.
     """
-    if len(mean) != len(std) or min(std, default=0) <= 0:
-        raise ValueError(f"mean and std must be of one length, std positive. Received: mean={mean}, std={std}")
-    if layers.channels(x) != len(mean):
-        mean, std = ([float(np.mean(v))] * layers.channels(x) for v in (mean, std))
+    mean, std = statistics(mean, std, layers.channels(x))
     layer = keras.layers.Normalization(
         axis=layers.channel_axis(),
         mean=[255 * m for m in mean],

@@ -6,9 +6,7 @@ import functools
 import math
 import os
 import sys
-import zipfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,6 +20,7 @@ from keras_resnet.orderings import ordering_of
 from keras_resnet.shortcuts import Shortcut
 from keras_resnet.stems import Stem
 from keras_resnet.strides import Step, Strides, in_first_block
+from keras_resnet.weights import Checkpoint, load_weights
 
 
 def ResNet(
@@ -48,7 +47,7 @@ def ResNet(
     std: Sequence[float] = inputs.IMAGENET_STD,
     default_size: int = 224,
     include_top: bool = True,
-    weights: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | Checkpoint | None = None,
     input_tensor: Any = None,
     input_shape: Sequence[int | None] | None = None,
     pooling: str | None = None,
@@ -77,7 +76,8 @@ def ResNet(
         mean, std: of the pixels over 255, a channel each; with another number of channels, their average.
         default_size: side in pixels of the input where `input_shape` is None and `include_top` is True.
         include_top: whether to end in average pooling and a classifier.
-        weights: None (random), or the path of a `.weights.h5` or `.keras` file of this very network.
+        weights: None (random), or what `keras_resnet.load_weights` takes: the path of a file, "hf://timm/<model>",
+            or a checkpoint. The zoo's models also take the tags that `keras_resnet.list_weights` lists.
         input_tensor: a Keras tensor (N, H, W, C) to build upon, or None.
         input_shape: (H, W, C) without the batch, (C, H, W) under channels_first; any number of channels, sides
             may be None. None: `default_size` with the top, (None, None, 3) without.
@@ -147,7 +147,7 @@ def ResNet(
     source = image if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
     model = keras.Model(source, x, name=name or "resnet")
     if weights is not None:
-        _load(model, weights)
+        load_weights(model, weights)
     return model
 
 
@@ -208,18 +208,3 @@ def let_keras_recurse(blocks: int) -> None:
     needed = 500 + 5 * blocks
     if needed > sys.getrecursionlimit():
         sys.setrecursionlimit(needed)
-
-
-def _load(model: keras.Model, weights: str | os.PathLike[str]) -> None:
-    path = Path(weights)
-    if not path.name.endswith((".weights.h5", ".keras")) or not path.is_file():
-        raise ValueError(
-            "weights must be None or the path of an existing .weights.h5 or .keras file. "
-            f"Received: weights={str(weights)!r}"
-        )
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"weights must be of this very network. Received: weights={str(weights)!r}: {error}"
-        ) from error

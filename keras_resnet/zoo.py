@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,11 @@ from keras_resnet.arguments import known
 from keras_resnet.blocks import bottleneck_block, residual_block
 from keras_resnet.cifar import SMALL_IMAGES, cifar_fields
 from keras_resnet.constructor import Constructor, constructor
+from keras_resnet.resnet import ResNet
+from keras_resnet.weights import Checkpoint
+from keras_resnet.weights.choice import same_network
+from keras_resnet.weights.fetch import HUB, of_source
+from keras_resnet.weights.table import of_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +67,8 @@ Source: {paper}.
 
 Args:
     include_top: whether to end in average pooling and a classifier.
-    weights: None (random), or the path of a `.weights.h5` or `.keras` file of this network.
+    weights: None (random); "imagenet" or "cifar10", the recommended checkpoint for it; another tag that
+        `keras_resnet.list_weights("{name}")` lists; "hf://timm/<model>"; or the path of a file.
     input_tensor: a Keras tensor (N, H, W, C) to build upon, or None.
     input_shape: (H, W, C); sides may be None. None: {size}x{size}x3 with the top, (None, None, 3) without.
     pooling: without the top: None, "avg" or "max".
@@ -195,23 +202,56 @@ def create_model(name: str, /, **overrides: Any) -> keras.Model:
     """Builds a model of the zoo by its name.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`; or "hf://timm/<model>", for the network that this repository of the hub
+            describes, of the zoo or not, with its weights.
         overrides: what the model's constructor takes.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: no such model, with the nearest names; or as `ResNet`.
+        ValueError: no such model, with the nearest names; or as `ResNet` and `load_weights`.
 
     Example:
         >>> import keras_resnet as kr
         >>> kr.create_model("ResNet20", classes=100).output.shape
         (None, 100)
     """
+    if name.startswith(HUB):
+        return _from_hub(name)(**{"weights": name, **overrides})
     return _CONSTRUCTORS[known("model", name, ROWS, "keras_resnet.list_models()")](**overrides)
+
+
+def list_weights(name: str) -> list[str]:
+    """The tags of the checkpoints that are published for a model, the recommended one first.
+
+    `keras_resnet.weights.find(name, tag)` says what is known of one: source, licence, accuracy, input.
+
+    Args:
+        name: one of `list_models()`.
+
+    Raises:
+        ValueError: no such model, with the nearest names.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> kr.list_weights("ResNet152V2")
+        ['keras']
+    """
+    return [checkpoint.tag for checkpoint in of_model(row_of(name).name)]
 
 
 def row_of(name: str) -> Row:
     """The row called `name`; a `ValueError` gives the nearest names."""
     return ROWS[known("model", name, ROWS, "keras_resnet.list_models()")]
+
+
+def _from_hub(source: str) -> Constructor:
+    """The constructor of the network that a repository describes: the zoo's, or one made for it."""
+    checkpoint = of_source(source)
+    assert isinstance(checkpoint, Checkpoint)
+    defaults = {name: argument.default for name, argument in inspect.signature(ResNet).parameters.items()}
+    for name, row in ROWS.items():
+        if same_network(row.fields, checkpoint.fields, defaults):
+            return _CONSTRUCTORS[name]
+    return constructor(source.rpartition("/")[2].partition("@")[0], "", checkpoint.fields)

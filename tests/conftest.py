@@ -48,3 +48,23 @@ def randomise(model, rng):
         low, high = (0.5, 1.5) if weight.name in ("gamma", "moving_variance") else (-0.3, 0.3)
         if weight.name != "count" and weight.dtype == "float32":
             weight.assign(rng.uniform(low, high, weight.shape))
+
+
+def randomise_evenly(model, rng):
+    """As `randomise`, with kernels that keep the scale of what passes, so that the deepest net stays finite."""
+    for weight in model.weights:
+        if weight.name == "kernel":
+            weight.assign(rng.normal(0, np.prod(weight.shape[:-1]) ** -0.5, weight.shape))
+        elif weight.name in ("gamma", "moving_variance"):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        else:
+            weight.assign(rng.uniform(-0.3, 0.3, weight.shape))
+
+
+def photographs(count, side):
+    """Real images, uint8 (N, side, side, 3), as many as `count`; none where ../shared/data is absent."""
+    import tensorflow as tf
+
+    files = sorted((SHARED / "bccd" / "JPEGImages").glob("*.jpg"))[:count]
+    images = [tf.image.resize(tf.io.decode_jpeg(file.read_bytes(), channels=3), (side, side)) for file in files]
+    return np.array(images, "uint8").reshape(-1, side, side, 3)

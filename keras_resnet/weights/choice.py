@@ -1,0 +1,143 @@
+"""Choice: from `weights=...` of a constructor to the checkpoint that is meant and the network that it fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_resnet.weights.download import matches
+from keras_resnet.weights.fetch import HUB, of_source
+from keras_resnet.weights.table import Checkpoint, find, of_model
+
+# The arguments of `ResNet` that may be what they like beside a checkpoint; all others make up the network it fits.
+FREE = frozenset(
+    {
+        "include_top",
+        "weights",
+        "input_tensor",
+        "input_shape",
+        "pooling",
+        "classes",
+        "classifier_activation",
+        "name",
+        "include_preprocessing",
+        "default_size",
+        "output_stride",
+        "drop_rate",
+        "stochastic_depth",
+        "last_gamma",
+        "norm",  # its epsilon is compared when the weights are loaded
+    }
+)
+SUFFIXES = (".h5", ".keras", ".safetensors", ".npz", ".pt", ".pth", ".th", ".bin", ".ckpt", ".tar")
+
+
+def chosen(model: str, weights: str | os.PathLike[str] | Checkpoint | None) -> Checkpoint | Path | None:
+    """What `weights` stands for in the constructor of a model.
+
+    Args:
+        model: name of the constructor.
+        weights: None, a tag, "hf://owner/repository", the path of a file, or a checkpoint.
+
+    Returns:
+        A checkpoint, or a path. A file that is by its hash one of the model's published ones is that checkpoint.
+
+    Raises:
+        ValueError: there is no such tag or file.
+    """
+    if weights is None or isinstance(weights, Checkpoint):
+        return weights
+    text = os.fspath(weights)
+    if text.startswith(HUB):
+        return of_source(text)
+    path = Path(text).expanduser()
+    if path.is_file():
+        return _published(model, path) or path
+    if not isinstance(weights, str) or os.sep in text or path.suffix in SUFFIXES:
+        return path  # the reader will say that it is not there
+    if not of_model(model):
+        raise ValueError(
+            f"weights of {model} must be None, the path of a file, or hf://owner/repository; none are published for "
+            f"it. Received: weights={weights!r}"
+        )
+    return find(model, text)
+
+
+def _published(model: str, path: Path) -> Checkpoint | None:
+    for row in of_model(model):
+        if any(digest and matches(path, digest) for digest in (row.hash, row.notop_hash)):
+            return dataclasses.replace(row, source=str(path), notop="")
+    return None
+
+
+def arguments(
+    model: str,
+    checkpoint: Checkpoint,
+    row: Mapping[str, Any],
+    explicit: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The arguments of `ResNet` that build the network which a checkpoint fits.
+
+    Args:
+        model: name of the constructor.
+        checkpoint: to be loaded.
+        row: the fields of the constructor.
+        explicit: what the caller asked for.
+        defaults: of `ResNet`.
+
+    Returns:
+        What to pass instead of `row`, where the caller did not say it.
+
+    Raises:
+        ValueError: the checkpoint is of another network than the row or the caller says.
+    """
+    if checkpoint.model not in ("", model):
+        raise ValueError(f"weights of {model} must not be those of {checkpoint.model}. Received: {checkpoint.tag!r}")
+    # A row of the table says in what its network differs from the zoo's; a repository of the hub describes it whole,
+    # and may describe another.
+    wanted = {**defaults, **(row if checkpoint.model else {}), **checkpoint.fields}
+    given = explicit if checkpoint.model else {**defaults, **row, **explicit}
+    wanted |= {"mean": tuple(checkpoint.mean), "std": tuple(checkpoint.std)}
+    differing = [
+        f"{name}={_word(wanted[name])}, not {_word(given[name])}"
+        for name in wanted
+        if name in given and name not in FREE and not _same(given[name], wanted[name])
+        if name in explicit or name not in ("mean", "std")
+    ]
+    if differing:
+        raise ValueError(
+            f"weights={checkpoint.tag!r} are of a network with {'; '.join(differing)}. Received: {model} without these"
+        )
+    changes = {**checkpoint.fields, "mean": checkpoint.mean, "std": checkpoint.std}
+    if checkpoint.classes:
+        changes["classes"] = checkpoint.classes
+    return {name: value for name, value in changes.items() if name not in explicit}
+
+
+def same_network(fields: Mapping[str, Any], other: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
+    """Whether two sets of arguments of `ResNet` make the same network."""
+    return all(
+        _same(fields.get(name, default), other.get(name, default))
+        for name, default in defaults.items()
+        if name not in FREE
+    )
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two arguments are equal; two functions with the same arguments bound to them are."""
+    if isinstance(value, functools.partial) and isinstance(other, functools.partial):
+        return (value.func, value.args, value.keywords) == (other.func, other.args, other.keywords)
+    if isinstance(value, list | tuple) and isinstance(other, list | tuple):
+        return len(value) == len(other) and all(map(_same, value, other))
+    return bool(value == other)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, functools.partial):
+        return f"{_word(value.func)}({', '.join(f'{k}={_word(v)}' for k, v in value.keywords.items())})"
+    return getattr(value, "__name__", repr(value))

@@ -1,0 +1,44 @@
+"""Forms: in what a published network differs from the zoo's row of the same name, beside its weights."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from keras_resnet import shortcuts, stems, strides
+from keras_resnet.blocks import bottleneck_block
+from keras_resnet.layers import batch_norm, biased_conv
+
+
+class Form(NamedTuple):
+    """Arguments of `ResNet` that replace those of the row, and the epsilon of batch norm that goes with them."""
+
+    fields: Mapping[str, Any]
+    epsilon: float
+
+
+KERAS_EPSILON = 1.001e-5
+KERAS_NORM = functools.partial(batch_norm, epsilon=KERAS_EPSILON)
+
+FORMS = {
+    # torchvision, timm: what the zoo's rows are.
+    "torch": Form({}, 1e-5),
+    # keras.applications.ResNet50 and so on: the stride is in the first 1x1. Its biases are folded when read.
+    "keras_v1": Form({"block": functools.partial(bottleneck_block, strided=1), "norm": KERAS_NORM}, KERAS_EPSILON),
+    # keras.applications.ResNet50V2 and so on: the last block of a stage strides; biases where no norm follows.
+    "keras_v2": Form(
+        {
+            "block": functools.partial(bottleneck_block, last_conv=biased_conv),
+            "shortcut": shortcuts.subsample_or_project,
+            "stem": stems.imagenet_zero_padded,
+            "strides": strides.in_last_block,
+            "norm": KERAS_NORM,
+        },
+        KERAS_EPSILON,
+    ),
+    # keras-applications' ResNeXt: its depthwise kernels become grouped ones when read.
+    "keras_next": Form({"norm": KERAS_NORM}, KERAS_EPSILON),
+    # akamaster's CIFAR nets: option A with the zeros on both sides.
+    "akamaster": Form({"shortcut": shortcuts.zero_pad_both}, 1e-5),
+}

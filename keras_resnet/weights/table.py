@@ -1,0 +1,114 @@
+"""The table of checkpoints: what is published for the zoo's rows, in `checkpoints.csv`."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import importlib.resources
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_resnet.arguments import known
+from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
+from keras_resnet.weights.forms import FORMS
+
+CLASSES = {"imagenet": 1000, "cifar10": 10}
+
+# How pixels are prepared: mean and std over 255, and whether the first convolution reads blue before red.
+MODES: Mapping[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
+    "torch": (IMAGENET_MEAN, IMAGENET_STD, False),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), False),  # -1..1, "tf" in keras.applications
+    # The mean alone, of pixels from 0 to 255. Given in red, green, blue; the kernel is turned round to match.
+    "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255), True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A set of published weights: where they are, what network they fit, and what goes in.
+
+    `model` is the zoo's row, and `fields` are the arguments of `ResNet` in which the network differs from it; or
+    `model` is "", and `fields` say it all. `source` and `notop` are a URL, `hf://owner/repository` or a path; `hash` and
+    `notop_hash` the file's, `md5:...` or `sha256:...`, the beginning of it or nothing. `size` (pixels), `crop_pct` and
+    `interpolation` are those with which `top1` (percent) was measured, and `top1_source` says by whom.
+    """
+
+    model: str
+    tag: str
+    source: str
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    epsilon: float = 1e-5
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+    bgr: bool = False
+    size: int = 224
+    crop_pct: float = 0.875
+    interpolation: str = "bilinear"
+    licence: str = ""
+    top1: float | None = None
+    top1_source: str = ""
+    data: str = "imagenet"
+    classes: int = 1000
+    hash: str = ""
+    notop: str = ""
+    notop_hash: str = ""
+    recommended: bool = False
+
+
+@functools.cache
+def table() -> tuple[Checkpoint, ...]:
+    """All rows, in the zoo's order."""
+    text = importlib.resources.files("keras_resnet.weights").joinpath("checkpoints.csv").read_text("utf-8")
+    return tuple(_row(row) for row in csv.DictReader(text.splitlines()))
+
+
+def _row(row: dict[str, str]) -> Checkpoint:
+    form, (mean, std, bgr) = FORMS[row["form"]], MODES[row["mode"]]
+    return Checkpoint(
+        model=row["model"],
+        tag=row["tag"],
+        source=row["source"],
+        fields=form.fields,
+        epsilon=form.epsilon,
+        mean=mean,
+        std=std,
+        bgr=bgr,
+        size=int(row["size"]),
+        crop_pct=float(row["crop_pct"]),
+        interpolation=row["interpolation"],
+        licence=row["licence"],
+        top1=float(row["top1"]) if row["top1"] else None,
+        top1_source=row["top1_source"],
+        data=row["data"],
+        classes=CLASSES[row["data"]],
+        hash=row["hash"],
+        notop=row["notop"],
+        notop_hash=row["notop_hash"],
+        recommended=row["recommended"] == "yes",
+    )
+
+
+def of_model(model: str) -> list[Checkpoint]:
+    """The checkpoints of a zoo model, the recommended one first."""
+    return sorted((c for c in table() if c.model == model), key=lambda c: not c.recommended)
+
+
+def find(model: str, tag: str) -> Checkpoint:
+    """The checkpoint of a zoo model that is called `tag`, or recommended for the data set called so.
+
+    Args:
+        model: a name of `keras_resnet.list_models()`.
+        tag: one of `keras_resnet.list_weights(model)`, or "imagenet" or "cifar10" for the recommended one.
+
+    Raises:
+        ValueError: there is none, with the nearest tags.
+
+    Example:
+        >>> from keras_resnet import weights
+        >>> row = weights.find("ResNet50V2", "keras")
+        >>> row.top1, row.licence
+        (76.0, 'mit')
+    """
+    rows = {c.tag: c for c in of_model(model)} | {c.data: c for c in of_model(model) if c.recommended}
+    return rows[known(f"weights of {model}", tag, rows, f"keras_resnet.list_weights({model!r})")]

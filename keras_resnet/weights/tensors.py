@@ -1,0 +1,37 @@
+"""A tensor in a file: known by what it declares, and read only once that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+class WeightsError(ValueError):
+    """A file or what is in it cannot be used; the message is for the user."""
+
+
+class Tensor(NamedTuple):
+    """What a file declares of a tensor, and how to read it."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray]
+
+
+def transposed(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """`tensor` with its axes in another order."""
+    return tensor._replace(shape=tuple(tensor.shape[axis] for axis in axes), read=lambda: tensor.read().transpose(axes))
+
+
+def reshaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`tensor` in another shape of as many elements."""
+    return tensor._replace(shape=shape, read=lambda: tensor.read().reshape(shape))
+
+
+def changed(tensor: Tensor, change: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...] | None = None) -> Tensor:
+    """`tensor` after a function of its values; `shape` is the result's, if it is another."""
+    return tensor._replace(shape=tensor.shape if shape is None else shape, read=lambda: change(tensor.read()))

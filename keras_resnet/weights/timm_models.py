@@ -1,0 +1,123 @@
+"""timm's residual networks, by name: from `seresnext101d_32x8d` to the arguments of `ResNet`, and from a repository of
+the hub to a checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_resnet import gates, shortcuts, stems
+from keras_resnet.blocks import bottleneck_block, residual_block
+from keras_resnet.gates import Gate
+from keras_resnet.weights.table import Checkpoint
+from keras_resnet.weights.tensors import WeightsError
+
+NAME = re.compile(
+    r"(?P<wide>wide_)?(?P<gate>se|eca)?res(?P<kind>net|next)(?P<family>v2_|rs)?(?P<depth>\d+)(?P<stem>[cdst]?)"
+    r"(?:_(?P<groups>\d+)x(?P<width>\d+)d|_(?P<factor>2))?"
+)
+BASIC: dict[int, tuple[int, ...]] = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+BOTTLENECK: dict[int, tuple[int, ...]] = {
+    14: (1, 1, 1, 1),
+    26: (2, 2, 2, 2),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+    269: (3, 30, 48, 8),
+}
+RS_DEPTHS: dict[int, tuple[int, ...]] = {
+    **BOTTLENECK,
+    270: (4, 29, 53, 4),
+    350: (4, 36, 72, 4),
+    420: (4, 44, 87, 4),
+}
+STEMS: dict[str, dict[str, Any]] = {
+    "": {},
+    "c": {"stem": stems.deep},
+    "d": {"stem": stems.deep, "shortcut": shortcuts.pool_project},
+    "t": {"stem": stems.deep_tiered, "shortcut": shortcuts.pool_project},
+    "s": {"stem": stems.deep, "stem_filters": 128},
+}
+GATES: dict[str, Gate] = {"se": gates.squeeze_excite, "eca": gates.efficient_channel_attention}
+RS = {
+    "stem": stems.deep_strided,
+    "shortcut": shortcuts.pool_project,
+    "gate": functools.partial(gates.squeeze_excite, ratio=0.25),
+}
+
+
+def architecture(name: str) -> dict[str, Any]:
+    """The arguments of `ResNet` that make timm's model of this name.
+
+    Raises:
+        ValueError: it is no residual network of timm's, or one with parts that this package has not.
+    """
+    match = NAME.fullmatch(name)
+    depth = int(match["depth"]) if match else 0
+    depths = RS_DEPTHS if match and match["family"] == "rs" else BASIC | BOTTLENECK
+    if match is None or depth not in depths or (match["kind"] == "next") != (match["groups"] is not None):
+        raise WeightsError(
+            "weights: timm's architecture must be one that keras_resnet can build: resnet, resnetv2, resnext, wide, se "
+            f"and eca variants and resnetrs, with plain batch norm and no blur pooling. Received: {name!r}"
+        )
+    fields: dict[str, Any] = {"depths": depths[depth], "block": residual_block if depth in BASIC else bottleneck_block}
+    fields |= STEMS[match["stem"]]
+    if match["family"] == "rs":
+        fields |= RS
+    if match["family"] == "v2_":
+        fields["ordering"] = "full_preactivation"
+    if match["gate"]:
+        fields["gate"] = GATES[match["gate"]]
+    if match["groups"]:
+        fields |= {"groups": int(match["groups"]), "base_width": int(match["width"])}
+    if match["wide"]:
+        fields["base_width"] = 128
+    return fields
+
+
+def from_hub(source: str, fetch: Callable[[str, str], Path]) -> Checkpoint:
+    """The checkpoint of a repository in timm's layout, described by its config.json.
+
+    Args:
+        source: "hf://owner/repository", and `@revision` if it is not the newest that is wanted.
+        fetch: `(source, file name) -> path` of a file of the repository.
+
+    Raises:
+        ValueError: the repository has no such file, or describes a network that cannot be built.
+    """
+    path = fetch(source, "config.json")
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        facts = {**config, **config.get("pretrained_cfg", {})}
+        name, pooling = config["architecture"], config.get("global_pool", "avg")
+        channels, _, size = facts["input_size"]
+        checkpoint = Checkpoint(
+            model="",
+            tag=source,
+            source=source,
+            mean=_numbers(facts["mean"]),
+            std=_numbers(facts["std"]),
+            size=int(size),
+            crop_pct=float(facts["crop_pct"]),
+            interpolation=str(facts["interpolation"]),
+            licence=str(facts.get("license") or ""),
+            classes=int(config["num_classes"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"weights: {source} must have timm's config.json. Received: {error!r} in it") from error
+    if pooling != "avg" or channels != 3 or checkpoint.classes < 0:
+        raise WeightsError(
+            f"weights: {source} must average-pool images of 3 channels. Received: {pooling!r}, {channels} channels"
+        )
+    return dataclasses.replace(checkpoint, fields=architecture(str(name)))
+
+
+def _numbers(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
