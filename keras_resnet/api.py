@@ -3,8 +3,10 @@
 from keras_resnet import gates, layers, orderings, shortcuts, stems, strides
 from keras_resnet.blocks import bottleneck_block, residual_block
 from keras_resnet.cifar import CifarResNet
+from keras_resnet.classes import decode_predictions
 from keras_resnet.cost import macs
 from keras_resnet.features import pyramid
+from keras_resnet.freezing import freeze
 from keras_resnet.resnet import ResNet
 from keras_resnet.weights import load_weights
 from keras_resnet.zoo import create_model, list_models, list_weights
@@ -14,6 +16,8 @@ __all__ = [
     "ResNet",
     "bottleneck_block",
     "create_model",
+    "decode_predictions",
+    "freeze",
     "gates",
     "layers",
     "list_models",

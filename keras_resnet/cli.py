@@ -31,19 +31,34 @@ DATA_HELP = (
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `keras-resnet models` lists them.")]
 Size = Annotated[int | None, typer.Option(help="Side of the images in pixels.", show_default="what the model is for")]
 
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TAG",
+        help="Published weights, as `keras-resnet models --weights` lists them, hf://timm/MODEL, or a file.",
+    ),
+]
+
 
 @app.command()
 def models(
     pattern: Annotated[str, typer.Argument(help="Only names like this, with * and ?; case does not matter.")] = "*",
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Their published weights instead: accuracy, input, licence, source.")
+    ] = False,
 ) -> None:
-    """Lists the models: depth, parameters, multiply-accumulates."""
+    """Lists the models: depth, parameters, multiply-accumulates; or their weights."""
     start_keras()
     from keras_resnet import report, zoo
+    from keras_resnet.weights.table import of_model
 
     names = zoo.list_models(pattern)
     if not names:
         raise ValueError(f"no model matches {pattern!r}; `keras-resnet models` lists them all")
-    report.models([zoo.ROWS[name] for name in names], Console())
+    if weights:
+        report.weights([row for name in names for row in of_model(name)], Console())
+    else:
+        report.models([zoo.ROWS[name] for name in names], Console())
 
 
 @app.command()
@@ -100,21 +115,49 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="RUN", help="A directory that `train` left, or a .keras file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|NAME", help="A directory that `train` left, a .keras file, or a model's name with --weights."
+        ),
+    ],
     data: Annotated[
         str | None, typer.Option(help=DATA_HELP + " A run's own, if not given.", show_default="the run's")
     ] = None,
-    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    weights: Weights = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, test, or all images of a folder of classes.",
+            show_default="test; all of a folder without train, with --weights",
+        ),
+    ] = None,
+    size: Size = None,
 ) -> None:
-    """Measures a trained model's top-1 accuracy."""
+    """Measures top-1 accuracy: of a trained model, or of published weights as they were measured."""
     start_keras()
-    from keras_resnet import report
+    from keras_resnet import published, report
     from keras_resnet.data import load
+    from keras_resnet.data.folders import default_split
     from keras_resnet.training.fit import evaluate as measure
     from keras_resnet.training.run import open_model, read
 
-    network = open_model(model)
-    recorded = read(model) if model.is_dir() else None
+    if weights is not None:
+        checkpoint = published.checkpoint_of(model, weights)
+        if data is None:
+            raise ValueError("--data must be given with --weights; folder:DIR or tfds:imagenet2012, say")
+        examples = load(data, default_split(data) if split is None else split)
+        network = published.build(model, checkpoint, size)
+        report.published(
+            published.top1(network, checkpoint, examples), checkpoint, size, examples.size, data, Console()
+        )
+        return
+    if size is not None:
+        raise ValueError(f"--size must not be given without --weights. Received: {size}")
+    split = "test" if split is None else split
+    path = Path(model)
+    network = open_model(path)
+    recorded = read(path) if path.is_dir() else None
     data = data or (recorded.data if recorded else None)
     if data is None:
         raise ValueError(f"--data must be given for a .keras file. Received: {model}")
@@ -127,19 +170,30 @@ def evaluate(
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, BMP, WebP or GIF files.")],
-    model: Annotated[Path, typer.Option(help="A directory that `train` left, or a .keras file.")],
+    model: Annotated[
+        str, typer.Option(help="A directory that `train` left, a .keras file, or a model's name with --weights.")
+    ],
+    weights: Weights = None,
     top: Annotated[int, typer.Option(help="How many classes to show for each image.", min=1)] = 3,
 ) -> None:
     """Says what is on images. A file that cannot be read is named, the others are done, and the exit status is 1."""
     start_keras()
-    from keras_resnet import report
+    from keras_resnet import published, report
+    from keras_resnet.data.decode import to_square
     from keras_resnet.prediction import predict_files
     from keras_resnet.training.run import open_model, read
 
-    network = open_model(model)
-    classes = read(model).classes if model.is_dir() else tuple(map(str, range(network.output.shape[-1])))
+    if weights is not None:
+        checkpoint = published.checkpoint_of(model, weights)
+        network, classes = published.build(model, checkpoint), published.class_names(checkpoint)
+        resize = published.resize_for(checkpoint)
+    else:
+        network, resize = open_model(Path(model)), to_square
+        classes = (
+            read(Path(model)).classes if Path(model).is_dir() else tuple(map(str, range(network.output.shape[-1])))
+        )
     failed = False
-    for path, result in predict_files(network, images):
+    for path, result in predict_files(network, images, resize):
         if isinstance(result, ValueError):
             failed = True
             report.error(result)
@@ -147,6 +201,44 @@ def predict(
             report.prediction(path, result, classes, top, Console())
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A file of weights (Keras, safetensors, npz, torch), hf://timm/MODEL, or a tag."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="The model it is for, as `keras-resnet models` lists them.")
+    ],
+    out: Annotated[Path, typer.Option(help="Ends in .keras, .weights.h5, .safetensors or .npz.")],
+    like: Annotated[
+        str | None, typer.Option(metavar="TAG", help="The published weights whose form and input the file has.")
+    ] = None,
+) -> None:
+    """Converts weights to a file for Keras: checked, with preprocessing built in."""
+    start_keras()
+    import dataclasses
+
+    from keras_resnet import published, report, zoo
+    from keras_resnet.weights.save import check_path, save_weights
+
+    checkpoint = published.checkpoint_of(model, source)
+    if like is not None:
+        checkpoint = dataclasses.replace(
+            published.checkpoint_of(model, like),
+            source=checkpoint.source,
+            notop="",
+            hash="",
+            classes=checkpoint.classes,
+        )
+    check_path(out, checkpoint)
+    network = zoo.create_model(model, weights=checkpoint)
+    save_weights(network, out, checkpoint, model)
+    report.say(f"{out}: {network.count_params():,} parameters of {model} from {source}", Console())
 
 
 def main() -> None:

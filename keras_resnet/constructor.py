@@ -18,7 +18,7 @@ from keras_resnet.shortcuts import Shortcut
 from keras_resnet.stems import Stem
 from keras_resnet.strides import Strides
 from keras_resnet.weights import Checkpoint
-from keras_resnet.weights.choice import arguments, chosen
+from keras_resnet.weights.choice import arguments, chosen, classes_in
 
 # What keras.applications takes, in its order; a constructor takes these by position too.
 LEADING = (
@@ -102,12 +102,16 @@ def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{name}() {error}; it takes {', '.join(signature.parameters)}") from None
-        source = chosen(name, bound.arguments.get("weights"))
-        changes: dict[str, Any] = {}
-        if isinstance(source, Checkpoint):
-            changes = arguments(name, source, fields, bound.arguments, {a: own[a].default for a in own})
+        asked = dict(bound.arguments)
         bound.apply_defaults()
-        return ResNet(**{**bound.arguments, **changes, "weights": source})
+        changes: dict[str, Any] = {}
+        if (weights := asked.get("weights")) is not None:
+            source = changes["weights"] = chosen(name, weights)
+            if isinstance(source, Checkpoint):
+                changes |= arguments(name, source, fields, asked, {a: own[a].default for a in own})
+            elif "classes" not in asked and (classes := classes_in(source)):
+                changes["classes"] = classes
+        return ResNet(**{**bound.arguments, **changes})
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = doc

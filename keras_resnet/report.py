@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_resnet.stages import Stage
+from keras_resnet.weights import Checkpoint
 from keras_resnet.zoo import Row
 
 if TYPE_CHECKING:
@@ -26,6 +27,38 @@ def models(rows: Sequence[Row], console: Console) -> None:
     for row in rows:
         table.add_row(row.name, str(row.depth), f"{row.parameters:,}", _macs(row.macs), f"{row.size}x{row.size}")
     console.print(table)
+
+
+def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
+    """The table of published weights, a star at those that "imagenet" or "cifar10" stand for."""
+    table = Table(box=None)
+    for name in ("weights", "top-1", "size", "crop", "licence"):
+        table.add_column(name, justify="right" if name in ("top-1", "size", "crop") else "left", no_wrap=True)
+    table.add_column("source", overflow="fold")  # folded where the terminal is narrow: it is there to be copied
+    model = ""
+    for row in checkpoints:
+        if row.model != model:
+            table.add_row(f"[bold]{row.model}[/bold]")
+            model = row.model
+        accuracy = f"{row.top1:.2f}" if row.top1 else "-"
+        tag = f"  {row.tag}{' *' if row.recommended else ''}"
+        table.add_row(tag, accuracy, str(row.size), f"{row.crop_pct:g}", row.licence, row.source)
+    console.print(table)
+    say('\n* what weights="imagenet" or "cifar10" stands for. cc-by-nc licences forbid commercial use.', console)
+
+
+def published(
+    accuracy: float, checkpoint: Checkpoint, size: int | None, images: int, data: str, console: Console
+) -> None:
+    """What was measured of a published checkpoint, beside what is said of it."""
+    side = checkpoint.size if size is None else size
+    how = f"{side}x{side}, crop {checkpoint.crop_pct:g}, {checkpoint.interpolation}"
+    say(f"top-1 {accuracy:.2%} on the {images:,} images of {data}, at {how}", console)
+    if checkpoint.top1:
+        say(
+            f"published: {checkpoint.top1:.2f} % at {checkpoint.size}x{checkpoint.size} ({checkpoint.top1_source})",
+            console,
+        )
 
 
 def summary(name: str, stages: Sequence[Stage], console: Console) -> None:

@@ -1,20 +1,19 @@
-"""Sources, decoding, augmentation and pipelines, on real images where there are some."""
+"""Sources, augmentation and pipelines, on real images where there are some; decoding is in `test_decode.py`."""
 
 import functools
 import gzip
-import io
 import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 import keras_resnet as kr
+from keras_resnet.classes import imagenet_classes
 from keras_resnet.data import augment, folders
-from keras_resnet.data.decode import decode, to_square
-from keras_resnet.data.sources import SOURCES, from_arrays
-from tests.conftest import FASHION, SHARED
+from keras_resnet.data.decode import resize_and_crop
+from keras_resnet.data.sources import SOURCES, class_indices, from_arrays
+from tests.conftest import FASHION
 
 
 def pairs(split):
@@ -149,6 +148,29 @@ def test_classes_are_mixed_in_training_and_held_out_from_the_smallest(tmp_path):
     assert labels == [int(label) for _, label in pairs(kr.data.load(f"folder:{tmp_path}", "train"))]
 
 
+def test_all_of_a_folder_is_every_image_class_by_class(tmp_path):
+    for name, count in (("b", 7), ("a", 3), ("train", 1)):  # a class may be called so
+        for number in range(count):
+            write_png(tmp_path / name / f"{number}.png")
+    split = kr.data.load(f"folder:{tmp_path}", "all")
+    assert (split.size, split.classes) == (11, ("a", "b", "train"))
+    assert [int(label) for _, label in pairs(split)] == [0] * 3 + [1] * 7 + [2]
+    assert list(split.files) == sorted(split.files)
+    parts = [kr.data.load(f"folder:{tmp_path}", name).files for name in ("train", "test")]
+    assert sorted(parts[0] + parts[1]) == sorted(split.files)
+
+
+def test_all_is_for_one_split_of_a_folder(tmp_path):
+    write_png(tmp_path / "train" / "cat" / "1.png")
+    write_png(tmp_path / "val" / "cat" / "1.png")
+    with pytest.raises(ValueError, match=f"give {tmp_path}/train or {tmp_path}/val. Received: {tmp_path}, which has"):
+        kr.data.load(f"folder:{tmp_path}", "all")
+    assert kr.data.load(f"folder:{tmp_path}/val", "all").size == 1
+    for source in ("digits", "idx:DIR", "tfds:mnist"):
+        with pytest.raises(ValueError, match=f"'all' is for folder:DIR. Received: 'all', '{source}'"):
+            kr.data.load(source, "all")
+
+
 def test_folders_say_what_is_missing(tmp_path):
     with pytest.raises(ValueError, match="must be a directory with one folder per class. Received: no directory"):
         kr.data.load(f"folder:{tmp_path / 'none'}", "train")
@@ -220,42 +242,26 @@ def test_a_directory_that_cannot_be_read_is_named():
 
 
 def test_an_unknown_split_is_named():
-    with pytest.raises(ValueError, match="split must be one of 'train', 'test'. Received: split='val'"):
+    with pytest.raises(ValueError, match="split must be one of 'train', 'test', 'all'. Received: split='val'"):
         kr.data.load("digits", "val")
 
 
-# Decoding
+# Classes of a data set among those of a model
 
 
-FORMATS = {"png": "L RGB RGBA", "jpeg": "L RGB CMYK", "bmp": "L RGB", "gif": "L", "webp": "RGB RGBA"}
+def test_classes_are_found_by_any_of_their_names():
+    assert class_indices(["n02099601", "TENCH", "toilet_tissue"], imagenet_classes()) == [207, 0, 999]
+    assert class_indices([], imagenet_classes()) == []
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, modes in FORMATS.items() for mode in modes.split()])
-def test_decode_gives_the_channels_asked_for_whatever_the_file_has(kind, mode, channels):
-    written = io.BytesIO()
-    Image.new("RGB", (6, 4), (200, 200, 200)).convert(mode).save(written, kind)
-    image = decode(tf.constant(written.getvalue()), channels)
-    assert image.shape == (4, 6, channels)
-    assert np.abs(image.numpy().astype(int) - 200).max() <= 2
+def test_classes_that_are_not_known_are_named():
+    with pytest.raises(ValueError, match=r"known classes. Received: 'a', 'b', 'c', 'd', 'e' and 2 more, which are not"):
+        class_indices([*"abcdefg", "tench"], imagenet_classes())
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real JPEG files beside the repository")
-def test_decode_and_square_a_real_photograph():
-    file = min((SHARED / "bccd" / "JPEGImages").iterdir())
-    image = decode(tf.io.read_file(str(file)), 3)
-    assert image.shape == (480, 640, 3)
-    square = to_square(image, 120)
-    assert square.shape == (120, 120, 3)
-    # Four pixels become one: close to the mean of each 4 x 4 patch of the centre.
-    patches = image.numpy()[:, 80:560].reshape(120, 4, 120, 4, 3).mean((1, 3))
-    assert np.abs(patches - square.numpy()).mean() < 3
-
-
-def test_to_square_takes_the_centre_without_stretching():
-    wide = np.zeros((10, 20, 1), "uint8")
-    wide[:, 5:15] = 255
-    np.testing.assert_array_equal(to_square(wide, 10), np.full((10, 10, 1), 255))
+def test_a_name_of_two_classes_is_refused():
+    with pytest.raises(ValueError, match=r"'Crane', which fits 134 \('n02012849', 'crane'\) and 517 \('n03126707'"):
+        class_indices(["tench", "Crane"], imagenet_classes())
 
 
 # Augmentation: each eagerly and inside a map
@@ -343,6 +349,17 @@ def test_images_of_any_size_make_one_batch(tmp_path):
     ((images, _),) = kr.data.pipeline(kr.data.load(f"folder:{tmp_path}", "train"), 8, 4).as_numpy_iterator()
     assert images.shape == (3, 8, 8, 3)
     assert sorted(images[:, 0, 0, 0].tolist()) == [0, 1, 2]
+
+
+def test_a_pipeline_resizes_as_it_is_told():
+    image = np.zeros((1, 8, 8, 1), "uint8")
+    image[:, 1:7, 1:7] = 255
+    resize = functools.partial(resize_and_crop, crop_pct=0.5, interpolation="bicubic")
+    split = from_arrays(image, np.zeros(1), ("square",))
+    (((whole,), _),) = kr.data.pipeline(split, 4, 1).as_numpy_iterator()
+    (((centre,), _),) = kr.data.pipeline(split, 4, 1, resize=resize).as_numpy_iterator()
+    assert whole[0, 0] < 128
+    np.testing.assert_array_equal(centre, np.full((4, 4, 1), 255))
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(0, 4), (4, 0)])

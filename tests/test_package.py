@@ -103,19 +103,21 @@ def test_public_functions_are_typed_and_documented(node):
 
 
 ROWS_OF_DESIGN = (
-    ("arguments",),
-    ("layers", "orderings"),
+    ("arguments", "cost"),
+    ("layers", "orderings", "strides", "classes"),
     ("shortcuts", "gates", "stems", "inputs"),
     ("blocks",),
+    ("weights",),
     ("resnet",),
     ("constructor",),
     ("cifar",),
-    ("zoo", "cost"),
+    ("zoo",),
     ("features", "stages"),
+    ("freezing",),
     ("data",),
     ("export",),
     ("training",),
-    ("prediction", "report", "quiet"),
+    ("prediction", "report", "quiet", "published"),
     ("api", "cli"),
 )
 
@@ -144,8 +146,11 @@ def test_metadata_is_in_setup_cfg():
     assert config["metadata"]["name"] == "keras-resnet-zoo"
     needed = set(re.findall(r"^([\w-]+)", config["options"]["install_requires"], re.M))
     assert {"tensorflow", "keras", "tensorflow-datasets", "keras-tuner", "tensorboard", "importlib_resources"} <= needed
+    assert {"h5py", "safetensors", "huggingface_hub", "filelock", "requests"} <= needed
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
     assert (ROOT / "keras_resnet" / "py.typed").exists()
+    data = {name: patterns.split() for name, patterns in config["options.package_data"].items()}
+    assert data == {"keras_resnet": ["py.typed", "*.csv"], "keras_resnet.weights": ["*.csv"]}
     assert kr.__version__ in (ROOT / "CHANGELOG.md").read_text()
 
 
@@ -156,7 +161,7 @@ def test_the_readme_has_its_two_commands():
 
 def test_the_python_in_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    blocks = re.findall(r"^(?!<!-- needs weights -->)[^\n]*\n```python\n(.*?)```", README, re.S | re.M)
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})

@@ -85,6 +85,45 @@ def test_fit_refuses_a_model_that_does_not_fit(colours):
         evaluate(tiny(input_shape=(8, 8, 1), include_top=False, pooling="avg"), colours)
 
 
+def dark_or_bright(outputs):
+    """A model that says `outputs[0]` of dark images and `outputs[1]` of bright ones, of five."""
+    x = keras.Input((8, 8, 1))
+    mean = keras.layers.GlobalAveragePooling2D()(x)
+    dense = keras.layers.Dense(5)
+    model = keras.Model(x, dense(mean))
+    kernel, bias = np.zeros((1, 5)), np.full(5, -1e6)
+    kernel[0, outputs[1]], bias[list(outputs)] = 1, (127, 0)
+    dense.set_weights([kernel, bias])
+    return model
+
+
+def test_evaluate_takes_a_part_of_the_models_classes(colours):
+    model = dark_or_bright((4, 1))
+    assert evaluate(model, colours, labels=[4, 1]) == 1
+    assert evaluate(model, colours, labels=np.array([4, 2])) == 0.5
+    assert evaluate(model, colours, labels=[0, 2]) == 0
+
+
+def test_evaluate_resizes_as_it_is_told(colours):
+    model = dark_or_bright((0, 1))
+    assert evaluate(model, colours, labels=[0, 1], resize=lambda image, size: image) == 1
+    assert evaluate(model, colours, labels=[0, 1], resize=lambda image, size: 255 - image) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([0], ValueError, "labels must have an entry for each of the 2 classes. Received: 1 entries"),
+        ([0, 5], ValueError, "labels must be indices of the model's outputs, .None, 5.. Received: up to 5"),
+        ([0, -1], ValueError, "labels.1. must be an integer of at least 0"),
+        ([0, 0.5], TypeError, "labels.1. must be an integer of at least 0"),
+    ],
+)
+def test_evaluate_refuses_labels_that_do_not_fit(colours, labels, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(dark_or_bright((0, 1)), colours, labels=labels)
+
+
 def test_fit_refuses_channels_first(colours, channels_first):
     with pytest.raises(ValueError, match="must be 'channels_last': the pipeline gives"):
         kr.training.fit(tiny(input_shape=(1, 8, 8), classes=2), QUICK, colours)

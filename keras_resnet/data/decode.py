@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import tensorflow as tf
 
+from keras_resnet.arguments import integer, one_of
+
+INTERPOLATIONS = ("bilinear", "bicubic")
+
 
 def decode(content: tf.Tensor, channels: int) -> tf.Tensor:
     """uint8 (H, W, channels) from the bytes of a JPEG, PNG, BMP, WebP or GIF (its first frame); `channels` 1 or 3."""
-    # By way of colour: TensorFlow decodes BMP, GIF, WebP and some JPEG to nothing else.
-    image = tf.ensure_shape(tf.io.decode_image(content, channels=3, expand_animations=False), (None, None, 3))
+    # By way of colour: TensorFlow decodes BMP, GIF, WebP and some JPEG to nothing else. JPEG as Pillow does it, on whose
+    # pixels the published accuracies were measured; TensorFlow's default is 14 % faster and a grey level off on average.
+    image = tf.cond(
+        tf.io.is_jpeg(content),
+        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+    )
+    image = tf.ensure_shape(image, (None, None, 3))
     return image if channels == 3 else tf.image.rgb_to_grayscale(image)
 
 
@@ -32,3 +43,55 @@ def to_square(image: tf.Tensor, size: int) -> tf.Tensor:
     # Antialiasing matters going down and does nothing going up.
     image = tf.image.resize(image, (size, size), antialias=True)
     return tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)
+
+
+def resize_and_crop(image: tf.Tensor, size: int, *, crop_pct: float, interpolation: str) -> tf.Tensor:
+    """The evaluation transform of timm and torchvision: the shorter side to `size / crop_pct`, then the centre.
+
+    It works eagerly and inside `tf.data` maps. Bind the last two with `functools.partial` for `pipeline`'s `resize`.
+
+    Args:
+        image: uint8 (H, W, C).
+        size: side of the result in pixels.
+        crop_pct: share of the resized image's shorter side that is kept, in (0, 1]; timm's word.
+        interpolation: "bilinear" or "bicubic", both antialiased.
+
+    Returns:
+        uint8 (size, size, C).
+
+    Raises:
+        ValueError: `size`, `crop_pct` or `interpolation` is out of its range.
+        TypeError: `size` or `crop_pct` is no number.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_resnet.data.decode import resize_and_crop
+        >>> photograph = np.full((480, 640, 3), 7, "uint8")
+        >>> resize_and_crop(photograph, 224, crop_pct=0.875, interpolation="bilinear").shape
+        TensorShape([224, 224, 3])
+    """
+    one_of("interpolation", interpolation, INTERPOLATIONS)
+    if not isinstance(crop_pct, (int, float)):
+        raise TypeError(f"crop_pct must be a number in (0, 1]. Received: crop_pct={crop_pct!r}")
+    if not 0 < crop_pct <= 1:
+        raise ValueError(f"crop_pct must be in (0, 1]. Received: crop_pct={crop_pct!r}")
+    shorter = math.floor(integer("size", size) / crop_pct)
+    given = tf.shape(image)[:2]
+    height, width = tf.unstack(shorter * given // tf.reduce_min(given))  # the longer one truncated, as in torchvision
+    top, left = _centre(height, size), _centre(width, size)
+    # One axis after the other with whole grey levels between, as Pillow does it: what bicubic overshoots beyond 0 and
+    # 255 along the rows is gone before the columns come. In one step, noise is up to 31 levels off Pillow instead of 1.
+    image = _resized(image, given[0], width, interpolation)[:, left : left + size]
+    image = _resized(image, height, size, interpolation)[top : top + size]
+    return tf.ensure_shape(image, (size, size, image.shape[-1]))
+
+
+def _centre(side: tf.Tensor, size: int) -> tf.Tensor:
+    """Where the middle `size` pixels of a side start; halves go to the even number, as in torchvision's CenterCrop."""
+    return tf.cast(tf.round((side - size) / 2), tf.int32)
+
+
+def _resized(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor, interpolation: str) -> tf.Tensor:
+    image = tf.image.resize(image, (height, width), interpolation, antialias=True)
+    # Halves, which are common between two grey levels, go up as in Pillow; `tf.round` takes them to the even number.
+    return tf.cast(tf.floor(tf.clip_by_value(image, 0, 255) + 0.5), tf.uint8)

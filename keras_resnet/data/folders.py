@@ -14,13 +14,15 @@ def scan(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, 
     """The files of a split, their labels and the classes' names.
 
     With `DIR/train/CLASS/*` and `DIR/test/CLASS/*` (or `val`, `validation`) the split is the folders'. With
-    `DIR/CLASS/*` a fixed fifth of each class is held out.
+    `DIR/CLASS/*` a fixed fifth of each class is held out; "all" is every image, class by class.
     """
     if not directory.is_dir():
         raise ValueError(f"data: {directory} must be a directory with one folder per class. Received: no directory")
     if (directory / "train").is_dir() and _classes(directory / "train"):
         return _split_by_folder(directory, split)
     classes = _classes(directory)
+    if split == "all":
+        return _labelled(directory, split, classes, [_images(directory / name) for name in classes])
     chosen = []
     for name in classes:
         images = _images(directory / name)
@@ -30,7 +32,19 @@ def scan(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, 
     return _labelled(directory, split, classes, chosen)
 
 
+def default_split(source: str) -> str:
+    """What to measure on: "all" of a folder that is itself one split, as ImageNet's `val` is; else "test"."""
+    kind, _, where = source.partition(":")
+    return "all" if kind == "folder" and not (Path(where).expanduser() / "train").is_dir() else "test"
+
+
 def _split_by_folder(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, ...]]:
+    if split == "all":
+        parts = " or ".join(f"{directory / name}" for name in ("train", *TEST_NAMES) if (directory / name).is_dir())
+        raise ValueError(
+            f"data: for split 'all' a directory must have its classes right below it: give {parts}. "
+            f"Received: {directory}, which has train below it"
+        )
     names = ("train",) if split == "train" else TEST_NAMES
     found = [directory / name for name in names if (directory / name).is_dir()]
     if not found:

@@ -12,6 +12,7 @@ from keras_resnet.data.decode import to_square
 from keras_resnet.data.sources import Split
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (images, seed) -> images
+Resize = Callable[[tf.Tensor, int], tf.Tensor]  # (image, size) -> image
 
 CACHED_BYTES = 2**30  # resized images up to this much are kept in memory
 SHUFFLED = 10_000  # examples
@@ -25,17 +26,21 @@ def pipeline(
     *,
     augmentations: tuple[Augmentation, ...] | None = None,
     seed: int = 0,
+    resize: Resize = to_square,
 ) -> tf.data.Dataset:
     """Batches of a split: uint8 (N, size, size, C) and int64 labels (N).
 
     Args:
         split: what `load` returned.
-        size: side of the images in pixels; each is cut to its centred square and resized.
+        size: side of the images in pixels.
         batch_size: images a batch; the last one of an evaluation may be smaller.
         augmentations: functions `(images, seed) -> images` of a batch, as in `keras_resnet.data.augment`. None is
             for evaluation: every image once and in order; with a tuple, even an empty one, batches are
             shuffled anew each epoch.
         seed: of the order and of the augmentation.
+        resize: function `(image, size) -> image` from uint8 (H, W, C) to uint8 (size, size, C), as in
+            `keras_resnet.data.decode`: the centred square, resized, or `resize_and_crop` with its two last arguments
+            bound by `functools.partial`.
 
     Returns:
         A `tf.data.Dataset`.
@@ -50,7 +55,7 @@ def pipeline(
         (TensorShape([16, 32, 32, 1]), 'uint8', TensorShape([16]))
     """
     integer("size", size), integer("batch_size", batch_size)
-    batches = split.examples.map(lambda image, label: (to_square(image, size), label), PARALLEL)
+    batches = split.examples.map(lambda image, label: (resize(image, size), label), PARALLEL)
     fitting = CACHED_BYTES // (size * size * split.channels)  # images
     if split.size <= fitting:
         batches = batches.cache()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from keras_resnet.data import folders, idx
 from keras_resnet.data.decode import decode, read_image
 
 SPLITS = ("train", "test")
+ALL = "all"  # of a folder that is itself one split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ def load(source: str, split: str) -> Split:
     Args:
         source: "digits" (scikit-learn's 1,797 handwritten digits), "idx:DIR" (files in MNIST's format),
             "tfds:NAME" (TensorFlow Datasets) or "folder:DIR" (one folder a class).
-        split: "train" or "test".
+        split: "train" or "test"; or "all": every image of a folder of classes, in a fixed order.
 
     Returns:
         A `Split`.
@@ -52,14 +53,56 @@ def load(source: str, split: str) -> Split:
         >>> digits.size, digits.classes[:3], digits.examples.element_spec[0].shape
         (360, ('0', '1', '2'), TensorShape([8, 8, 1]))
     """
-    one_of("split", split, SPLITS)
+    one_of("split", split, (*SPLITS, ALL))
     kind, _, where = source.partition(":")
     if kind not in SOURCES or bool(where) is (kind == "digits"):
         raise ValueError(f"data must be digits, idx:DIR, tfds:NAME or folder:DIR. Received: {source!r}")
+    if split == ALL and kind != "folder":
+        raise ValueError(
+            f"split must be 'train' or 'test' here; 'all' is for folder:DIR. Received: {split!r}, {source!r}"
+        )
     try:
         return SOURCES[kind](where, split)
     except OSError as error:
         raise ValueError(f"data: cannot read {source}: {error}") from error
+
+
+def class_indices(names: Sequence[str], known: Sequence[tuple[str, ...]]) -> list[int]:
+    """Finds a data set's classes among those of a model; upper case and underscores for spaces do not matter.
+
+    Args:
+        names: of the data set's classes, such as `Split.classes`.
+        known: for each class of the model all its names, such as `keras_resnet.classes.imagenet_classes()`.
+
+    Returns:
+        For each of `names` an index into `known`.
+
+    Raises:
+        ValueError: a name is not known, or is one of several classes.
+
+    Example:
+        >>> from keras_resnet.data.sources import class_indices
+        >>> class_indices(["Golden_retriever", "n01"], [("n01", "tench"), ("n02", "golden retriever")])
+        [1, 0]
+    """
+    found: dict[str, set[int]] = {}
+    for index, aliases in enumerate(known):
+        for alias in aliases:
+            found.setdefault(_folded(alias), set()).add(index)
+    if unknown := [name for name in names if _folded(name) not in found]:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise ValueError(
+            f"names must be of known classes. Received: {', '.join(map(repr, unknown[:5]))}{more}, which are not"
+        )
+    for name in names:
+        if len(several := sorted(found[_folded(name)])) > 1:
+            fitting = " and ".join(f"{index} {known[index]}" for index in several)
+            raise ValueError(f"names must each fit one known class. Received: {name!r}, which fits {fitting}")
+    return [min(found[_folded(name)]) for name in names]
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", " ").casefold()
 
 
 @contextlib.contextmanager

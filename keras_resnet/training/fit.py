@@ -10,8 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.arguments import integers
 from keras_resnet.data import Split, augment, pipeline
-from keras_resnet.data.pipeline import Augmentation
+from keras_resnet.data.decode import to_square
+from keras_resnet.data.pipeline import Augmentation, Resize
 from keras_resnet.data.sources import bad_files_named
 from keras_resnet.inputs import square_side
 from keras_resnet.training.recipes import Recipe
@@ -51,6 +53,7 @@ def fit(
     if len(train.classes) < 2:
         raise ValueError(f"train must have at least two classes. Received: {train.classes}")
     size = _side(model, train)
+    _outputs(model, train)
     keras.utils.set_random_seed(recipe.seed)
     batches = pipeline(train, size, recipe.batch_size, augmentations=_augmentations(recipe, size), seed=recipe.seed)
     batches = batches.map(_one_hot(len(train.classes)))
@@ -69,18 +72,37 @@ def fit(
         )
 
 
-def evaluate(model: keras.Model, split: Split, batch_size: int = 64) -> float:
+def evaluate(
+    model: keras.Model,
+    split: Split,
+    batch_size: int = 64,
+    *,
+    resize: Resize = to_square,
+    labels: Sequence[int] | None = None,
+) -> float:
     """Share of a split's images whose label is the model's first choice (top-1), in [0, 1].
 
     Args:
         model: as in `fit`; it need not be compiled.
         split: what to look at.
         batch_size: images at a time.
+        resize: as in `keras_resnet.data.pipeline`.
+        labels: for each class of the split the index of the model's output that stands for it, as
+            `keras_resnet.data.sources.class_indices` finds it; the split may have a part of the model's classes, and
+            the model chooses among all its own. None: the same classes in the same order.
+
+    Raises:
+        ValueError: the model does not fit the split's images or classes, `labels` are not as many as the classes or
+            no outputs of the model, or a file is no readable image.
+        TypeError: `labels` are no integers.
     """
-    batches = pipeline(split, _side(model, split), batch_size)
+    size = _side(model, split)
+    output_of = _outputs(model, split, labels)
+    batches = pipeline(split, size, batch_size, resize=resize)
     with bad_files_named(split):
         right = [
-            model.predict_on_batch(images).argmax(axis=-1) == labels for images, labels in batches.as_numpy_iterator()
+            model.predict_on_batch(images).argmax(axis=-1) == output_of[classes]
+            for images, classes in batches.as_numpy_iterator()
         ]
     return float(np.concatenate(right).mean())
 
@@ -92,11 +114,22 @@ def _side(model: keras.Model, split: Split) -> int:
     side = square_side(model)
     if model.inputs[0].shape[-1] != split.channels:
         raise ValueError(f"model must take the images' {split.channels} channels. Received: {model.inputs[0].shape}")
-    if model.output.shape[1:] != (len(split.classes),):
-        raise ValueError(
-            f"model must have an output for each of the {len(split.classes)} classes. Received: {model.output.shape}"
-        )
     return side
+
+
+def _outputs(model: keras.Model, split: Split, labels: Sequence[int] | None = None) -> np.ndarray:
+    """For each class of `split` the index of the output that stands for it; a `ValueError` if there is none."""
+    count, shape = len(split.classes), model.output.shape
+    if labels is None:
+        if shape[1:] != (count,):
+            raise ValueError(f"model must have an output for each of the {count} classes. Received: {shape}")
+        return np.arange(count)
+    indices = integers("labels", labels, minimum=0)
+    if len(indices) != count:
+        raise ValueError(f"labels must have an entry for each of the {count} classes. Received: {len(indices)} entries")
+    if len(shape) != 2 or max(indices) >= shape[1]:
+        raise ValueError(f"labels must be indices of the model's outputs, {shape}. Received: up to {max(indices)}")
+    return np.array(indices)
 
 
 def _augmentations(recipe: Recipe, size: int) -> tuple[Augmentation, ...]:

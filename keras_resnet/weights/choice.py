@@ -9,9 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keras_resnet.weights import card, readers
 from keras_resnet.weights.download import matches
 from keras_resnet.weights.fetch import HUB, of_source
+from keras_resnet.weights.fitting import HEAD
+from keras_resnet.weights.load import SPARE
 from keras_resnet.weights.table import Checkpoint, find, of_model
+from keras_resnet.weights.tensors import WeightsError
+from keras_resnet.weights.torch_names import in_keras_terms
 
 # The arguments of `ResNet` that may be what they like beside a checkpoint; all others make up the network it fits.
 FREE = frozenset(
@@ -33,30 +38,32 @@ FREE = frozenset(
         "norm",  # its epsilon is compared when the weights are loaded
     }
 )
+MOST_CLASSES = 100_000  # a network is built for as many as a file says
 SUFFIXES = (".h5", ".keras", ".safetensors", ".npz", ".pt", ".pth", ".th", ".bin", ".ckpt", ".tar")
 
 
-def chosen(model: str, weights: str | os.PathLike[str] | Checkpoint | None) -> Checkpoint | Path | None:
+def chosen(model: str, weights: str | os.PathLike[str] | Checkpoint) -> Checkpoint | Path:
     """What `weights` stands for in the constructor of a model.
 
     Args:
         model: name of the constructor.
-        weights: None, a tag, "hf://owner/repository", the path of a file, or a checkpoint.
+        weights: a tag, "hf://owner/repository", the path of a file, or a checkpoint.
 
     Returns:
-        A checkpoint, or a path. A file that is by its hash one of the model's published ones is that checkpoint.
+        A checkpoint, or a path. A file that is by its hash one of the model's published ones is that checkpoint, and
+        so is one with a card.
 
     Raises:
         ValueError: there is no such tag or file.
     """
-    if weights is None or isinstance(weights, Checkpoint):
+    if isinstance(weights, Checkpoint):
         return weights
     text = os.fspath(weights)
     if text.startswith(HUB):
         return of_source(text)
     path = Path(text).expanduser()
     if path.is_file():
-        return _published(model, path) or path
+        return card.read(path) or _published(model, path) or path
     if not isinstance(weights, str) or os.sep in text or path.suffix in SUFFIXES:
         return path  # the reader will say that it is not there
     if not of_model(model):
@@ -69,9 +76,21 @@ def chosen(model: str, weights: str | os.PathLike[str] | Checkpoint | None) -> C
 
 def _published(model: str, path: Path) -> Checkpoint | None:
     for row in of_model(model):
-        if any(digest and matches(path, digest) for digest in (row.hash, row.notop_hash)):
-            return dataclasses.replace(row, source=str(path), notop="")
+        for digest in (row.hash, row.notop_hash):
+            if digest and matches(path, digest):
+                return dataclasses.replace(row, source=str(path), hash=digest, notop="")
     return None
+
+
+def classes_in(path: Path) -> int | None:
+    """How many classes the head in a file tells apart; None where there is none, or the file cannot be read."""
+    try:
+        with readers.opened(path, SPARE) as tensors:
+            kernel = in_keras_terms(tensors).get(HEAD[0])
+    except WeightsError:
+        return None  # loading will say it better
+    classes = kernel.shape[-1] if kernel and len(kernel.shape) == 2 else 0
+    return classes if 0 < classes <= MOST_CLASSES else None
 
 
 def arguments(

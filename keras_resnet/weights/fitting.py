@@ -6,23 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from keras_resnet.weights.rewrites import stem_of
 from keras_resnet.weights.tensors import FLOATS, Tensor, WeightsError, changed
 
 Shape = tuple[int, ...]
 
 HEAD = ("predictions/kernel", "predictions/bias")
-STEMS = ("conv1_1_conv/kernel", "conv1_conv/kernel")  # the first of these that is there sees the image
 SHOWN = 4
 MOST_CHANNELS = 32  # of an image; a first kernel of more is not read to be adapted
 
 
-def fitted(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape], bgr: bool) -> dict[str, Tensor]:
+def fitted(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
     """The tensors that go into a model's variables, as they have to be read.
 
     Args:
         tensors: by `layer/variable`, in Keras' layouts.
         shapes: of the model's variables, under the same names.
-        bgr: whether the first convolution is to be turned from blue, green, red to red, green, blue.
 
     Returns:
         A tensor of the right shape for each of `shapes`; those of a head of another number of classes are left out.
@@ -31,12 +30,10 @@ def fitted(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape], bgr: bool
         ValueError: names, shapes or types do not fit; says which.
     """
     found = dict(tensors)
-    for name in [name for name in found if name.endswith("/depthwise_kernel")]:
-        found[name.replace("depthwise_", "")] = _grouped(found.pop(name))
     _fold_biases(found, shapes)
-    stem = next((name for name in STEMS if name in shapes), "")
+    stem = stem_of(shapes)
     if stem in found:
-        found[stem] = _of_channels(found[stem], shapes[stem], bgr)
+        found[stem] = _of_channels(found[stem], shapes[stem])
     wanted = dict(shapes)
     if _other_head(found, shapes):
         wanted = {name: shape for name, shape in shapes.items() if name not in HEAD}
@@ -44,23 +41,6 @@ def fitted(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape], bgr: bool
         found = {name: tensor for name, tensor in found.items() if name not in HEAD}
     _check(found, wanted)
     return {name: found[name] for name in wanted}
-
-
-def _grouped(kernel: Tensor) -> Tensor:
-    """A grouped kernel from keras-applications' ResNeXt, which convolves depthwise and sums each group's channels.
-
-    Its kernel is (k, k, channels, c), c channels a group. Output m of a group sums channel j of it with [..., j, m],
-    where a grouped convolution has [..., j, group * c + m].
-    """
-    if len(kernel.shape) != 4:
-        return kernel
-    height, width, channels, per_group = kernel.shape
-
-    def regroup(values: np.ndarray) -> np.ndarray:
-        values = values.reshape(height, width, -1, per_group, per_group)  # ..., group, j, m
-        return values.transpose(0, 1, 3, 2, 4).reshape(height, width, per_group, channels)
-
-    return changed(kernel, regroup, (height, width, per_group, channels))
 
 
 def _fold_biases(found: dict[str, Tensor], shapes: Mapping[str, Shape]) -> None:
@@ -72,10 +52,8 @@ def _fold_biases(found: dict[str, Tensor], shapes: Mapping[str, Shape]) -> None:
             found[mean] = changed(found[mean], lambda values, bias=bias: values - bias.read())  # type: ignore[misc]
 
 
-def _of_channels(kernel: Tensor, shape: Shape, bgr: bool) -> Tensor:
+def _of_channels(kernel: Tensor, shape: Shape) -> Tensor:
     """The first kernel, for images of as many channels as the model's; see `channels_adapted`."""
-    if bgr:
-        kernel = changed(kernel, lambda values: values[:, :, ::-1])
     if len(kernel.shape) != 4 or kernel.shape[2] == shape[2] or kernel.shape[2] > MOST_CHANNELS:
         return kernel
     channels = shape[2]

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 from keras_resnet import shortcuts, stems, strides
 from keras_resnet.blocks import bottleneck_block
 from keras_resnet.layers import batch_norm, biased_conv
+from keras_resnet.weights.rewrites import Rewrite, grouped, red_first, zeros_at_the_end
 
 
 class Form(NamedTuple):
-    """Arguments of `ResNet` that replace those of the row, and the epsilon of batch norm that goes with them."""
+    """Arguments of `ResNet` that replace those of the row, batch norm's epsilon, and what is done to the tensors."""
 
     fields: Mapping[str, Any]
     epsilon: float
+    rewrites: tuple[Rewrite, ...] = ()
 
 
 KERAS_EPSILON = 1.001e-5
@@ -25,7 +27,9 @@ FORMS = {
     # torchvision, timm: what the zoo's rows are.
     "torch": Form({}, 1e-5),
     # keras.applications.ResNet50 and so on: the stride is in the first 1x1. Its biases are folded when read.
-    "keras_v1": Form({"block": functools.partial(bottleneck_block, strided=1), "norm": KERAS_NORM}, KERAS_EPSILON),
+    "keras_v1": Form(
+        {"block": functools.partial(bottleneck_block, strided=1), "norm": KERAS_NORM}, KERAS_EPSILON, (red_first,)
+    ),
     # keras.applications.ResNet50V2 and so on: the last block of a stage strides; biases where no norm follows.
     "keras_v2": Form(
         {
@@ -37,8 +41,8 @@ FORMS = {
         },
         KERAS_EPSILON,
     ),
-    # keras-applications' ResNeXt: its depthwise kernels become grouped ones when read.
-    "keras_next": Form({"norm": KERAS_NORM}, KERAS_EPSILON),
+    # keras-applications' ResNeXt.
+    "keras_next": Form({"norm": KERAS_NORM}, KERAS_EPSILON, (grouped,)),
     # akamaster's CIFAR nets: option A with the zeros on both sides.
-    "akamaster": Form({"shortcut": shortcuts.zero_pad_both}, 1e-5),
+    "akamaster": Form({}, 1e-5, (zeros_at_the_end,)),
 }

@@ -48,17 +48,20 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
         keras_resnet.load_weights(model, "hf://timm/resnet50.a1_in1k")
     """
     checkpoint = source if isinstance(source, Checkpoint) else of_source(source)
-    variables = _variables(model)
+    variables = variables_of(model)
     if isinstance(checkpoint, Checkpoint):
         _check_constants(model, checkpoint)
         path = local_file(checkpoint, include_top=HEAD[0] in variables)
-        bgr, name = checkpoint.bgr, checkpoint.tag
+        rewrites, name = checkpoint.rewrites, checkpoint.tag
     else:
-        path, bgr, name = checkpoint, False, str(checkpoint)
+        path, rewrites, name = checkpoint, (), str(checkpoint)
     shapes = {key: tuple(variable.shape) for key, variable in variables.items()}
     with readers.opened(path, _bytes(variables) + SPARE) as tensors:
         try:
-            fits = fitted(_in_keras_terms(tensors, model), shapes, bgr)
+            named = _in_keras_terms(tensors, model)
+            for rewrite in rewrites:
+                named = rewrite(named)
+            fits = fitted(named, shapes)
         except WeightsError as error:
             raise WeightsError(f"weights: {name} does not fit {model.name!r}: {error}") from None
         staged = [(variables[key], _value(key, tensor, variables[key].dtype, name)) for key, tensor in fits.items()]
@@ -68,7 +71,7 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
         logger.warning("weights: the head of %s is of other classes; that of %s starts anew.", name, model.name)
 
 
-def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
     """The variables that a file has to fill, by `layer/variable`."""
     variables: dict[str, keras.Variable] = {}
     for layer in flat_layers(model):
@@ -83,7 +86,7 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
 def _in_keras_terms(tensors: dict[str, Tensor], model: keras.Model) -> dict[str, Tensor]:
     if any(name.startswith(UNNAMED) for name in tensors):
         return _named_by_position(tensors, model)
-    return tensors if any("/" in name for name in tensors) else in_keras_terms(tensors)
+    return in_keras_terms(tensors)
 
 
 def _named_by_position(tensors: dict[str, Tensor], model: keras.Model) -> dict[str, Tensor]:

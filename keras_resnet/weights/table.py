@@ -12,15 +12,15 @@ from typing import Any
 from keras_resnet.arguments import known
 from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights.forms import FORMS
+from keras_resnet.weights.rewrites import Rewrite
 
 CLASSES = {"imagenet": 1000, "cifar10": 10}
 
-# How pixels are prepared: mean and std over 255, and whether the first convolution reads blue before red.
-MODES: Mapping[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
-    "torch": (IMAGENET_MEAN, IMAGENET_STD, False),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), False),  # -1..1, "tf" in keras.applications
-    # The mean alone, of pixels from 0 to 255. Given in red, green, blue; the kernel is turned round to match.
-    "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255), True),
+# How pixels are prepared: mean and std over 255, of red, green and blue.
+MODES: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "torch": (IMAGENET_MEAN, IMAGENET_STD),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # -1..1, "tf" in keras.applications
+    "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),  # the mean alone, of 0..255
 }
 
 
@@ -29,19 +29,21 @@ class Checkpoint:
     """A set of published weights: where they are, what network they fit, and what goes in.
 
     `model` is the zoo's row, and `fields` are the arguments of `ResNet` in which the network differs from it; or
-    `model` is "", and `fields` say it all. `source` and `notop` are a URL, `hf://owner/repository` or a path; `hash` and
-    `notop_hash` the file's, `md5:...` or `sha256:...`, the beginning of it or nothing. `size` (pixels), `crop_pct` and
-    `interpolation` are those with which `top1` (percent) was measured, and `top1_source` says by whom.
+    `model` is "", and `fields` say it all. `form` is the name, in `keras_resnet.weights.forms`, that `fields`,
+    `epsilon` and `rewrites` go by, if they do. `source` and `notop` are a URL, `hf://owner/repository` or a path;
+    `hash` and `notop_hash` the file's, `md5:...` or `sha256:...`, the beginning of it or nothing. `size` (pixels),
+    `crop_pct` and `interpolation` are those with which `top1` (percent) was measured, `top1_source` says by whom.
     """
 
     model: str
     tag: str
     source: str
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    form: str = ""
     epsilon: float = 1e-5
     mean: Sequence[float] = IMAGENET_MEAN
     std: Sequence[float] = IMAGENET_STD
-    bgr: bool = False
+    rewrites: tuple[Rewrite, ...] = ()
     size: int = 224
     crop_pct: float = 0.875
     interpolation: str = "bilinear"
@@ -64,16 +66,17 @@ def table() -> tuple[Checkpoint, ...]:
 
 
 def _row(row: dict[str, str]) -> Checkpoint:
-    form, (mean, std, bgr) = FORMS[row["form"]], MODES[row["mode"]]
+    form, (mean, std) = FORMS[row["form"]], MODES[row["mode"]]
     return Checkpoint(
         model=row["model"],
         tag=row["tag"],
         source=row["source"],
         fields=form.fields,
+        form=row["form"],
         epsilon=form.epsilon,
         mean=mean,
         std=std,
-        bgr=bgr,
+        rewrites=form.rewrites,
         size=int(row["size"]),
         crop_pct=float(row["crop_pct"]),
         interpolation=row["interpolation"],

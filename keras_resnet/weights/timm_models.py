@@ -7,17 +7,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_resnet import gates, shortcuts, stems
+from keras_resnet.arguments import integer
 from keras_resnet.blocks import bottleneck_block, residual_block
 from keras_resnet.gates import Gate
 from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import WeightsError
 
+LARGEST_CONFIG = 2**20  # bytes
+MOST_CLASSES = 100_000  # a stranger's number is what the head is built for; ImageNet-22k has 21,841
 NAME = re.compile(
     r"(?P<wide>wide_)?(?P<gate>se|eca)?res(?P<kind>net|next)(?P<family>v2_|rs)?(?P<depth>\d+)(?P<stem>[cdst]?)"
     r"(?:_(?P<groups>\d+)x(?P<width>\d+)d|_(?P<factor>2))?"
@@ -65,7 +69,7 @@ def architecture(name: str) -> dict[str, Any]:
     if match is None or depth not in depths or (match["kind"] == "next") != (match["groups"] is not None):
         raise WeightsError(
             "weights: timm's architecture must be one that keras_resnet can build: resnet, resnetv2, resnext, wide, se "
-            f"and eca variants and resnetrs, with plain batch norm and no blur pooling. Received: {name!r}"
+            f"and eca variants and resnetrs, with plain batch norm and no blur pooling. Received: {name[:100]!r}"
         )
     fields: dict[str, Any] = {"depths": depths[depth], "block": residual_block if depth in BASIC else bottleneck_block}
     fields |= STEMS[match["stem"]]
@@ -82,42 +86,48 @@ def architecture(name: str) -> dict[str, Any]:
     return fields
 
 
-def from_hub(source: str, fetch: Callable[[str, str], Path]) -> Checkpoint:
+def from_hub(source: str, fetch: Callable[..., Path]) -> Checkpoint:
     """The checkpoint of a repository in timm's layout, described by its config.json.
 
     Args:
         source: "hf://owner/repository", and `@revision` if it is not the newest that is wanted.
-        fetch: `(source, file name) -> path` of a file of the repository.
+        fetch: `(source, file name, largest=bytes) -> path` of a file of the repository.
 
     Raises:
         ValueError: the repository has no such file, or describes a network that cannot be built.
     """
-    path = fetch(source, "config.json")
+    path = fetch(source, "config.json", largest=LARGEST_CONFIG)
     try:
-        config = json.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            config = json.loads(file.read(LARGEST_CONFIG))
         facts = {**config, **config.get("pretrained_cfg", {})}
-        name, pooling = config["architecture"], config.get("global_pool", "avg")
-        channels, _, size = facts["input_size"]
+        name, pooling, other = config["architecture"], config.get("global_pool", "avg"), config.get("model_args")
+        channels, _, size = (integer("input_size", side) for side in facts["input_size"])
         checkpoint = Checkpoint(
             model="",
             tag=source,
             source=source,
-            mean=_numbers(facts["mean"]),
-            std=_numbers(facts["std"]),
-            size=int(size),
+            mean=_statistics("mean", facts["mean"]),
+            std=_statistics("std", facts["std"], above=0),
+            size=size,
             crop_pct=float(facts["crop_pct"]),
             interpolation=str(facts["interpolation"]),
             licence=str(facts.get("license") or ""),
-            classes=int(config["num_classes"]),
+            classes=integer("num_classes", config["num_classes"], 0),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"weights: {source} must have timm's config.json. Received: {error!r} in it") from error
-    if pooling != "avg" or channels != 3 or checkpoint.classes < 0:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise WeightsError(f"weights: {source} must have timm's config.json. Received: {error!r:.200} in it") from None
+    if pooling != "avg" or channels != 3 or other or checkpoint.classes > MOST_CLASSES:
         raise WeightsError(
-            f"weights: {source} must average-pool images of 3 channels. Received: {pooling!r}, {channels} channels"
+            f"weights: {source} must average-pool images of 3 channels for at most {MOST_CLASSES:,} classes, without "
+            f"model_args. Received: {pooling!r:.50}, {channels} channels, {checkpoint.classes:,} classes, {other!r:.99}"
         )
     return dataclasses.replace(checkpoint, fields=architecture(str(name)))
 
 
-def _numbers(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+def _statistics(name: str, values: Sequence[float], above: float = -math.inf) -> tuple[float, ...]:
+    """Three numbers for the pixels' channels."""
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != 3 or not all(above < number < math.inf for number in numbers):
+        raise ValueError(f"{name} must be three numbers. Received: {values!r:.100}")
+    return numbers

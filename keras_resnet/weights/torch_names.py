@@ -48,18 +48,20 @@ WITH_BIAS = ("predictions", "_se_reduce", "_se_expand")  # what else has weights
 
 
 def in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a state dict by `layer/variable`, in Keras' layouts.
+    """The tensors of a state dict by `layer/variable`, in Keras' layouts; those of Keras as they are.
 
     Raises:
         WeightsError: no name is one of a residual network's, or two mean the same.
     """
+    if any("/" in name for name in tensors):
+        return dict(tensors)
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name.endswith("num_batches_tracked"):
             continue
         key = _key(_bare(name), len(tensor.shape))
         if key in found:
-            raise WeightsError(f"weights: {name!r} is in the file twice")
+            raise WeightsError(f"{name!r} is in the file twice")
         found[key] = _laid_out(key, tensor)
     return found
 

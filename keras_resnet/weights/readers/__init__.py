@@ -7,14 +7,15 @@ memory than the tensors that the model asks for.
 from __future__ import annotations
 
 import contextlib
-import zipfile
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from keras_resnet.weights.readers import hdf5, safetensors_files, torch_files, zips
-from keras_resnet.weights.tensors import Tensor, WeightsError
+from keras_resnet.weights.tensors import LONGEST_NAME, MOST_TENSORS, Tensor, WeightsError
 
 Reader = Callable[[Path, int], contextlib.AbstractContextManager[dict[str, Tensor]]]
+BYTES = re.compile(r"""\bb(["']).*?(?:\1|$)""")  # of the file, in the messages of libraries
 
 
 @contextlib.contextmanager
@@ -28,45 +29,65 @@ def opened(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     Raises:
         WeightsError: the file is missing, damaged, of no known kind, or would run code.
     """
-    try:
-        with _reader(path)(path, limit) as tensors:
+    if not path.is_file():
+        raise WeightsError(f"weights must be the path of an existing file. Received: {str(path)!r}, no such file")
+    with contextlib.ExitStack() as stack:
+        try:
+            tensors = stack.enter_context(_reader(path)(path, limit))
+            _check_names(tensors)
+        except WeightsError as error:
+            raise WeightsError(f"weights: {path}: {error}") from None
+        except Exception as error:
+            raise _damaged(path, error) from error
+        try:
             yield tensors
-    except WeightsError:
-        raise
-    except Exception as error:  # a damaged file can fail anywhere in four libraries
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise WeightsError(f"weights: {path} is damaged or no file of weights: {reason}") from error
+        except WeightsError:
+            raise
+        except Exception as error:
+            raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    """What to say where a file makes a library fail, which it can anywhere and in any way."""
+    reason = BYTES.sub("...", str(error)[:200]) or type(error).__name__
+    return WeightsError(f"weights: {path} is damaged or no file of weights: {reason}")
+
+
+def _check_names(tensors: Mapping[str, Tensor]) -> None:
+    if len(tensors) > MOST_TENSORS:
+        raise WeightsError(f"there must be at most {MOST_TENSORS:,} tensors. Received: {len(tensors):,}")
+    for name in tensors:
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            raise WeightsError(
+                f"names of tensors must have at most {LONGEST_NAME} printable letters. "
+                f"Received: {name[:50]!r}, {len(name):,} letters"
+            )
 
 
 def _reader(path: Path) -> Reader:
-    if not path.is_file():
-        raise WeightsError(f"weights must be the path of an existing file. Received: {str(path)!r}, no such file")
     with path.open("rb") as file:
         start = file.read(512)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return hdf5.opened
-    if start.startswith(b"PK"):
-        return _of_zip(path)
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise WeightsError(f"weights: {path} is a web page, not a file of weights; a download went wrong")
     if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
         return safetensors_files.opened
+    if start.startswith(b"PK"):
+        return _of_zip(path)
     if start[:1] == b"\x80":
         return torch_files.opened_pickle
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise WeightsError("this is a web page, not a file of weights; a download went wrong")
     raise WeightsError(
-        f"weights: {path} must be Keras HDF5, .weights.h5, .keras, safetensors, npz or a torch checkpoint. "
-        f"Received: a file that starts with {start[:8]!r}"
-        if start
-        else f"weights: {path} is empty"
+        "a file of weights must be Keras HDF5, .weights.h5, .keras, safetensors, npz or a torch checkpoint. "
+        f"Received: {'none of these' if start else 'an empty file'}"
     )
 
 
 def _of_zip(path: Path) -> Reader:
-    zips.check_directory(path)
-    with zipfile.ZipFile(path) as archive:
+    with zips.opened_archive(path) as archive:
         names = archive.namelist()
     if "model.weights.h5" in names:
         return zips.opened_keras
-    if any(name.endswith("data.pkl") for name in names):
+    if any(name.endswith(torch_files.PICKLE) for name in names):
         return torch_files.opened_zip
     return zips.opened_npz

@@ -4,127 +4,149 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
-import numpy as np
 
-from keras_resnet.weights.tensors import Tensor, WeightsError
+from keras_resnet.weights.tensors import LONGEST_NAME, MOST_TENSORS, Tensor, WeightsError
 
-MOST_NAMES = 100_000
 DEEPEST = 10
 UNNAMED = "#"
+BLOCK = 2**20
+HEAP = re.compile(rb"GCOL\x01...(.{8})", re.DOTALL)  # HDF5 File Format Specification, III.E
+LARGEST_HEAP = 2**16  # bytes; those that Keras' names take have 4,096
 
 
 @contextlib.contextmanager
 def opened(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors of an HDF5 file by `layer/variable`."""
     with h5py.File(path, "r") as file:
-        root = _child(file, "model_weights") if "model_weights" in file else file
-        if _names(root, "layer_names"):
+        root = _group(file, "model_weights") if "model_weights" in file else file
+        if "layer_names" in root.attrs or "layer_names0" in root.attrs:
             yield _by_layer(root)
         elif "layers" in file:
+            _check_heaps(path)
             yield _by_group(_group(file, "layers"))
         else:
-            raise WeightsError(f"weights: {path} must have been written by Keras. Received: HDF5 with {list(file)[:5]}")
+            raise WeightsError("HDF5 must have been written by Keras. Received: a file without layers")
 
 
 def _by_layer(root: h5py.Group) -> dict[str, Tensor]:
-    """Keras 2: attributes list the layers, and the weights of each."""
-    tensors = {}
-    for layer in _names(root, "layer_names"):
-        group = _group(root, layer)
-        for path in _names(group, "weight_names"):
-            variable = path.split("/")[-1].split(":")[0]
-            tensors[f"{layer}/{variable}"] = _dataset(group, path)
+    """Keras 2: a group for each layer, and below it variables by name, `conv1_conv/kernel:0`.
+
+    Attributes list both once more. They are not read, as each name in them may be as long as the file.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in _datasets(root):
+        key = f"{path.split('/')[0]}/{path.split('/')[-1].split(':')[0]}"
+        if key in tensors:
+            raise WeightsError(f"HDF5 must have one {key!r}. Received: two")
+        tensors[key] = _tensor(root, path)
     return tensors
 
 
 def _by_group(root: h5py.Group) -> dict[str, Tensor]:
     """Keras 3: a group `vars` for each layer, which has the layer's name as attribute, and variables by number."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for path in _datasets(root):
+        parent, _, name = path.rpartition("/")
+        if parent.endswith("/vars"):
+            groups[parent].append(name)
     tensors: dict[str, Tensor] = {}
+    for parent, names in groups.items():
+        variables = [_tensor(root, f"{parent}/{number}") for number in range(len(names))]
+        layer = _layer(root[parent])
+        for name, variable in zip(_variables(variables), variables):
+            if f"{layer}/{name}" in tensors:
+                raise WeightsError(f"HDF5 must have one layer {layer!r}. Received: two")
+            tensors[f"{layer}/{name}"] = variable
+    return tensors
+
+
+def _variables(variables: list[Tensor]) -> tuple[str, ...]:
+    if len(variables) == 4 and all(len(variable.shape) == 1 for variable in variables):
+        return ("gamma", "beta", "moving_mean", "moving_variance")
+    if len(variables) <= 2 and len(variables[0].shape) > 1:
+        return ("kernel", "bias")
+    return tuple(map(str, range(len(variables))))
+
+
+def _layer(group: h5py.Group) -> str:
+    # The first versions of Keras 3 left the names out: then a layer is known by its type and number, `conv2d_3`.
+    if "name" not in group.attrs:
+        return UNNAMED + group.parent.name.rsplit("/", 1)[-1]
+    attribute = group.attrs.get_id("name")
+    small = attribute.shape == () and attribute.dtype.itemsize <= LONGEST_NAME
+    if not small or not isinstance(name := group.attrs["name"], str):
+        raise WeightsError(f"the HDF5 attribute 'name' must be a text. Received: another in {group.name!r}")
+    return name
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuses a file with a heap of texts that is longer than any name: how long a text is HDF5 says by reading it."""
+    before = b""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        while block := file.read(BLOCK):
+            for heap in HEAP.finditer(before + block):
+                if LARGEST_HEAP < int.from_bytes(heap[1], "little") <= size:
+                    raise WeightsError(
+                        f"names in HDF5 must have at most {LONGEST_NAME} letters. Received: longer texts"
+                    )
+            before = block[-15:]
+
+
+def _datasets(root: h5py.Group) -> list[str]:
+    """The paths of all datasets below, each group entered once."""
+    paths: list[str] = []
     seen: set[int] = set()
 
-    def visit(group: h5py.Group, depth: int) -> None:
+    def visit(group: h5py.Group, prefix: str, depth: int) -> None:
         address = h5py.h5o.get_info(group.id).addr
         if address in seen:
             return
         seen.add(address)
-        if depth > DEEPEST or len(seen) > MOST_NAMES:
-            raise WeightsError(f"weights: HDF5 must not be nested deeper than {DEEPEST}. Received: {group.name}")
+        if depth > DEEPEST:
+            raise WeightsError(f"HDF5 must not be nested deeper than {DEEPEST}. Received: {prefix!r}")
+        if len(seen) + len(paths) + len(group) > 3 * MOST_TENSORS:  # each layer has two groups
+            raise WeightsError(f"HDF5 must have at most {MOST_TENSORS:,} tensors. Received: more")
         for name in group:
-            child = _child(group, name)
-            if name == "vars" and isinstance(child, h5py.Group):
-                tensors.update(_variables(child))
-            elif isinstance(child, h5py.Group):
-                visit(child, depth + 1)
+            if isinstance(child := _child(group, name), h5py.Group):
+                visit(child, f"{prefix}{name}/", depth + 1)
+            else:
+                paths.append(f"{prefix}{name}")
 
-    visit(root, 0)
-    return tensors
-
-
-def _variables(group: h5py.Group) -> dict[str, Tensor]:
-    if not len(group):
-        return {}
-    # The first versions of Keras 3 left the names out: then a layer is known by its type and number, `conv2d_3`.
-    layer = str(group.attrs["name"]) if "name" in group.attrs else UNNAMED + group.parent.name.rsplit("/", 1)[-1]
-    datasets = [_dataset(group, str(number)) for number in range(len(group))]
-    if len(datasets) == 4 and all(len(d.shape) == 1 for d in datasets):
-        names: tuple[str, ...] = ("gamma", "beta", "moving_mean", "moving_variance")
-    elif len(datasets) <= 2 and len(datasets[0].shape) > 1:
-        names = ("kernel", "bias")
-    else:
-        names = tuple(map(str, range(len(datasets))))
-    return {f"{layer}/{name}": dataset for name, dataset in zip(names, datasets)}
+    visit(root, "", 0)
+    return paths
 
 
-def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names; a long one is cut into `{attribute}0`, `{attribute}1` ..."""
-    keys = [attribute] if attribute in group.attrs else []
-    while f"{attribute}{len(keys)}" in group.attrs and attribute not in group.attrs:
-        keys.append(f"{attribute}{len(keys)}")
-    names: list[str] = []
-    for key in keys:
-        shape = group.attrs.get_id(key).shape
-        if math.prod(shape) > MOST_NAMES:
-            raise WeightsError(
-                f"weights: HDF5 must not list more than {MOST_NAMES:,} names. Received: {shape} in {key}"
-            )
-        names += [n.decode() if isinstance(n, bytes) else str(n) for n in np.ravel(group.attrs[key])]
-    return names
+def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise WeightsError(f"HDF5 links to other places are not followed. Received: {group.name!r}, {name!r}")
+    return group[name]
 
 
-def _child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
-    """What is at `path`, reached by hard links alone."""
-    found: h5py.Group | h5py.Dataset = group
-    for part in path.split("/"):
-        if not isinstance(found, h5py.Group) or part not in found:
-            raise WeightsError(f"weights: {path!r} is listed in the HDF5 file but is not there")
-        if not isinstance(found.get(part, getlink=True), h5py.HardLink):
-            raise WeightsError(f"weights: HDF5 links to other places are not followed. Received: {path!r}")
-        found = found[part]
-    return found
-
-
-def _group(group: h5py.Group, path: str) -> h5py.Group:
-    child = _child(group, path)
+def _group(group: h5py.Group, name: str) -> h5py.Group:
+    child = _child(group, name)
     if not isinstance(child, h5py.Group):
-        raise WeightsError(f"weights: {path!r} must be an HDF5 group. Received: a {type(child).__name__}")
+        raise WeightsError(f"{name!r} must be an HDF5 group. Received: a {type(child).__name__}")
     return child
 
 
-def _dataset(group: h5py.Group, path: str) -> Tensor:
-    dataset = _child(group, path)
+def _tensor(root: h5py.Group, path: str) -> Tensor:
+    dataset = root[path]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise WeightsError(f"weights: {path!r} must be an HDF5 dataset. Received: a {type(dataset).__name__}")
+        raise WeightsError(f"{path!r} must be an HDF5 dataset with a shape. Received: another thing")
     if dataset.external or dataset.is_virtual:
-        raise WeightsError(f"weights: HDF5 data in other files is not read. Received: {path!r}")
+        raise WeightsError(f"HDF5 data in other files is not read. Received: {path!r}")
     # HDF5 inflates a compressed chunk to whatever size it has, not to the size it declares; Keras compresses nothing.
     if dataset.id.get_create_plist().get_nfilters():
-        raise WeightsError(f"weights: compressed HDF5 is not read. Received: {path!r}")
+        raise WeightsError(f"compressed HDF5 is not read. Received: {path!r}")
     if dataset.chunks and math.prod(dataset.chunks) > max(dataset.size, 2**18):
-        raise WeightsError(
-            f"weights: HDF5 chunks must not be larger than the tensor. Received: {path!r}, {dataset.chunks}"
-        )
-    return Tensor(tuple(dataset.shape), dataset.dtype.name, lambda: dataset[()])
+        raise WeightsError(f"HDF5 chunks must not be larger than the tensor. Received: {path!r}, {dataset.chunks}")
+    if dataset.id.get_storage_size() < dataset.size * dataset.id.get_type().get_size():
+        raise WeightsError(f"{path!r} must have all its values in the file. Received: fewer")
+    return Tensor(tuple(dataset.shape), dataset.dtype.name, lambda: root[path][()])

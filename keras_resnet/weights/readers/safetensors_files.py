@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import safetensors
 
-from keras_resnet.weights.tensors import Tensor, WeightsError
+from keras_resnet.weights.tensors import LARGEST_INDEX, Tensor, WeightsError
 
-LARGEST_HEADER = 2**23  # bytes; a network of 1,202 layers takes half a million
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 
 
@@ -18,11 +19,18 @@ DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float6
 def opened(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors of a safetensors file."""
     with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-    if header > LARGEST_HEADER:
-        raise WeightsError(f"weights: {path} must have a header of at most 8 MiB. Received: {header:,} bytes")
+        size = int.from_bytes(file.read(8), "little")
+        if size > LARGEST_INDEX:
+            raise WeightsError(f"a header must have at most {LARGEST_INDEX:,} bytes. Received: {size:,}")
+        json.loads(file.read(size), object_pairs_hook=_check_once)
     with safetensors.safe_open(path, framework="numpy") as file:
         yield {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
+
+
+def _check_once(pairs: list[tuple[str, Any]]) -> None:
+    """The format forbids to say a thing twice; the library takes what is said last."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise WeightsError("a header must name each thing once. Received: a name twice")
 
 
 def _tensor(file: safetensors.safe_open, name: str) -> Tensor:

@@ -1,0 +1,81 @@
+"""Published checkpoints at work: measured as they were measured, and asked about images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from keras_resnet import zoo
+from keras_resnet.classes import CIFAR10, imagenet_classes
+from keras_resnet.data import Split
+from keras_resnet.data.decode import resize_and_crop
+from keras_resnet.data.pipeline import Resize
+from keras_resnet.data.sources import class_indices
+from keras_resnet.training.fit import evaluate
+from keras_resnet.weights import Checkpoint
+from keras_resnet.weights.choice import chosen, classes_in
+
+
+def checkpoint_of(name: str, weights: str) -> Checkpoint:
+    """The checkpoint that `weights` stands for; a file is one with the input of the model's row.
+
+    Args:
+        name: one of `keras_resnet.list_models()`.
+        weights: a tag, "hf://timm/<model>" or the path of a file.
+
+    Raises:
+        ValueError: there is no such model, tag or file.
+    """
+    row = zoo.row_of(name)
+    source = chosen(name, weights)
+    if not isinstance(source, Path):
+        return source
+    classes = classes_in(source) or row.fields.get("classes", 1000)
+    return Checkpoint(name, str(source), str(source), size=row.size, classes=classes)
+
+
+def build(name: str, checkpoint: Checkpoint, size: int | None = None) -> keras.Model:
+    """The model with its weights, for square images of the size with which the checkpoint was measured, or `size`."""
+    side = checkpoint.size if size is None else size
+    return zoo.create_model(name, weights=checkpoint, input_shape=(side, side, 3))
+
+
+def resize_for(checkpoint: Checkpoint) -> Resize:
+    """The transform of an image of any size with which a checkpoint was measured."""
+    return functools.partial(resize_and_crop, crop_pct=checkpoint.crop_pct, interpolation=checkpoint.interpolation)
+
+
+def class_names(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The names of a checkpoint's classes in the order of its outputs; their numbers where they are not known."""
+    known = _aliases(checkpoint)
+    return tuple(names[0] for names in known) if known else tuple(map(str, range(checkpoint.classes)))
+
+
+def top1(model: keras.Model, checkpoint: Checkpoint, examples: Split) -> float:
+    """The share of images whose label is the model's first choice, prepared as the checkpoint was measured.
+
+    Args:
+        model: as `build` made it.
+        checkpoint: its weights.
+        examples: images of some or all of the checkpoint's classes, which are told by WordNet id or name; where those
+            are not known, of as many classes in the same order.
+
+    Raises:
+        ValueError: a class of the images is none of the checkpoint's.
+    """
+    known = _aliases(checkpoint)
+    labels = class_indices(examples.classes, known) if known else None
+    return evaluate(model, examples, resize=resize_for(checkpoint), labels=labels)
+
+
+def _aliases(checkpoint: Checkpoint) -> Sequence[tuple[str, ...]]:
+    """All names of each class, the one to show first; nothing where they are not known."""
+    known: dict[str, list[tuple[str, ...]]] = {
+        "imagenet": [(name, wordnet_id) for wordnet_id, name in imagenet_classes()],
+        "cifar10": [(name,) for name in CIFAR10],
+    }
+    names = known.get(checkpoint.data, [])
+    return names if len(names) == checkpoint.classes else ()

@@ -1,0 +1,81 @@
+"""Saving a model's weights in any of the formats that are read, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from safetensors.numpy import save_file
+
+from keras_resnet.weights.card import is_plain, written
+from keras_resnet.weights.load import variables_of
+from keras_resnet.weights.table import Checkpoint
+from keras_resnet.weights.tensors import WeightsError
+
+
+def save_weights(model: keras.Model, path: str | os.PathLike[str], checkpoint: Checkpoint, name: str) -> None:
+    """Writes a zoo model, or its weights, to a file of the kind that its name says.
+
+    Args:
+        model: with the weights of `checkpoint`.
+        path: ends in `.keras` (the whole model, for plain Keras), `.safetensors` (with a card, which
+            `keras_resnet` reads), or `.weights.h5` or `.npz`, for networks that need no card. It is written beside
+            and renamed.
+        checkpoint: what the model was built for.
+        name: the model's in the zoo.
+
+    Raises:
+        ValueError: another ending, or a network that needs a card in a file that cannot have one.
+    """
+    path, ending = Path(path), check_path(path, checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{os.getpid()}{ending}")
+    try:
+        WRITERS[ending](model, aside, written(checkpoint, name))
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def check_path(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str:
+    """The ending of a path to save these weights at; a `ValueError` if it is none that will do."""
+    name = Path(path).name
+    ending = next((ending for ending in WRITERS if name.endswith(ending)), None)
+    if ending is None:
+        raise WeightsError(f"out must end in one of {', '.join(WRITERS)}. Received: {name!r}")
+    if ending not in WITH_CARD and not is_plain(checkpoint):
+        raise WeightsError(
+            f"out must end in one of {', '.join(WITH_CARD)} for weights {checkpoint.tag!r}: their network or its "
+            f"preprocessing is not the zoo's plain one, and other files cannot say so. Received: {name!r}"
+        )
+    return ending
+
+
+def _arrays(model: keras.Model) -> dict[str, np.ndarray]:
+    return {name: keras.ops.convert_to_numpy(variable) for name, variable in variables_of(model).items()}
+
+
+def _safetensors(model: keras.Model, path: Path, card: dict[str, str]) -> None:
+    save_file(_arrays(model), path, card)
+
+
+def _npz(model: keras.Model, path: Path, card: dict[str, str]) -> None:
+    np.savez(path, **_arrays(model))  # type: ignore[arg-type]  # no layer is called allow_pickle
+
+
+def _keras(model: keras.Model, path: Path, card: dict[str, str]) -> None:
+    model.save(path)
+
+
+def _weights_h5(model: keras.Model, path: Path, card: dict[str, str]) -> None:
+    model.save_weights(path)
+
+
+Writer = Callable[[keras.Model, Path, dict[str, str]], None]
+WRITERS: dict[str, Writer] = {".keras": _keras, ".safetensors": _safetensors, ".weights.h5": _weights_h5, ".npz": _npz}
+WITH_CARD = (".keras", ".safetensors")

@@ -1,0 +1,248 @@
+"""A hub and a plain file server on this machine, that keep count, and misbehave when told to.
+
+The hub answers as the public one answers huggingface_hub 2.4: /{owner}/{name}/resolve/{revision}/{file} with ETag (the
+SHA-256 of a large file, git's SHA-1 of a small one), X-Repo-Commit and X-Error-Code; small files are redirected to the
+same host, large ones to a storage on another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import http.server
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+BLOCK = 2**14
+LARGE = (".safetensors", ".bin")
+RESOLVE = re.compile(r"/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>[^/]+)")
+PAGE = b"<!DOCTYPE html><html><body>Please log in to the network.</body></html>"
+
+
+@dataclasses.dataclass
+class Fault:
+    """What goes wrong, so many `times`; `after` so many bytes of a body.
+
+    Kinds: "drop" or "reset" the connection, "stall", "slow" (seconds a block), "endless", "status" (500), "page",
+    "page of bytes" (HTML that says it is none), "other" bytes, "no range", "wrong range", "no length", "gzip".
+    """
+
+    kind: str
+    after: int = 0
+    times: int = 10**6
+    seconds: float = 0.0
+
+
+class Answer(NamedTuple):
+    """Of the server, before anything goes wrong."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+@dataclasses.dataclass
+class Request:
+    """One that came, and how many bytes of a body were sent for it."""
+
+    method: str
+    path: str
+    host: str
+    range: str
+    authorization: str
+    sent: int = 0
+
+
+class HubServer(http.server.ThreadingHTTPServer):
+    """The server. `files` and `redirects` are plain paths; `faults` meet the paths that end so, by (method, end)."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.elsewhere = f"http://localhost:{self.server_port}"  # another host, to whom asks by name
+        self.files: dict[str, Answer] = {}
+        self.redirects: dict[str, str] = {}
+        self.faults: dict[tuple[str, str], Fault] = {}
+        self.requests: list[Request] = []
+        self.repositories: dict[str, dict[str, tuple[str, dict[str, bytes]]]] = {}
+        self.closing = threading.Event()
+        self.lock = threading.Lock()
+
+    def serve_file(self, path: str, content: bytes) -> str:
+        """Serves a plain file, and returns its URL."""
+        self.files[path] = Answer(200, {}, content)
+        return self.url + path
+
+    def commit(self, name: str, files: dict[str, bytes], revision: str = "main") -> str:
+        """Commits all files of a repository to a revision, and returns the commit."""
+        commit = hashlib.sha1(repr((name, sorted(files.items()))).encode()).hexdigest()
+        revisions = self.repositories.setdefault(name, {})
+        revisions[revision] = revisions[commit] = (commit, files)
+        return commit
+
+    def of(self, method: str, end: str) -> list[Request]:
+        """The requests of a method for paths that end so."""
+        with self.lock:
+            return [request for request in self.requests if request.method == method and request.path.endswith(end)]
+
+    def sent(self, end: str) -> int:
+        """Bytes sent of what is at paths that end so."""
+        return sum(request.sent for request in self.of("GET", end))
+
+    def take_fault(self, method: str, path: str) -> Fault:
+        """The fault that meets a request."""
+        with self.lock:
+            for (of, end), fault in self.faults.items():
+                if method == of and path.endswith(end) and fault.times > 0:
+                    fault.times -= 1
+                    return fault
+        return Fault("")
+
+    def answer(self, path: str) -> Answer:
+        """What is at a path."""
+        if path in self.files:
+            return self.files[path]
+        if path in self.redirects:
+            return Answer(302, {"Location": self.redirects[path]})
+        if match := RESOLVE.fullmatch(path):
+            return self._of_hub(match["name"], match["revision"].replace("%2F", "/"), match["file"])
+        return Answer(404, {}, b"not here")
+
+    def _of_hub(self, name: str, revision: str, file: str) -> Answer:
+        revisions = self.repositories.get(name, {})
+        commit, files = revisions.get(revision, ("", {}))
+        if file not in files:
+            code = "EntryNotFound" if commit else "RevisionNotFound" if revisions else "RepoNotFound"
+            return Answer(404, {"X-Error-Code": code})
+        content, large = files[file], file.endswith(LARGE)
+        etag = etag_of(content, large)
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"'}
+        path = f"/storage/{etag}/{file}" if large else f"/cache/{commit}/{file}"
+        self.files[path] = Answer(200, {} if large else headers, content)
+        if large:
+            headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(content))}
+            path = f"{self.elsewhere}{path}?signature=secret"
+        return Answer(302, headers | {"Location": path})
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that are killed are part of the plan."""
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[HubServer]:
+    """A server in a thread of its own."""
+    server = HubServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def etag_of(content: bytes, large: bool) -> str:
+    """As a hub names a file."""
+    if large:
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def free_url() -> str:
+    """Where nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: HubServer
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+    def do_HEAD(self) -> None:
+        """Answers without the body."""
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        """Answers, with what the fault makes of it."""
+        path, headers = self.path.partition("?")[0], self.headers
+        self.record = Request(
+            self.command, path, headers["Host"], headers.get("Range", ""), headers.get("Authorization", "")
+        )
+        with self.server.lock:
+            self.server.requests.append(self.record)
+        fault = self.server.take_fault(self.command, path)
+        answer = _faulty(self._ranged(self.server.answer(path), fault), fault)
+        if fault.kind in ("drop", "reset", "stall") and not fault.after:
+            self._break(fault)
+            return
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if fault.kind == "endless":
+            self.send_header("Transfer-Encoding", "chunked")
+        elif fault.kind != "no length":
+            self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command == "GET":
+            self._send(answer.body, fault)
+            self._break(fault)
+
+    def _ranged(self, answer: Answer, fault: Fault) -> Answer:
+        asked = re.fullmatch(r"bytes=(\d+)-", self.record.range)
+        if not asked or answer.status != 200 or fault.kind == "no range":
+            return answer
+        start, size = int(asked[1]), len(answer.body)
+        if start >= size:
+            return Answer(416, {"Content-Range": f"bytes */{size}"})
+        said = start + 1 if fault.kind == "wrong range" else start
+        return Answer(206, {**answer.headers, "Content-Range": f"bytes {said}-{size - 1}/{size}"}, answer.body[start:])
+
+    def _send(self, body: bytes, fault: Fault) -> None:
+        while fault.kind == "endless" and not self.server.closing.is_set():
+            self.wfile.write(b"%x\r\n" % BLOCK + b"x" * BLOCK + b"\r\n")
+            self.record.sent += BLOCK
+        body = body[: fault.after or None]
+        for at in range(0, len(body), BLOCK):
+            block = body[at : at + BLOCK]
+            self.wfile.write(block)
+            self.record.sent += len(block)
+            time.sleep(fault.seconds)
+
+    def _break(self, fault: Fault) -> None:
+        if fault.kind == "stall":
+            self.server.closing.wait(30)
+        if fault.kind == "reset":  # no farewell
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        self.close_connection = bool(fault.kind)
+
+
+def _faulty(answer: Answer, fault: Fault) -> Answer:
+    if fault.kind == "status":
+        return Answer(500, {}, b"<html>sorry</html>")
+    if fault.kind == "page":
+        return Answer(200, {"Content-Type": "text/html; charset=utf-8", "ETag": '"5f3c-60a"'}, PAGE)
+    if fault.kind == "page of bytes":
+        return Answer(200, {"Content-Type": "application/octet-stream"}, PAGE)
+    if fault.kind == "gzip":
+        return answer._replace(headers={**answer.headers, "Content-Encoding": "gzip"})
+    if fault.kind == "other":
+        return answer._replace(body=answer.body[::-1])
+    return answer

@@ -1,0 +1,94 @@
+"""ImageNet's classes, and what scores say in their words."""
+
+import importlib.util
+import runpy
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_resnet.classes import decode_predictions, imagenet_classes
+
+
+def test_there_are_1000_classes_in_the_order_of_their_ids():
+    ids = [wordnet_id for wordnet_id, _ in imagenet_classes()]
+    assert len(set(ids)) == 1000
+    assert ids == sorted(ids)
+    assert all(len(wordnet_id) == 9 and wordnet_id[0] == "n" and wordnet_id[1:].isdigit() for wordnet_id in ids)
+
+
+@pytest.mark.parametrize(
+    ("index", "wordnet_id", "name"),
+    [
+        (0, "n01440764", "tench"),
+        (134, "n02012849", "crane"),
+        (207, "n02099601", "golden retriever"),
+        (281, "n02123045", "tabby"),
+        (517, "n03126707", "crane"),
+        (999, "n15075141", "toilet tissue"),
+    ],
+)
+def test_well_known_classes_are_where_they_belong(index, wordnet_id, name):
+    assert imagenet_classes()[index] == (wordnet_id, name)
+
+
+def test_the_names_are_torchvisions():
+    found = importlib.util.find_spec("torchvision")
+    if found is None:
+        pytest.skip("needs torchvision")
+    # Run by itself, for importing torchvision fails beside a torch of another build.
+    names = runpy.run_path(str(Path(found.origin).parent / "models" / "_meta.py"))["_IMAGENET_CATEGORIES"]
+    differ = [(ours, theirs) for (_, ours), theirs in zip(imagenet_classes(), names, strict=True) if ours != theirs]
+    # torchvision tells apart the two that go by one name.
+    assert differ == [("crane", "crane bird"), ("maillot", "maillot tank suit")]
+
+
+def scores():
+    """Of two images: classes 3, 1, 2 in this order, and 999 before all others."""
+    array = np.zeros((2, 1000), "float32")
+    array[0, [3, 1, 2]] = 0.5, 0.3, 0.125
+    array[1, 999] = 1
+    return array
+
+
+@pytest.mark.parametrize(
+    "form", [np.asarray, np.ndarray.tolist, keras.ops.convert_to_tensor, lambda x: keras.ops.cast(x, "bfloat16")]
+)
+def test_predictions_come_best_first_from_any_array(form):
+    first, second = decode_predictions(form(scores()), top=3)
+    assert [wordnet_id for wordnet_id, _, _ in first] == [imagenet_classes()[i][0] for i in (3, 1, 2)]
+    assert [type(part) for part in first[0]] == [str, str, float]
+    assert first[0] == ("n01491361", "tiger shark", 0.5)
+    assert first[1][2] == pytest.approx(0.3, rel=2**-8)
+    assert second[0] == ("n15075141", "toilet tissue", 1.0)
+    assert [name for _, name, _ in second[1:]] == ["tench", "goldfish"]  # equal scores in order
+
+
+def test_predictions_of_other_backends_are_read():
+    jnp = pytest.importorskip("jax.numpy")
+    assert decode_predictions(jnp.asarray(scores()), top=1)[0][0][0] == "n01491361"
+
+
+def test_as_many_predictions_are_given_as_asked_for():
+    assert [len(best) for best in decode_predictions(scores())] == [5, 5]
+    assert [len({wordnet_id for wordnet_id, _, _ in best}) for best in decode_predictions(scores(), 1000)] == [1000] * 2
+    assert decode_predictions(np.zeros((0, 1000))) == []
+
+
+@pytest.mark.parametrize("shape", [(1000,), (2, 10), (1, 2, 1000)])
+def test_scores_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match="scores must be of shape .N, 1000.. Received: "):
+        decode_predictions(np.zeros(shape))
+
+
+@pytest.mark.parametrize("top", [0, -1, 1001])
+def test_top_is_between_1_and_1000(top):
+    with pytest.raises(ValueError, match=f"top must be .*Received: top={top}"):
+        decode_predictions(scores(), top)
+
+
+@pytest.mark.parametrize("wrong", [None, "cat", {}, [[1], [1, 2]], keras.KerasTensor((1, 1000)), scores() * 1j])
+def test_what_is_no_array_of_numbers_is_refused(wrong):
+    with pytest.raises(TypeError, match="scores must be an array of .*numbers. Received: "):
+        decode_predictions(wrong)

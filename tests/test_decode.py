@@ -1,0 +1,141 @@
+"""Decoding and resizing; the evaluation transform against Pillow's."""
+
+import functools
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_resnet.data.decode import decode, resize_and_crop, to_square
+from tests.conftest import SHARED
+
+# Decoding
+
+
+FORMATS = {"png": "L RGB RGBA", "jpeg": "L RGB CMYK", "bmp": "L RGB", "gif": "L", "webp": "RGB RGBA"}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, modes in FORMATS.items() for mode in modes.split()])
+def test_decode_gives_the_channels_asked_for_whatever_the_file_has(kind, mode, channels):
+    written = io.BytesIO()
+    Image.new("RGB", (6, 4), (200, 200, 200)).convert(mode).save(written, kind)
+    image = decode(tf.constant(written.getvalue()), channels)
+    assert image.shape == (4, 6, channels)
+    assert np.abs(image.numpy().astype(int) - 200).max() <= 2
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real JPEG files beside the repository")
+def test_decode_and_square_a_real_photograph():
+    file = min((SHARED / "bccd" / "JPEGImages").iterdir())
+    image = decode(tf.io.read_file(str(file)), 3)
+    assert image.shape == (480, 640, 3)
+    square = to_square(image, 120)
+    assert square.shape == (120, 120, 3)
+    # Four pixels become one: close to the mean of each 4 x 4 patch of the centre.
+    patches = image.numpy()[:, 80:560].reshape(120, 4, 120, 4, 3).mean((1, 3))
+    assert np.abs(patches - square.numpy()).mean() < 3
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real JPEG files beside the repository")
+def test_photographs_are_decoded_as_pillow_does():
+    for file in sorted((SHARED / "bccd" / "JPEGImages").iterdir())[:10]:
+        pixels = decode(tf.io.read_file(str(file)), 3).numpy().astype(int)
+        assert np.abs(pixels - np.asarray(Image.open(file).convert("RGB"))).max() <= 1
+
+
+def test_to_square_takes_the_centre_without_stretching():
+    wide = np.zeros((10, 20, 1), "uint8")
+    wide[:, 5:15] = 255
+    np.testing.assert_array_equal(to_square(wide, 10), np.full((10, 10, 1), 255))
+
+
+# The evaluation transform
+
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def by_pillow(image, size, crop_pct, interpolation):
+    """What torchvision's Resize and CenterCrop do to a Pillow image."""
+    height, width = image.shape[:2]
+    shorter = math.floor(size / crop_pct)
+    if height <= width:
+        height, width = shorter, int(shorter * width / height)
+    else:
+        height, width = int(shorter * height / width), shorter
+    resized = np.asarray(Image.fromarray(image).resize((width, height), FILTERS[interpolation]))
+    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+    return resized[top : top + size, left : left + size]
+
+
+def check_against_pillow(image, size, crop_pct, interpolation):
+    ours = resize_and_crop(image, size, crop_pct=crop_pct, interpolation=interpolation)
+    assert ours.dtype == tf.uint8
+    assert ours.shape == (size, size, 3)
+    off = np.abs(ours.numpy().astype(int) - by_pillow(image, size, crop_pct, interpolation))
+    # Pillow's weights are fixed-point numbers, so a value close to a half may go the other way: one level, and one
+    # more where the second axis meets such a one. That is rare: the means measured are at most 0.005 on photographs,
+    # 0.011 on noise and 0.042 on black and white. On photographs a crop that is off by one pixel has 0.78 or more.
+    assert off.max() <= 2
+    assert off.mean() < 0.05
+
+
+SIZES = [(32, 1.0), (224, 0.875), (224, 0.95), (235, 0.94), (501, 0.9)]
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize(("size", "crop_pct"), SIZES)
+@pytest.mark.parametrize("shape", [(37, 53), (301, 211), (97, 97), (480, 333), (5, 7), (2, 9), (1, 1)])
+def test_the_evaluation_transform_is_pillows_on_noise(shape, size, crop_pct, interpolation, rng):
+    check_against_pillow(rng.integers(0, 256, (*shape, 3)).astype("uint8"), size, crop_pct, interpolation)
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize(("size", "crop_pct"), SIZES)
+def test_the_evaluation_transform_is_pillows_on_black_and_white(size, crop_pct, interpolation, rng):
+    # Where bicubic overshoots most.
+    check_against_pillow((rng.integers(0, 2, (301, 211, 3)) * 255).astype("uint8"), size, crop_pct, interpolation)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real JPEG files beside the repository")
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize(("size", "crop_pct"), SIZES)
+def test_the_evaluation_transform_is_pillows_on_photographs(size, crop_pct, interpolation):
+    for file in sorted((SHARED / "bccd" / "JPEGImages").iterdir())[:3]:
+        image = np.asarray(Image.open(file).convert("RGB"))
+        check_against_pillow(image, size, crop_pct, interpolation)
+        check_against_pillow(image.transpose(1, 0, 2).copy(), size, crop_pct, interpolation)
+
+
+def test_the_evaluation_transform_is_the_same_inside_a_map(rng):
+    images = [rng.integers(0, 256, shape).astype("uint8") for shape in ((9, 14, 3), (40, 31, 3))]
+    transform = functools.partial(resize_and_crop, size=8, crop_pct=0.875, interpolation="bicubic")
+    data = tf.data.Dataset.from_generator(
+        lambda: iter(images), output_signature=tf.TensorSpec((None, None, 3), tf.uint8)
+    )
+    mapped = data.map(transform)
+    assert mapped.element_spec.shape == (8, 8, 3)
+    for image, out in zip(images, mapped.as_numpy_iterator()):
+        np.testing.assert_array_equal(out, transform(image))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"crop_pct": 0.0}, ValueError, "crop_pct must be in (0, 1]. Received: crop_pct=0.0"),
+        ({"crop_pct": 1.1}, ValueError, "crop_pct must be in (0, 1]. Received: crop_pct=1.1"),
+        ({"crop_pct": float("nan")}, ValueError, "crop_pct must be in (0, 1]. Received: crop_pct=nan"),
+        ({"crop_pct": "1"}, TypeError, "crop_pct must be a number in (0, 1]. Received: crop_pct='1'"),
+        ({"interpolation": "nearest"}, ValueError, "interpolation must be one of 'bilinear', 'bicubic'. Received:"),
+        ({"size": 0}, ValueError, "size must be an integer of at least 1. Received: size=0"),
+    ],
+)
+def test_the_evaluation_transform_refuses_wrong_arguments(options, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        resize_and_crop(
+            np.zeros((4, 4, 3), "uint8"), **{"size": 4, "crop_pct": 1, "interpolation": "bicubic"} | options
+        )

@@ -1,0 +1,852 @@
+"""Weights from a hub or a URL, over real sockets: whole and right, or not at all, and said in one sentence."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+import safetensors.numpy
+from huggingface_hub import constants
+
+import keras_resnet as kr
+from keras_resnet.weights import fetch, timm_models
+from keras_resnet.weights.download import BLOCK, download
+from keras_resnet.weights.table import Checkpoint
+from tests.conftest import ROOT, randomise
+from tests.hub_server import Fault, free_url, serving
+
+SECONDS = 0.5  # that a server may be silent
+CONTENT = np.random.default_rng(0).bytes(500_000)
+SHA = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+SOURCE = "hf://timm/any.thing"
+CONFIG = {
+    "architecture": "resnet18",
+    "num_classes": 10,
+    "num_features": 512,
+    "global_pool": "avg",
+    "pretrained_cfg": {
+        "tag": "tiny",
+        "input_size": [3, 224, 224],
+        "crop_pct": 0.95,
+        "interpolation": "bicubic",
+        "mean": [0.4, 0.5, 0.6],
+        "std": [0.2, 0.25, 0.3],
+        "license": "apache-2.0",
+        "num_classes": 10,
+        "pool_size": [7, 7],
+        "first_conv": "conv1",
+        "classifier": "fc",
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def _clean_keras():
+    """Instead of conftest's, which takes 0.4 s after each test; few of these build a model, and none by name."""
+
+
+@pytest.fixture
+def server():
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(server, tmp_path, monkeypatch):
+    """The server as the hub, set as the environment sets it when huggingface_hub is imported; caches that are empty."""
+    point_at(server.url, monkeypatch)
+    settings = {
+        "HF_HUB_CACHE": str(tmp_path / "hub"),
+        "HF_TOKEN_PATH": str(tmp_path / "token"),
+        "HF_HUB_DOWNLOAD_TIMEOUT": SECONDS,
+        "HF_HUB_ETAG_TIMEOUT": SECONDS,
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_TELEMETRY": True,
+    }
+    for name, value in settings.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    for name in ("KERAS_RESNET_MIRROR", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    huggingface_hub.close_session()
+    yield server
+    huggingface_hub.close_session()
+
+
+@pytest.fixture
+def path(hub, tmp_path):
+    """Where a file is downloaded to."""
+    return tmp_path / "files" / "weights.h5"
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A ResNet-18 for 10 classes with random weights: the digest of them, and the repository that holds them."""
+    model = kr.ResNet18(classes=10)
+    randomise(model, np.random.default_rng(0))
+    return digest(model), repository(model, CONFIG)
+
+
+def point_at(url, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+def go_offline(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+def repository(model, config):
+    """The files of a repository as timm's are."""
+    return {
+        "config.json": json.dumps(config).encode(),
+        "model.safetensors": safetensors.numpy.save(torch_tensors(model)),
+    }
+
+
+def torch_tensors(model):
+    """A model's weights under timm's names, in torch's layouts."""
+    outside = {"conv1_1_conv": "conv1.0", "conv1_1_bn": "conv1.1", "conv1_2_conv": "conv1.3", "conv1_2_bn": "conv1.4"}
+    outside |= {"conv1_conv": "conv1.6" if "conv1_1_conv" in str(model.weights) else "conv1", "conv1_bn": "bn1"}
+    outside |= {"predictions": "fc"}
+    variables = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
+    variables |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
+    tensors = {}
+    for layer in model.layers:
+        if layer.name == "preprocessing":
+            continue
+        inside = re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", layer.name)
+        if inside:
+            stage, block, number, kind = inside.groups()
+            word = f"{kind}{number}" if number != "0" else f"downsample.{['conv', 'bn'].index(kind)}"
+            module = f"layer{int(stage) - 1}.{int(block) - 1}.{word}"
+        for variable in layer.weights:
+            value = np.asarray(variable)
+            value = value.transpose({4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[value.ndim])
+            name = f"{module if inside else outside[layer.name]}.{variables[variable.name]}"
+            tensors[name] = np.ascontiguousarray(value)
+    return tensors
+
+
+def digest(model):
+    """Of all weights in a model."""
+    values = [
+        np.asarray(variable) for layer in model.layers for variable in layer.weights if layer.name != "preprocessing"
+    ]
+    return hashlib.sha256(b"".join(value.tobytes() for value in values)).hexdigest()
+
+
+def one_sentence(caught):
+    """The message of an error, after a look at what a traceback would show beside it: nothing."""
+    error = caught.value
+    assert error.__cause__ is None
+    assert error.__context__ is None or error.__suppress_context__
+    assert "\n" not in str(error)
+    assert len(str(error)) < 500
+    return str(error)
+
+
+def left(folder):
+    """What is in a folder and those below it, without locks."""
+    return sorted(
+        str(file.relative_to(folder)) for file in folder.rglob("*") if not file.is_dir() and file.suffix != ".lock"
+    )
+
+
+# Downloading
+
+
+def test_a_file_that_is_there_is_not_asked_for_again(server, path):
+    url = server.serve_file("/weights.h5", CONTENT)
+    download(url, path, SHA)
+    download(url, path, SHA)
+    assert path.read_bytes() == CONTENT
+    assert left(path.parent) == ["weights.h5"]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("kind", ["drop", "reset"])
+def test_a_lost_connection_is_taken_up_where_it_broke(server, path, kind):
+    server.faults["GET", ".h5"] = Fault(kind, after=200_000, times=2)
+    download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    first, second, third = server.of("GET", ".h5")
+    assert path.read_bytes() == CONTENT
+    assert first.range == ""
+    assert 200_000 - BLOCK <= int(second.range[6:-1]) <= 200_000
+    assert 400_000 - 2 * BLOCK <= int(third.range[6:-1]) <= 400_000
+    assert server.sent(".h5") <= len(CONTENT) + 2 * BLOCK
+
+
+@pytest.mark.parametrize("kind", ["no range", "wrong range"])
+def test_a_server_that_cannot_resume_is_asked_for_all(server, path, kind):
+    path.parent.mkdir()
+    path.with_name("weights.h5.part").write_bytes(CONTENT[:1000])
+    server.faults["GET", ".h5"] = Fault(kind)
+    download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    assert path.read_bytes() == CONTENT
+    assert server.requests[0].range == "bytes=1000-"
+
+
+@pytest.mark.parametrize("kind", ["no range", "wrong range"])
+def test_a_server_that_always_breaks_off_at_the_same_place_is_given_up(server, path, kind):
+    server.faults["GET", ".h5"] = Fault(kind, after=100_000)
+    with pytest.raises(ValueError, match="/weights.h5: the connection broke off; what came is kept") as caught:
+        download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    one_sentence(caught)
+    assert not path.exists()
+    assert len(server.requests) <= 4
+
+
+@pytest.mark.parametrize(
+    ("part", "ranges"),
+    [
+        (b"older" * 1000, ["bytes=5000-", ""]),
+        (CONTENT + b"older", ["bytes=500005-", ""]),
+        (CONTENT, ["bytes=500000-"]),  # killed between the last byte and the renaming
+        (b"older" * 100_000, ["bytes=500000-", ""]),
+    ],
+    ids=["shorter", "longer", "whole", "as long"],
+)
+def test_what_is_left_of_another_version_is_thrown_away(server, path, part, ranges):
+    path.parent.mkdir()
+    path.with_name("weights.h5.part").write_bytes(part)
+    download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    assert path.read_bytes() == CONTENT
+    assert [request.range for request in server.requests] == ranges
+
+
+def test_a_rest_is_not_trusted_without_a_hash(server, path):
+    path.parent.mkdir()
+    path.with_name("weights.h5.part").write_bytes(b"of another file")
+    download(server.serve_file("/weights.h5", CONTENT), path, "")
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "expected", ["md5:" + hashlib.md5(CONTENT).hexdigest(), SHA, SHA[:15].upper().replace("SHA", "sha")]
+)
+def test_a_file_of_another_hash_is_refused_and_removed(server, path, expected):
+    url = server.serve_file("/weights.h5", CONTENT)
+    server.faults["GET", ".h5"] = Fault("other", times=1)
+    with pytest.raises(ValueError, match=f"must have the hash {expected}. Received: another file") as caught:
+        download(url, path, expected)
+    one_sentence(caught)
+    assert left(path.parent) == []
+    download(url, path, expected)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_damaged_file_goes_even_if_no_other_comes(server, path):
+    path.parent.mkdir()
+    path.write_bytes(CONTENT[:-1])
+    with pytest.raises(ValueError, match="the server answered 404 Not Found"):
+        download(server.url + "/weights.h5", path, SHA)
+    assert left(path.parent) == []
+
+
+def test_a_file_is_kept_where_directories_cannot_be_flushed(server, path, monkeypatch):
+    opened = os.open
+
+    def refuse(name, *args, **kwargs):
+        if Path(name).is_dir():
+            raise PermissionError(13, "as on Windows")
+        return opened(name, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+    download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_hash_of_no_kind_is_refused(server, path):
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    with pytest.raises(ValueError, match="a hash must be md5:..., sha256:... or git:... Received: '0123abcd'"):
+        download(server.url, path, "0123abcd")
+
+
+@pytest.mark.parametrize("came", [0, 200_000])
+def test_a_stalled_server_times_out(server, path, came):
+    server.faults["GET", ".h5"] = Fault("stall", came, times=1)
+    server.faults["GET", "/weights.h5"] = Fault("stall")
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=f"download .*/weights.h5: the server said nothing for {SECONDS} s") as caught:
+        download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    one_sentence(caught)
+    assert time.monotonic() - began < 10 * SECONDS
+    assert not path.exists()
+
+
+def test_a_server_that_stalled_once_is_asked_again(server, path):
+    server.faults["GET", ".h5"] = Fault("stall", 200_000, times=1)
+    download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    assert path.read_bytes() == CONTENT
+    assert server.sent(".h5") <= len(CONTENT) + BLOCK
+
+
+def test_of_two_at_once_one_downloads(server, path):
+    url = server.serve_file("/weights.h5", CONTENT)
+    server.faults["GET", ".h5"] = Fault("slow", seconds=0.01)
+    threads = [threading.Thread(target=download, args=(url, path, SHA)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_bytes() == CONTENT
+    assert [request.sent for request in server.requests] == [len(CONTENT)]
+
+
+def test_an_unreachable_server_gives_one_sentence(path):
+    with pytest.raises(ValueError, match="cannot download .*/weights.h5: the server cannot be reached$") as caught:
+        download(free_url() + "/weights.h5", path, SHA)
+    one_sentence(caught)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("status", "the server answered 500 Internal Server Error"),
+        ("page", "must be a file. Received: a web page"),
+        ("page of bytes", "must be a file. Received: a web page"),
+        ("gzip", "must come as it is and with its length. Received: Content-Encoding gzip"),
+        ("no length", "must come as it is and with its length. Received: .*Content-Length None"),
+        ("endless", "must have at most 1,000,000 bytes. Received: more"),
+    ],
+)
+def test_what_is_no_file_is_refused(server, path, kind, message):
+    server.faults["GET", ".h5"] = Fault(kind)
+    with pytest.raises(ValueError, match=message) as caught:
+        download(server.serve_file("/weights.h5", CONTENT), path, "", largest=1_000_000)
+    one_sentence(caught)
+    assert not path.exists()
+
+
+def test_a_login_page_does_not_cost_what_had_come(server, path):
+    path.parent.mkdir()
+    path.with_name("weights.h5.part").write_bytes(CONTENT[:400_000])
+    server.faults["GET", ".h5"] = Fault("page", times=1)
+    url = server.serve_file("/weights.h5", CONTENT)
+    with pytest.raises(ValueError, match="a web page"):
+        download(url, path, SHA)
+    download(url, path, SHA)
+    assert server.sent(".h5") < 101_000
+
+
+def test_a_password_or_signature_is_not_shown(path):
+    url = free_url().replace("//", "//user:secret@") + "/weights.h5?signature=secret"
+    with pytest.raises(ValueError, match="cannot be reached") as caught:
+        download(url, path, SHA)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_token_does_not_follow_to_another_host(server, path):
+    server.serve_file("/storage/weights.h5", CONTENT)
+    server.redirects["/weights.h5"] = server.elsewhere + "/storage/weights.h5"
+    download(server.url + "/weights.h5", path, SHA, {"authorization": "Bearer hf_secret"})
+    assert [request.authorization for request in server.requests] == ["Bearer hf_secret", ""]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_named(server, path):
+    path.parent.mkdir()
+    path.with_name("weights.h5.part").symlink_to("/dev/full")
+    with pytest.raises(ValueError, match="cannot keep weights.h5 in .*: No space left on device") as caught:
+        download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    one_sentence(caught)
+    assert not path.exists()
+
+
+def test_a_cache_that_is_no_directory_is_named(server, path, tmp_path):
+    (tmp_path / "files").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot keep weights.h5 in .*files: (File exists|Not a directory)") as caught:
+        download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    one_sentence(caught)
+
+
+@pytest.fixture
+def read_only(hub, monkeypatch):
+    """A function that makes an open folder one that cannot be written to, by root neither."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    user = os.geteuid()
+
+    def close():
+        for path in (folder, *folder.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o555 if path.is_dir() else 0o444)
+        if user == 0:
+            os.seteuid(65534)
+
+    yield folder, close
+    os.seteuid(user)
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs POSIX permissions")
+def test_a_read_only_cache_is_used_or_named(server, read_only, monkeypatch):
+    folder, close = read_only
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
+    server.commit("timm/any.thing", {"model.safetensors": CONTENT, "config.json": b"{}"})
+    here = fetch.from_hub(SOURCE, "model.safetensors")
+    close()
+    assert fetch.from_hub(SOURCE, "model.safetensors") == here
+    with pytest.raises(ValueError, match="cannot keep [0-9a-f]{40} in .*: Permission denied") as caught:
+        fetch.from_hub(SOURCE, "config.json")
+    one_sentence(caught)
+
+
+# A URL, and mirrors
+
+
+def test_a_url_is_kept_where_keras_keeps_it(server, hub, tmp_path):
+    url = server.serve_file("/any/weights.h5", CONTENT)
+    checkpoint = Checkpoint("ResNet18", "tag", url, hash=SHA)
+    assert fetch.local_file(checkpoint, include_top=True) == tmp_path / "keras" / "models" / "weights.h5"
+    fetch.local_file(checkpoint, include_top=False)
+    assert len(server.requests) == 1
+
+
+def test_a_damaged_file_of_a_url_is_fetched_again_or_refused_offline(server, hub, monkeypatch):
+    url = server.serve_file("/weights.h5", CONTENT)
+    path = fetch.from_url(url, SHA)
+    path.write_bytes(CONTENT[:-1] + b"x")
+    assert fetch.from_url(url, SHA).read_bytes() == CONTENT
+    assert len(server.requests) == 2
+    go_offline(monkeypatch)
+    assert fetch.from_url(url, SHA) == path
+    path.write_bytes(CONTENT[:-1] + b"x")
+    with pytest.raises(ValueError, match="HF_HUB_OFFLINE forbids to download weights.h5") as caught:
+        fetch.from_url(url, SHA)
+    one_sentence(caught)
+    assert len(server.requests) == 2
+
+
+def test_a_mirror_stands_in_for_all_urls(server, hub, monkeypatch):
+    server.serve_file("/mirrored/weights.h5", CONTENT)
+    monkeypatch.setenv("KERAS_RESNET_MIRROR", server.url + "/mirrored/")
+    assert fetch.from_url(free_url() + "/weights.h5", SHA).read_bytes() == CONTENT
+    with pytest.raises(ValueError, match="/mirrored/other.h5: the server answered 404"):
+        fetch.from_url(free_url() + "/other.h5", SHA)
+
+
+@pytest.mark.parametrize("kind", ["page", "page of bytes"])
+@pytest.mark.parametrize("expected", ["", SHA])
+def test_a_mirror_of_web_pages_is_refused(server, hub, monkeypatch, tmp_path, kind, expected):
+    server.serve_file("/weights.h5", CONTENT)
+    server.faults["GET", ".h5"] = Fault(kind)
+    monkeypatch.setenv("KERAS_RESNET_MIRROR", server.url)
+    with pytest.raises(ValueError, match="weights.h5 must be a file. Received: a web page; is a mirror"):
+        fetch.from_url(free_url() + "/weights.h5", expected)
+    assert left(tmp_path / "keras") == []
+
+
+def test_two_urls_without_hashes_are_not_taken_for_each_other(server, hub):
+    urls = server.serve_file("/a/weights.h5", b"a"), server.serve_file("/b/weights.h5", b"b")
+    assert [fetch.from_url(url, "").read_bytes() for url in urls] == [b"a", b"b"]
+
+
+def test_a_users_file_is_held_against_the_hash_and_left_alone(tmp_path):
+    path = tmp_path / "mine.h5"
+    path.write_bytes(CONTENT)
+    checkpoint = Checkpoint("ResNet18", "tag", str(path), hash=SHA)
+    assert fetch.local_file(checkpoint, include_top=True) == path
+    with pytest.raises(ValueError, match="must have the hash md5:1234. Received: another file"):
+        fetch.local_file(dataclasses.replace(checkpoint, hash="md5:1234"), include_top=True)
+    assert path.read_bytes() == CONTENT
+
+
+# A hub's cache
+
+
+def test_a_file_of_the_hub_is_transferred_once(hub):
+    commit = hub.commit("timm/any.thing", {"model.safetensors": CONTENT})
+    path = fetch.from_hub(SOURCE, "model.safetensors")
+    assert path.read_bytes() == CONTENT
+    assert fetch.from_hub(SOURCE, "model.safetensors") == path
+    assert fetch.from_hub(f"{SOURCE}@{commit}", "model.safetensors") == path
+    assert len(hub.of("GET", "model.safetensors")) == 1
+    assert len(hub.of("HEAD", "model.safetensors")) == 3
+
+
+def test_the_hubs_client_finds_what_is_in_the_cache(hub, monkeypatch):
+    hub.commit("timm/any.thing", {"model.safetensors": CONTENT, "config.json": b"{}"})
+    paths = [str(fetch.from_hub(SOURCE, file)) for file in ("model.safetensors", "config.json")]
+    transferred = len(hub.of("GET", ""))
+    found = [huggingface_hub.hf_hub_download("timm/any.thing", file) for file in ("model.safetensors", "config.json")]
+    assert found == paths
+    assert len(hub.of("GET", "")) == transferred
+    (repository,) = huggingface_hub.scan_cache_dir(constants.HF_HUB_CACHE).repos
+    assert [revision.refs for revision in repository.revisions] == [{"main"}]
+
+
+def test_what_the_hubs_client_has_downloaded_is_used(hub):
+    hub.commit("timm/any.thing", {"config.json": b"{}"})
+    path = huggingface_hub.hf_hub_download("timm/any.thing", "config.json")
+    transferred = len(hub.of("GET", "config.json"))
+    assert str(fetch.from_hub(SOURCE, "config.json")) == path
+    assert len(hub.of("GET", "config.json")) == transferred
+
+
+def test_a_revision_is_the_one_that_is_asked_for(hub, monkeypatch):
+    hub.commit("timm/any.thing", {"model.safetensors": b"new"})
+    old = hub.commit("timm/any.thing", {"model.safetensors": b"old"}, revision="refs/pr/1")
+    sources = {SOURCE: b"new", f"{SOURCE}@refs/pr/1": b"old", f"{SOURCE}@{old}": b"old"}
+    for _ in ("online", "offline"):
+        assert {source: fetch.from_hub(source, "model.safetensors").read_bytes() for source in sources} == sources
+        go_offline(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "source", ["hf://timm", "hf://a/b/c", "hf://a/b@", "hf://a/b@../../x", "hf://a/b@/x", "hf://a/../b"]
+)
+def test_a_source_is_a_repository(hub, source):
+    with pytest.raises(ValueError, match="must be hf://owner/repository or with @revision. Received: "):
+        fetch.from_hub(source, "model.safetensors")
+    assert hub.requests == []
+
+
+def test_a_new_version_replaces_the_old(hub):
+    hub.commit("timm/any.thing", {"model.safetensors": b"old"})
+    fetch.from_hub(SOURCE, "model.safetensors")
+    hub.commit("timm/any.thing", {"model.safetensors": b"new"})
+    assert fetch.from_hub(SOURCE, "model.safetensors").read_bytes() == b"new"
+
+
+def test_other_bytes_than_the_hub_names_are_refused(hub, tmp_path):
+    hub.commit("timm/any.thing", {"model.safetensors": CONTENT, "config.json": b"{ }"})
+    for file, kind in {"model.safetensors": "sha256", "config.json": "git"}.items():
+        hub.faults["GET", file] = Fault("other")
+        with pytest.raises(ValueError, match=f"{file} must have the hash {kind}:.*; it is removed") as caught:
+            fetch.from_hub(SOURCE, file)
+        assert "secret" not in one_sentence(caught)
+    assert left(tmp_path / "hub") == []
+
+
+def test_a_damaged_file_of_the_hub_is_fetched_again_or_refused_offline(hub, monkeypatch):
+    hub.commit("timm/any.thing", {"model.safetensors": CONTENT})
+    path = fetch.from_hub(SOURCE, "model.safetensors")
+    path.write_bytes(CONTENT[:-1] + b"x")
+    assert fetch.from_hub(SOURCE, "model.safetensors").read_bytes() == CONTENT
+    path.write_bytes(CONTENT[:-1] + b"x")
+    go_offline(monkeypatch)
+    with pytest.raises(
+        ValueError, match="HF_HUB_OFFLINE forbids to download, and .* in the cache is damaged"
+    ) as caught:
+        fetch.from_hub(SOURCE, "model.safetensors")
+    one_sentence(caught)
+
+
+def test_a_blob_may_be_a_link_into_a_store_of_all_repositories(hub, monkeypatch):
+    hub.commit("timm/any.thing", {"model.safetensors": CONTENT})
+    path = fetch.from_hub(SOURCE, "model.safetensors")
+    stored = path.resolve().rename(path.parents[3] / ("f" * 64))  # named by another hash than the blob
+    (path.parent / path.readlink()).symlink_to(stored)
+    assert fetch.from_hub(SOURCE, "model.safetensors") == path
+    go_offline(monkeypatch)
+    assert fetch.from_hub(SOURCE, "model.safetensors").read_bytes() == CONTENT
+    assert stored.read_bytes() == CONTENT
+    assert len(hub.of("GET", "model.safetensors")) == 1
+
+
+def test_a_cache_without_links_has_copies(hub, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("a privilege is not held")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    hub.commit("timm/any.thing", {"model.safetensors": CONTENT})
+    for _ in range(2):
+        path = fetch.from_hub(SOURCE, "model.safetensors")
+        assert path.read_bytes() == CONTENT
+    assert not path.is_symlink()
+    go_offline(monkeypatch)
+    assert fetch.from_hub(SOURCE, "model.safetensors") == path
+    assert len(hub.of("GET", "model.safetensors")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ("status", "the hub answered 500"),
+        ("drop", "the hub cannot be reached (Server disconnected without sending a response.)"),
+        ("stall", f"the hub said nothing for {SECONDS} s"),
+        ("page", "the answer is not a hub's; is HF_ENDPOINT a mirror of web pages?"),
+        ("refused", "the hub cannot be reached ([Errno 111] Connection refused)"),
+    ],
+)
+def test_a_hub_that_gives_no_answer_leaves_the_cache(hub, monkeypatch, tmp_path, fault, why):
+    hub.commit("timm/any.thing", {"model.safetensors": CONTENT})
+    path = fetch.from_hub(SOURCE, "model.safetensors")
+    began = time.monotonic()
+    hub.faults["HEAD", ""] = hub.faults["GET", ""] = Fault(fault)
+    if fault == "refused":
+        point_at(free_url(), monkeypatch)
+    assert fetch.from_hub(SOURCE, "model.safetensors") == path
+    shutil.rmtree(tmp_path / "hub")
+    with pytest.raises(ValueError, match=re.escape(why) + ", and model.safetensors is not in the cache, ") as caught:
+        fetch.from_hub(SOURCE, "model.safetensors")
+    one_sentence(caught)
+    assert time.monotonic() - began < 10 * SECONDS
+    assert left(tmp_path) == []
+
+
+def test_a_storage_that_fails_leaves_no_file(hub, tmp_path):
+    hub.commit("timm/any.thing", {"model.safetensors": CONTENT})
+    for fault, why in {"status": "answered 500", "stall": "said nothing", "page": "a web page"}.items():
+        hub.faults["GET", "model.safetensors"] = Fault(fault)
+        with pytest.raises(ValueError, match=why) as caught:
+            fetch.from_hub(SOURCE, "model.safetensors")
+        assert "secret" not in one_sentence(caught)
+    assert left(tmp_path) == []
+
+
+def test_offline_asks_nothing_and_says_so(hub, monkeypatch):
+    go_offline(monkeypatch)
+    with pytest.raises(
+        ValueError, match="HF_HUB_OFFLINE forbids to download, and config.json is not in the cache"
+    ) as caught:
+        kr.ResNet18(weights=SOURCE)
+    one_sentence(caught)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("hf://timm/none", "there is no repository hf://timm/none, or it is private: see HF_TOKEN"),
+        (f"{SOURCE}@none", "there is no such revision: hf://timm/any.thing@none"),
+        (SOURCE, "hf://timm/any.thing must have config.json. Received: a repository without it"),
+    ],
+)
+def test_what_the_hub_has_not_is_named(hub, source, message):
+    hub.commit("timm/any.thing", {"README.md": b""})
+    with pytest.raises(ValueError, match=message) as caught:
+        kr.ResNet18(weights=source)
+    one_sentence(caught)
+
+
+def test_a_repository_without_weights_is_refused(hub):
+    hub.commit("timm/any.thing", {"config.json": json.dumps(CONFIG).encode()})
+    with pytest.raises(ValueError, match="must have model.safetensors or pytorch_model.bin. Received: ") as caught:
+        fetch.local_file(Checkpoint("ResNet18", "tag", SOURCE), include_top=True)
+    one_sentence(caught)
+
+
+@pytest.mark.parametrize("name", ["X-Repo-Commit", "ETag"])
+def test_a_hub_cannot_name_files_outside_the_cache(hub, tmp_path, name):
+    hub.commit("timm/any.thing", {"config.json": b"{}"})
+    fetched = hub.answer("/timm/any.thing/resolve/main/config.json")
+    hub.files["/timm/any.thing/resolve/main/config.json"] = fetched._replace(
+        status=200, headers={**fetched.headers, name: "../" * 5 + "escaped"}, body=b"{}"
+    )
+    with pytest.raises(ValueError, match="the answer is not a hub's"):
+        fetch.from_hub(SOURCE, "config.json")
+    assert left(tmp_path) == []
+
+
+def test_the_token_goes_to_the_hub_and_not_to_its_storage(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.commit("timm/any.thing", {"model.safetensors": CONTENT, "config.json": b"{}"})
+    fetch.from_hub(SOURCE, "model.safetensors")
+    fetch.from_hub(SOURCE, "config.json")
+    assert {(request.host, request.authorization) for request in hub.requests} == {
+        (hub.url.partition("//")[2], "Bearer hf_secret"),
+        (hub.elsewhere.partition("//")[2], ""),
+    }
+
+
+# What a repository says of its network
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (b"", "must have timm's config.json. Received: JSONDecodeError"),
+        (b"\xff\xfe\x00", "must have timm's config.json. Received: "),
+        (b"[" * 100_000, "must have timm's config.json. Received: "),
+        (b"[]", "must have timm's config.json. Received: "),
+        (b" " * 2**20 + b"{}", "config.json must have at most 1,048,576 bytes. Received: more"),
+        ({"architecture": "resnetblur50"}, "that keras_resnet can build: .*Received: 'resnetblur50'"),
+        ({"architecture": "resnet50_gn"}, "that keras_resnet can build: .*Received: 'resnet50_gn'"),
+        ({"architecture": "vit_base_patch16_224"}, "that keras_resnet can build: .*Received: 'vit_base_patch16_224'"),
+        ({"architecture": "x" * 10**5}, "that keras_resnet can build: .*Received: 'x{100}'$"),
+        ({"architecture": None}, "that keras_resnet can build: .*Received: 'None'"),
+        ({"global_pool": "max"}, "must average-pool images of 3 channels .* Received: 'max', 3 channels"),
+        ({"model_args": {"act_layer": "silu"}}, "without model_args. Received: .*{'act_layer': 'silu'}"),
+        ({"num_classes": "many"}, "config.json. Received: TypeError.*num_classes must be an integer"),
+        ({"num_classes": 10.5}, "config.json. Received: TypeError.*num_classes must be an integer"),
+        ({"num_classes": -1}, "config.json. Received: ValueError.*num_classes must be an integer of at least 0"),
+        ({"num_classes": 10**12}, "for at most 100,000 classes, .* Received: .*1,000,000,000,000 classes"),
+        ({"pretrained_cfg": [1, 2]}, "must have timm's config.json. Received: TypeError"),
+        ({"pretrained_cfg": {}}, "must have timm's config.json. Received: KeyError"),
+        ({"mean": "grey"}, "must have timm's config.json. Received: ValueError"),
+        ({"mean": [0.5]}, "config.json. Received: ValueError.*mean must be three numbers. Received: .0.5"),
+        ({"std": [0.5, 0, 0.5]}, "config.json. Received: ValueError.*std must be three numbers"),
+        ({"std": [0.5, float("nan"), 0.5]}, "config.json. Received: ValueError.*std must be three numbers"),
+        ({"input_size": [4, 224, 224]}, "images of 3 channels .* Received: 'avg', 4 channels"),
+        ({"input_size": 224}, "must have timm's config.json. Received: TypeError"),
+        ({"crop_pct": {}}, "must have timm's config.json. Received: TypeError"),
+    ],
+)
+def test_a_config_that_cannot_be_built_is_refused(hub, tmp_path, change, message):
+    if isinstance(change, dict):
+        facts = {**CONFIG["pretrained_cfg"], **{k: v for k, v in change.items() if k in CONFIG["pretrained_cfg"]}}
+        change = json.dumps({**CONFIG, "pretrained_cfg": facts, **change}).encode()
+    hub.commit("timm/any.thing", {"config.json": change})
+    with pytest.raises(ValueError, match=message) as caught:
+        kr.ResNet18(weights=SOURCE)
+    one_sentence(caught)
+    assert hub.of("HEAD", "model.safetensors") == []
+
+
+def test_a_repository_is_loaded_as_it_says(hub, tiny):
+    expected, files = tiny
+    hub.commit("timm/resnet18.tiny", files)
+    model = kr.ResNet18(weights="hf://timm/resnet18.tiny")
+    assert digest(model) == expected
+    assert model.output_shape == (None, 10)
+    preprocessing = model.get_layer("preprocessing")
+    np.testing.assert_allclose(np.ravel(preprocessing.mean) / 255, CONFIG["pretrained_cfg"]["mean"], rtol=1e-6)
+    np.testing.assert_allclose(
+        np.sqrt(np.ravel(preprocessing.variance)) / 255, CONFIG["pretrained_cfg"]["std"], rtol=1e-6
+    )
+    # Again: nothing but questions; and another number of classes is the caller's to choose.
+    model = kr.ResNet18(weights="hf://timm/resnet18.tiny", classes=3)
+    assert model.output_shape == (None, 3)
+    assert len(hub.of("GET", "model.safetensors")) == len(hub.of("GET", "config.json")) == 1
+    with pytest.raises(
+        ValueError, match=r"are of a network with depths=\(2, 2, 2, 2\), not \(3, 4, 6, 3\); block=residual"
+    ):
+        kr.ResNet50(weights="hf://timm/resnet18.tiny")
+    with pytest.raises(ValueError, match=r"mean=\(0.4, 0.5, 0.6\), not \(0, 0, 0\)"):
+        kr.ResNet18(weights="hf://timm/resnet18.tiny", mean=(0, 0, 0))
+
+
+def test_a_network_outside_the_zoo_is_built_as_its_repository_says(hub):
+    fields = timm_models.architecture("resnet10t")
+    statistics = {key: CONFIG["pretrained_cfg"][key] for key in ("mean", "std")}
+    original = kr.ResNet(**fields, **statistics, classes=10, include_top=True)
+    randomise(original, np.random.default_rng(0))
+    hub.commit("timm/resnet10t.tiny", repository(original, {**CONFIG, "architecture": "resnet10t"}))
+    model = kr.create_model("hf://timm/resnet10t.tiny")
+    assert digest(model) == digest(original)
+    assert model.name == "resnet10t.tiny"
+
+
+def test_a_repository_with_torchs_file_alone_is_loaded(hub, tiny, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    expected, files = tiny
+    tensors = safetensors.numpy.load(files["model.safetensors"])
+    torch.save({name: torch.from_numpy(value.copy()) for name, value in tensors.items()}, tmp_path / "model.bin")
+    content = (tmp_path / "model.bin").read_bytes()
+    hub.commit("timm/resnet18.old", {"config.json": files["config.json"], "pytorch_model.bin": content})
+    assert digest(kr.ResNet18(weights="hf://timm/resnet18.old")) == expected
+    go_offline(monkeypatch)
+    assert digest(kr.ResNet18(weights="hf://timm/resnet18.old")) == expected
+
+
+def test_nothing_is_asked_for_without_weights(hub):
+    kr.ResNet20(weights=None)
+    kr.create_model("ResNet20")
+    kr.list_weights("ResNet50")
+    assert hub.requests == []
+
+
+# Processes of their own, with settings from the environment
+
+
+USER = """
+import hashlib, sys, traceback
+import numpy as np
+import keras_resnet as kr
+build = kr.ResNet18  # Keras is imported
+sys.stdin.readline()
+for source in sys.argv[1:]:
+    try:
+        build(weights=source)
+    except ValueError:
+        traceback.print_exc()
+model = build(weights="hf://timm/resnet18.tiny")
+values = [np.asarray(v) for layer in model.layers for v in layer.weights if layer.name != "preprocessing"]
+print("digest", hashlib.sha256(b"".join(value.tobytes() for value in values)).hexdigest())
+"""
+
+
+@pytest.fixture
+def user(server, tmp_path):
+    """A function that starts a process with settings in its environment, which waits for a line before it loads."""
+    settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
+    unset = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_TOKEN_PATH")
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | settings
+    with contextlib.ExitStack() as stack:
+
+        def start(*sources, **more):
+            process = subprocess.Popen(
+                [sys.executable, "-c", USER, *sources],
+                env=environment | more,
+                cwd=ROOT,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def test_a_killed_download_is_finished_by_one_of_two_processes_and_then_serves_offline(server, user, tiny, tmp_path):
+    expected, files = tiny
+    size = len(files["model.safetensors"])
+    server.commit("timm/resnet18.tiny", files)
+    server.faults["GET", "model.safetensors"] = Fault("slow", seconds=0.004)
+    # All start now, for they take seconds to import Keras.
+    killed, second, third = user(), user(), user()
+    offline = user("hf://timm/another", HF_HUB_OFFLINE="1", HF_ENDPOINT=free_url())
+
+    killed.stdin.write("\n")
+    killed.stdin.flush()
+    while server.sent("model.safetensors") < 4_000_000:
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.01)
+    killed.kill()  # -9
+    killed.communicate()
+    (part,) = tmp_path.rglob("*.part")
+    came = part.stat().st_size
+    assert 0 < came < size
+    assert [name for name in left(tmp_path) if Path(name).name in ("model.safetensors", part.stem)] == []
+
+    server.faults.clear()
+    for process in (second, third):
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in (second, third):
+        output, errors = process.communicate(timeout=120)
+        assert f"digest {expected}" in output, errors
+    requests = server.of("GET", "model.safetensors")
+    assert [request.range for request in requests] == ["", f"bytes={came}-"]
+    assert requests[1].sent == size - came
+
+    output, errors = offline.communicate("\n", timeout=120)
+    assert f"digest {expected}" in output, errors
+    message = "HF_HUB_OFFLINE forbids to download, and config.json is not in the cache"
+    assert message in errors.strip().splitlines()[-1]
+    assert "During handling" not in errors
+    assert "direct cause" not in errors

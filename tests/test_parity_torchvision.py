@@ -1,0 +1,43 @@
+"""torchvision: the same weights in its networks and in the zoo's give the same logits."""
+
+import importlib.util
+
+import pytest
+
+import keras_resnet as kr
+from keras_resnet.weights.table import Checkpoint
+from tests.torch_peers import FROM_TIMM, compare, peers, randomised
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs the extra `parity`")
+
+TORCHVISION = {
+    "resnet18": "ResNet18",
+    "resnet34": "ResNet34",
+    "resnet50": "ResNet50",
+    "resnet101": "ResNet101",
+    "resnet152": "ResNet152",
+    "resnext50_32x4d": "ResNeXt50_32x4d",
+    "resnext101_32x8d": "ResNeXt101_32x8d",
+    "resnext101_64x4d": "ResNeXt101_64x4d",
+    "wide_resnet50_2": "WideResNet50_2",
+    "wide_resnet101_2": "WideResNet101_2",
+}
+
+
+def write_as_torchvision(net, path):
+    """As its reference script leaves a training: wrapped, from DataParallel, with other things beside."""
+    torch, _, _ = peers()
+    state = {f"module.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"model": state, "epoch": 90, "args": None}, path)
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_the_logits_are_those_of_torchvision(name, tmp_path, rng, cheap_weights):
+    _, _, torchvision = peers()
+    net = randomised(getattr(torchvision.models, name)(), rng)
+    checkpoint = Checkpoint(TORCHVISION[name], "torchvision", "")
+    compare(getattr(kr, TORCHVISION[name]), net, checkpoint, tmp_path, rng, write_as_torchvision)
+
+
+def test_every_tag_of_torchvision_has_a_case():
+    assert {row.model for row in FROM_TIMM if row.tag.startswith("torchvision")} == set(TORCHVISION.values())

@@ -1,0 +1,387 @@
+"""Weights: from every kind of file into a network, to other classes and channels; the table of what is published."""
+
+import dataclasses
+import functools
+import logging
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_resnet as kr
+from keras_resnet import weights
+from keras_resnet.weights import rewrites
+from keras_resnet.weights.card import is_plain
+from keras_resnet.weights.forms import FORMS
+from keras_resnet.weights.save import WRITERS, save_weights
+from keras_resnet.weights.table import Checkpoint, table
+from tests.conftest import ROOT, SHARED, randomise
+
+CIFAR = SHARED / "cifar10"
+needs_cifar = pytest.mark.skipif(not CIFAR.is_dir(), reason="needs ../shared/data/cifar10")
+tiny = functools.partial(
+    kr.ResNet, (1, 1), kr.residual_block, filters=(8, 16), stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=10
+)
+
+
+def values(model):
+    return [keras.ops.convert_to_numpy(variable) for variable in model.weights]
+
+
+def same(model, other):
+    return all(np.array_equal(a, b) for a, b in zip(values(model), values(other), strict=True))
+
+
+@pytest.fixture
+def trained(rng):
+    model = tiny()
+    randomise(model, rng)
+    return model
+
+
+# The trained CIFAR-10 nets
+
+
+@pytest.fixture(scope="module")
+def cifar_test():
+    return np.load(CIFAR / "test_500.npz")
+
+
+TRAINED = {"ResNet20": ("resnet20-12fca82f.th", 455), "ResNet56": ("resnet56-4bfd9763.th", 470)}
+
+
+def check(model, name, data):
+    logits = model.predict(data["images"], verbose=0)
+    np.testing.assert_allclose(logits, data[f"logits_{name.lower()}"], atol=1e-3)
+    assert int((logits.argmax(-1) == data["labels"]).sum()) == TRAINED[name][1]
+
+
+@needs_cifar
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_cifar_nets_are_read_from_their_torch_files(name, cifar_test):
+    file = CIFAR / "weights" / TRAINED[name][0]
+    check(kr.create_model(name, weights=file, classifier_activation=None), name, cifar_test)
+
+
+@needs_cifar
+@pytest.mark.parametrize("ending", WRITERS)
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_cifar_nets_are_converted_to_every_format(name, ending, cifar_test, tmp_path):
+    checkpoint = dataclasses.replace(weights.find(name, "cifar10"), source=str(CIFAR / "weights" / TRAINED[name][0]))
+    save_weights(kr.create_model(name, weights=checkpoint), tmp_path / f"net{ending}", checkpoint, name)
+    check(kr.create_model(name, weights=tmp_path / f"net{ending}", classifier_activation=None), name, cifar_test)
+    assert [path.name for path in tmp_path.iterdir()] == [f"net{ending}"]
+
+
+@needs_cifar
+def test_a_published_file_is_known_by_its_hash_under_any_name(tmp_path):
+    copy = tmp_path / "mine.bin"
+    copy.write_bytes((CIFAR / "weights" / TRAINED["ResNet20"][0]).read_bytes())
+    from keras_resnet.weights.choice import chosen
+
+    assert chosen("ResNet20", copy).tag == "akamaster"
+    assert chosen("ResNet32", copy) == copy  # of another model it is just a file
+
+
+READER = """
+import json, sys
+import keras, numpy as np, keras_resnet as kr
+folder = sys.argv[1]
+images = np.load(f"{folder}/images.npy")
+build = {"include_top": False, "pooling": "avg", "input_shape": (64, 64, 3)}
+row = kr.weights.find("ResNet50V2", "keras")
+import dataclasses
+row = dataclasses.replace(row, notop=f"{folder}/keras.h5", notop_hash="")
+np.save(f"{folder}/{keras.backend.backend()}.npy", np.concatenate([
+    kr.ResNet50V2(weights=row, **build).predict(images, verbose=0),
+    kr.ResNet18(weights=f"{folder}/torch.safetensors", **build).predict(images, verbose=0),
+], axis=1))
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_conversions_hold_on_other_backends(backend, tmp_path, rng):
+    pytest.importorskip(backend)
+    from tests.test_keras_applications import original, write_as_keras_2
+    from tests.torch_names import write_as_torch
+
+    theirs = original("ResNet50V2", include_top=False)
+    randomise(theirs, rng)
+    write_as_keras_2(theirs, tmp_path / "keras.h5")
+    resnet = kr.ResNet18(classes=10)
+    randomise(resnet, rng)
+    write_as_torch(resnet, tmp_path / "torch.safetensors")
+    np.save(tmp_path / "images.npy", rng.integers(0, 256, (2, 64, 64, 3)).astype("uint8"))
+    for name in ("tensorflow", backend):
+        env = {**os.environ, "KERAS_BACKEND": name}
+        command = [sys.executable, "-c", READER, str(tmp_path)]
+        run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+    wanted, got = np.load(tmp_path / "tensorflow.npy"), np.load(tmp_path / f"{backend}.npy")
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
+
+
+# Rewrites
+
+
+def test_option_a_with_zeros_on_both_sides_becomes_the_plain_one_exactly(rng, tmp_path):
+    both = kr.CifarResNet(20, shortcut=kr.shortcuts.zero_pad_both)
+    randomise(both, rng)
+    both.save_weights(tmp_path / "both.weights.h5")
+    plain = kr.CifarResNet(20)
+    checkpoint = Checkpoint("", "both", str(tmp_path / "both.weights.h5"), rewrites=(rewrites.zeros_at_the_end,))
+    kr.load_weights(plain, checkpoint)
+    images = rng.integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+    np.testing.assert_allclose(plain.predict(images, verbose=0), both.predict(images, verbose=0), atol=1e-5)
+
+
+def test_blue_green_red_becomes_red_green_blue_exactly(trained, rng, tmp_path):
+    trained.save_weights(tmp_path / "bgr.weights.h5")
+    ours = tiny(mean=(0.1, 0.2, 0.3), std=(0.3, 0.2, 0.1))
+    checkpoint = Checkpoint(
+        "",
+        "bgr",
+        str(tmp_path / "bgr.weights.h5"),
+        mean=(0.1, 0.2, 0.3),
+        std=(0.3, 0.2, 0.1),
+        rewrites=(rewrites.red_first,),
+    )
+    kr.load_weights(ours, checkpoint)
+    theirs = tiny(mean=(0.3, 0.2, 0.1), std=(0.1, 0.2, 0.3), weights=tmp_path / "bgr.weights.h5")
+    images = rng.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
+    np.testing.assert_allclose(ours.predict(images, verbose=0), theirs.predict(images[..., ::-1], verbose=0), atol=1e-6)
+
+
+# Transfer
+
+
+def test_a_head_of_other_classes_starts_anew_and_says_so_once(trained, tmp_path, caplog):
+    trained.save_weights(tmp_path / "net.weights.h5")
+    with caplog.at_level(logging.WARNING, "keras_resnet"):
+        other = tiny(classes=7, weights=tmp_path / "net.weights.h5")
+    assert [record.getMessage().endswith("that of resnet starts anew.") for record in caplog.records] == [True]
+    assert np.array_equal(other.get_layer("conv1_conv").kernel, trained.get_layer("conv1_conv").kernel)
+    assert other.output.shape == (None, 7)
+
+
+def test_the_classes_of_a_file_are_those_of_its_head(trained, rng, tmp_path):
+    model = kr.ResNet20(classes=7)
+    randomise(model, rng)
+    model.save_weights(tmp_path / "seven.weights.h5")
+    assert kr.ResNet20(weights=tmp_path / "seven.weights.h5").output.shape == (None, 7)
+
+
+def test_without_the_top_the_head_of_a_file_is_left(trained, tmp_path):
+    trained.save_weights(tmp_path / "net.weights.h5")
+    bare = tiny(include_top=False, weights=tmp_path / "net.weights.h5")
+    assert np.array_equal(bare.get_layer("conv1_bn").gamma, trained.get_layer("conv1_bn").gamma)
+
+
+def test_a_file_without_a_head_does_not_fill_a_network_with_one(trained, tmp_path):
+    tiny(include_top=False).save_weights(tmp_path / "bare.weights.h5")
+    with pytest.raises(ValueError, match="not in the file: predictions/kernel, predictions/bias"):
+        tiny(weights=tmp_path / "bare.weights.h5")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 6])
+def test_the_first_convolution_is_adapted_to_the_channels(channels, trained, tmp_path):
+    trained.save_weights(tmp_path / "net.weights.h5")
+    adapted = tiny(input_shape=(16, 16, channels), weights=tmp_path / "net.weights.h5")
+    old = keras.ops.convert_to_numpy(trained.get_layer("conv1_conv").kernel)
+    new = keras.ops.convert_to_numpy(adapted.get_layer("conv1_conv").kernel)
+    assert new.shape == (3, 3, channels, 8)
+    if channels == 1 or channels % 3 == 0:
+        np.testing.assert_allclose(new.sum(axis=2), old.sum(axis=2), rtol=1e-5, atol=1e-6)
+    assert same(
+        keras.Model(adapted.layers[4].input, adapted.output), keras.Model(trained.layers[4].input, trained.output)
+    )
+
+
+def test_statistics_follow_the_channels():
+    mean, std = kr.weights.find("ResNet50", "torchvision_v2").mean, (0.229, 0.224, 0.225)
+    layer = tiny(input_shape=(16, 16, 4), mean=mean, std=std).get_layer("preprocessing")
+    np.testing.assert_allclose(np.ravel(layer.mean) / 255, [*mean, np.mean(mean)], rtol=1e-6)
+    np.testing.assert_allclose(np.sqrt(np.ravel(layer.variance)) / 255, [*std, np.mean(std)], rtol=1e-6)
+
+
+# The network that a checkpoint fits
+
+
+@pytest.fixture
+def of_keras(tmp_path, rng):
+    """A checkpoint of keras.applications' form, whose file is here."""
+    row = weights.find("ResNet50", "keras")
+    model = kr.ResNet50(include_top=False, **row.fields)
+    randomise(model, rng)
+    model.save_weights(tmp_path / "net.weights.h5")
+    return dataclasses.replace(row, notop=str(tmp_path / "net.weights.h5"), notop_hash="")
+
+
+def test_a_checkpoint_brings_its_form_its_epsilon_and_its_preprocessing(of_keras):
+    model = kr.ResNet50(weights=of_keras, include_top=False, input_shape=(64, 64, 3))
+    assert model.get_layer("conv3_block1_1_conv").strides == (2, 2)
+    assert model.get_layer("conv1_bn").epsilon == 1.001e-5
+    np.testing.assert_allclose(np.ravel(model.get_layer("preprocessing").mean), [123.68, 116.779, 103.939], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"groups": 32}, "network with groups=1, not 32"),
+        ({"block": kr.bottleneck_block}, r"block=bottleneck_block\(strided=1\), not bottleneck_block"),
+        ({"mean": (0.5, 0.5, 0.5)}, r"mean=\(0.485.*, not \(0.5, 0.5, 0.5\)"),
+        ({"norm": kr.layers.batch_norm}, "norm must have epsilon=1.001e-05 for weights 'keras'. Received: 1e-05"),
+    ],
+)
+def test_an_argument_that_contradicts_a_checkpoint_is_refused(option, message, of_keras):
+    with pytest.raises(ValueError, match=message):
+        kr.ResNet50(weights=of_keras, include_top=False, **option)
+
+
+def test_arguments_that_say_the_same_or_change_no_number_are_fine(of_keras):
+    kr.ResNet50(weights=of_keras, include_top=False, groups=1, depths=[3, 4, 6, 3], output_stride=16, drop_rate=0.1)
+
+
+def test_a_checkpoint_of_another_model_is_refused(of_keras):
+    with pytest.raises(ValueError, match="weights of ResNet101 must not be those of ResNet50. Received: 'keras'"):
+        kr.ResNet101(weights=of_keras)
+
+
+def test_a_network_that_prepares_pixels_otherwise_is_refused(of_keras):
+    model = kr.ResNet50(include_top=False, **{**of_keras.fields})
+    before = values(model)
+    with pytest.raises(ValueError, match="mean and std must be"):
+        kr.load_weights(model, of_keras)
+    assert all(np.array_equal(a, b) for a, b in zip(before, values(model)))
+
+
+def test_a_network_without_preprocessing_takes_them(of_keras):
+    kr.load_weights(kr.ResNet50(include_top=False, include_preprocessing=False, **of_keras.fields), of_keras)
+
+
+def test_a_wrong_architecture_lists_the_first_layers_with_both_shapes(trained, tmp_path):
+    trained.save_weights(tmp_path / "net.weights.h5")
+    other = tiny(filters=(8, 32))
+    before = values(other)
+    with pytest.raises(
+        ValueError, match=r"conv3_block1_1_conv/kernel is \(3, 3, 8, 16\) in the file and \(3, 3, 8, 32\)"
+    ):
+        kr.load_weights(other, tmp_path / "net.weights.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(before, values(other)))
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "message"),
+    [
+        ("ResNet50", "timm_a11", "Did you mean timm_a1"),
+        ("ResNet50", "imagnet", "Did you mean imagenet"),
+        ("ResNet164", "imagenet", "weights of ResNet164 must be None, the path of a file, or hf://"),
+        ("ResNet50", "nowhere.h5", "no such file"),
+        ("ResNet50", "some/where", "no such file"),
+        ("ResNet50", "hf://timm", "weights must be hf://owner/repository"),
+    ],
+)
+def test_an_unknown_tag_or_file_is_named(model, tag, message):
+    with pytest.raises(ValueError, match=message):
+        kr.create_model(model, weights=tag)
+
+
+# Cards
+
+
+def test_a_file_that_cannot_say_its_form_is_not_written(of_keras, tmp_path):
+    model = kr.ResNet50(weights=of_keras, include_top=False)
+    for ending in (".npz", ".weights.h5"):
+        with pytest.raises(ValueError, match=r"out must end in one of .keras, .safetensors for weights 'keras'"):
+            save_weights(model, tmp_path / f"net{ending}", of_keras, "ResNet50")
+    with pytest.raises(
+        ValueError, match="out must end in one of .keras, .safetensors, .weights.h5, .npz. Received: 'a.h5'"
+    ):
+        save_weights(model, tmp_path / "a.h5", of_keras, "ResNet50")
+
+
+def test_a_card_brings_back_the_network(of_keras, tmp_path, rng):
+    model = kr.ResNet50(weights=of_keras, include_top=False, input_shape=(64, 64, 3))
+    save_weights(model, tmp_path / "net.safetensors", of_keras, "ResNet50")
+    again = kr.ResNet50(weights=tmp_path / "net.safetensors", include_top=False, input_shape=(64, 64, 3))
+    images = rng.integers(0, 256, (1, 64, 64, 3)).astype("uint8")
+    np.testing.assert_array_equal(again.predict(images, verbose=0), model.predict(images, verbose=0))
+    with pytest.raises(ValueError, match="weights of ResNet101 must not be those of ResNet50"):
+        kr.ResNet101(weights=tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"form": "none"},
+        {"mean": [0.5]},
+        {"std": [0, 0, 0]},
+        {"std": [float("nan")] * 3},
+        {"classes": 10**12},
+        {"size": "big"},
+        {"mean": None},
+    ],
+    ids=str,
+)
+def test_a_card_that_lies_is_refused(change, tmp_path):
+    import json
+
+    from safetensors.numpy import save_file
+
+    from keras_resnet.weights import card
+
+    good = json.loads(card.written(weights.find("ResNet20", "cifar10"), "ResNet20")["keras_resnet"])
+    save_file({"a": np.zeros(1)}, tmp_path / "net.safetensors", {"keras_resnet": json.dumps({**good, **change})})
+    with pytest.raises(ValueError, match="the card in"):
+        kr.ResNet20(weights=tmp_path / "net.safetensors")
+
+
+# The table
+
+
+def test_list_weights_gives_the_recommended_one_first():
+    assert kr.list_weights("ResNet50")[0] == "torchvision_v2"
+    assert {"keras", "timm_a1", "timm_a2", "timm_a3", "torchvision_v1"} < set(kr.list_weights("ResNet50"))
+    assert kr.list_weights("ResNet164V2") == []
+    with pytest.raises(ValueError, match="Did you mean .*ResNet50"):
+        kr.list_weights("ResNet5")
+
+
+def test_each_model_with_weights_has_one_that_is_recommended_and_free():
+    for model in {row.model for row in table()}:
+        recommended = [row for row in table() if row.model == model and row.recommended]
+        assert len(recommended) == 1
+        assert "nc" not in recommended[0].licence
+        assert weights.find(model, recommended[0].data) == recommended[0]
+
+
+def test_rows_are_complete():
+    names = kr.list_models()
+    assert sorted({row.model for row in table()}, key=names.index) == list(dict.fromkeys(row.model for row in table()))
+    assert len({(row.model, row.tag) for row in table()}) == len(table())
+    for row in table():
+        assert row.licence
+        assert bool(row.top1) == bool(row.top1_source)
+        assert row.source.startswith("hf://timm/") or row.hash.startswith(("md5:", "sha256:"))
+        assert row.interpolation in ("bilinear", "bicubic")
+        assert 0 < row.crop_pct <= 1
+        assert row.top1 is None or 50 < row.top1 < 100
+
+
+def test_weights_of_no_commercial_use_say_so():
+    for row in table():
+        if row.tag.startswith(("fb_swsl", "fb_ssl", "fb_wsl")) or (row.tag == "keras" and "NeXt" in row.model):
+            assert row.licence == "cc-by-nc-4.0"
+
+
+def test_every_form_is_in_the_table():
+    assert {row.form for row in table()} == set(FORMS)
+
+
+def test_nothing_is_plain_that_has_another_network_or_other_pixels():
+    assert is_plain(weights.find("ResNet50", "torchvision_v2"))
+    assert not is_plain(weights.find("ResNet50V2", "timm_a1h"))
+    assert not is_plain(weights.find("ResNet50", "keras"))

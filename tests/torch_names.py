@@ -1,0 +1,44 @@
+"""A network of ours written to a file with torch's names and layouts: the way back from `weights.torch_names`."""
+
+import re
+
+import keras
+from safetensors.numpy import save_file
+
+VARIABLES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def torch_name(layer, variable):
+    """torchvision's name, for v1 networks with a projection shortcut."""
+    if layer == "predictions":
+        module = "fc"
+    elif match := re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", layer):
+        stage, block, number, kind = match.groups()
+        inner = f"downsample.{int(kind == 'bn')}" if number == "0" else f"{kind}{number}"
+        module = f"layer{int(stage) - 1}.{int(block) - 1}.{inner}"
+    else:
+        module = {"conv1_conv": "conv1", "conv1_bn": "bn1"}[layer]
+    return f"{module}.{VARIABLES[variable]}"
+
+
+def torch_state(model):
+    """The state dict of a model of ours, as NumPy arrays."""
+    state = {}
+    for layer in model.layers:
+        for weight in layer.weights:
+            value = keras.ops.convert_to_numpy(weight)
+            if value.ndim == 4:
+                value = value.transpose(3, 2, 0, 1)
+            state[torch_name(layer.name, weight.name)] = value.T.copy() if value.ndim == 2 else value.copy()
+    return state
+
+
+def write_as_torch(model, path):
+    save_file(torch_state(model), path)
