@@ -26,6 +26,7 @@ from keras_resnet.weights.download import BLOCK, download
 from keras_resnet.weights.table import Checkpoint
 from tests.conftest import ROOT, randomise
 from tests.hub_server import Fault, free_url, serving
+from tests.torch_names import torch_state
 
 SECONDS = 0.5  # that a server may be silent
 CONTENT = np.random.default_rng(0).bytes(500_000)
@@ -113,32 +114,8 @@ def repository(model, config):
     """The files of a repository as timm's are."""
     return {
         "config.json": json.dumps(config).encode(),
-        "model.safetensors": safetensors.numpy.save(torch_tensors(model)),
+        "model.safetensors": safetensors.numpy.save(torch_state(model)),
     }
-
-
-def torch_tensors(model):
-    """A model's weights under timm's names, in torch's layouts."""
-    outside = {"conv1_1_conv": "conv1.0", "conv1_1_bn": "conv1.1", "conv1_2_conv": "conv1.3", "conv1_2_bn": "conv1.4"}
-    outside |= {"conv1_conv": "conv1.6" if "conv1_1_conv" in str(model.weights) else "conv1", "conv1_bn": "bn1"}
-    outside |= {"predictions": "fc"}
-    variables = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
-    variables |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
-    tensors = {}
-    for layer in model.layers:
-        if layer.name == "preprocessing":
-            continue
-        inside = re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", layer.name)
-        if inside:
-            stage, block, number, kind = inside.groups()
-            word = f"{kind}{number}" if number != "0" else f"downsample.{['conv', 'bn'].index(kind)}"
-            module = f"layer{int(stage) - 1}.{int(block) - 1}.{word}"
-        for variable in layer.weights:
-            value = np.asarray(variable)
-            value = value.transpose({4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[value.ndim])
-            name = f"{module if inside else outside[layer.name]}.{variables[variable.name]}"
-            tensors[name] = np.ascontiguousarray(value)
-    return tensors
 
 
 def digest(model):

@@ -3,6 +3,7 @@
 import re
 
 import keras
+import numpy as np
 from safetensors.numpy import save_file
 
 VARIABLES = {
@@ -15,8 +16,8 @@ VARIABLES = {
 }
 
 
-def torch_name(layer, variable):
-    """torchvision's name, for v1 networks with a projection shortcut."""
+def torch_name(layer, variable, is_deep):
+    """torchvision's name, or timm's where the stem is deep, for v1 networks with a projection shortcut."""
     if layer == "predictions":
         module = "fc"
     elif match := re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", layer):
@@ -24,19 +25,23 @@ def torch_name(layer, variable):
         inner = f"downsample.{int(kind == 'bn')}" if number == "0" else f"{kind}{number}"
         module = f"layer{int(stage) - 1}.{int(block) - 1}.{inner}"
     else:
-        module = {"conv1_conv": "conv1", "conv1_bn": "bn1"}[layer]
+        deep = {"conv1_1_conv": "conv1.0", "conv1_1_bn": "conv1.1", "conv1_2_conv": "conv1.3", "conv1_2_bn": "conv1.4"}
+        deep["conv1_conv"] = "conv1.6" if is_deep else "conv1"
+        module = {**deep, "conv1_bn": "bn1"}[layer]
     return f"{module}.{VARIABLES[variable]}"
 
 
 def torch_state(model):
     """The state dict of a model of ours, as NumPy arrays."""
     state = {}
+    is_deep = any(layer.name == "conv1_1_conv" for layer in model.layers)
     for layer in model.layers:
         for weight in layer.weights:
             value = keras.ops.convert_to_numpy(weight)
             if value.ndim == 4:
                 value = value.transpose(3, 2, 0, 1)
-            state[torch_name(layer.name, weight.name)] = value.T.copy() if value.ndim == 2 else value.copy()
+            name = torch_name(layer.name, weight.name, is_deep)
+            state[name] = np.ascontiguousarray(value.T if value.ndim == 2 else value)
     return state
 
 

@@ -15,7 +15,7 @@ from keras_resnet.weights.readers import hdf5, safetensors_files, torch_files, z
 from keras_resnet.weights.tensors import LONGEST_NAME, MOST_TENSORS, Tensor, WeightsError
 
 Reader = Callable[[Path, int], contextlib.AbstractContextManager[dict[str, Tensor]]]
-BYTES = re.compile(r"""\bb(["']).*?(?:\1|$)""")  # of the file, in the messages of libraries
+BYTES = re.compile(r"""(?<!['\w])b(["']).*?(?:\1|$)""")  # of the file, in the messages of libraries
 
 
 @contextlib.contextmanager

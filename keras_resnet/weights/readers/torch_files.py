@@ -44,6 +44,10 @@ class Storage(NamedTuple):
     length: int
     start: int = 0
 
+    @property
+    def size(self) -> int:
+        return self.length * self.dtype.itemsize
+
 
 class Strided(NamedTuple):
     """A tensor as a pickle declares it; offset and strides are in elements."""
@@ -129,9 +133,9 @@ def opened_zip(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
             with archive.open(f"{prefix}byteorder") as file:
                 _check_order(file.read(8) == b"little")
         loaded, storages = _loaded(io.BytesIO(archive.read(name)))
-        for key, size in storages.items():
-            if f"{prefix}data/{key}" not in members or members[f"{prefix}data/{key}"].file_size != size:
-                raise WeightsError(f"storage {key!r} must have {size:,} bytes. Received: others, or none")
+        for key, storage in storages.items():
+            if f"{prefix}data/{key}" not in members or members[f"{prefix}data/{key}"].file_size != storage.size:
+                raise WeightsError(f"storage {key!r} must have {storage.size:,} bytes. Received: others, or none")
 
         def fetch(storage: Storage, start: int, size: int) -> bytes:
             with archive.open(f"{prefix}data/{storage.key}") as file:
@@ -157,17 +161,15 @@ def opened_pickle(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
         starts: dict[str, int] = {}
         end = stream.tell()
         for key in keys:  # of each storage the number of elements, in 8 bytes, and then these
+            file.seek(end)
+            if int.from_bytes(file.read(8), "little") != storages[key].length:
+                raise WeightsError(f"storage {key!r} must have {storages[key].length:,} numbers. Received: others")
             starts[key] = end + 8
-            end = starts[key] + storages[key]
+            end = starts[key] + storages[key].size
         if end != path.stat().st_size:
             raise WeightsError(f"there must be {end:,} bytes, by the storages. Received: {path.stat().st_size:,}")
 
         def fetch(storage: Storage, start: int, size: int) -> bytes:
-            file.seek(starts[storage.key] - 8)
-            if int.from_bytes(file.read(8), "little") != storage.length:
-                raise WeightsError(
-                    f"weights: storage {storage.key!r} must have {storage.length:,} numbers. Received: others"
-                )
             file.seek(starts[storage.key] + start)
             return file.read(size)
 
@@ -179,18 +181,18 @@ def _check_order(little: bool) -> None:
         raise WeightsError("a checkpoint must be of a little-endian machine. Received: one of another")
 
 
-def _loaded(stream: io.BytesIO) -> tuple[Any, dict[str, int]]:
-    """What a pickle holds, and the bytes that each of its storages has."""
-    sizes: dict[str, int] = {}
+def _loaded(stream: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
+    """What a pickle holds, and the storages that it has outside."""
+    storages: dict[str, Storage] = {}
 
     def persistent(identifier: Any) -> Storage:
         storage = _storage(identifier)
-        size = storage.length * storage.dtype.itemsize
-        if sizes.setdefault(storage.key, size) != size:
-            raise WeightsError(f"a storage must have one length. Received: {storage.key!r} with two")
+        first = storages.setdefault(storage.key, storage)
+        if (first.dtype, first.length) != (storage.dtype, storage.length):
+            raise WeightsError(f"a storage must have one type and length. Received: {storage.key!r} with two")
         return storage
 
-    return pickles.read(stream, CALLS, persistent), sizes
+    return pickles.read(stream, CALLS, persistent), storages
 
 
 def _tensors(loaded: Any, fetch: Fetch) -> dict[str, Tensor]:
