@@ -77,13 +77,16 @@ def test_the_cifar_nets_are_converted_to_every_format(name, ending, cifar_test, 
 
 
 @needs_cifar
-def test_a_published_file_is_known_by_its_hash_under_any_name(tmp_path):
+def test_a_published_file_is_known_by_its_hash_under_any_name(tmp_path, cifar_test):
     copy = tmp_path / "mine.bin"
     copy.write_bytes((CIFAR / "weights" / TRAINED["ResNet20"][0]).read_bytes())
-    from keras_resnet.weights.choice import chosen
-
-    assert chosen("ResNet20", copy).tag == "akamaster"
-    assert chosen("ResNet32", copy) == copy  # of another model it is just a file
+    check(kr.ResNet20(weights=copy, classifier_activation=None), "ResNet20", cifar_test)
+    check(kr.CifarResNet(20, weights=copy, classifier_activation=None), "ResNet20", cifar_test)
+    model = kr.ResNet20(classifier_activation=None)
+    kr.load_weights(model, copy)
+    check(model, "ResNet20", cifar_test)
+    with pytest.raises(ValueError, match="weights of ResNet32 must not be those of ResNet20"):
+        kr.ResNet32(weights=copy)
 
 
 READER = """
@@ -311,6 +314,8 @@ def test_a_card_brings_back_the_network(of_keras, tmp_path, rng):
     np.testing.assert_array_equal(again.predict(images, verbose=0), model.predict(images, verbose=0))
     with pytest.raises(ValueError, match="weights of ResNet101 must not be those of ResNet50"):
         kr.ResNet101(weights=tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match="mean and std must be"):
+        kr.load_weights(kr.ResNet50(include_top=False), tmp_path / "net.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.weights import card, readers
-from keras_resnet.weights.download import matches
-from keras_resnet.weights.fetch import HUB, of_source
+from keras_resnet.weights import readers
+from keras_resnet.weights.fetch import of_source
 from keras_resnet.weights.fitting import HEAD
 from keras_resnet.weights.load import SPARE
 from keras_resnet.weights.table import Checkpoint, find, of_model
@@ -50,8 +49,7 @@ def chosen(model: str, weights: str | os.PathLike[str] | Checkpoint) -> Checkpoi
         weights: a tag, "hf://owner/repository", the path of a file, or a checkpoint.
 
     Returns:
-        A checkpoint, or a path. A file that is by its hash one of the model's published ones is that checkpoint, and
-        so is one with a card.
+        A checkpoint, or the path of a file of which nothing else is known.
 
     Raises:
         ValueError: there is no such tag or file.
@@ -59,27 +57,17 @@ def chosen(model: str, weights: str | os.PathLike[str] | Checkpoint) -> Checkpoi
     if isinstance(weights, Checkpoint):
         return weights
     text = os.fspath(weights)
-    if text.startswith(HUB):
-        return of_source(text)
-    path = Path(text).expanduser()
-    if path.is_file():
-        return card.read(path) or _published(model, path) or path
-    if not isinstance(weights, str) or os.sep in text or path.suffix in SUFFIXES:
-        return path  # the reader will say that it is not there
+    found = of_source(text)
+    if isinstance(found, Checkpoint) or found.is_file():
+        return found
+    if not isinstance(weights, str) or os.sep in text or found.suffix in SUFFIXES:
+        return found  # the reader will say that it is not there
     if not of_model(model):
         raise ValueError(
             f"weights of {model} must be None, the path of a file, or hf://owner/repository; none are published for "
             f"it. Received: weights={weights!r}"
         )
     return find(model, text)
-
-
-def _published(model: str, path: Path) -> Checkpoint | None:
-    for row in of_model(model):
-        for digest in (row.hash, row.notop_hash):
-            if digest and matches(path, digest):
-                return dataclasses.replace(row, source=str(path), hash=digest, notop="")
-    return None
 
 
 def classes_in(path: Path) -> int | None:
@@ -115,7 +103,7 @@ def arguments(
     Raises:
         ValueError: the checkpoint is of another network than the row or the caller says.
     """
-    if checkpoint.model not in ("", model):
+    if checkpoint.model not in ("", model) and of_model(model):  # a model of no name in the zoo may be any
         raise ValueError(f"weights of {model} must not be those of {checkpoint.model}. Received: {checkpoint.tag!r}")
     # A row of the table says in what its network differs from the zoo's; a repository of the hub describes it whole,
     # and may describe another.

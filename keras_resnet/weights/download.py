@@ -66,16 +66,21 @@ def matches(path: Path, expected: str) -> bool:
     """Whether a file has the hash that is expected of it; see `download`."""
     if not expected:
         return True
-    kind, _, digest = expected.partition(":")
-    if not digest:
+    kind, _, start = expected.partition(":")
+    if not start:
         raise WeightsError(f"weights: a hash must be md5:..., sha256:... or git:... Received: {expected!r}")
+    return digest(path, kind).startswith(start.lower())
+
+
+def digest(path: Path, kind: str) -> str:
+    """The hash of a file in hexadecimal; "md5", "sha256", or "git" for a blob's SHA-1."""
     hashed = hashlib.new({"git": "sha1"}.get(kind, kind), usedforsecurity=False)
     if kind == "git":
         hashed.update(b"blob %d\0" % path.stat().st_size)
     with path.open("rb") as file:
         while block := file.read(HASHED):
             hashed.update(block)
-    return hashed.hexdigest().startswith(digest.lower())
+    return hashed.hexdigest()
 
 
 def shown(url: str) -> str:

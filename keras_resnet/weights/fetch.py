@@ -8,6 +8,7 @@ that do not come from a hub.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -22,9 +23,9 @@ from huggingface_hub import constants, errors
 from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
-from keras_resnet.weights import timm_models
-from keras_resnet.weights.download import LARGEST, download, matches, shown
-from keras_resnet.weights.table import Checkpoint
+from keras_resnet.weights import card, timm_models
+from keras_resnet.weights.download import LARGEST, digest, download, matches, shown
+from keras_resnet.weights.table import Checkpoint, table
 from keras_resnet.weights.tensors import WeightsError
 
 HUB = "hf://"
@@ -36,11 +37,25 @@ ETAG = re.compile("[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
 def of_source(source: str | os.PathLike[str]) -> Checkpoint | Path:
-    """What a string or path stands for: a hub's repository is a checkpoint, all else a file."""
+    """What a string or path stands for: a hub's repository is a checkpoint, all else a file.
+
+    A file with a card is the checkpoint that the card describes, and one that by its hash is a published one is that.
+    """
     text = os.fspath(source)
     if text.startswith(HUB):
         return timm_models.from_hub(text, from_hub)
-    return Path(text).expanduser()
+    path = Path(text).expanduser()
+    return (card.read(path) or _published(path) or path) if path.is_file() else path
+
+
+def _published(path: Path) -> Checkpoint | None:
+    digests = {kind: digest(path, kind) for kind in ("md5", "sha256")}
+    for row in table():
+        for expected in (row.hash, row.notop_hash):
+            kind, _, start = expected.partition(":")
+            if start and digests[kind].startswith(start):
+                return dataclasses.replace(row, source=str(path), hash=expected, notop="")
+    return None
 
 
 def local_file(checkpoint: Checkpoint, include_top: bool) -> Path:
