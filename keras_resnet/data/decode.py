@@ -14,8 +14,8 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 def decode(content: tf.Tensor, channels: int) -> tf.Tensor:
     """uint8 (H, W, channels) from the bytes of a JPEG, PNG, BMP, WebP or GIF (its first frame); `channels` 1 or 3."""
-    # By way of colour: TensorFlow decodes BMP, GIF, WebP and some JPEG to nothing else. JPEG as Pillow does it, on whose
-    # pixels the published accuracies were measured; TensorFlow's default is 14 % faster and a grey level off on average.
+    # By way of colour: TensorFlow decodes BMP, GIF, WebP and some JPEG to nothing else. JPEG as Pillow does it, whose
+    # pixels the published accuracies are of; TensorFlow's default is 14 % faster, and a grey level off on average.
     image = tf.cond(
         tf.io.is_jpeg(content),
         lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),

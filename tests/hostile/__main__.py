@@ -43,11 +43,10 @@ def measured(function):
     return error, {"peak": memory("VmHWM") - resident, "seconds": time.monotonic() - start}
 
 
-def attack(name, folder, model, other):
-    """What comes of loading a case into a model; its file is of another network's numbers."""
+def attack(name, folder, model, other, before, right):
+    """What comes of loading a case into a model; its file is of the numbers of another."""
     folder.mkdir()
     source = CASES[name](folder, other)
-    before = numbers(model)
     error, costs = measured(lambda: kr.load_weights(model, source))
     after = numbers(model)
     kept = same(before, after)
@@ -60,7 +59,7 @@ def attack(name, folder, model, other):
         "refused": isinstance(error, ValueError),
         "message": str(error or ""),
         "kept": kept,
-        "loaded": same(numbers(other), after),
+        "loaded": same(right, after),
     }
 
 
@@ -78,11 +77,13 @@ def main(folder, *names):
     for kind in WRITERS:  # what the libraries load and keep at their first use is no case's
         kr.load_weights(model, write(kind, Path(folder), values(other)))
     randomise(model, np.random.default_rng(1))
+    before, right = numbers(model), numbers(other)
     gc.collect()
     gc.freeze()  # what there is so far need not be gone through for each case
     print(json.dumps({"name": RULER} | measured(lambda: bytearray(RULED))[1]), flush=True)
     for number, name in enumerate(names or CASES):
-        print(json.dumps({"name": name} | attack(name, Path(folder) / str(number), model, other)), flush=True)
+        outcome = attack(name, Path(folder) / str(number), model, other, before, right)
+        print(json.dumps({"name": name} | outcome), flush=True)
 
 
 if __name__ == "__main__":

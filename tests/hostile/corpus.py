@@ -1,6 +1,7 @@
 """The table of cases, and the network that their files are of."""
 
 import dataclasses
+import functools
 import hashlib
 
 import keras
@@ -46,9 +47,14 @@ def network(depths=(1, 1), block=kr.residual_block, filters=(8, 16)):
 
 
 def values(model):
-    """The numbers of a network by `layer/variable`."""
+    """The numbers of a network by `layer/variable`, to be changed at will."""
+    return {name: array.copy() for name, array in _values(model).items()}
+
+
+@functools.cache
+def _values(model):
     variables = {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.weights}
-    return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in variables.items()}
+    return {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
 
 
 def under_its_hash(path):

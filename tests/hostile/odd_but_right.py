@@ -44,8 +44,8 @@ def _(folder, model):
         file.attrs["one"] = "n" * 2**20
         file.attrs["layer_names"] = ["x"] * 3000
     data = path.read_bytes()
-    # A text of any length is its length, the address of a heap and a number in there.
-    one = re.search(re.escape(struct.pack("<I", 2**20)) + b".{12}", data, re.DOTALL)[0]
+    # A text of any length is its length, the address of a heap, and a number in there.
+    one = struct.pack("<IQI", 2**20, data.rindex(b"GCOL", 0, data.index(b"n" * 2**20)), 1)
     many = re.search(rb"(?:\x01\x00\x00\x00.{12}){3000}", data, re.DOTALL)
     path.write_bytes(data[: many.start()] + one * 3000 + data[many.end() :])
     return path
