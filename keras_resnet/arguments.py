@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+FEW = 12  # names that are listed, where none comes near
 
 
 def one_of(argument: str, value: T, allowed: Sequence[T]) -> T:
@@ -25,6 +26,8 @@ def known(kind: str, name: str, names: Iterable[str], listed_by: str) -> str:
         folded = {n.lower(): n for n in names}
         near = [folded[n] for n in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
         hint = f" Did you mean {', '.join(near)}?" if near else ""
+        if not near and len(names) <= FEW:
+            hint = f" There are {', '.join(names)}."
         raise ValueError(f"unknown {kind}; {listed_by} lists them.{hint} Received: {name!r}")
     return name
 

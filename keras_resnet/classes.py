@@ -33,7 +33,7 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
 
 
 def decode_predictions(scores: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """What a network with ImageNet's classes sees, as in keras.applications.
+    """What a network with ImageNet's classes sees, as in keras.applications but for spaces instead of underscores.
 
     Args:
         scores: (N, 1000), probabilities or logits: an array, nested lists, or a tensor of the backend.

@@ -39,6 +39,11 @@ Weights = Annotated[
     ),
 ]
 
+Like = Annotated[
+    str | None,
+    typer.Option(metavar="TAG", help="Of a file of your own: the published weights whose form and input it has."),
+]
+
 
 @app.command()
 def models(
@@ -55,8 +60,11 @@ def models(
     names = zoo.list_models(pattern)
     if not names:
         raise ValueError(f"no model matches {pattern!r}; `keras-resnet models` lists them all")
+    rows = [row for name in names for row in of_model(name)]
+    if weights and not rows:
+        raise ValueError(f"no weights are published for {', '.join(names)}")
     if weights:
-        report.weights([row for name in names for row in of_model(name)], Console())
+        report.weights(rows, Console())
     else:
         report.models([zoo.ROWS[name] for name in names], Console())
 
@@ -125,6 +133,7 @@ def evaluate(
         str | None, typer.Option(help=DATA_HELP + " A run's own, if not given.", show_default="the run's")
     ] = None,
     weights: Weights = None,
+    like: Like = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -143,7 +152,7 @@ def evaluate(
     from keras_resnet.training.run import open_model, read
 
     if weights is not None:
-        checkpoint = published.checkpoint_of(model, weights)
+        checkpoint = published.checkpoint_of(model, weights, like)
         if data is None:
             raise ValueError("--data must be given with --weights; folder:DIR or tfds:imagenet2012, say")
         examples = load(data, default_split(data) if split is None else split)
@@ -174,6 +183,7 @@ def predict(
         str, typer.Option(help="A directory that `train` left, a .keras file, or a model's name with --weights.")
     ],
     weights: Weights = None,
+    like: Like = None,
     top: Annotated[int, typer.Option(help="How many classes to show for each image.", min=1)] = 3,
 ) -> None:
     """Says what is on images. A file that cannot be read is named, the others are done, and the exit status is 1."""
@@ -184,7 +194,7 @@ def predict(
     from keras_resnet.training.run import open_model, read
 
     if weights is not None:
-        checkpoint = published.checkpoint_of(model, weights)
+        checkpoint = published.checkpoint_of(model, weights, like)
         network, classes = published.build(model, checkpoint), published.class_names(checkpoint)
         resize = published.resize_for(checkpoint)
     else:
@@ -215,26 +225,14 @@ def convert(
         str, typer.Option(metavar="NAME", help="The model it is for, as `keras-resnet models` lists them.")
     ],
     out: Annotated[Path, typer.Option(help="Ends in .keras, .weights.h5, .safetensors or .npz.")],
-    like: Annotated[
-        str | None, typer.Option(metavar="TAG", help="The published weights whose form and input the file has.")
-    ] = None,
+    like: Like = None,
 ) -> None:
     """Converts weights to a file for Keras: checked, with preprocessing built in."""
     start_keras()
-    import dataclasses
-
     from keras_resnet import published, report, zoo
     from keras_resnet.weights.save import check_path, save_weights
 
-    checkpoint = published.checkpoint_of(model, source)
-    if like is not None:
-        checkpoint = dataclasses.replace(
-            published.checkpoint_of(model, like),
-            source=checkpoint.source,
-            notop="",
-            hash="",
-            classes=checkpoint.classes,
-        )
+    checkpoint = published.checkpoint_of(model, source, like)
     check_path(out, checkpoint)
     network = zoo.create_model(model, weights=checkpoint)
     save_weights(network, out, checkpoint, model)

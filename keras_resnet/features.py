@@ -14,7 +14,7 @@ BLOCK_END = re.compile(r"conv(\d+)_block(\d+)_out")
 def pyramid(model: keras.Model) -> dict[str, Tensor]:
     """The last features at each stride: "C2" to "C5" at strides 4, 8, 16 and 32 in an ImageNet net.
 
-    Where a stage's last block strides (`strides.in_last_block`), that is the block before it.
+    Where a stage's last block strides (`strides.in_last_block`), that is the block before it, if there is one.
 
     The last one is what the head reads: in a pre-activation net after `post_bn` and `post_relu`. With `output_stride`
     the later stages keep that stride; a CIFAR net has "C2" to "C4" at strides 1, 2 and 4.

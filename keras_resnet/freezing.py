@@ -31,6 +31,7 @@ def freeze(model: keras.Model, until: str = HEAD) -> keras.Model:
 
     Raises:
         ValueError: the model has no such stage, or no layers named as a ResNet's blocks.
+        TypeError: it is no model.
 
     Example:
         >>> import keras_resnet as kr
@@ -39,6 +40,8 @@ def freeze(model: keras.Model, until: str = HEAD) -> keras.Model:
         >>> [weight.path for weight in model.trainable_weights]
         ['predictions/kernel', 'predictions/bias']
     """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a keras.Model. Received: {model!r}")
     staged = list(_staged(model))
     stages = sorted({stage for stage, _ in staged}.union([HEAD]), key=_place)
     if stages == [HEAD]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,25 +17,33 @@ from keras_resnet.data.pipeline import Resize
 from keras_resnet.data.sources import class_indices
 from keras_resnet.training.fit import evaluate
 from keras_resnet.weights import Checkpoint
+from keras_resnet.weights import like as weights_like
 from keras_resnet.weights.choice import chosen, classes_in
 
 
-def checkpoint_of(name: str, weights: str) -> Checkpoint:
-    """The checkpoint that `weights` stands for; a file is one with the input of the model's row.
+def checkpoint_of(name: str, weights: str, like: str | None = None) -> Checkpoint:
+    """The checkpoint that `weights` stands for; a file is one with the input of the model's row, or of another.
 
     Args:
         name: one of `keras_resnet.list_models()`.
         weights: a tag, "hf://timm/<model>" or the path of a file.
+        like: the tag of a checkpoint whose form and input a file of one's own has, or None.
 
     Raises:
-        ValueError: there is no such model, tag or file.
+        ValueError: there is no such model, tag or file; or `like` is said of what is known already.
     """
     row = zoo.row_of(name)
     source = chosen(name, weights)
     if not isinstance(source, Path):
+        if like is not None:
+            raise ValueError(f"like must not be given for what is known already, {source.tag!r}. Received: {like!r}")
         return source
     classes = classes_in(source) or row.fields.get("classes", 1000)
-    return Checkpoint(name, str(source), str(source), size=row.size, classes=classes)
+    if like is not None:
+        return dataclasses.replace(weights_like(name, like, source), classes=classes)
+    # Of a thousand classes it will be ImageNet; of ten it may be anything.
+    data = "imagenet" if classes == len(imagenet_classes()) else ""
+    return Checkpoint(name, str(source), str(source), size=row.size, classes=classes, data=data)
 
 
 def build(name: str, checkpoint: Checkpoint, size: int | None = None) -> keras.Model:

@@ -31,10 +31,14 @@ def models(rows: Sequence[Row], console: Console) -> None:
 
 def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
     """The table of published weights, a star at those that "imagenet" or "cifar10" stand for."""
+    if not console.is_terminal:  # a file or another program: nothing is folded
+        console = Console(file=console.file, width=300)
     table = Table(box=None)
     for name in ("weights", "top-1", "size", "crop", "licence"):
         table.add_column(name, justify="right" if name in ("top-1", "size", "crop") else "left", no_wrap=True)
-    table.add_column("source", overflow="fold")  # folded where the terminal is narrow: it is there to be copied
+    # Folded where the terminal is narrow: they are there to be copied.
+    table.add_column("source", overflow="fold")
+    table.add_column("top-1 by", overflow="fold")
     model = ""
     for row in checkpoints:
         if row.model != model:
@@ -42,7 +46,7 @@ def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
             model = row.model
         accuracy = f"{row.top1:.2f}" if row.top1 else "-"
         tag = f"  {row.tag}{' *' if row.recommended else ''}"
-        table.add_row(tag, accuracy, str(row.size), f"{row.crop_pct:g}", row.licence, row.source)
+        table.add_row(tag, accuracy, str(row.size), f"{row.crop_pct:g}", row.licence, row.source, row.top1_source)
     console.print(table)
     say('\n* what weights="imagenet" or "cifar10" stands for. cc-by-nc licences forbid commercial use.', console)
 

@@ -217,7 +217,7 @@ def create_model(name: str, /, **overrides: Any) -> keras.Model:
         >>> kr.create_model("ResNet20", classes=100).output.shape
         (None, 100)
     """
-    if name.startswith(HUB):
+    if isinstance(name, str) and name.startswith(HUB):
         return _from_hub(name)(**{"weights": name, **overrides})
     return _CONSTRUCTORS[known("model", name, ROWS, "keras_resnet.list_models()")](**overrides)
 

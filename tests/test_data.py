@@ -207,18 +207,23 @@ def tiny_tfds(tmp_path, monkeypatch):
             )
 
         def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples(6), "validation": self._generate_examples(4)}
+            return {
+                "train": self._generate_examples(range(6)),
+                "validation": self._generate_examples(range(4)),
+                "test": self._generate_examples([7, 8, 9], label=-1),  # as ImageNet's
+            }
 
-        def _generate_examples(self, count):
-            for number in range(count):
-                yield number, {"image": np.full((8, 8, 3), number, "uint8"), "label": number % 2}
+        def _generate_examples(self, numbers, label=None):
+            for number in numbers:
+                image = np.full((8, 8, 3), number, "uint8")
+                yield number, {"image": image, "label": number % 2 if label is None else label}
 
     yield tmp_path
     tfds.core.registered._DATASET_REGISTRY.pop("tiny_blobs", None)
 
 
 @pytest.mark.filterwarnings("default")
-def test_tfds_reads_a_prepared_data_set(tiny_tfds):
+def test_tfds_reads_a_prepared_data_set_from_splits_with_labels(tiny_tfds):
     train, test = (kr.data.load("tfds:tiny_blobs", split) for split in ("train", "test"))
     assert (train.size, test.size, train.classes, train.channels) == (6, 4, ("x", "y"), 3)
     assert sorted((int(image[0, 0, 0]), int(label)) for image, label in pairs(test)) == [(0, 0), (1, 1), (2, 0), (3, 1)]
@@ -255,7 +260,7 @@ def test_classes_are_found_by_any_of_their_names():
 
 
 def test_classes_that_are_not_known_are_named():
-    with pytest.raises(ValueError, match=r"known classes. Received: 'a', 'b', 'c', 'd', 'e' and 2 more, which are not"):
+    with pytest.raises(ValueError, match=r"that the model knows. Received: 'a', 'b', 'c', 'd', 'e' and 2 more, which are not"):
         class_indices([*"abcdefg", "tench"], imagenet_classes())
 
 

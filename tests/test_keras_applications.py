@@ -69,14 +69,17 @@ def original(name, include_top):
 
 
 def write_as_keras_2(model, path):
-    """A weights file as Keras 2 wrote it, and as the official downloads are."""
-    layers = [layer for layer in model.layers if layer.weights]
+    """A weights file as Keras 2 wrote it, and as the official downloads are.
+
+    Those were written by keras-applications, which calls the head `probs`; Keras never notices, as it goes by position.
+    """
+    layers = {layer.name.replace("predictions", "probs"): layer for layer in model.layers if layer.weights}
     with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [layer.name.encode() for layer in layers]
-        for layer in layers:
-            group = file.create_group(layer.name)
+        file.attrs["layer_names"] = [name.encode() for name in layers]
+        for layer_name, layer in layers.items():
+            group = file.create_group(layer_name)
             prefix = "depthwise_" if isinstance(layer, keras.layers.DepthwiseConv2D) else ""
-            named = {f"{layer.name}/{prefix}{weight.name}:0": weight for weight in layer.weights}
+            named = {f"{layer_name}/{prefix}{weight.name}:0": weight for weight in layer.weights}
             group.attrs["weight_names"] = [name.encode() for name in named]
             for name, weight in named.items():
                 group[name] = keras.ops.convert_to_numpy(weight)

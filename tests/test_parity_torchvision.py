@@ -41,3 +41,20 @@ def test_the_logits_are_those_of_torchvision(name, tmp_path, rng, cheap_weights)
 
 def test_every_tag_of_torchvision_has_a_case():
     assert {row.model for row in FROM_TIMM if row.tag.startswith("torchvision")} == set(TORCHVISION.values())
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_the_accuracies_are_those_that_torchvision_says(name):
+    """timm measured them anew, a few hundredths of a percent apart."""
+    _, _, torchvision = peers()
+    published = {
+        weight.name: weight.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+        for weight in torchvision.models.get_model_weights(name)
+    }
+    rows = {
+        row.tag: row.top1 for row in FROM_TIMM if row.model == TORCHVISION[name] and row.tag.startswith("torchvision")
+    }
+    assert rows
+    for tag, top1 in rows.items():
+        version = "IMAGENET1K_V2" if tag.endswith("v2") else "IMAGENET1K_V1"
+        assert abs(top1 - published[version]) < 0.1

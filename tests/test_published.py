@@ -66,6 +66,17 @@ def test_a_file_of_ones_own_is_read_like_a_published_one(cifar_folder, tmp_path)
     assert result.exit_code == 0, result.exception
     result = invoke("evaluate", out, "--data", f"folder:{cifar_folder}", "--split", "all")
     assert "top-1 91.00% on the 500 all images" in result.output
+    arguments = ("--weights", tmp_path / "mine.pth", "--like", "akamaster", "--data", f"folder:{cifar_folder}")
+    result = invoke("evaluate", "ResNet20", *arguments)
+    assert "top-1 91.00% on the 500 images" in result.output
+    assert "published" not in result.output
+
+
+@needs_cifar
+def test_like_is_not_said_of_what_is_known(tmp_path):
+    for known in (FILE, "akamaster"):
+        result = invoke("convert", known, "--model", "ResNet20", "--like", "akamaster", "--out", tmp_path / "a.keras")
+        assert "like must not be given for what is known already, 'akamaster'" in str(result.exception)
 
 
 @needs_cifar

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from keras_resnet import weights
 from keras_resnet.weights import rewrites
 from keras_resnet.weights.card import is_plain
 from keras_resnet.weights.forms import FORMS
-from keras_resnet.weights.save import WRITERS, save_weights
+from keras_resnet.weights.save import WITH_CARD, WRITERS, save_weights
 from keras_resnet.weights.table import Checkpoint, table
 from tests.conftest import ROOT, SHARED, randomise
 
@@ -127,6 +128,86 @@ def test_conversions_hold_on_other_backends(backend, tmp_path, rng):
     np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
 
 
+def test_what_torchs_names_do_not_say_is_said(rng, tmp_path, caplog):
+    """Shortcuts of option A leave no name behind, so a file cannot say where they put their zeros."""
+    from safetensors.numpy import save_file
+
+    from tests.torch_names import torch_state
+
+    model = kr.ResNet20()
+    randomise(model, rng)
+    save_file(torch_state(model), tmp_path / "net.safetensors")
+    with caplog.at_level(logging.WARNING, "keras_resnet"):
+        kr.ResNet20(weights=tmp_path / "net.safetensors")
+        kr.ResNet20(weights=weights.like("ResNet20", "akamaster", tmp_path / "net.safetensors"))
+    assert [record.getMessage()[-14:] for record in caplog.records] == ['"akamaster", file).'[-14:]]
+
+
+# Files of one's own, in the form of a published one
+
+
+@pytest.fixture
+def own(tmp_path, rng):
+    """keras.applications' ResNet50 with a head of its own, and the file that it saved."""
+    theirs = keras.applications.ResNet50(weights=None, classes=7, classifier_activation=None, input_shape=(64, 64, 3))
+    randomise(theirs, rng)
+    theirs.save_weights(tmp_path / "mine.weights.h5")
+    return theirs, tmp_path / "mine.weights.h5"
+
+
+def test_a_file_of_another_form_is_refused_with_a_hint(own):
+    with pytest.raises(
+        ValueError, match=r'not in the model: conv1_conv/bias.*load as weights.like\(model, "keras", file\)'
+    ):
+        kr.ResNet50(weights=own[1])
+
+
+def test_a_file_is_loaded_like_a_published_one(own, rng):
+    model = kr.ResNet50(
+        weights=weights.like("ResNet50", "keras", own[1]), input_shape=(64, 64, 3), classifier_activation=None
+    )
+    images = rng.integers(0, 256, (2, 64, 64, 3)).astype("float32")
+    wanted = own[0].predict(keras.applications.resnet.preprocess_input(images.copy()), verbose=0)
+    np.testing.assert_allclose(model.predict(images, verbose=0), wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_convolutions_with_biases_before_norms_are_folded(rng, tmp_path):
+    from safetensors.numpy import save_file
+
+    from tests.torch_names import torch_state
+
+    model = tiny(classifier_activation=None)
+    randomise(model, rng)
+    state = torch_state(model)
+    bias = rng.uniform(-1, 1, 8).astype("float32")
+    save_file(
+        {**state, "conv1.bias": bias, "bn1.running_mean": state["bn1.running_mean"] + bias}, tmp_path / "b.safetensors"
+    )
+    images = rng.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
+    biased = tiny(weights=tmp_path / "b.safetensors", classifier_activation=None)
+    np.testing.assert_allclose(
+        biased.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_nested_model_is_read_from_what_keras_2_wrote(rng, tmp_path):
+    def build():
+        return keras.Sequential(
+            [keras.Input((16, 16, 3)), tiny(include_top=False, pooling="avg"), keras.layers.Dense(3, name="d")]
+        )
+
+    nested, again = build(), build()
+    randomise(nested, rng)
+    nested.save_weights(tmp_path / "n.weights.h5")
+    with h5py.File(tmp_path / "n.h5", "w") as file:
+        inner = nested.layers[0]
+        file.attrs["layer_names"] = [inner.name.encode(), b"d"]
+        for layer, weight in [(inner.name, w) for w in inner.weights] + [("d", w) for w in nested.layers[1].weights]:
+            file[f"{layer}/{weight.path.removeprefix(inner.name + '/')}:0"] = keras.ops.convert_to_numpy(weight)
+    kr.load_weights(again, tmp_path / "n.h5")
+    assert same(again, nested)
+
+
 # Rewrites
 
 
@@ -233,7 +314,7 @@ def test_a_checkpoint_brings_its_form_its_epsilon_and_its_preprocessing(of_keras
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"groups": 32}, "network with groups=1, not 32"),
+        ({"groups": 32}, "of another network than ResNet50 as asked for: of one with groups=1, not 32"),
         ({"block": kr.bottleneck_block}, r"block=bottleneck_block\(strided=1\), not bottleneck_block"),
         ({"mean": (0.5, 0.5, 0.5)}, r"mean=\(0.485.*, not \(0.5, 0.5, 0.5\)"),
         ({"norm": kr.layers.batch_norm}, "norm must have epsilon=1.001e-05 for weights 'keras'. Received: 1e-05"),
@@ -245,7 +326,33 @@ def test_an_argument_that_contradicts_a_checkpoint_is_refused(option, message, o
 
 
 def test_arguments_that_say_the_same_or_change_no_number_are_fine(of_keras):
-    kr.ResNet50(weights=of_keras, include_top=False, groups=1, depths=[3, 4, 6, 3], output_stride=16, drop_rate=0.1)
+    same_depths = np.array([3, 4, 6, 3])
+    model = kr.ResNet50(weights=of_keras, include_top=False, groups=1, depths=same_depths, output_stride=16)
+    assert same(model, kr.ResNet50(weights=of_keras, include_top=False))
+
+
+def test_more_channels_may_have_a_mean_and_std_of_their_own(of_keras):
+    mean, std = (0.4, 0.4, 0.4, 0.1), (0.2, 0.2, 0.2, 0.5)
+    model = kr.ResNet50(weights=of_keras, include_top=False, input_shape=(64, 64, 4), mean=mean, std=std)
+    np.testing.assert_allclose(np.ravel(model.get_layer("preprocessing").mean) / 255, mean, rtol=1e-6)
+
+
+def test_a_tag_is_not_taken_for_a_file_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "timm_a1").write_text("nothing")
+    from keras_resnet.weights.choice import chosen
+
+    assert chosen("ResNet50", "timm_a1") == weights.find("ResNet50", "timm_a1")
+
+
+@pytest.mark.parametrize("wrong", [5, b"x", ["imagenet"], ""])
+def test_weights_of_a_wrong_type_are_refused(wrong):
+    with pytest.raises(
+        TypeError, match="weights must be a tag, hf://owner/repository, a path or a Checkpoint. Received"
+    ):
+        kr.ResNet18(weights=wrong)
+    with pytest.raises(TypeError, match="weights must be a tag"):
+        kr.load_weights(tiny(), wrong)
 
 
 def test_a_checkpoint_of_another_model_is_refused(of_keras):
@@ -306,16 +413,24 @@ def test_a_file_that_cannot_say_its_form_is_not_written(of_keras, tmp_path):
         save_weights(model, tmp_path / "a.h5", of_keras, "ResNet50")
 
 
-def test_a_card_brings_back_the_network(of_keras, tmp_path, rng):
+@pytest.mark.parametrize("ending", WITH_CARD)
+def test_a_card_brings_back_the_network(ending, of_keras, tmp_path, rng):
     model = kr.ResNet50(weights=of_keras, include_top=False, input_shape=(64, 64, 3))
-    save_weights(model, tmp_path / "net.safetensors", of_keras, "ResNet50")
-    again = kr.ResNet50(weights=tmp_path / "net.safetensors", include_top=False, input_shape=(64, 64, 3))
+    path = tmp_path / f"net{ending}"
+    save_weights(model, path, of_keras, "ResNet50")
+    again = kr.ResNet50(weights=path, include_top=False, input_shape=(64, 64, 3))
     images = rng.integers(0, 256, (1, 64, 64, 3)).astype("uint8")
     np.testing.assert_array_equal(again.predict(images, verbose=0), model.predict(images, verbose=0))
     with pytest.raises(ValueError, match="weights of ResNet101 must not be those of ResNet50"):
-        kr.ResNet101(weights=tmp_path / "net.safetensors")
+        kr.ResNet101(weights=path)
     with pytest.raises(ValueError, match="mean and std must be"):
-        kr.load_weights(kr.ResNet50(include_top=False), tmp_path / "net.safetensors")
+        kr.load_weights(kr.ResNet50(include_top=False), path)
+
+
+def test_keras_reads_a_file_with_a_card(of_keras, tmp_path, rng):
+    model = kr.ResNet50(weights=of_keras, include_top=False, input_shape=(64, 64, 3))
+    save_weights(model, tmp_path / "net.keras", of_keras, "ResNet50")
+    assert same(keras.saving.load_model(tmp_path / "net.keras"), model)
 
 
 @pytest.mark.parametrize(
@@ -328,6 +443,11 @@ def test_a_card_brings_back_the_network(of_keras, tmp_path, rng):
         {"classes": 10**12},
         {"size": "big"},
         {"mean": None},
+        {"crop_pct": 2},
+        {"interpolation": "lanczos"},
+        {"top1": "all"},
+        {"licence": None},
+        {"tag": ["["] * 3},
     ],
     ids=str,
 )
@@ -338,9 +458,17 @@ def test_a_card_that_lies_is_refused(change, tmp_path):
 
     from keras_resnet.weights import card
 
-    good = json.loads(card.written(weights.find("ResNet20", "cifar10"), "ResNet20")["keras_resnet"])
+    good = json.loads(card.written(weights.find("ResNet20", "cifar10"), "ResNet20", 10)["keras_resnet"])
     save_file({"a": np.zeros(1)}, tmp_path / "net.safetensors", {"keras_resnet": json.dumps({**good, **change})})
     with pytest.raises(ValueError, match="the card in"):
+        kr.ResNet20(weights=tmp_path / "net.safetensors")
+
+
+def test_a_card_that_nests_without_end_is_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(1)}, tmp_path / "net.safetensors", {"keras_resnet": "[" * 100_000})
+    with pytest.raises(ValueError, match="the card in .* cannot be read"):
         kr.ResNet20(weights=tmp_path / "net.safetensors")
 
 

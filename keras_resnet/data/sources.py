@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -68,7 +69,7 @@ def load(source: str, split: str) -> Split:
 
 
 def class_indices(names: Sequence[str], known: Sequence[tuple[str, ...]]) -> list[int]:
-    """Finds a data set's classes among those of a model; upper case and underscores for spaces do not matter.
+    """Finds a data set's classes among those of a model; case and underscores for spaces matter only between two.
 
     Args:
         names: of the data set's classes, such as `Split.classes`.
@@ -78,27 +79,39 @@ def class_indices(names: Sequence[str], known: Sequence[tuple[str, ...]]) -> lis
         For each of `names` an index into `known`.
 
     Raises:
-        ValueError: a name is not known, or is one of several classes.
+        ValueError: a name is not known, or is one of several classes, or two are of one.
 
     Example:
         >>> from keras_resnet.data.sources import class_indices
         >>> class_indices(["Golden_retriever", "n01"], [("n01", "tench"), ("n02", "golden retriever")])
         [1, 0]
     """
-    found: dict[str, set[int]] = {}
-    for index, aliases in enumerate(known):
-        for alias in aliases:
-            found.setdefault(_folded(alias), set()).add(index)
-    if unknown := [name for name in names if _folded(name) not in found]:
+    exact, folded = _by_name(known, str), _by_name(known, _folded)
+    indices = [exact.get(name) or folded.get(_folded(name), []) for name in names]
+    if unknown := [name for name, found in zip(names, indices) if not found]:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise ValueError(
-            f"names must be of known classes. Received: {', '.join(map(repr, unknown[:5]))}{more}, which are not"
+            f"data must have classes that the model knows. Received: {', '.join(map(repr, unknown[:5]))}{more}, which "
+            "are not"
         )
-    for name in names:
-        if len(several := sorted(found[_folded(name)])) > 1:
-            fitting = " and ".join(f"{index} {known[index]}" for index in several)
-            raise ValueError(f"names must each fit one known class. Received: {name!r}, which fits {fitting}")
-    return [min(found[_folded(name)]) for name in names]
+    taken: dict[int, str] = {}
+    for name, found in zip(names, indices):
+        if len(found) > 1:
+            fitting = " and ".join(f"{index} {known[index]}" for index in found)
+            raise ValueError(f"data must have classes that each fit one. Received: {name!r}, which fits {fitting}")
+        if found[0] in taken:
+            raise ValueError(f"data must have each class once. Received: {taken[found[0]]!r} and {name!r}")
+        taken[found[0]] = name
+    return list(taken)
+
+
+def _by_name(known: Sequence[tuple[str, ...]], form: Callable[[str], str]) -> dict[str, list[int]]:
+    """The classes that have a name, in a form of it."""
+    found: dict[str, list[int]] = {}
+    for index, aliases in enumerate(known):
+        for alias in {form(alias) for alias in aliases}:
+            found.setdefault(alias, []).append(index)
+    return found
 
 
 def _folded(name: str) -> str:
@@ -163,7 +176,7 @@ def _tfds(where: str, split: str) -> Split:
         raise ValueError(f"data: cannot prepare the TensorFlow data set {where!r}: {error}") from error
     # Some data sets, ImageNet the best known, publish the labels of their validation split only.
     names = {"train": ("train",), "test": ("test", "validation")}[split]
-    found = [name for name in names if name in builder.info.splits]
+    found = [name for name in names if name in builder.info.splits and _has_labels(builder, name)]
     if not found or builder.info.supervised_keys is None or "label" not in builder.info.features:
         raise ValueError(
             f"data: tfds:{where} must have images with labels in one of the splits {', '.join(names)}. "
@@ -176,6 +189,14 @@ def _tfds(where: str, split: str) -> Split:
         tuple(features["label"].names),
         features["image"].shape[-1],
     )
+
+
+def _has_labels(builder: Any, split: str) -> bool:
+    """Whether a split's labels are known: ImageNet's test split has -1 for all."""
+    if builder.info.supervised_keys is None or "label" not in builder.info.features:
+        return True  # and that will be said
+    first = next(iter(builder.as_dataset(split=f"{split}[:1]").as_numpy_iterator()), {"label": 0})
+    return first["label"] >= 0
 
 
 SOURCES: dict[str, Callable[[str, str], Split]] = {

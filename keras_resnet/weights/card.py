@@ -1,7 +1,7 @@
 """The card in a file: what a network is built with so that the file's weights say the right thing.
 
-Weights alone do not tell where a network strides or how pixels are prepared. `.keras` files hold the network itself;
-a safetensors file that this package wrote says it in its metadata.
+Weights alone do not tell where a network strides or how pixels are prepared. A `.keras` or safetensors file that this
+package wrote says it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ import safetensors
 
 from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights.forms import FORMS
+from keras_resnet.weights.readers import zips
 from keras_resnet.weights.table import Checkpoint
-from keras_resnet.weights.tensors import WeightsError
+from keras_resnet.weights.tensors import LARGEST_INDEX, WeightsError
 
 KEY = "keras_resnet"
+TEXTS = ("model", "tag", "form", "licence", "top1_source", "data")
 WRITTEN = (
     "model",
     "tag",
@@ -43,10 +47,11 @@ def is_plain(checkpoint: Checkpoint) -> bool:
     return default and not FORMS[checkpoint.form or "torch"].fields
 
 
-def written(checkpoint: Checkpoint, model: str) -> dict[str, str]:
+def written(checkpoint: Checkpoint, model: str, classes: int) -> dict[str, str]:
     """The metadata of a safetensors file for a zoo model with these weights."""
     values = {name: getattr(checkpoint, name) for name in WRITTEN}
-    return {"format": "keras", KEY: json.dumps({**values, "model": model, "form": checkpoint.form or "torch"})}
+    values |= {"model": model, "form": checkpoint.form or "torch", "classes": classes}
+    return {"format": "keras", KEY: json.dumps(values)}
 
 
 def read(path: Path) -> Checkpoint | None:
@@ -55,15 +60,11 @@ def read(path: Path) -> Checkpoint | None:
     Raises:
         ValueError: the card says what cannot be.
     """
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-    except (OSError, safetensors.SafetensorError):
-        return None  # another kind of file
-    if KEY not in metadata:
+    text = _text(path)
+    if not text:
         return None
     try:
-        card: dict[str, Any] = json.loads(metadata[KEY])
+        card: dict[str, Any] = json.loads(text)
         form = FORMS[card["form"]]
         checkpoint = Checkpoint(
             **{name: card[name] for name in WRITTEN},
@@ -77,12 +78,38 @@ def read(path: Path) -> Checkpoint | None:
         numbers = (*checkpoint.mean, *checkpoint.std, float(checkpoint.crop_pct))
         possible = (
             len(checkpoint.mean) == len(checkpoint.std) == 3
+            and checkpoint.interpolation in ("bilinear", "bicubic")
+            and checkpoint.crop_pct <= 1
+            and isinstance(checkpoint.top1, float | int | None)
+            and all(isinstance(getattr(checkpoint, name), str) for name in TEXTS)
             and all(map(math.isfinite, numbers))
             and min(*checkpoint.std, checkpoint.crop_pct) > 0
             and all(isinstance(value, int) and 0 < value <= 100_000 for value in (checkpoint.size, checkpoint.classes))
         )
-    except (ValueError, TypeError, KeyError) as error:
-        raise WeightsError(f"weights: the card in {path} cannot be read: {error!r}") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise WeightsError(f"weights: the card in {path} cannot be read: {type(error).__name__}") from error
     if not possible:
-        raise WeightsError(f"weights: the card in {path} must be of a network of ours. Received: {metadata[KEY][:200]}")
+        raise WeightsError(f"weights: the card in {path} must be of a network of ours. Received: {text[:200]}")
     return checkpoint
+
+
+def _text(path: Path) -> str:
+    """The metadata of a safetensors file, or the comment of a ZIP archive, which Keras does not look at."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    try:
+        if start.startswith(b"PK"):
+            with zips.opened_archive(path) as archive:
+                return archive.comment.decode().removeprefix(KEY) if archive.comment.startswith(KEY.encode()) else ""
+        if int.from_bytes(start, "little") > LARGEST_INDEX:
+            return ""
+        with safetensors.safe_open(path, framework="numpy") as opened:
+            return (opened.metadata() or {}).get(KEY, "")
+    except (OSError, ValueError, safetensors.SafetensorError, zipfile.BadZipFile):
+        return ""  # another kind of file, or one of which the reader will say what is wrong
+
+
+def sign(archive: Path, card: Mapping[str, str]) -> None:
+    """Puts a card into a `.keras` file."""
+    with zipfile.ZipFile(archive, "a") as file:
+        file.comment = (KEY + card[KEY]).encode()

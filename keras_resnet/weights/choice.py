@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keras_resnet.weights import readers
 from keras_resnet.weights.fetch import of_source
 from keras_resnet.weights.fitting import HEAD
@@ -55,8 +57,10 @@ def chosen(model: str, weights: str | os.PathLike[str] | Checkpoint) -> Checkpoi
     """
     if isinstance(weights, Checkpoint):
         return weights
+    if isinstance(weights, str) and weights in {tag for row in of_model(model) for tag in (row.tag, row.data)}:
+        return find(model, weights)  # a file of this name is ./name
+    found = of_source(weights)
     text = os.fspath(weights)
-    found = of_source(text)
     if isinstance(found, Checkpoint) or found.is_file():
         return found
     if not isinstance(weights, str) or os.sep in text or found.suffix in SUFFIXES:
@@ -113,15 +117,17 @@ def arguments(
         f"{name}={_word(wanted[name])}, not {_word(given[name])}"
         for name in wanted
         if name in given and name not in FREE and not _same(given[name], wanted[name])
-        if name in explicit or name not in ("mean", "std")
+        if name not in ("mean", "std") or (name in explicit and len(explicit[name]) == len(wanted[name]))
     ]
     if differing:
         raise ValueError(
-            f"weights={checkpoint.tag!r} are of a network with {'; '.join(differing)}. Received: {model} without these"
+            f"weights={checkpoint.tag!r} are of another network than {model} as asked for: of one with "
+            + "; ".join(differing)
         )
     changes = {**checkpoint.fields, "mean": checkpoint.mean, "std": checkpoint.std}
-    if checkpoint.classes:
-        changes["classes"] = checkpoint.classes
+    local = Path(checkpoint.source)
+    if classes := checkpoint.classes or (classes_in(local) if local.is_file() else None):
+        changes["classes"] = classes
     return {name: value for name, value in changes.items() if name not in explicit}
 
 
@@ -138,6 +144,7 @@ def _same(value: Any, other: Any) -> bool:
     """Whether two arguments are equal; two functions with the same arguments bound to them are."""
     if isinstance(value, functools.partial) and isinstance(other, functools.partial):
         return (value.func, value.args, value.keywords) == (other.func, other.args, other.keywords)
+    value, other = (v.tolist() if isinstance(v, np.ndarray) else v for v in (value, other))
     if isinstance(value, list | tuple) and isinstance(other, list | tuple):
         return len(value) == len(other) and all(map(_same, value, other))
     return bool(value == other)

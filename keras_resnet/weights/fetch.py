@@ -41,7 +41,8 @@ def of_source(source: str | os.PathLike[str]) -> Checkpoint | Path:
 
     A file with a card is the checkpoint that the card describes, and one that by its hash is a published one is that.
     """
-    text = os.fspath(source)
+    if not isinstance(source, str | os.PathLike) or not isinstance(text := os.fspath(source), str) or not text:
+        raise TypeError(f"weights must be a tag, hf://owner/repository, a path or a Checkpoint. Received: {source!r}")
     if text.startswith(HUB):
         return timm_models.from_hub(text, from_hub)
     path = Path(text).expanduser()

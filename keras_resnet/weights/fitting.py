@@ -30,7 +30,6 @@ def fitted(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> dict[s
         ValueError: names, shapes or types do not fit; says which.
     """
     found = dict(tensors)
-    _fold_biases(found, shapes)
     stem = stem_of(shapes)
     if stem in found:
         found[stem] = _of_channels(found[stem], shapes[stem])
@@ -41,15 +40,6 @@ def fitted(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> dict[s
         found = {name: tensor for name, tensor in found.items() if name not in HEAD}
     _check(found, wanted)
     return {name: found[name] for name in wanted}
-
-
-def _fold_biases(found: dict[str, Tensor], shapes: Mapping[str, Shape]) -> None:
-    """A bias that a batch norm follows moves its mean: exactly the same numbers, one addition less."""
-    for name in [name for name in found if name.endswith("_conv/bias") and name not in shapes]:
-        mean = name.replace("_conv/bias", "_bn/moving_mean")
-        if mean in found and found[mean].shape == found[name].shape and found[name].dtype in FLOATS:
-            bias = found.pop(name)
-            found[mean] = changed(found[mean], lambda values, bias=bias: values - bias.read())  # type: ignore[misc]
 
 
 def _of_channels(kernel: Tensor, shape: Shape) -> Tensor:
@@ -67,8 +57,8 @@ def _of_channels(kernel: Tensor, shape: Shape) -> Tensor:
 def channels_adapted(kernel: np.ndarray, channels: int) -> np.ndarray:
     """A first kernel (k, k, C, filters) for another number of channels, as timm adapts it.
 
-    One channel gets the sum of all: a grey image then gives what its three equal channels gave. More get
-    the old ones in turn, scaled so that their sum stays.
+    One channel gets the sum of all. More get the old ones in turn, scaled so that their sum about stays. Either is a
+    start for training, not the numbers of before: mean and std become averages too (`inputs.statistics`).
     """
     old = kernel.shape[2]
     if channels == 1:
@@ -83,6 +73,7 @@ def _other_head(found: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> boo
 
 
 def _check(found: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
+    biased = [name for name in found if name.endswith("_conv/bias") and name not in shapes]
     reasons = [
         _listed(
             "",
@@ -96,6 +87,8 @@ def _check(found: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
         _listed("not in the model: ", [name for name in found if name not in shapes]),
         _listed("not floating point: ", [name for name in found if found[name].dtype not in FLOATS]),
     ]
+    if biased:
+        reasons.append('convolutions with biases are of keras.applications: load as weights.like(model, "keras", file)')
     if any(reasons):
         raise WeightsError("; ".join(filter(None, reasons)))
 

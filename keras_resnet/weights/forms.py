@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from keras_resnet import shortcuts, stems, strides
 from keras_resnet.blocks import bottleneck_block
 from keras_resnet.layers import batch_norm, biased_conv
-from keras_resnet.weights.rewrites import Rewrite, grouped, red_first, zeros_at_the_end
+from keras_resnet.weights.rewrites import Rewrite, biases_folded, grouped, red_first, zeros_at_the_end
 
 
 class Form(NamedTuple):
@@ -26,9 +26,11 @@ KERAS_NORM = functools.partial(batch_norm, epsilon=KERAS_EPSILON)
 FORMS = {
     # torchvision, timm: what the zoo's rows are.
     "torch": Form({}, 1e-5),
-    # keras.applications.ResNet50 and so on: the stride is in the first 1x1. Its biases are folded when read.
+    # keras.applications.ResNet50 and so on: the stride is in the first 1x1, and biases stand before batch norms.
     "keras_v1": Form(
-        {"block": functools.partial(bottleneck_block, strided=1), "norm": KERAS_NORM}, KERAS_EPSILON, (red_first,)
+        {"block": functools.partial(bottleneck_block, strided=1), "norm": KERAS_NORM},
+        KERAS_EPSILON,
+        (biases_folded, red_first),
     ),
     # keras.applications.ResNet50V2 and so on: the last block of a stage strides; biases where no norm follows.
     "keras_v2": Form(

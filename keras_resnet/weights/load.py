@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -36,8 +37,8 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
 
     Args:
         model: of this package, or one whose layers have the names of keras.applications.
-        source: the path of a file (Keras HDF5, `.weights.h5`, `.keras`, safetensors, npz, torch), or
-            "hf://owner/repository" of a timm model, or a row of the table of checkpoints (`keras_resnet.weights.find`).
+        source: the path of a file of this very network (Keras HDF5, `.weights.h5`, `.keras`, safetensors, npz, torch),
+            or "hf://owner/repository" of a timm model, or a checkpoint (`keras_resnet.weights.find`, `like`).
 
     Raises:
         ValueError: the file is missing, damaged or unsafe, or is of another network, or the model prepares its
@@ -47,6 +48,8 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
 
         keras_resnet.load_weights(model, "hf://timm/resnet50.a1_in1k")
     """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a keras.Model. Received: {model!r}")
     checkpoint = source if isinstance(source, Checkpoint) else of_source(source)
     variables = variables_of(model)
     if isinstance(checkpoint, Checkpoint):
@@ -67,6 +70,12 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
         staged = [(variables[key], _value(key, tensor, variables[key].dtype, name)) for key, tensor in fits.items()]
     for variable, value in staged:
         variable.assign(value)
+    if isinstance(checkpoint, Path) and not any("/" in key for key in tensors) and _pads_channels(model):
+        logger.warning(
+            "weights: %s does not say where its shortcuts put their zeros; taken at the end. If it is of akamaster's "
+            'code, load weights.like("ResNet20", "akamaster", file).',
+            name,
+        )
     if HEAD[0] in variables and HEAD[0] not in fits:
         logger.warning("weights: the head of %s is of other classes; that of %s starts anew.", name, model.name)
 
@@ -81,6 +90,11 @@ def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
                 raise WeightsError(f"model must have a name of its own for each layer. Received: {layer.name!r} twice")
             variables[key] = variable
     return variables
+
+
+def _pads_channels(model: keras.Model) -> bool:
+    """Whether shortcuts are of option A, of which torch's names do not tell what it does."""
+    return any(re.fullmatch(r"conv\d+_block\d+_0_pad", layer.name) for layer in flat_layers(model))
 
 
 def _in_keras_terms(tensors: dict[str, Tensor], model: keras.Model) -> dict[str, Tensor]:
@@ -111,8 +125,11 @@ def _check_constants(model: keras.Model, checkpoint: Checkpoint) -> None:
             )
         if isinstance(layer, keras.layers.Normalization) and layer.name == "preprocessing":
             channels = layers.channels(layer.output)
+            if channels != len(checkpoint.mean):
+                continue  # nobody has published any
             mean, std = inputs.statistics(checkpoint.mean, checkpoint.std, channels)
-            ours = np.ravel(layer.mean) / 255, np.sqrt(np.ravel(layer.variance)) / 255
+            theirs = [keras.ops.convert_to_numpy(v).ravel() for v in (layer.mean, layer.variance)]
+            ours = theirs[0] / 255, np.sqrt(theirs[1]) / 255
             if not np.allclose((mean, std), ours, atol=1e-6):
                 raise WeightsError(
                     f"mean and std must be {checkpoint.mean} and {checkpoint.std} for weights {checkpoint.tag!r}. "

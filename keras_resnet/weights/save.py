@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from safetensors.numpy import save_file
 
-from keras_resnet.weights.card import is_plain, written
+from keras_resnet.weights.card import is_plain, sign, written
 from keras_resnet.weights.load import variables_of
 from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import WeightsError
@@ -21,8 +21,8 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str], checkpoint: C
 
     Args:
         model: with the weights of `checkpoint`.
-        path: ends in `.keras` (the whole model, for plain Keras), `.safetensors` (with a card, which
-            `keras_resnet` reads), or `.weights.h5` or `.npz`, for networks that need no card. It is written beside
+        path: ends in `.keras` (the whole model, for plain Keras) or `.safetensors`, both with a card,
+            which `keras_resnet` reads, or `.weights.h5` or `.npz`, for networks that need no card. It is written beside
             and renamed.
         checkpoint: what the model was built for.
         name: the model's in the zoo.
@@ -34,7 +34,7 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str], checkpoint: C
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{os.getpid()}{ending}")
     try:
-        WRITERS[ending](model, aside, written(checkpoint, name))
+        WRITERS[ending](model, aside, written(checkpoint, name, model.output.shape[-1]))
         with aside.open("rb") as file:
             os.fsync(file.fileno())
         aside.replace(path)
@@ -48,6 +48,8 @@ def check_path(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str:
     ending = next((ending for ending in WRITERS if name.endswith(ending)), None)
     if ending is None:
         raise WeightsError(f"out must end in one of {', '.join(WRITERS)}. Received: {name!r}")
+    if Path(path).is_dir():
+        raise WeightsError(f"out must be a file. Received: {str(path)!r}, a directory")
     if ending not in WITH_CARD and not is_plain(checkpoint):
         raise WeightsError(
             f"out must end in one of {', '.join(WITH_CARD)} for weights {checkpoint.tag!r}: their network or its "
@@ -70,6 +72,7 @@ def _npz(model: keras.Model, path: Path, card: dict[str, str]) -> None:
 
 def _keras(model: keras.Model, path: Path, card: dict[str, str]) -> None:
     model.save(path)
+    sign(path, card)
 
 
 def _weights_h5(model: keras.Model, path: Path, card: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import functools
 import importlib.resources
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ class Checkpoint:
     `epsilon` and `rewrites` go by, if they do. `source` and `notop` are a URL, `hf://owner/repository` or a path;
     `hash` and `notop_hash` the file's, `md5:...` or `sha256:...`, the beginning of it or nothing. `size` (pixels),
     `crop_pct` and `interpolation` are those with which `top1` (percent) was measured, `top1_source` says by whom.
+    `data` is what `classes` are of, "imagenet" or "cifar10", or "" for others; 0 classes are as many as the file has.
     """
 
     model: str
@@ -115,3 +117,35 @@ def find(model: str, tag: str) -> Checkpoint:
     """
     rows = {c.tag: c for c in of_model(model)} | {c.data: c for c in of_model(model) if c.recommended}
     return rows[known(f"weights of {model}", tag, rows, f"keras_resnet.list_weights({model!r})")]
+
+
+def like(model: str, tag: str, path: str | os.PathLike[str]) -> Checkpoint:
+    """A file of your own as a checkpoint of the form and input of a published one.
+
+    Weights alone do not say where a network strides, how its pixels are prepared, or where option A puts its zeros.
+
+    Args:
+        model: a name of `keras_resnet.list_models()`.
+        tag: of a checkpoint of the model, whose code or weights yours started from.
+        path: of the file.
+
+    Raises:
+        ValueError: there is no such checkpoint.
+
+    Example::
+
+        model = keras_resnet.ResNet50(weights=keras_resnet.weights.like("ResNet50", "keras", "mine.h5"))
+    """
+    return dataclasses.replace(
+        find(model, tag),
+        tag=str(path),
+        source=str(path),
+        classes=0,
+        licence="",
+        top1=None,
+        top1_source="",
+        hash="",
+        notop="",
+        notop_hash="",
+        recommended=False,
+    )

@@ -13,6 +13,7 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 MOST_TENSORS = 20_000
 LARGEST_INDEX = 2**22  # bytes
 LONGEST_NAME = 200
+MOST_AXES = 32
 LONGEST_MESSAGE = 480
 
 

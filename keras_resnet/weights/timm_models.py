@@ -66,7 +66,12 @@ def architecture(name: str) -> dict[str, Any]:
     match = NAME.fullmatch(name)
     depth = int(match["depth"]) if match else 0
     depths = RS_DEPTHS if match and match["family"] == "rs" else BASIC | BOTTLENECK
-    if match is None or depth not in depths or (match["kind"] == "next") != (match["groups"] is not None):
+    if (
+        match is None
+        or depth not in depths
+        or (match["kind"] == "next") != (match["groups"] is not None)
+        or (match["wide"] is None) != (match["factor"] is None)
+    ):
         raise WeightsError(
             "weights: timm's architecture must be one that keras_resnet can build: resnet, resnetv2, resnext, wide, se "
             f"and eca variants and resnetrs, with plain batch norm and no blur pooling. Received: {name[:100]!r}"
@@ -102,7 +107,9 @@ def from_hub(source: str, fetch: Callable[..., Path]) -> Checkpoint:
             config = json.loads(file.read(LARGEST_CONFIG))
         facts = {**config, **config.get("pretrained_cfg", {})}
         name, pooling, other = config["architecture"], config.get("global_pool", "avg"), config.get("model_args")
-        channels, _, size = (integer("input_size", side) for side in facts["input_size"])
+        # With what a checkpoint is measured, where it is not what it was trained with.
+        measured = facts.get("test_input_size") or facts["input_size"]
+        channels, _, size = (integer("input_size", side) for side in measured)
         checkpoint = Checkpoint(
             model="",
             tag=source,
@@ -110,10 +117,11 @@ def from_hub(source: str, fetch: Callable[..., Path]) -> Checkpoint:
             mean=_statistics("mean", facts["mean"]),
             std=_statistics("std", facts["std"], above=0),
             size=size,
-            crop_pct=float(facts["crop_pct"]),
+            crop_pct=float(facts.get("test_crop_pct") or facts["crop_pct"]),
             interpolation=str(facts["interpolation"]),
             licence=str(facts.get("license") or ""),
             classes=integer("num_classes", config["num_classes"], 0),
+            data="imagenet" if "in1k" in source else "",
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise WeightsError(f"weights: {source} must have timm's config.json. Received: {error!r:.200} in it") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from keras_resnet.weights.rewrites import biases_folded
 from keras_resnet.weights.tensors import Tensor, WeightsError, reshaped, transposed
 
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile and Lightning
@@ -44,6 +45,7 @@ OUTSIDE = {
     "head.fc": "predictions",
 }
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+OLD_HEADS = ("probs", "fc1000")
 WITH_BIAS = ("predictions", "_se_reduce", "_se_expand")  # what else has weights of rank 1
 
 
@@ -54,16 +56,27 @@ def in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         WeightsError: no name is one of a residual network's, or two mean the same.
     """
     if any("/" in name for name in tensors):
-        return dict(tensors)
+        if len(renamed := {_renamed(name): tensor for name, tensor in tensors.items()}) < len(tensors):
+            raise WeightsError("the head is in the file twice, by an old name and a new one")
+        return renamed
+    ranks = {
+        _bare(name).removesuffix(".weight"): len(t.shape) for name, t in tensors.items() if name.endswith(".weight")
+    }
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name.endswith("num_batches_tracked"):
             continue
-        key = _key(_bare(name), len(tensor.shape))
+        key = _key(_bare(name), ranks)
         if key in found:
             raise WeightsError(f"{name!r} is in the file twice")
         found[key] = _laid_out(key, tensor)
-    return found
+    return biases_folded(found)
+
+
+def _renamed(name: str) -> str:
+    """keras-applications, which wrote the official files, calls the head `probs`, and before that `fc1000`."""
+    layer, _, variable = name.rpartition("/")
+    return f"predictions/{variable}" if layer in OLD_HEADS else name
 
 
 def _bare(name: str) -> str:
@@ -72,15 +85,18 @@ def _bare(name: str) -> str:
     return name
 
 
-def _key(name: str, rank: int) -> str:
-    """`layer/variable` for a name of torch; a name that is not known stays as it is, and will be told of."""
+def _key(name: str, ranks: Mapping[str, int]) -> str:
+    """`layer/variable` for a name of torch; a name that is not known stays as it is, and will be told of.
+
+    `ranks` are those of the modules' weights: 1 is a norm's.
+    """
     module, _, variable = name.rpartition(".")
     layer = _layer(module)
     if layer is None:
         return name
     if layer.endswith(WITH_BIAS):
         return f"{layer}/{'kernel' if variable == 'weight' else variable}"
-    if rank == 1 and variable in NORM:
+    if ranks.get(module) == 1 and variable in NORM:
         return f"{layer}_bn/{NORM[variable]}"
     return f"{layer}_conv/{'kernel' if variable == 'weight' else variable}"
 

@@ -6,6 +6,7 @@ import struct
 import zipfile
 
 import h5py
+import ml_dtypes
 import numpy as np
 
 from tests.hostile.archives import Member, deflated, write_zip, zeros_deflated
@@ -17,7 +18,7 @@ from tests.hostile.pickled import Code, call, code, tensor
 from tests.hostile.writers import WRITERS, write, write_legacy_raw, write_torch_raw
 
 for kind in WRITERS:
-    for dtype in ("float32", "float64"):
+    for dtype in ("float16", "float32", "float64"):
 
         @harmless(f"{kind}: {dtype}")
         def _(folder, model, kind=kind, dtype=dtype):
@@ -26,6 +27,13 @@ for kind in WRITERS:
     @harmless(f"{kind}: under its hash")
     def _(folder, model, kind=kind):
         return under_its_hash(write(kind, folder, values(model)))
+
+
+for kind in ("safetensors", "torch", "torch legacy"):
+
+    @harmless(f"{kind}: bfloat16")
+    def _(folder, model, kind=kind):
+        return write(kind, folder, {name: array.astype(ml_dtypes.bfloat16) for name, array in values(model).items()})
 
 
 @harmless("keras 2 h5: lists of names that lie")

@@ -9,6 +9,7 @@ import keras_resnet as kr
 from tests.hostile.corpus import FIRST, LAST, MIDDLE, case, network, under_its_hash, values
 from tests.hostile.writers import WRITERS, write
 
+BOTH = ("kernel", "bias")
 TRUNCATIONS = 50
 FLIPS = 10
 
@@ -55,6 +56,7 @@ OTHERS = {
     "with a head of other features": lambda arrays: arrays | {"predictions/kernel": np.zeros((17, 10), "float32")},
     "with a transposed kernel": lambda arrays: arrays | {"predictions/kernel": arrays["predictions/kernel"].T.copy()},
     "with an axis more": lambda arrays: arrays | {MIDDLE: arrays[MIDDLE][None]},
+    "with a head by two names": lambda arrays: arrays | {f"probs/{n}": arrays[f"predictions/{n}"] for n in BOTH},
     "empty": lambda arrays: {},
 }
 

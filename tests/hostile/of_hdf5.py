@@ -173,10 +173,10 @@ def _(file, where):
         file[f"{where.split('/')[0]}/again/bias:0"] = np.zeros(10, "float32")
 
 
-@hdf5_case("70,000 tensors of one name each")
+@hdf5_case("61,000 tensors of one name each")
 def _(file, where):
     one, group = file[where], file[where].parent
-    for number in range(70_000):
+    for number in range(61_000):
         group[f"n{number}"] = one
 
 

@@ -73,14 +73,14 @@ for name, taking in {
         b"](" + code([("a", 1)] * 100_000) + b"q\0" + (named("collections", "OrderedDict") + b"h\0\x85R") * 1000 + b"e"
     ),
     "one long list for many sizes": Code(
-        b"](" + code([1] * 500_000) + b"q\0" + (named("torch", "Size") + b"h\0\x85R") * 1000 + b"e"
+        b"](" + code([1] * 200_000) + b"q\0" + (named("torch", "Size") + b"h\0\x85R") * 1000 + b"e"
     ),
     "calls of many arguments": Code(
-        b"](" + code((1,) * 500_000) + b"q\0" + (named("builtins", "set") + b"h\0R") * 1000 + b"e"
+        b"](" + code((1,) * 200_000) + b"q\0" + (named("builtins", "set") + b"h\0R") * 1000 + b"e"
     ),
-    "identifiers of many parts": Code(b"](" + code(("storage",) * 500_000) + b"q\0" + b"h\0Q" * 1000 + b"e"),
+    "identifiers of many parts": Code(b"](" + code(("storage",) * 200_000) + b"q\0" + b"h\0Q" * 1000 + b"e"),
     "a tensor of many axes": call(
-        "torch._utils", "_rebuild_tensor_v2", storage(LAST_KEY, BIAS), 0, (2**62,) * 300_000, (1,) * 300_000
+        "torch._utils", "_rebuild_tensor_v2", storage(LAST_KEY, BIAS), 0, (2**62,) * 100_000, (1,) * 100_000
     ),
     "a name of lists doubled 60 times": Code(
         b"]q\0"
@@ -101,9 +101,9 @@ for name, taking in {
 
 for name, instructions in {
     "a million lists": b"]" * 1_040_000,
-    "lists nested 300,000 deep": b"]" * 300_000 + b"a" * 299_999,
-    "tuples nested 300,000 deep": b")" + b"\x85" * 300_000,
-    "300,000 marks": b"(" * 300_000,
+    "lists nested 100,000 deep": b"]" * 100_000 + b"a" * 99_999,
+    "tuples nested 100,000 deep": b")" + b"\x85" * 100_000,
+    "100,000 marks": b"(" * 100_000,
     "a memo of 800,000": b"]" + b"".join(b"r" + struct.pack("<I", n) for n in range(800_000)),
     "a memo with an index of 4 billion": b"]r\xff\xff\xff\xff",
     "a text that says it has 4 GB": b"X\xff\xff\xff\xff" + b"a" * 100,

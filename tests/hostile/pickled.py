@@ -46,6 +46,7 @@ def call(module, name, *arguments):
 
 def storage(key, array, legacy=False, count=None, kind=None):
     kinds = {"float32": "Float", "float64": "Double", "int8": "Char", "bool": "Bool", "complex64": "ComplexFloat"}
+    kinds |= {"float16": "Half", "bfloat16": "BFloat16"}
     kind = named("torch", f"{kind or kinds[array.dtype.name]}Storage")
     return Code(code(("storage", kind, key, "cpu", array.size if count is None else count) + (None,) * legacy) + b"Q")
 

@@ -47,6 +47,7 @@ def write_npz(path, arrays):
 
 def write_safetensors(path, arrays):
     names = {"float32": "F32", "float64": "F64", "float16": "F16", "int8": "I8", "bool": "BOOL", "complex64": "C64"}
+    names |= {"bfloat16": "BF16"}
     header, end = {}, 0
     for name, array in arrays.items():
         shape, start, end = list(array.shape), end, end + array.nbytes

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import math
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,9 +39,13 @@ def _by_layer(root: h5py.Group) -> dict[str, Tensor]:
 
     Attributes list both once more. They are not read, as each name in them may be as long as the file.
     """
+    paths = [(path, path.split("/"), path.split("/")[-1].split(":")[0]) for path in _datasets(root)]
+    layers = collections.Counter((parts[0], variable) for _, parts, variable in paths)
     tensors: dict[str, Tensor] = {}
-    for path in _datasets(root):
-        key = f"{path.split('/')[0]}/{path.split('/')[-1].split(':')[0]}"
+    for path, parts, variable in paths:
+        # The group is the layer's name; that of a nested model has all of its layers, and they are a level deeper.
+        nested = layers[parts[0], variable] > 1
+        key = f"{parts[-2] if nested else parts[0]}/{variable}"
         if key in tensors:
             raise WeightsError(f"HDF5 must have one {key!r}. Received: two")
         tensors[key] = _tensor(root, path)
@@ -50,7 +54,7 @@ def _by_layer(root: h5py.Group) -> dict[str, Tensor]:
 
 def _by_group(root: h5py.Group) -> dict[str, Tensor]:
     """Keras 3: a group `vars` for each layer, which has the layer's name as attribute, and variables by number."""
-    groups: defaultdict[str, list[str]] = defaultdict(list)
+    groups: collections.defaultdict[str, list[str]] = collections.defaultdict(list)
     for path in _datasets(root):
         parent, _, name = path.rpartition("/")
         if parent.endswith("/vars"):
@@ -100,18 +104,18 @@ def _check_heaps(path: Path) -> None:
 
 
 def _datasets(root: h5py.Group) -> list[str]:
-    """The paths of all datasets below, each group entered once."""
+    """The paths of all datasets below. A group that is in itself is nested too deep."""
     paths: list[str] = []
-    seen: set[int] = set()
+    links = 0
 
+    # What HDF5 knows of an object, such as its address, it does not ask for: adding up the sizes of a damaged group, it
+    # may go round in circles for ever (seen in HDF5 1.14).
     def visit(group: h5py.Group, prefix: str, depth: int) -> None:
-        address = h5py.h5o.get_info(group.id).addr
-        if address in seen:
-            return
-        seen.add(address)
+        nonlocal links
+        links += len(group)
         if depth > DEEPEST:
             raise WeightsError(f"HDF5 must not be nested deeper than {DEEPEST}. Received: {prefix!r}")
-        if len(seen) + len(paths) + len(group) > 3 * MOST_TENSORS:  # each layer has two groups
+        if links > 3 * MOST_TENSORS:  # each layer has two groups
             raise WeightsError(f"HDF5 must have at most {MOST_TENSORS:,} tensors. Received: more")
         for name in group:
             if isinstance(child := _child(group, name), h5py.Group):

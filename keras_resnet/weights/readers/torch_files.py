@@ -14,11 +14,10 @@ import ml_dtypes
 import numpy as np
 
 from keras_resnet.weights.readers import pickles, zips
-from keras_resnet.weights.tensors import LARGEST_INDEX, Tensor, WeightsError
+from keras_resnet.weights.tensors import LARGEST_INDEX, MOST_AXES, Tensor, WeightsError
 
-WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
+WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "model_ema", "state_dict_ema")
 PICKLE = "data.pkl"
-MOST_AXES = 32
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # torch/serialization.py, before torch 1.6
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "Half": np.dtype("float16"),
@@ -196,9 +195,9 @@ def _loaded(stream: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
 
 
 def _tensors(loaded: Any, fetch: Fetch) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
+    for _ in WRAPPERS:  # a wrapper may be in itself
+        wrapped = [key for key in WRAPPERS if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping)]
+        loaded = loaded[wrapped[0]] if wrapped else loaded
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"a checkpoint must hold a state dict. Received: a {type(loaded).__name__}")
     return {name: _tensor(name, value, fetch) for name, value in loaded.items() if isinstance(value, Strided)}
