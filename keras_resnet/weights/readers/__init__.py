@@ -30,7 +30,10 @@ def opened(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
         WeightsError: the file is missing, damaged, of no known kind, or would run code.
     """
     if not path.is_file():
-        raise WeightsError(f"weights must be the path of an existing file. Received: {str(path)!r}, no such file")
+        raise WeightsError(
+            "weights must be the path of an existing file; tags are for models of the zoo, such as ResNet50. "
+            f"Received: {str(path)!r}, {'a directory' if path.is_dir() else 'no such file'}"
+        )
     with contextlib.ExitStack() as stack:
         try:
             tensors = stack.enter_context(_reader(path)(path, limit))
