@@ -289,7 +289,7 @@ def test_a_broken_weights_file_is_named(tmp_path):
     broken = tmp_path / "broken.keras"
     broken.write_text("no zip")
     with pytest.raises(
-        ValueError, match="broken.keras must be Keras HDF5, .weights.h5, .keras, safetensors, npz or a torch checkpoint"
+        ValueError, match="broken.keras: a file of weights must be Keras HDF5, .weights.h5, .keras, safetensors, npz or"
     ):
         tiny(weights=broken)
 
