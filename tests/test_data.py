@@ -260,7 +260,9 @@ def test_classes_are_found_by_any_of_their_names():
 
 
 def test_classes_that_are_not_known_are_named():
-    with pytest.raises(ValueError, match=r"that the model knows. Received: 'a', 'b', 'c', 'd', 'e' and 2 more, which are not"):
+    with pytest.raises(
+        ValueError, match=r"that the model knows. Received: 'a', 'b', 'c', 'd', 'e' and 2 more, which are not"
+    ):
         class_indices([*"abcdefg", "tench"], imagenet_classes())
 
 

@@ -162,9 +162,10 @@ def test_a_lost_connection_is_taken_up_where_it_broke(server, path, kind):
     first, second, third = server.of("GET", ".h5")
     assert path.read_bytes() == CONTENT
     assert first.range == ""
-    assert 200_000 - BLOCK <= int(second.range[6:-1]) <= 200_000
-    assert 400_000 - 2 * BLOCK <= int(third.range[6:-1]) <= 400_000
-    assert server.sent(".h5") <= len(CONTENT) + 2 * BLOCK
+    lost = 100_000 if kind == "reset" else BLOCK  # with a reset goes what the kernel still held
+    assert 200_000 - lost <= int(second.range[6:-1]) <= 200_000
+    assert 400_000 - 2 * lost <= int(third.range[6:-1]) <= 400_000
+    assert server.sent(".h5") <= len(CONTENT) + 2 * lost
 
 
 @pytest.mark.parametrize("kind", ["no range", "wrong range"])
@@ -707,7 +708,8 @@ def test_a_repository_is_loaded_as_it_says(hub, tiny):
     assert model.output_shape == (None, 3)
     assert len(hub.of("GET", "model.safetensors")) == len(hub.of("GET", "config.json")) == 1
     with pytest.raises(
-        ValueError, match=r"are of a network with depths=\(2, 2, 2, 2\), not \(3, 4, 6, 3\); block=residual"
+        ValueError,
+        match=r"another network than ResNet50 as asked for: of one with depths=\(2, 2, 2, 2\), not \(3, 4, 6, 3\); block=res",
     ):
         kr.ResNet50(weights="hf://timm/resnet18.tiny")
     with pytest.raises(ValueError, match=r"mean=\(0.4, 0.5, 0.6\), not \(0, 0, 0\)"):

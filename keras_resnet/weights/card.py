@@ -86,7 +86,7 @@ def read(path: Path) -> Checkpoint | None:
             and min(*checkpoint.std, checkpoint.crop_pct) > 0
             and all(isinstance(value, int) and 0 < value <= 100_000 for value in (checkpoint.size, checkpoint.classes))
         )
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise WeightsError(f"weights: the card in {path} cannot be read: {type(error).__name__}") from error
     if not possible:
         raise WeightsError(f"weights: the card in {path} must be of a network of ours. Received: {text[:200]}")

@@ -133,6 +133,12 @@ def _(folder, model):
     return folder / "model.npz"
 
 
+@harmless("npz: with a comment")
+def _(folder, model):
+    members, _ = members_of("npz", folder, model)
+    return write_zip(folder / "model.npz", members, comment=b"\x1b[31m hello")
+
+
 @harmless("safetensors: as its library writes it")
 def _(folder, model):
     from safetensors.numpy import save_file

@@ -2,6 +2,7 @@
 
 import json
 
+from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
 from tests.hostile.corpus import CANARY, FIRST, LAST, case, values
 from tests.hostile.writers import write, write_safetensors_raw
 
@@ -108,3 +109,30 @@ def _(header, body):
 @safetensors_case("a header of 5 MB")
 def _(header, body):
     header["__metadata__"] = {"text": " " * 5_000_000}
+
+
+CARD = {
+    **{"model": "", "tag": "ours", "form": "torch", "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "size": 224},
+    **{"crop_pct": 0.9, "interpolation": "bilinear", "licence": "", "top1": None, "top1_source": "", "data": ""},
+    "classes": 10,
+}
+for name, lies in {
+    "of no form of ours": {"form": "other"},
+    "with a list for a form": {"form": ["torch"]},
+    "with a mean beyond all numbers": {"mean": [10**400] * 3},
+    "with a mean that is no number": {"mean": [float("nan")] * 3},
+    "with a std of 0": {"std": [0, 0, 0]},
+    "with a size of 30 digits": {"size": 10**30},
+    "with a hundred million classes": {"classes": 10**8},
+    "with line breaks and escapes for a tag, and nothing else wrong but a shape": {"tag": "\n\x1b[31m\0" * 1000},
+    "with a list for a tag": {"tag": [1] * 1000},
+    "without its mean": {"mean": None},
+    "that is nested 100,000 deep": None,
+    "that is no JSON": None,
+}.items():
+
+    @safetensors_case(f"a card {name}")
+    def _(header, body, name=name, lies=lies):
+        texts = {"that is nested 100,000 deep": "[" * 100_000, "that is no JSON": "hello\x1b[31m"}
+        header["__metadata__"] = {"keras_resnet": texts.get(name) or json.dumps(CARD | lies)}
+        header[FIRST]["shape"] = [3, 3, 8, 3]

@@ -29,11 +29,11 @@ def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         file.seek(max(path.stat().st_size - LARGEST_INDEX - LONGEST_COMMENT, 0))
         try:
             zipfile.ZipFile(io.BytesIO(file.read())).close()
-        except zipfile.BadZipFile:
+        except Exception as error:  # a damaged one can fail anywhere
             raise WeightsError(
                 f"a ZIP archive must have a table of contents of at most {LARGEST_INDEX:,} bytes. "
-                "Received: one with a longer one, or none; is the file truncated?"
-            ) from None
+                "Received: one with a longer or damaged one, or none; is the file truncated?"
+            ) from error
     with zipfile.ZipFile(path) as archive:
         members = sorted(archive.infolist(), key=lambda info: info.header_offset)
         if len({info.filename for info in members}) < len(members):
