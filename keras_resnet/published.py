@@ -15,7 +15,7 @@ from keras_resnet.data import Split
 from keras_resnet.data.decode import resize_and_crop
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.data.sources import class_indices
-from keras_resnet.training.fit import evaluate
+from keras_resnet.training.evaluation import evaluate
 from keras_resnet.weights import Checkpoint
 from keras_resnet.weights import like as weights_like
 from keras_resnet.weights.choice import chosen, classes_in

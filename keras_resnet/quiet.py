@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-def start_keras() -> None:
+def start_keras(before_devices: Callable[[], None] = lambda: None) -> None:
     """Imports Keras and TensorFlow, opens the device, and drops what C++ code prints meanwhile.
 
     The commands work on (N, H, W, C), whatever the user's Keras configuration says.
     TensorFlow 2.21 prints some eight lines that no setting silences (its log is not yet set up then), one of them an
     "E" where there merely is no GPU. If the start fails they are shown after all.
+
+    Args:
+        before_devices: called when Keras is imported and no device is open yet.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _stderr_held_back():
         import keras  # noqa: PLC0415
         import tensorflow as tf  # noqa: PLC0415  (reads the data, whatever the backend)
 
+        before_devices()
         keras.ops.zeros(())
         tf.zeros(())
     keras.config.set_image_data_format("channels_last")

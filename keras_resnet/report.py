@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_resnet.stages import Stage
+from keras_resnet.training.compare import Compared, differing
+from keras_resnet.training.recipes import Recipe
 from keras_resnet.weights import Checkpoint
 from keras_resnet.zoo import Row
 
@@ -101,6 +105,44 @@ def run(result: Run, out: Path, console: Console) -> None:
         say(f"  # serve it\n  {serve}", console)
     else:
         say("  # to serve it, load model.keras under KERAS_BACKEND=tensorflow and export that", console)
+
+
+def recipes(rows: Mapping[str, Recipe], console: Console) -> None:
+    """The table of recipes: what each sets beside the defaults."""
+    table = Table(box=None)
+    table.add_column("recipe", no_wrap=True)
+    table.add_column("fields", overflow="fold")
+    defaults = dataclasses.asdict(Recipe())
+    for name, recipe in rows.items():
+        fields = dataclasses.asdict(recipe).items()
+        table.add_row(name, escape(" ".join(_field(*field) for field in fields if field[1] != defaults[field[0]])))
+    console.print(table)
+    say(f"\nThe defaults: {' '.join(_field(*field) for field in defaults.items())}", console)
+
+
+def _field(name: str, value: object) -> str:
+    if isinstance(value, tuple):
+        value = ",".join(f"{entry:.4g}" for entry in value) or "none"
+    return f"{name}={value:.5g}" if isinstance(value, float) else f"{name}={value}"
+
+
+def runs(compared: Sequence[Compared], console: Console) -> None:
+    """The table of runs: how far, how good, how long, and where their recipes differ."""
+    fields = differing(compared)
+    table = _table("run", "model", "data", "epochs", "validation", "test", "minutes", *fields)
+    for run in compared:
+        accuracies = run.history.get("val_accuracy", [])
+        table.add_row(
+            str(run.directory),
+            run.model,
+            run.data,
+            str(len(run.history.get("epoch", []))),
+            f"{max(accuracies):.2%}" if accuracies else "-",
+            "-" if run.test_accuracy is None else f"{run.test_accuracy:.2%}",
+            "unfinished" if run.seconds is None else f"{run.seconds / 60:.1f}",
+            *(_field(name, getattr(run.recipe, name)).partition("=")[2] for name in fields),
+        )
+    console.print(table)
 
 
 def say(text: str, console: Console) -> None:

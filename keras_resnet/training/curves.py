@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-PARTS = {"": ("training", "tab:blue"), "val_": ("test", "tab:orange")}
+PARTS = {"": ("training", "tab:blue"), "val_": ("validation", "tab:orange")}
 
 
 def draw(history: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
-    """Draws loss and accuracy, of training and test, into a PNG.
+    """Draws loss and accuracy, of training and validation, into a PNG.
 
     Args:
-        history: of Keras: loss, accuracy and, where there was a test split, val_loss and val_accuracy, by epoch.
+        history: of Keras: loss, accuracy and, where there was a validation split, val_loss and val_accuracy, by epoch.
         title: above both panels.
         path: of the PNG.
     """

@@ -1,59 +1,266 @@
-"""Recipes: a table of what a training run needs to know beside the network and the images."""
+"""Recipes: a table of what a training run needs to know beside the network and the images.
+
+A row is the default plus a few lines. Another value of a field: `dataclasses.replace(RECIPES["one_cycle"], epochs=5)`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
-from keras_resnet.arguments import integer, rate
+from keras_resnet.arguments import integer, one_of, rate
+
+
+def _field(default: Any, help: str) -> Any:
+    """A field with the words that the command line's `--help` has for it."""
+    return dataclasses.field(default=default, metadata={"help": help})
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How to train. Other values than these: `dataclasses.replace(RECIPES["one_cycle"], epochs=5)`.
+    """How to train: every field is an option of `keras-resnet train` too, and `--help` says what each is.
 
-    The learning rate climbs from zero to its peak over the `warmup` share of all steps, then falls as a cosine to zero.
-    SGD with Nesterov momentum; weight decay is on kernels only, not on batch norm and biases (Goyal et al. 2017,
-    arXiv:1706.02677; He et al. 2018, arXiv:1812.01187).
+    Weight decay is on kernels only, not on batch norm and biases (Goyal et al. 2017, arXiv:1706.02677; He et al. 2018,
+    arXiv:1812.01187). Randomness, of weights, order, augmentation and dropping, comes from `seed` alone.
 
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images a step.
-        learning_rate: its peak.
-        warmup: share of the steps that warm up, in [0, 1).
-        momentum: of SGD, in [0, 1).
-        weight_decay: L2 penalty's gradient over the weight.
-        label_smoothing: in [0, 1).
-        shift: how far an image is moved at random, as a share of its side.
-        flip: whether half of the images are mirrored; wrong for digits and letters.
-        seed: of everything that is random.
+    Raises:
+        ValueError: a value is out of its range.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> import dataclasses
+        >>> from keras_resnet.training import RECIPES
+        >>> short = dataclasses.replace(RECIPES["one_cycle"], epochs=5)
+        >>> short.epochs, short.optimizer
+        (5, 'sgd')
     """
 
-    epochs: int = 15
-    batch_size: int = 32
-    learning_rate: float = 0.2
-    warmup: float = 0.25
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.1
-    shift: float = 1 / 8
-    flip: bool = False
-    seed: int = 0
+    epochs: int = _field(15, "Passes over the training images.")
+    iterations: int = _field(0, "Steps, in place of epochs: as many epochs as come nearest. 0: epochs counts.")
+    batch_size: int = _field(32, "Images a step, on all devices together.")
+    seed: int = _field(0, "Of weights, order, augmentation and dropping.")
+
+    optimizer: str = _field("sgd", "sgd, adamw or lamb.")
+    learning_rate: float = _field(0.2, "Its peak.")
+    schedule: str = _field("cosine", "cosine: to zero; steps: to a tenth after each milestone.")
+    warmup: float = _field(0.25, "Share of the steps on which the rate climbs from zero to its peak, in [0, 1).")
+    milestones: tuple[float, ...] = _field((), "Of the schedule steps: shares of the training, such as 0.5 and 0.75.")
+    momentum: float = _field(0.9, "Of sgd, in [0, 1).")
+    nesterov: bool = _field(True, "Whether the momentum of sgd is Nesterov's.")
+    weight_decay: float = _field(5e-4, "On kernels only.")
+    clip_norm: float = _field(0.0, "Longest gradient, all variables together. 0: any.")
+    accumulate: int = _field(1, "Steps whose gradients are averaged for one update.")
+    ema: float = _field(0.0, "Decay of a moving average of the weights, which is then the result. 0: none.")
+    precision: str = _field("float32", "What the network computes in: float32, bfloat16 or float16.")
+
+    loss: str = _field("cross_entropy", "cross_entropy, of a softmax; binary, of a sigmoid for each class.")
+    label_smoothing: float = _field(0.1, "Share of the target that goes to all classes alike, in [0, 1).")
+    target_threshold: float = _field(0.0, "Of the loss binary: targets above are 1, others 0. 0: as they are.")
+
+    crop: str = _field("centre", "centre: square; random_resized: any part; scale_jitter: a square of any scale.")
+    crop_scale: float = _field(0.08, "Of random_resized: smallest share of the image's area, in (0, 1].")
+    flip: bool = _field(False, "Mirror half of the images; wrong for digits and letters.")
+    shift: float = _field(1 / 8, "How far images move at random, as a share of their side, in [0, 1).")
+    rotate: float = _field(0.0, "How far images turn at random, in degrees.")
+    colour_jitter: float = _field(0.0, "How far brightness, contrast and saturation vary, in [0, 1).")
+    policy: str = _field("", "A policy of augmentations: rand_augment or trivial_augment_wide.")
+    magnitude: float = _field(7.0, "Of rand_augment, 0 to 10.")
+    erase: float = _field(0.0, "Probability that a part of an image is erased, in [0, 1).")
+    mixup: float = _field(0.0, "Alpha of MixUp. 0: none. With cutmix, one of the two for each batch.")
+    cutmix: float = _field(0.0, "Alpha of CutMix. 0: none.")
+
+    stochastic_depth: float = _field(0.0, "Probability that the last block is dropped, in [0, 1).")
+    drop_rate: float = _field(0.0, "Dropout before the classifier, in [0, 1).")
+    remat: bool = _field(False, "Compute blocks again in the backward pass: less memory, a third more time.")
+
+    sizes: tuple[int, ...] = _field((), "Sides to train at, in pixels, one after the other in equal parts.")
+    test_size: int = _field(0, "Side to measure and serve at, in pixels. 0: as trained.")
+    crop_pct: float = _field(1.0, "Share of the resized image's shorter side that is measured at, in (0, 1].")
+    held_out: float = _field(0.0, "Share of the training images held out, to choose the best epoch by, in [0, 1).")
 
     def __post_init__(self) -> None:
-        integer("epochs", self.epochs)
-        integer("batch_size", self.batch_size)
-        integer("seed", self.seed, minimum=0)
-        for field in ("warmup", "momentum", "label_smoothing", "shift"):
-            rate(field, getattr(self, field))
-        if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                f"learning_rate must be above 0 and weight_decay at least 0. "
-                f"Received: learning_rate={self.learning_rate}, weight_decay={self.weight_decay}"
-            )
+        for name in ("epochs", "batch_size", "accumulate"):
+            integer(name, getattr(self, name))
+        for name in ("iterations", "seed", "test_size"):
+            integer(name, getattr(self, name), minimum=0)
+        for size in self.sizes:
+            integer("sizes", size)
+        for name, allowed in CHOICES.items():
+            one_of(name, getattr(self, name), allowed)
+        for name in SHARES:
+            rate(name, getattr(self, name))
+        for name in AMOUNTS:
+            _number(name, getattr(self, name), 0, math.inf)
+        _number("learning_rate", self.learning_rate, 0, math.inf, open_below=True)
+        for name in ("crop_scale", "crop_pct"):
+            _number(name, getattr(self, name), 0, 1, open_below=True, open_above=False)
+        _number("magnitude", self.magnitude, 0, 10, open_above=False)
+        if not all(0 < earlier < later < 1 for earlier, later in zip((1e-9, *self.milestones), self.milestones)):
+            raise ValueError(f"milestones must be in (0, 1) and climb. Received: milestones={self.milestones}")
 
+    def epochs_of(self, steps: int) -> int:
+        """How many epochs of `steps` each."""
+        return max(1, round(self.iterations / steps)) if self.iterations else self.epochs
+
+
+def recipe_of(fields: Mapping[str, Any]) -> Recipe:
+    """A recipe from what JSON holds of one; fields that are missing have their defaults.
+
+    Raises:
+        ValueError: there is no such field, or a value is out of its range.
+        TypeError: a value is of the wrong type.
+    """
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    if unknown := sorted(set(fields) - known):
+        raise ValueError(f"a recipe must have the fields of keras_resnet.training.Recipe. Received: also {unknown}")
+    return Recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+CHOICES = {
+    "optimizer": ("sgd", "adamw", "lamb"),
+    "schedule": ("cosine", "steps"),
+    "precision": ("float32", "bfloat16", "float16"),
+    "loss": ("cross_entropy", "binary"),
+    "crop": ("centre", "random_resized", "scale_jitter"),
+    "policy": ("", "rand_augment", "trivial_augment_wide"),
+}
+SHARES = (
+    "warmup",
+    "momentum",
+    "ema",
+    "label_smoothing",
+    "target_threshold",
+    "shift",
+    "colour_jitter",
+    "erase",
+    "stochastic_depth",
+    "drop_rate",
+    "held_out",
+)
+AMOUNTS = ("weight_decay", "clip_norm", "rotate", "mixup", "cutmix")
+
+
+def _number(
+    name: str, value: float, low: float, high: float, *, open_below: bool = False, open_above: bool = True
+) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number. Received: {name}={value!r}")
+    above = low < value if open_below else low <= value
+    below = value < high if open_above else value <= high
+    if not (above and below):
+        interval = f"{'(' if open_below else '['}{low:g}, {high:g}{')' if open_above else ']'}"
+        raise ValueError(f"{name} must be in {interval}. Received: {name}={value!r}")
+
+
+def _like(recipe: Recipe, **fields: Any) -> Recipe:
+    return dataclasses.replace(recipe, **fields)
+
+
+# What the recipes for ImageNet share: batches of 256, decay 1e-4, any part of the image, mirrored or not.
+IMAGENET = Recipe(
+    epochs=90,
+    batch_size=256,
+    learning_rate=0.1,
+    warmup=0.0,
+    weight_decay=1e-4,
+    label_smoothing=0.0,
+    shift=0.0,
+    crop="random_resized",
+    flip=True,
+    crop_pct=0.875,
+)
+# Wightman et al. 2021 (arXiv:2110.00476), table 2, and timm's options for it. Not repeated augmentation (A1, A2).
+A2 = _like(
+    IMAGENET,
+    epochs=300,
+    batch_size=2048,
+    optimizer="lamb",
+    learning_rate=5e-3,
+    warmup=5 / 300,
+    weight_decay=0.02,
+    clip_norm=1.0,
+    loss="binary",
+    target_threshold=0.2,
+    policy="rand_augment",
+    mixup=0.1,
+    cutmix=1.0,
+    stochastic_depth=0.05,
+    crop_pct=0.95,
+)
 
 RECIPES = {
-    # A short one for small images and no GPU.
+    # A short one for small images and no GPU: one cycle of the learning rate (arXiv:1708.07120).
     "one_cycle": Recipe(),
+    # The rate is small, so that what was learnt before is not washed away; any photographs.
+    "fine_tune": Recipe(
+        epochs=10,
+        learning_rate=0.01,
+        warmup=0.1,
+        weight_decay=1e-4,
+        shift=0.0,
+        crop="random_resized",
+        crop_scale=0.35,
+        flip=True,
+    ),
+    # He et al. 2015 (arXiv:1512.03385), section 4.2: 0.1, a tenth of it after 32,000 and 48,000 of 64,000 steps.
+    "he2015_cifar": Recipe(
+        iterations=64_000,
+        batch_size=128,
+        learning_rate=0.1,
+        schedule="steps",
+        warmup=0.0,
+        milestones=(0.5, 0.75),
+        nesterov=False,
+        weight_decay=1e-4,
+        label_smoothing=0.0,
+        flip=True,
+        held_out=0.1,
+    ),
+    # The same paper, section 3.4: 60 x 10^4 steps of 256 images. It divides the rate when the error no longer falls;
+    # here that is at a half and three quarters, as in its CIFAR nets. Not its colour augmentation.
+    "he2015_imagenet": _like(
+        IMAGENET, iterations=600_000, schedule="steps", milestones=(0.5, 0.75), nesterov=False, crop="scale_jitter"
+    ),
+    # Goyal et al. 2017 (arXiv:1706.02677): the rate is 0.1 for each 256 images of a batch, with 5 epochs of warm-up.
+    "goyal2017": _like(
+        IMAGENET,
+        batch_size=8192,
+        learning_rate=3.2,
+        schedule="steps",
+        warmup=5 / 90,
+        milestones=(30 / 90, 60 / 90, 80 / 90),
+    ),
+    # torchvision's references, the second weights of ResNet-50. Not repeated augmentation.
+    "torchvision_v2": _like(
+        IMAGENET,
+        epochs=600,
+        batch_size=1024,
+        learning_rate=0.5,
+        warmup=5 / 600,
+        nesterov=False,
+        weight_decay=2e-5,
+        label_smoothing=0.1,
+        policy="trivial_augment_wide",
+        erase=0.1,
+        mixup=0.2,
+        cutmix=1.0,
+        ema=0.99998**32,  # of every step, where torchvision averages every 32nd
+        sizes=(176,),
+        test_size=224,
+        crop_pct=224 / 232,
+    ),
+    "timm_a1": _like(A2, epochs=600, warmup=5 / 600, weight_decay=0.01, label_smoothing=0.1, mixup=0.2),
+    "timm_a2": A2,
+    "timm_a3": _like(
+        A2,
+        epochs=100,
+        learning_rate=8e-3,
+        warmup=5 / 100,
+        magnitude=6.0,
+        stochastic_depth=0.0,
+        sizes=(160,),
+        test_size=224,
+    ),
 }

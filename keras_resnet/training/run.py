@@ -1,8 +1,10 @@
 """A run: one training from data to a directory that holds everything it gave.
 
-model.keras   the network, plain Keras      history.csv   loss and accuracy by epoch
-curves.png    the same, drawn               export/1/     a SavedModel for TF Serving
-samples/      some test images, to try      run.json      what was run, and what came out
+recipe.json   all that it takes to repeat it      run.json      what was run, and what came out
+history.csv   loss, accuracy and rate by epoch    curves.png    the same, drawn
+model.keras   the network, plain Keras            last.keras    that of the last epoch, if the best was chosen
+export/1/     a SavedModel for TF Serving         samples/      some test images, to try
+tensorboard/  logs for TensorBoard                checkpoints/  while it trains
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ import dataclasses
 import json
 import os
 import shutil
-import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,13 +25,45 @@ import keras_resnet
 from keras_resnet import zoo
 from keras_resnet.data import Split, load
 from keras_resnet.export import saved_model
+from keras_resnet.freezing import freeze
 from keras_resnet.resnet import let_keras_recurse
+from keras_resnet.training.batches import resize
 from keras_resnet.training.curves import draw
-from keras_resnet.training.fit import fit
-from keras_resnet.training.recipes import Recipe
+from keras_resnet.training.distribution import place
+from keras_resnet.training.evaluation import evaluate
+from keras_resnet.training.fitting import fit
+from keras_resnet.training.keeping import CHECKPOINTS
+from keras_resnet.training.losses import ACTIVATIONS
+from keras_resnet.training.recipes import Recipe, recipe_of
 
-FILES = ("model.keras", "history.csv", "curves.png", "export", "samples", "run.json")
 SAMPLES = 8
+FILES = (
+    *("recipe.json", "run.json", "history.csv", "curves.png", "model.keras", "last.keras"),
+    *("export", "samples", "tensorboard", CHECKPOINTS),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is asked for: with the versions, all that `recipe.json` holds.
+
+    Attributes:
+        model: one of `keras_resnet.list_models()`.
+        data: a source as `keras_resnet.data.load` takes it.
+        recipe: how to train.
+        size: side of the images in pixels where the recipe has none; None: what the model's row says.
+        weights: to start from: a tag, "hf://timm/<model>" or a file; or None.
+        freeze_until: the layers before this stage or block stay as they are, see `keras_resnet.freeze`; or None.
+        on_corrupt: "stop" or "skip" where a file is no readable image.
+    """
+
+    model: str
+    data: str
+    recipe: Recipe
+    size: int | None = None
+    weights: str | None = None
+    freeze_until: str | None = None
+    on_corrupt: str = "stop"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,66 +74,100 @@ class Run:
     data: str
     classes: tuple[str, ...]
     recipe: Recipe
+    parameters: int
     test_images: int
     test_accuracy: float
+    best_epoch: int | None
     seconds: float
+    skipped: tuple[str, ...]
     versions: dict[str, str]
 
 
 def train(
-    name: str,
-    data: str,
+    task: Task,
     out: str | os.PathLike[str],
-    recipe: Recipe,
-    size: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
 ) -> Run:
-    """Trains a model of the zoo and leaves a run directory.
+    """Trains a model of the zoo and leaves a run directory; the same call goes on with what was stopped or killed.
+
+    The test images are looked at after each epoch, for the curves, unless the recipe holds images out; then once.
 
     Args:
-        name: one of `keras_resnet.list_models()`.
-        data: a source as `keras_resnet.data.load` takes it.
+        task: what to train, on what, and how.
         out: the directory; made where it does not exist.
-        recipe: how to train.
-        size: side of the images in pixels; None: what the model's row says.
         callbacks: Keras callbacks.
-        overwrite: whether an earlier run in `out` may be replaced.
+        overwrite: whether another run in `out` may be replaced.
 
     Returns:
         The run, as written to `run.json`.
 
     Raises:
-        ValueError: an argument is wrong, or `out` holds a run already; then nothing there was touched.
+        ValueError: an argument is wrong, or `out` holds a finished run, or one of something else; then nothing there
+            was touched.
     """
-    row = zoo.row_of(name)
-    out = Path(out)
-    splits = load(data, "train"), load(data, "test")
+    row = zoo.row_of(task.model)
+    out, recipe = Path(out), task.recipe
+    splits = tuple(load(task.data, split, on_corrupt=task.on_corrupt) for split in ("train", "test"))
     keras.utils.set_random_seed(recipe.seed)
-    side = row.size if size is None else size
-    model = zoo.create_model(name, input_shape=(side, side, splits[0].channels), classes=len(splits[0].classes))
-    _make_room(out, overwrite)  # only now, when nothing that the user gave can be wrong any more
+    trained_at = row.size if task.size is None else task.size
+    side = recipe.test_size or (recipe.sizes[-1] if recipe.sizes else trained_at)
+    several = {*recipe.sizes, side} != {side}
+    model = _build(task, None if several else side, splits[0])
+    first = place(model).process == 0
+    if first:
+        _make_room(out, task, overwrite)  # only now, when nothing that the user gave can be wrong any more
 
-    started = time.monotonic()
-    logger = keras.callbacks.CSVLogger(out / "history.csv")
-    history = fit(model, recipe, *splits, [logger, *callbacks]).history
+    listeners = [*callbacks, keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False)] if first else []
+    result = fit(model, recipe, splits[0], None if recipe.held_out else splits[1], listeners, out)
+    final = _build(task, side, splits[0])
+    last = bool(recipe.held_out)
+    if last and first:
+        final.set_weights(result.last_weights)
+        save(final, out / "last.keras")
+    final.set_weights(model.get_weights())
+    accuracy = evaluate(final, splits[1], recipe.batch_size, resize=resize(recipe))
     run = Run(
-        model=name,
-        data=data,
+        model=task.model,
+        data=task.data,
         classes=splits[0].classes,
         recipe=recipe,
+        parameters=final.count_params(),
         test_images=splits[1].size,
-        test_accuracy=history["val_accuracy"][-1],  # of the last epoch, whose weights are these
-        seconds=round(time.monotonic() - started, 1),
-        versions={"keras_resnet": keras_resnet.__version__, "keras": keras.__version__, "tensorflow": tf.__version__},
+        test_accuracy=accuracy,
+        best_epoch=result.best_epoch,
+        seconds=round(result.seconds, 1),
+        skipped=tuple(name for split in splits for name in split.skipped),
+        versions=_versions(),
     )
+    if first:
+        _leave(run, final, result.history, splits[1], out)
+    return run
+
+
+def _build(task: Task, side: int | None, split: Split) -> keras.Model:
+    recipe = task.recipe
+    rates = {"stochastic_depth": recipe.stochastic_depth, "drop_rate": recipe.drop_rate}
+    model = zoo.create_model(
+        task.model,
+        input_shape=(side, side, split.channels),
+        classes=len(split.classes),
+        classifier_activation=ACTIVATIONS[recipe.loss],
+        weights=task.weights,
+        **{name: value for name, value in rates.items() if value},  # otherwise the row's own
+    )
+    return freeze(model, until=task.freeze_until) if task.freeze_until else model
+
+
+def _leave(run: Run, model: keras.Model, history: dict[str, list[float]], test: Split, out: Path) -> None:
+    """Everything that a finished run has; `run.json` last, as it says that the run is finished."""
     save(model, out / "model.keras")
-    draw(history, f"{name} on {data}", out / "curves.png")
-    _write_samples(splits[1], out / "samples")
+    draw(history, f"{run.model} on {run.data}", out / "curves.png")
+    _write_samples(test, out / "samples")
     if keras.backend.backend() == "tensorflow":
         saved_model(model, out / "export")
-    (out / "run.json").write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
-    return run
+    _write_json(dataclasses.asdict(run), out / "run.json")
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
 def save(model: keras.Model, path: Path) -> None:
@@ -113,7 +181,8 @@ def read(directory: Path) -> Run:
     """The run in a directory; a `ValueError` where there is none."""
     try:
         content = json.loads((directory / "run.json").read_text())
-        return Run(**{**content, "classes": tuple(content["classes"]), "recipe": Recipe(**content["recipe"])})
+        lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
+        return Run(**{**content, **lists, "recipe": recipe_of(content["recipe"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{directory} must be a run directory, with a readable run.json: {error}") from error
 
@@ -130,21 +199,48 @@ def open_model(path: Path) -> keras.Model:
         raise ValueError(f"model: cannot read {file}: {error}") from error
 
 
-def _make_room(out: Path, overwrite: bool) -> None:
+def _make_room(out: Path, task: Task, overwrite: bool) -> None:
+    """Makes `out` ready for a task: new, emptied, or as an unfinished run of the same task left it."""
+    asked = json.loads(json.dumps(dataclasses.asdict(task)))
     found = [name for name in FILES if (out / name).exists()]
     if found and not overwrite:
-        raise ValueError(
-            f"out must be a new directory, or --overwrite given. Received: {out}, which holds {', '.join(found)}"
-        )
+        if "run.json" in found or "recipe.json" not in found:
+            raise ValueError(
+                f"out must be a new directory, or --overwrite given. Received: {out}, which holds {', '.join(found)}"
+            )
+        begun = json.loads((out / "recipe.json").read_text())
+        other = [name for name in asked if begun.get(name) != asked[name]]
+        if other:
+            raise ValueError(
+                f"out must be a new directory, or --overwrite given. Received: {out}, which holds an unfinished run "
+                f"with another {', '.join(other)}"
+            )
+        return
     out.mkdir(parents=True, exist_ok=True)
     for name in found:
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _write_json({**asked, "versions": _versions()}, out / "recipe.json")
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "keras_resnet": keras_resnet.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "backend": keras.backend.backend(),
+    }
+
+
+def _write_json(content: Any, path: Path) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(content, indent=2) + "\n")
+    aside.replace(path)
 
 
 def _write_samples(split: Split, directory: Path) -> None:
     """The first images of a split as PNG, called `NUMBER_is_CLASS.png`."""
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     for number, (image, label) in enumerate(split.examples.take(SAMPLES)):
         name = "".join(c if c.isalnum() else "_" for c in split.classes[int(label)])
         (directory / f"{number}_is_{name}.png").write_bytes(tf.io.encode_png(image).numpy())

@@ -1,0 +1,127 @@
+"""Commands that train, and that look at what trains: train, recipes, data, runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from keras_resnet.cli.options import (
+    DATA_HELP,
+    Name,
+    OnCorrupt,
+    RecipeName,
+    Size,
+    Weights,
+    recipe_from,
+    with_recipe_fields,
+)
+from keras_resnet.quiet import start_keras
+
+
+@with_recipe_fields
+def train(
+    name: Name,
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    out: Annotated[Path, typer.Option(help="Directory to leave the run in; an unfinished run there goes on.")],
+    changes: dict[str, Any],
+    recipe: RecipeName = "one_cycle",
+    size: Size = None,
+    weights: Weights = None,
+    freeze_until: Annotated[
+        str | None, typer.Option(metavar="LAYER", help="What comes before this stage, such as conv4, does not learn.")
+    ] = None,
+    on_corrupt: OnCorrupt = "stop",
+    backend: Annotated[
+        str | None, typer.Option(metavar="NAME", help="tensorflow, jax or torch.", show_default="Keras' own")
+    ] = None,
+    devices: Annotated[int, typer.Option(help="Devices to share each batch; 0: all that are there.", min=0)] = 1,
+    processes: Annotated[
+        int, typer.Option(help="Processes of the training, one a machine say; on jax. Type the command in each.", min=1)
+    ] = 1,
+    process: Annotated[int | None, typer.Option(help="Which of them this is, from 0.")] = None,
+    coordinator: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where process 0 is.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+) -> None:
+    """Trains a model; what was stopped or killed goes on when the same command is typed again.
+
+    Leaves model.keras, history.csv, curves.png, recipe.json, logs for TensorBoard and a SavedModel in a directory.
+    """
+    asked = recipe_from(recipe, changes)
+    if backend is not None:
+        os.environ["KERAS_BACKEND"] = backend
+
+    def join_others() -> None:
+        from keras_resnet.training.distribution import join
+
+        if processes > 1:
+            join(processes, process, coordinator)
+
+    start_keras(join_others)
+    from keras_resnet import report
+    from keras_resnet.training import distribution, run
+    from keras_resnet.training.keeping import Stopped
+    from keras_resnet.training.progress import ProgressBar
+
+    console = Console()
+    task = run.Task(name, data, asked, size, weights, freeze_until, on_corrupt)
+    try:
+        with distribution.devices(0 if processes > 1 else devices), ProgressBar(console, asked.batch_size) as progress:
+            result = run.train(task, out, [progress], overwrite)
+    except Stopped as stopped:
+        report.say(f"\n{stopped}", console)
+        raise typer.Exit(128 + (signal.SIGTERM if "SIGTERM" in str(stopped) else signal.SIGINT)) from None
+    report.run(result, out, console)
+
+
+def recipes() -> None:
+    """Lists the recipes, with what each sets beside the defaults."""
+    from keras_resnet import report
+    from keras_resnet.training.recipes import RECIPES
+
+    report.recipes(RECIPES, Console())
+
+
+@with_recipe_fields
+def data(
+    source: Annotated[str, typer.Argument(help=DATA_HELP)],
+    changes: dict[str, Any],
+    preview: Annotated[Path, typer.Option(help="PNG to draw images into, as a recipe gives them to a network.")],
+    recipe: RecipeName = "one_cycle",
+    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
+    images: Annotated[int, typer.Option(help="How many to draw.", min=1)] = 24,
+    on_corrupt: OnCorrupt = "stop",
+) -> None:
+    """Says what a source of images holds, and draws some of them with their labels, augmented."""
+    asked = recipe_from(recipe, changes)
+    start_keras()
+    from keras_resnet import report
+    from keras_resnet.data import load
+    from keras_resnet.training.batches import preview as draw
+
+    split = load(source, "train", on_corrupt=on_corrupt)
+    side = asked.sizes[0] if asked.sizes else size
+    draw(split, asked, side, images, preview)
+    report.say(
+        f"{source}: {split.size:,} training images of {len(split.classes)} classes, {split.channels} channels\n{preview}",
+        Console(),
+    )
+
+
+def runs(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories that `train` left.")],
+    plot: Annotated[Path | None, typer.Option(help="PNG to draw their curves into, side by side.")] = None,
+) -> None:
+    """Compares runs in a table, and in a plot: accuracy, best epoch, time, and where their recipes differ."""
+    start_keras()
+    from keras_resnet import report
+    from keras_resnet.training import compare
+
+    found = [compare.read(directory) for directory in directories]
+    report.runs(found, Console())
+    if plot is not None:
+        compare.draw(found, plot)

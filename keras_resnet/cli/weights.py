@@ -1,0 +1,130 @@
+"""Commands that use networks with weights: evaluate, predict, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from keras_resnet.cli.options import DATA_HELP, Like, Size, Weights
+from keras_resnet.quiet import start_keras
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|NAME", help="A directory that `train` left, a .keras file, or a model's name with --weights."
+        ),
+    ],
+    data: Annotated[
+        str | None, typer.Option(help=DATA_HELP + " A run's own, if not given.", show_default="the run's")
+    ] = None,
+    weights: Weights = None,
+    like: Like = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, test, or all images of a folder of classes.",
+            show_default="test; all of a folder without train, with --weights",
+        ),
+    ] = None,
+    size: Size = None,
+) -> None:
+    """Measures top-1 accuracy: of a trained model, or of published weights as they were measured."""
+    start_keras()
+    from keras_resnet import published, report
+    from keras_resnet.data import load
+    from keras_resnet.data.folders import default_split
+    from keras_resnet.data.decode import to_square
+    from keras_resnet.training.batches import resize
+    from keras_resnet.training.evaluation import evaluate as measure
+    from keras_resnet.training.run import open_model, read
+
+    if weights is not None:
+        checkpoint = published.checkpoint_of(model, weights, like)
+        if data is None:
+            raise ValueError("--data must be given with --weights; folder:DIR or tfds:imagenet2012, say")
+        examples = load(data, default_split(data) if split is None else split)
+        network = published.build(model, checkpoint, size)
+        report.published(
+            published.top1(network, checkpoint, examples), checkpoint, size, examples.size, data, Console()
+        )
+        return
+    if size is not None:
+        raise ValueError(f"--size must not be given without --weights. Received: {size}")
+    split = "test" if split is None else split
+    path = Path(model)
+    network = open_model(path)
+    recorded = read(path) if path.is_dir() else None
+    data = data or (recorded.data if recorded else None)
+    if data is None:
+        raise ValueError(f"--data must be given for a .keras file. Received: {model}")
+    examples = load(data, split)
+    if recorded and recorded.classes != examples.classes:
+        raise ValueError(f"--data must have the classes of the run, {recorded.classes}. Received: {examples.classes}")
+    accuracy = measure(network, examples, resize=resize(recorded.recipe) if recorded else to_square)
+    report.say(f"top-1 {accuracy:.2%} on the {examples.size:,} {split} images of {data}", Console())
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, BMP, WebP or GIF files.")],
+    model: Annotated[
+        str, typer.Option(help="A directory that `train` left, a .keras file, or a model's name with --weights.")
+    ],
+    weights: Weights = None,
+    like: Like = None,
+    top: Annotated[int, typer.Option(help="How many classes to show for each image.", min=1)] = 3,
+) -> None:
+    """Says what is on images. A file that cannot be read is named, the others are done, and the exit status is 1."""
+    start_keras()
+    from keras_resnet import published, report
+    from keras_resnet.data.decode import to_square
+    from keras_resnet.prediction import predict_files
+    from keras_resnet.training import batches
+    from keras_resnet.training.run import open_model, read
+
+    if weights is not None:
+        checkpoint = published.checkpoint_of(model, weights, like)
+        network, classes = published.build(model, checkpoint), published.class_names(checkpoint)
+        resize = published.resize_for(checkpoint)
+    else:
+        network, recorded = open_model(Path(model)), read(Path(model)) if Path(model).is_dir() else None
+        classes = recorded.classes if recorded else tuple(map(str, range(network.output.shape[-1])))
+        resize = batches.resize(recorded.recipe) if recorded else to_square
+    failed = False
+    for path, result in predict_files(network, images, resize):
+        if isinstance(result, ValueError):
+            failed = True
+            report.error(result)
+        else:
+            report.prediction(path, result, classes, top, Console())
+    if failed:
+        raise typer.Exit(1)
+
+
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A file of weights (Keras, safetensors, npz, torch), hf://timm/MODEL, or a tag."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="The model it is for, as `keras-resnet models` lists them.")
+    ],
+    out: Annotated[Path, typer.Option(help="Ends in .keras, .weights.h5, .safetensors or .npz.")],
+    like: Like = None,
+) -> None:
+    """Converts weights to a file for Keras: checked, with preprocessing built in."""
+    start_keras()
+    from keras_resnet import published, report, zoo
+    from keras_resnet.weights.save import check_path, save_weights
+
+    checkpoint = published.checkpoint_of(model, source, like)
+    check_path(out, checkpoint)
+    network = zoo.create_model(model, weights=checkpoint)
+    save_weights(network, out, checkpoint, model)
+    report.say(f"{out}: {network.count_params():,} parameters of {model} from {source}", Console())

@@ -1,0 +1,148 @@
+"""The batches that a recipe asks for: at its sizes, cropped, augmented and mixed as it says, for this process."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_resnet.data import Split, augment, crops, pipeline, train_pipeline
+from keras_resnet.data.decode import resize_and_crop, to_square
+from keras_resnet.data.pipeline import Augmentation, Crop, Mix, Resize
+from keras_resnet.inputs import square_side
+from keras_resnet.training.distribution import Place
+from keras_resnet.training.recipes import Recipe
+
+
+class Sides(NamedTuple):
+    """Sides of the square images in pixels: to train at, one after the other in equal parts, and to measure at."""
+
+    train: tuple[int, ...]
+    test: int
+
+    @classmethod
+    def of(cls, model: keras.Model, recipe: Recipe) -> Sides:
+        """Those of the recipe, if the model can take them, else the model's; a `ValueError` if it can not."""
+        fixed = model.inputs[0].shape[1:3] != (None, None)
+        if not recipe.sizes and not recipe.test_size:
+            side = square_side(model)
+            return cls((side,), side)
+        train = recipe.sizes or (recipe.test_size,)
+        test = recipe.test_size or train[-1]
+        if fixed and {square_side(model)} != {*train, test}:
+            raise ValueError(
+                f"model must have sides of None, input_shape=(None, None, 3) say, for the recipe's sizes {train} and "
+                f"test_size {test}. Received: {model.inputs[0].shape}"
+            )
+        return cls(train, test)
+
+
+def training_batches(
+    split: Split, recipe: Recipe, sides: Sides, where: Place, start: int, steps: int
+) -> tf.data.Dataset:
+    """Batches of (images, targets) from step `start` of a training of `steps` on."""
+    parts = []
+    for number in range(len(sides.train)):
+        first, end = (-(-share * steps // len(sides.train)) for share in (number, number + 1))
+        if start < end:
+            size, begin = sides.train[number], max(start, first)
+            batches = train_pipeline(
+                split,
+                size,
+                recipe.batch_size,
+                crop=crop(recipe),
+                augmentations=augmentations(recipe, size),
+                mixes=mixes(recipe),
+                seed=recipe.seed,
+                start=begin,
+                shard=where.shard,
+            )
+            # The last one is endless: it is the caller who counts.
+            parts.append(batches.take(end - begin) if end < steps else batches)
+    return functools.reduce(tf.data.Dataset.concatenate, parts)
+
+
+def validation_batches(split: Split, recipe: Recipe, sides: Sides, where: Place) -> tf.data.Dataset:
+    """Batches of (images, targets), or for several devices (images, targets, weights), with every image once."""
+    classes = len(split.classes)
+    batches = pipeline(split, sides.test, recipe.batch_size, resize=resize(recipe)).map(
+        lambda images, labels: (images, tf.one_hot(labels, classes))
+    )
+    if where.devices == 1:
+        return batches
+    local = recipe.batch_size // where.processes
+
+    def filled(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        # Devices share equal parts: the last batch is filled up with images that do not count.
+        missing = recipe.batch_size - tf.shape(images)[0]
+        weights = tf.pad(tf.ones(tf.shape(images)[0]), [[0, missing]])
+        images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+        targets = tf.pad(targets, [[0, missing], [0, 0]])
+        own = slice(where.process * local, (where.process + 1) * local)
+        return tuple(tf.ensure_shape(x[own], (local, *x.shape[1:])) for x in (images, targets, weights))
+
+    return batches.map(filled)
+
+
+def resize(recipe: Recipe) -> Resize:
+    """How the recipe measures: the centred square, or the shorter side resized and the centre of that."""
+    if recipe.crop_pct == 1:
+        return to_square
+    return functools.partial(resize_and_crop, crop_pct=recipe.crop_pct, interpolation="bilinear")
+
+
+CROPS: dict[str, Callable[[Recipe], Crop | None]] = {
+    "centre": lambda recipe: None,
+    "random_resized": lambda recipe: functools.partial(crops.random_resized_crop, scale=(recipe.crop_scale, 1.0)),
+    "scale_jitter": lambda recipe: crops.scale_jitter,
+}
+POLICIES: dict[str, Callable[[Recipe], tuple[Augmentation, ...]]] = {
+    "": lambda recipe: (),
+    # The deviation is that of timm's recipes.
+    "rand_augment": lambda recipe: (
+        functools.partial(augment.rand_augment, magnitude=recipe.magnitude, deviation=0.5),
+    ),
+    "trivial_augment_wide": lambda recipe: (augment.trivial_augment_wide,),
+}
+
+
+def crop(recipe: Recipe) -> Crop | None:
+    """Which part of an image is trained on."""
+    return CROPS[recipe.crop](recipe)
+
+
+def augmentations(recipe: Recipe, size: int) -> tuple[Augmentation, ...]:
+    """What happens to batches of images with sides of `size`, in this order."""
+    jitter = recipe.colour_jitter
+    moved: tuple[tuple[float, Augmentation], ...] = (
+        (recipe.shift, functools.partial(augment.pad_and_crop, pixels=round(recipe.shift * size))),
+        (recipe.flip, augment.flip),
+        (recipe.rotate, functools.partial(augment.rotate, degrees=recipe.rotate)),
+        (jitter, functools.partial(augment.colour_jitter, brightness=jitter, contrast=jitter, saturation=jitter)),
+    )
+    erased = functools.partial(augment.random_erasing, probability=recipe.erase)
+    return (
+        *(augmentation for amount, augmentation in moved if amount),
+        *POLICIES[recipe.policy](recipe),
+        *((erased,) if recipe.erase else ()),
+    )
+
+
+def mixes(recipe: Recipe) -> tuple[Mix, ...]:
+    """What happens to batches of images and their targets, in this order; smoothing first, as in timm."""
+    mixup = functools.partial(augment.mixup, alpha=recipe.mixup)
+    cutmix = functools.partial(augment.cutmix, alpha=recipe.cutmix)
+    chosen = tuple(mix for alpha, mix in ((recipe.mixup, mixup), (recipe.cutmix, cutmix)) if alpha)
+    mixed = (functools.partial(augment.one_of_mixes, mixes=chosen),) if len(chosen) > 1 else chosen
+    return (
+        *((_of_targets(augment.smoothed, recipe.label_smoothing),) if recipe.label_smoothing else ()),
+        *mixed,
+        *((_of_targets(augment.thresholded, recipe.target_threshold),) if recipe.target_threshold else ()),
+    )
+
+
+def _of_targets(function: Callable[[tf.Tensor, float], tf.Tensor], amount: float) -> Mix:
+    return lambda images, targets, seed: (images, function(targets, amount))

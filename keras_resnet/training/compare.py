@@ -1,0 +1,96 @@
+"""Runs side by side, finished or not."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_resnet.training.recipes import Recipe, recipe_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """A run as far as it is; None where it is not so far.
+
+    Attributes:
+        directory: of the run.
+        model, data, recipe: what was asked for.
+        history: by epoch, columns of history.csv.
+        test_accuracy: on the test images, in [0, 1].
+        seconds: of training.
+    """
+
+    directory: Path
+    model: str
+    data: str
+    recipe: Recipe
+    history: dict[str, list[float]]
+    test_accuracy: float | None
+    seconds: float | None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The fields of the recipe that are not the defaults."""
+        default = dataclasses.asdict(Recipe())
+        return {name: value for name, value in dataclasses.asdict(self.recipe).items() if value != default[name]}
+
+
+def read(directory: Path) -> Compared:
+    """The run in a directory.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        asked = json.loads((directory / "recipe.json").read_text())
+        result = directory / "run.json"
+        came = json.loads(result.read_text()) if result.is_file() else {}
+        return Compared(
+            directory,
+            asked["model"],
+            asked["data"],
+            recipe_of(asked["recipe"]),
+            _history(directory / "history.csv"),
+            came.get("test_accuracy"),
+            came.get("seconds"),
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{directory} must be a run directory, with a readable recipe.json: {error}") from error
+
+
+def _history(path: Path) -> dict[str, list[float]]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+
+
+def differing(runs: Sequence[Compared]) -> list[str]:
+    """The fields of recipes that are not the same in all runs."""
+    fields = [field.name for field in dataclasses.fields(Recipe)]
+    return [name for name in fields if len({getattr(run.recipe, name) for run in runs}) > 1]
+
+
+def draw(runs: Sequence[Compared], path: Path) -> None:
+    """Draws validation loss and accuracy of all runs, of training where there is no validation, into a PNG."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
+    from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415
+
+    figure = Figure(figsize=(11, 4.6), dpi=120, layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+        for run in runs:
+            values = run.history.get(f"val_{quantity}") or run.history.get(quantity, [])
+            axes.plot(run.history.get("epoch", []), values, label=str(run.directory), linewidth=2)
+        axes.set(xlabel="epoch", ylabel=f"validation {quantity}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    panels[0].set_yscale("log")
+    panels[1].yaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(path)

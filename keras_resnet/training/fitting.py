@@ -1,0 +1,145 @@
+"""Fitting a model to a split by a recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_resnet.data import Split, steps_per_epoch
+from keras_resnet.data.sources import bad_files_named
+from keras_resnet.training import in_place
+from keras_resnet.training.averaging import AveragedInTests
+from keras_resnet.training.batches import Sides, training_batches, validation_batches
+from keras_resnet.training.distribution import place, synchronised
+from keras_resnet.training.evaluation import check_channels, outputs
+from keras_resnet.training.fused_batch_norm import fused
+from keras_resnet.training.keeping import Keeper
+from keras_resnet.training.losses import LOSSES
+from keras_resnet.training.optimizers import optimizer
+from keras_resnet.training.recipes import Recipe
+from keras_resnet.training.remat import rematerialised
+from keras_resnet.training.schedules import schedule
+
+
+class Result(NamedTuple):
+    """What came of a training.
+
+    Attributes:
+        history: loss, accuracy, val_loss, val_accuracy and learning_rate by epoch.
+        best_epoch: from 1, if one was chosen.
+        seconds: of training and validation, those before a resume too.
+        last_weights: of the last epoch, as `model.set_weights` takes them.
+    """
+
+    history: dict[str, list[float]]
+    best_epoch: int | None
+    seconds: float
+    last_weights: list[np.ndarray]
+
+
+def fit(
+    model: keras.Model,
+    recipe: Recipe,
+    train: Split,
+    validation: Split | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    directory: str | os.PathLike[str] | None = None,
+) -> Result:
+    """Trains a model by a recipe; with a `directory`, what was stopped or killed goes on when it is called again.
+
+    The model is the result. With `held_out` in the recipe it is that of the epoch that was best on the images held
+    out of `train`, otherwise that of the last epoch; the moving average of the weights, where the recipe has one.
+
+    Args:
+        model: takes square images (N, H, W, C) with fixed sides, or with sides of None where the recipe has `sizes`;
+            ends in a softmax, a sigmoid or logits (N, classes).
+        recipe: one of `RECIPES`, or your own.
+        train: what to learn from.
+        validation: measured after each epoch, for the curves; nothing is chosen by it. None with `held_out`.
+        callbacks: Keras callbacks. What they save is a plain Keras model.
+        directory: for checkpoints, after each epoch and on SIGTERM and Ctrl-C, and for history.csv; or None.
+
+    Returns:
+        What came of it; `history` is as Keras has it, with the epochs before a resume.
+
+    Raises:
+        ValueError: the model does not fit the split's images or classes, those are fewer than two, a file is no
+            readable image, or `directory` holds a training with other settings; or, as `Diverged`, the loss is no
+            finite number any more.
+        KeyboardInterrupt: as `Stopped`, on SIGTERM or Ctrl-C, after saving.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> model = kr.ResNet20(input_shape=(32, 32, 1))
+        >>> digits = kr.data.load("digits", "train")
+        >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
+    """
+    if len(train.classes) < 2:
+        raise ValueError(f"train must have at least two classes. Received: {train.classes}")
+    if recipe.held_out:
+        if validation is not None:
+            raise ValueError(f"validation must be None where the recipe has held_out. Received: {recipe.held_out}")
+        train, validation = train.hold_out(recipe.held_out, recipe.seed)
+    sides = Sides.of(model, recipe)
+    check_channels(model, train)
+    outputs(model, train)
+    where = place(model)
+    steps = steps_per_epoch(train, recipe.batch_size)
+    epochs = recipe.epochs_of(steps)
+    keras.utils.set_random_seed(recipe.seed)
+
+    with contextlib.ExitStack() as stack:
+        for context in (synchronised(model), in_place.logits(model), in_place.precision(model, recipe.precision)):
+            stack.enter_context(context)
+        stack.enter_context(fused(model))
+        if recipe.remat:
+            stack.enter_context(rematerialised(model))
+        stack.callback(_forget_functions, model)
+        _compile(model, recipe, epochs * steps)
+        keeper = Keeper(model, recipe, train, steps, None if directory is None else Path(directory), where.process == 0)
+        state = keeper.state
+        listeners = keras.callbacks.CallbackList(
+            [AveragedInTests(), *callbacks, keeper], model=model, epochs=epochs, steps=steps, verbose=0
+        )
+        checks = None if validation is None else validation_batches(validation, recipe, sides, where)
+        stack.enter_context(keeper.heeding_signals())
+        stack.enter_context(bad_files_named(train, *([validation] if validation else [])))
+        while state.epoch < epochs:
+            # What is left of an epoch that was stopped in its middle is a fit of its own.
+            until = state.epoch + 1 if state.step else epochs
+            model.fit(
+                training_batches(train, recipe, sides, where, state.epoch * steps + state.step, epochs * steps),
+                initial_epoch=state.epoch,
+                epochs=until,
+                steps_per_epoch=steps - state.step,
+                validation_data=checks,
+                callbacks=listeners,
+                verbose=0,
+                shuffle=False,
+            )
+        last = keeper.finish()
+    return Result(state.history, state.best_epoch, state.seconds, last)
+
+
+def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
+    model.compile(
+        optimizer=optimizer(recipe, schedule(recipe, steps // recipe.accumulate)),
+        loss=LOSSES[recipe.loss](),
+        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        auto_scale_loss=False,  # float16 has its own scaling from `optimizer`
+        # On TensorFlow's CPU, XLA halves the speed (measured on ResNet-20); JAX always compiles.
+        jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
+    )
+    # Keras would put the average in place of the weights whenever its `fit` ends, which here is no end of training.
+    model.optimizer.__dict__["finalize_variable_values"] = lambda variables: None
+
+
+def _forget_functions(model: keras.Model) -> None:
+    """Whatever Keras traced of the model as it was in training is traced anew, as the model is then."""
+    model.train_function = model.test_function = model.predict_function = None

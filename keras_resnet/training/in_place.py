@@ -1,0 +1,102 @@
+"""While it trains, a plain Keras model computes some layers in another way; what it is and what it saves stay the same.
+
+Each function here is a context manager. Inside, layers have another `call` or dtype policy; outside, they have their
+own again. Configuration, names and variables are never touched, so a callback that saves the model in mid-training
+saves plain Keras layers too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+
+from keras_resnet.arguments import one_of
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+@contextlib.contextmanager
+def calls_replaced(replacements: Mapping[keras.layers.Layer, Callable[..., Any]]) -> Iterator[None]:
+    """Gives layers another `call`, a function `(layer, inputs, ...)` with the arguments of the layer's own."""
+    for layer, call in replacements.items():
+        layer.__dict__["call"] = types.MethodType(call, layer)  # past Keras' attribute tracking
+    try:
+        yield
+    finally:
+        for layer in replacements:
+            del layer.__dict__["call"]
+
+
+def logits(model: keras.Model) -> contextlib.AbstractContextManager[None]:
+    """Takes the softmax or sigmoid off the output: losses are exact and stable on logits alone.
+
+    Raises:
+        ValueError: the last layer is none that has an activation of that kind, or none at all.
+    """
+    head = model.output._keras_history.operation
+    if isinstance(head, keras.layers.Softmax):
+        return calls_replaced({head: lambda layer, inputs, mask=None: inputs})
+    kinds = (keras.activations.softmax, keras.activations.sigmoid, keras.activations.linear)
+    if getattr(head, "activation", None) not in kinds:
+        raise ValueError(
+            "model must end in a layer with a softmax, a sigmoid or no activation, such as Dense. "
+            f"Received: {type(head).__name__} {head.name!r}"
+        )
+    return calls_replaced({head: _without_activation})
+
+
+def _without_activation(layer: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
+    activation, layer.activation = layer.activation, keras.activations.linear
+    try:
+        return type(layer).call(layer, inputs, *arguments, **options)
+    finally:
+        layer.activation = activation
+
+
+@contextlib.contextmanager
+def precision(model: keras.Model, name: str) -> Iterator[None]:
+    """Lets `model` compute in `name`, as if it had been built under that policy; variables stay float32.
+
+    The two ends stay float32: what prepares the pixels, and all from the pooling before the classifier to the output.
+
+    Args:
+        model: a functional model with float32 variables.
+        name: "float32", "bfloat16" or "float16".
+
+    Raises:
+        ValueError: `name` is none of these.
+    """
+    one_of("precision", name, tuple(POLICIES))
+    ends = _ends(model)
+    inner = [layer for layer in layers_of(model) if layer not in ends]
+    before = [layer.dtype_policy for layer in inner]
+    for layer in inner:
+        layer.dtype_policy = POLICIES[name]
+    try:
+        yield
+    finally:
+        for layer, policy in zip(inner, before, strict=True):
+            layer.dtype_policy = policy
+
+
+def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
+    """All layers below `model`, those of models inside it and those models too."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def _ends(model: keras.Model) -> set[keras.layers.Layer]:
+    pixels = (keras.layers.InputLayer, keras.layers.Normalization, keras.layers.Rescaling)
+    ends = {layer for layer in layers_of(model) if isinstance(layer, pixels)}
+    tensor = model.output
+    # From the output back, through vectors only: the pooling turns a map of rank 4 into one.
+    while len(tensor.shape) == 2:
+        node = tensor._keras_history.operation._inbound_nodes[tensor._keras_history.node_index]
+        ends.add(node.operation)
+        if len(node.input_tensors) != 1:
+            break
+        tensor = node.input_tensors[0]
+    return ends

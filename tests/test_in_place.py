@@ -1,0 +1,176 @@
+"""What a plain Keras model does differently while it trains, and that it is plain Keras before, after and in files."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_resnet as kr
+from keras_resnet.training import in_place
+from keras_resnet.training.fused_batch_norm import fused
+from keras_resnet.training.recipes import CHOICES
+from keras_resnet.training.remat import rematerialised
+from tests.conftest import randomise
+
+SMALL = {"input_shape": (16, 16, 3), "classes": 5}
+NETS = {
+    "v1": lambda **options: kr.ResNet((1, 2), kr.residual_block, filters=(8, 16), stem=kr.stems.cifar, **options),
+    "v2": lambda **options: kr.ResNet(
+        (1, 2), filters=(8, 16), stem=kr.stems.cifar, ordering="full_preactivation", **options
+    ),
+    "gates and dropping": lambda **options: kr.ResNet(
+        (2, 2), filters=(8, 16), gate=kr.gates.squeeze_excite, stochastic_depth=0.5, drop_rate=0.5, **options
+    ),
+}
+
+
+def images(rng, count=8):
+    return rng.integers(0, 256, (count, 16, 16, 3)).astype("float32")
+
+
+def states(model):
+    return [keras.ops.convert_to_numpy(variable) for variable in model.variables]
+
+
+def train(model, rng, steps=3):
+    """Some steps of a plain Keras fit; everything random starts anew."""
+    for variable in model.variables:
+        if "seed" in variable.path:
+            variable.assign([0, 1])
+    model.compile(
+        keras.optimizers.SGD(0.05, 0.9), keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False
+    )
+    targets = np.eye(5, dtype="float32")[np.arange(8 * steps) % 5]
+    return model.fit(images(rng, 8 * steps), targets, batch_size=8, shuffle=False, verbose=0).history["loss"]
+
+
+@pytest.fixture(params=NETS)
+def net(request, rng):
+    model = NETS[request.param](**SMALL)
+    randomise(model, rng)
+    return model
+
+
+def test_a_fused_batch_norm_has_keras_own_numbers(rng):
+    x = rng.normal(2, 3, (8, 5, 5, 16)).astype("float32")
+    plain, quick = (keras.Sequential([keras.Input((5, 5, 16)), keras.layers.BatchNormalization()]) for _ in range(2))
+    for model in (plain, quick):
+        randomise(model, np.random.default_rng(1))
+    with fused(quick):
+        for training in (True, True, False):
+            np.testing.assert_allclose(quick(x, training=training), plain(x, training=training), atol=2e-5)
+    for mine, keras_own in zip(states(quick), states(plain), strict=True):
+        np.testing.assert_allclose(mine, keras_own, atol=1e-5)
+
+
+def test_a_frozen_batch_norm_stays_as_it_is(rng):
+    model = keras.Sequential([keras.Input((5, 5, 4)), keras.layers.BatchNormalization(trainable=False)])
+    before = states(model)
+    x = rng.normal(2, 3, (8, 5, 5, 4)).astype("float32")
+    with fused(model):
+        np.testing.assert_allclose(model(x, training=True), x, rtol=2e-3)
+    for now, then in zip(states(model), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_a_net_trains_on_the_fused_kernel_as_on_keras_own(net):
+    copy = keras.models.clone_model(net)
+    copy.set_weights(net.get_weights())
+    with in_place.logits(net), in_place.logits(copy):
+        plain = train(copy, np.random.default_rng(0))
+        with fused(net):
+            quick = train(net, np.random.default_rng(0))
+    np.testing.assert_allclose(quick, plain, rtol=1e-3)
+    for mine, keras_own in zip(net.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, keras_own, rtol=1e-2, atol=1e-3)
+
+
+def test_norms_that_the_kernel_does_not_fit_keep_their_own(rng):
+    inputs = keras.Input((4, 6, 8))
+    across = keras.layers.BatchNormalization(axis=1)
+    x = keras.layers.BatchNormalization(synchronized=True)(across(inputs))
+    vector = keras.layers.BatchNormalization()(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, vector)
+    with fused(model):
+        assert [layer for layer in model.layers if "call" in vars(layer)] == []
+        assert model(rng.normal(size=(2, 4, 6, 8)), training=True).shape == (2, 8)
+
+
+@pytest.mark.parametrize("precision", CHOICES["precision"])
+def test_a_net_computes_as_one_that_was_built_in_that_precision(precision, rng):
+    make = NETS["gates and dropping"]
+    model = make(**SMALL)
+    randomise(model, rng)
+    keras.config.set_dtype_policy(in_place.POLICIES[precision])
+    built = make(**SMALL)
+    keras.config.set_dtype_policy("float32")
+    built.set_weights(model.get_weights())
+    x = images(rng)
+    with in_place.precision(model, precision):
+        for layer, other in zip(model.layers[1:], built.layers[1:], strict=True):  # beside the input
+            assert layer.dtype_policy.name == other.dtype_policy.name, layer.name
+        answer = model(x)
+    assert answer.dtype == "float32"
+    np.testing.assert_allclose(answer, built(x), atol=1e-6)
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+
+
+def test_precisions_are_the_recipes():
+    assert set(in_place.POLICIES) == set(CHOICES["precision"])
+    with pytest.raises(ValueError, match="precision must be one of 'float32', .* Received: precision='float8'"):
+        in_place.precision(NETS["v1"](**SMALL), "float8").__enter__()
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
+def test_the_output_is_logits_for_the_time_being(activation, rng):
+    model = NETS["v1"](**SMALL, classifier_activation=activation)
+    randomise(model, rng)
+    x = images(rng)
+    before = model(x)
+    with in_place.logits(model):
+        logits = model(x)
+        apply = getattr(keras.activations, activation or "linear")
+        np.testing.assert_allclose(apply(logits), before, atol=1e-6)
+    np.testing.assert_array_equal(model(x), before)
+
+
+def test_a_softmax_layer_is_taken_off_too(rng):
+    inputs = keras.Input((4,))
+    scores = keras.layers.Dense(3)(inputs)
+    model = keras.Model(inputs, keras.layers.Softmax()(scores))
+    with in_place.logits(model):
+        np.testing.assert_array_equal(model(np.ones((1, 4))), keras.Model(inputs, scores)(np.ones((1, 4))))
+
+
+def test_an_output_that_is_no_logits_is_refused():
+    inputs = keras.Input((4,))
+    for layer in (keras.layers.Dense(3, activation="relu", name="odd"), keras.layers.Normalization(name="odd")):
+        with pytest.raises(
+            ValueError, match=f"must end in a layer with a softmax.*Received: {type(layer).__name__} 'od"
+        ):
+            in_place.logits(keras.Model(inputs, layer(inputs)))
+
+
+def test_blocks_that_are_computed_again_give_the_same_weights_and_statistics(net):
+    copy = keras.models.clone_model(net)
+    copy.set_weights(net.get_weights())
+    with in_place.logits(net), in_place.logits(copy), fused(net), fused(copy):
+        plain = train(copy, np.random.default_rng(0))
+        with rematerialised(net):
+            again = train(net, np.random.default_rng(0))
+    assert again == plain
+    for mine, other in zip(states(net), states(copy), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_outside_and_in_files_all_is_plain_keras(net, tmp_path, rng):
+    configuration, x = net.get_config(), images(rng)
+    before = net(x)
+    with in_place.logits(net), fused(net), rematerialised(net):
+        train(net, rng)
+        assert net.get_config() == configuration
+        net.save(tmp_path / "in_training.keras")
+        loaded = keras.saving.load_model(tmp_path / "in_training.keras")
+    assert {type(layer).__module__.partition(".")[0] for layer in loaded.layers} == {"keras"}
+    np.testing.assert_allclose(loaded(x), net(x), atol=1e-6)
+    assert not np.allclose(net(x), before)
+    assert all("call" not in vars(layer) for layer in [net, *net.layers])
