@@ -1,6 +1,8 @@
 """Images for training and evaluation: where they come from, what happens to them, and batches of them."""
 
 from keras_resnet.data.pipeline import pipeline
-from keras_resnet.data.sources import Split, load
+from keras_resnet.data.sources import load
+from keras_resnet.data.split import Split, from_arrays, from_dataset
+from keras_resnet.data.train import steps_per_epoch, train_pipeline
 
-__all__ = ["Split", "load", "pipeline"]
+__all__ = ["Split", "from_arrays", "from_dataset", "load", "pipeline", "steps_per_epoch", "train_pipeline"]

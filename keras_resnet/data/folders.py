@@ -33,9 +33,11 @@ def scan(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, 
 
 
 def default_split(source: str) -> str:
-    """What to measure on: "all" of a folder that is itself one split, as ImageNet's `val` is; else "test"."""
+    """What to measure on: "all" of a folder or a glob that is itself one split, as ImageNet's `val` is; else "test"."""
     kind, _, where = source.partition(":")
-    return "all" if kind == "folder" and not (Path(where).expanduser() / "train").is_dir() else "test"
+    path = Path(where).expanduser()
+    whole = {"folder": not (path / "train").is_dir(), "tfrecord": not path.is_dir() and "{split}" not in where}
+    return "all" if whole.get(kind, False) else "test"
 
 
 def _split_by_folder(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, ...]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +10,27 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.arguments import one_of
-from keras_resnet.data import folders, idx
-from keras_resnet.data.decode import decode, read_image
+from keras_resnet.data import folders, idx, tfrecords
+from keras_resnet.data.corrupt import ON_CORRUPT
+from keras_resnet.data.records import in_range
+from keras_resnet.data.split import Split, from_arrays, from_files, make
 
 SPLITS = ("train", "test")
-ALL = "all"  # of a folder that is itself one split
+ALL = "all"  # of a folder or a glob that is itself one split
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Labelled images of one split.
-
-    `examples` yields (image, label): uint8 (H, W, C) of any height and width, and an integer that indexes `classes`.
-    `files` are the images' where each has one.
-    """
-
-    examples: tf.data.Dataset
-    size: int
-    classes: tuple[str, ...]
-    channels: int
-    files: tuple[str, ...] = ()
-
-
-def load(source: str, split: str) -> Split:
+def load(source: str, split: str, *, on_corrupt: str = "stop") -> Split:
     """Opens a split of a data set.
 
     Args:
         source: "digits" (scikit-learn's 1,797 handwritten digits), "idx:DIR" (files in MNIST's format),
-            "tfds:NAME" (TensorFlow Datasets) or "folder:DIR" (one folder a class).
-        split: "train" or "test"; or "all": every image of a folder of classes, in a fixed order.
+            "tfds:NAME" (TensorFlow Datasets), "folder:DIR" (one folder a class), or "tfrecord:PATTERN" (files of
+            examples with the features `image/encoded` and `image/class/label`): a directory whose files have `train`,
+            and `test`, `validation` or `val`, in their names, or a glob with `{split}` in place of those, or, for
+            "all", a glob without. How classes are named: `keras_resnet.data.tfrecords`.
+        split: "train" or "test"; or "all": every image of a folder of classes or of a glob, in a fixed order.
+        on_corrupt: what to do about an image that cannot be read: "stop" ends what is being done, with its name;
+            "skip" goes on without it, says so in the log `keras_resnet.data` and lists it in `Split.skipped`.
 
     Returns:
         A `Split`.
@@ -55,15 +45,19 @@ def load(source: str, split: str) -> Split:
         (360, ('0', '1', '2'), TensorShape([8, 8, 1]))
     """
     one_of("split", split, (*SPLITS, ALL))
+    one_of("on_corrupt", on_corrupt, ON_CORRUPT)
     kind, _, where = source.partition(":")
     if kind not in SOURCES or bool(where) is (kind == "digits"):
-        raise ValueError(f"data must be digits, idx:DIR, tfds:NAME or folder:DIR. Received: {source!r}")
-    if split == ALL and kind != "folder":
         raise ValueError(
-            f"split must be 'train' or 'test' here; 'all' is for folder:DIR. Received: {split!r}, {source!r}"
+            f"data must be digits, idx:DIR, tfds:NAME, folder:DIR or tfrecord:PATTERN. Received: {source!r}"
+        )
+    if split == ALL and kind not in ("folder", "tfrecord"):
+        raise ValueError(
+            "split must be 'train' or 'test' here; 'all' is for folder:DIR and tfrecord:PATTERN. "
+            f"Received: {split!r}, {source!r}"
         )
     try:
-        return SOURCES[kind](where, split)
+        return SOURCES[kind](where, split, on_corrupt)
     except OSError as error:
         raise ValueError(f"data: cannot read {source}: {error}") from error
 
@@ -118,31 +112,7 @@ def _folded(name: str) -> str:
     return name.replace("_", " ").casefold()
 
 
-@contextlib.contextmanager
-def bad_files_named(*splits: Split) -> Iterator[None]:
-    """Turns the error of a decoder deep in a pipeline into a `ValueError` that names the files."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        bad = []
-        for file in (file for split in splits for file in split.files):
-            try:
-                read_image(Path(file), 3)
-            except ValueError as reason:
-                bad.append(reason)
-        if not bad:
-            raise
-        more = f", and {len(bad) - 1} more such files" if len(bad) > 1 else ""
-        raise ValueError(f"data: {bad[0]}{more}") from error
-
-
-def from_arrays(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Split:
-    """A split of images in memory: uint8 (N, H, W, C) and N labels."""
-    examples = tf.data.Dataset.from_tensor_slices((images, labels.astype("int64")))
-    return Split(examples, len(images), classes, images.shape[-1])
-
-
-def _digits(_: str, split: str) -> Split:
+def _digits(_: str, split: str, __: str) -> Split:
     from sklearn.datasets import load_digits  # noqa: PLC0415
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
@@ -153,20 +123,25 @@ def _digits(_: str, split: str) -> Split:
     return from_arrays((images * 255 / 16).astype("uint8")[..., None], labels, tuple(map(str, bunch.target_names)))
 
 
-def _idx(where: str, split: str) -> Split:
+def _idx(where: str, split: str, _: str) -> Split:
     directory = Path(where).expanduser()
     images, labels = idx.read(directory, split)
     return from_arrays(images[..., None], labels, idx.classes(directory, labels))
 
 
-def _folder(where: str, split: str) -> Split:
-    files, labels, classes = folders.scan(Path(where).expanduser(), split)
-    examples = tf.data.Dataset.from_tensor_slices((files, labels))
-    examples = examples.map(lambda file, label: (decode(tf.io.read_file(file), 3), label), tf.data.AUTOTUNE)
-    return Split(examples, len(files), classes, 3, tuple(files))
+def _folder(where: str, split: str, on_corrupt: str) -> Split:
+    return from_files(*folders.scan(Path(where).expanduser(), split), on_corrupt)
 
 
-def _tfds(where: str, split: str) -> Split:
+def _tfrecord(where: str, split: str, on_corrupt: str) -> Split:
+    shards, names = tfrecords.find(where, split)
+    labels = tfrecords.labels(shards[0].parent, names)
+    counts = tuple(map(tfrecords.count, shards))
+    records = tfrecords.stream(tuple(map(str, shards)), counts, tfrecords.parser(labels), tfrecords.explainer(labels))
+    return make(records, labels.classes, 3, on_corrupt)
+
+
+def _tfds(where: str, split: str, on_corrupt: str) -> Split:
     import tensorflow_datasets as tfds  # noqa: PLC0415
 
     try:
@@ -177,18 +152,30 @@ def _tfds(where: str, split: str) -> Split:
     # Some data sets, ImageNet the best known, publish the labels of their validation split only.
     names = {"train": ("train",), "test": ("test", "validation")}[split]
     found = [name for name in names if name in builder.info.splits and _has_labels(builder, name)]
-    if not found or builder.info.supervised_keys is None or "label" not in builder.info.features:
+    features = builder.info.features
+    if not found or builder.info.supervised_keys is None or "label" not in features:
         raise ValueError(
             f"data: tfds:{where} must have images with labels in one of the splits {', '.join(names)}. "
-            f"Received: splits {list(builder.info.splits)}, features {list(builder.info.features)}"
+            f"Received: splits {list(builder.info.splits)}, features {list(features)}"
         )
-    features = builder.info.features
-    return Split(
-        builder.as_dataset(split=found[0], as_supervised=True),
-        builder.info.splits[found[0]].num_examples,
-        tuple(features["label"].names),
-        features["image"].shape[-1],
+    image, count = features["image"], features["label"].num_classes
+    if image.np_dtype != np.uint8 or image.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"data: tfds:{where} must have uint8 images of 1 or 3 channels. Received: {image.shape}, {image.np_dtype}"
+        )
+    # Read as files, not by `as_dataset`, so that what training passes over is not decoded.
+    info = builder.info.splits[found[0]]
+    shards = tuple(map(str, info.filepaths))
+    as_bytes = {"image": tfds.decode.SkipDecoding()}
+
+    def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        example = features.deserialize_example(record, decoders=as_bytes)
+        return example["image"], in_range(tf.cast(example["label"], tf.int64), count)
+
+    records = tfrecords.stream(
+        shards, tuple(info.shard_lengths), parse, lambda shard, number: f"{shard}: record {number} cannot be read"
     )
+    return make(records, features["label"].names, image.shape[-1], on_corrupt)
 
 
 def _has_labels(builder: Any, split: str) -> bool:
@@ -199,9 +186,10 @@ def _has_labels(builder: Any, split: str) -> bool:
     return first["label"] >= 0
 
 
-SOURCES: dict[str, Callable[[str, str], Split]] = {
+SOURCES: dict[str, Callable[[str, str, str], Split]] = {  # (where, split, on_corrupt)
     "digits": _digits,
     "idx": _idx,
     "tfds": _tfds,
     "folder": _folder,
+    "tfrecord": _tfrecord,
 }

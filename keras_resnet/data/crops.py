@@ -1,0 +1,81 @@
+"""Which part of an image is taken for training: functions `(shape, seed) -> box`, repeatable by the seed.
+
+A box is int32 (4,): top, left, height, width in pixels. It is found before the image is decoded, so that what lies
+outside need not be.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+TRIES = 10  # as in torchvision's RandomResizedCrop
+
+
+def centre_square(shape: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """The largest square in the middle.
+
+    Args:
+        shape: int32 (2,), height and width of the image.
+        seed: not used; every crop takes one.
+
+    Returns:
+        The box, int32 (4,).
+
+    Example:
+        >>> from keras_resnet.data.crops import centre_square
+        >>> centre_square([375, 500]).numpy().tolist()
+        [0, 62, 375, 375]
+    """
+    side = tf.reduce_min(shape)
+    return tf.concat([(shape - side) // 2, [side, side]], axis=0)
+
+
+def random_resized_crop(
+    shape: tf.Tensor,
+    seed: tf.Tensor,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> tf.Tensor:
+    """A part of random area and form (arXiv:1409.4842, section 6), by the rule of torchvision's RandomResizedCrop.
+
+    The area is uniform in `scale`, the logarithm of the form in that of `ratio`; of ten such draws the first that fits
+    into the image is taken, and where none does, the largest part in the middle whose form is in `ratio`.
+
+    Args:
+        shape: int32 (2,), height and width of the image.
+        seed: integers (2,).
+        scale: smallest and largest share of the image's area, each in (0, 1].
+        ratio: smallest and largest width / height.
+
+    Returns:
+        The box, int32 (4,).
+
+    Raises:
+        ValueError: `scale` or `ratio` is no such range.
+
+    Example:
+        >>> import functools, tensorflow as tf
+        >>> from keras_resnet.data.crops import random_resized_crop
+        >>> half = functools.partial(random_resized_crop, scale=(0.5, 0.5), ratio=(1.0, 1.0))
+        >>> half(tf.constant([100, 100]), tf.constant([0, 1])).numpy()[2:].tolist()
+        [71, 71]
+    """
+    if not 0 < scale[0] <= scale[1] <= 1:
+        raise ValueError(f"scale must be two shares in (0, 1], the smaller first. Received: scale={scale!r}")
+    if not 0 < ratio[0] <= ratio[1]:
+        raise ValueError(f"ratio must be two numbers above 0, the smaller first. Received: ratio={ratio!r}")
+    whole = tf.cast(shape, tf.float32)
+    # One draw for all: at 500x375 what is done here is a tenth of the time of decoding.
+    drawn = tf.random.stateless_uniform((4, TRIES), seed)
+    area = whole[0] * whole[1] * (scale[0] + (scale[1] - scale[0]) * drawn[0])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    form = tf.exp((low + (high - low) * drawn[1]) / 2)  # its square root
+    side = tf.sqrt(area)
+    sides = tf.round(tf.stack([side / form, side * form], axis=1))  # heights and widths
+    fits = tf.reduce_all((sides > 0) & (sides <= whole), axis=1)
+    first = tf.argmax(fits)  # the first of those that are true; where none is, 0
+    chosen = tf.where(fits[first], sides[first], tf.round(tf.minimum(whole, whole[::-1] * [1 / ratio[0], ratio[1]])))
+    corner = tf.where(fits[first], tf.floor(drawn[2:, 0] * (whole - chosen + 1)), (whole - chosen) // 2)
+    return tf.cast(tf.concat([corner, chosen], axis=0), tf.int32)
