@@ -10,7 +10,8 @@ import numpy as np
 
 CELL = 1.7  # inches
 SHOWN = 2  # classes of a mixed label
-LINE = 22  # characters that fit under an image
+TEXT = 0.15  # inches a line
+LINE = 22  # characters that fit above an image
 
 
 def draw(images: np.ndarray, titles: Sequence[str], path: Path, columns: int | None = None) -> None:
@@ -45,13 +46,14 @@ def draw(images: np.ndarray, titles: Sequence[str], path: Path, columns: int | N
     across = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     down = math.ceil(len(images) / across)
     tall = CELL * images.shape[1] / images.shape[2]
-    figure = Figure(figsize=(across * CELL, down * (tall + 0.4)), dpi=150, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.05, h_pad=0.03)
+    lines = [_wrapped(title) for title in titles]
+    text = TEXT * (1 + max(title.count("\n") for title in lines))
+    figure = Figure(figsize=(across * CELL, down * (tall + text + 0.06)), dpi=150)
+    figure.subplots_adjust(0.01, 0.005, 0.99, 1 - text / (down * (tall + text)), wspace=0.06, hspace=text / tall)
     cells = figure.subplots(down, across, squeeze=False).ravel()
     for axes in cells:
         axes.set_axis_off()
-    for axes, image, title in zip(cells, images, titles):
-        # Small images keep their pixels; those of photographs are smaller than the picture's.
+    for axes, image, title in zip(cells, images, lines):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(title, fontsize=7.5, pad=3)
     figure.savefig(path)
@@ -96,7 +98,11 @@ def _title(target: np.ndarray, classes: Sequence[str]) -> str:
     shown = [label for label in order if target[label] >= 0.05 and target[label] > floor]
     if len(shown) <= 1:
         return _shortened(classes[order[0]], LINE)
-    return " / ".join(f"{_shortened(classes[label], LINE // 2 - 5)} {target[label]:.1f}" for label in shown)
+    return " / ".join(f"{_shortened(classes[label], LINE - 6)} {target[label]:.1f}" for label in shown)
+
+
+def _wrapped(title: str) -> str:
+    return title if len(title) <= LINE else title.replace(" / ", " /\n")
 
 
 def _shortened(name: str, length: int) -> str:
