@@ -1,6 +1,7 @@
 """Augmentation, each op eagerly and in a map, on real images: photographs where they are, and digits."""
 
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_pad_and_crop_shifts_each_image_by_its_own_amount():
 @pytest.mark.parametrize(("degrees", "quarters"), [(0, 0), (90, 1), (180, 2), (-90, 3), (360, 0)])
 def test_turning_by_right_angles_is_exact(degrees, quarters):
     images = photos()[:, :, :40]
-    turned = geometry.turned(tf.constant(images), tf.fill((len(images),), float(degrees))).numpy()
+    turned = geometry.turned(tf.constant(images), tf.fill((len(images),), math.radians(degrees))).numpy()
     np.testing.assert_array_equal(turned, np.rot90(images, quarters, axes=(1, 2)))
 
 
@@ -185,7 +186,7 @@ def of_pillow(change, images):
 
 
 AFFINE = {
-    "turned": (lambda x: geometry.turned(x, tf.fill((16,), 20.0)), lambda i, b: i.rotate(20, b)),
+    "turned": (lambda x: geometry.turned(x, tf.fill((16,), math.radians(20))), lambda i, b: i.rotate(20, b)),
     "sheared_x": (lambda x: geometry.sheared_x(x, tf.fill((16,), 0.3)), (1, 0.3, 0, 0, 1, 0)),
     "sheared_y": (lambda x: geometry.sheared_y(x, tf.fill((16,), -0.2)), (1, 0, 0, -0.2, 1, 0)),
     "moved_x": (lambda x: geometry.moved_x(x, tf.fill((16,), 5.0)), (1, 0, 5, 0, 1, 0)),
@@ -204,17 +205,12 @@ def test_affine_changes_are_those_of_pillow(name):
     else:
         expected = of_pillow(lambda i: theirs(i, bilinear), photos())
     away = np.abs(ours(tf.constant(photos())).numpy().astype(int) - expected)
-    # Pillow truncates. At the edge of the picture it takes the nearest pixel, where ours blends with what is outside.
-    assert np.mean(away > 1) < 0.06
-    outline = tf.nn.erosion2d(
-        tf.cast(expected.max(-1, keepdims=True) > 0, tf.float32),
-        tf.zeros((5, 5, 1)),
-        (1, 1, 1, 1),
-        "SAME",
-        "NHWC",
-        (1, 1, 1, 1),
-    ).numpy()
-    assert away[outline[..., 0] > 0][:, :].max() <= 1
+    # At the edge of the picture Pillow takes the nearest pixel, where ours blends with what is outside.
+    frame = np.zeros_like(photos())
+    frame[:, 2:-2, 2:-2] = 255
+    inside = ours(tf.constant(frame)).numpy() == 255
+    assert inside.mean() > 0.6
+    assert away[inside].max() <= 1  # Pillow truncates
 
 
 def test_a_resized_crop_shows_a_part_of_each_image():
@@ -478,7 +474,7 @@ def test_a_policy_changes_each_image_by_its_own_row():
     rows = {name: row_changes(policies.RAND_AUGMENT, name, images[:1], 0.5)[0] for name in AT_NOTHING | {"Solarize"}}
     for image in rows.values():
         assert 5 < sum((out == image).all() for out in once) < 40  # 20 on average
-    assert len({out.tobytes() for out in once}) == 26  # 15 rows: 9 have two signs, 2 change nothing here
+    assert len({out.tobytes() for out in once}) == 24  # 15 rows, of which 9 have two signs
     more = eagerly(bound(augment.rand_augment, num_ops=1, probability=1.0, magnitude=5, deviation=1), images)
     assert len({out.tobytes() for out in more}) > 100
 

@@ -1,4 +1,8 @@
-"""What augmentations begin and end with: checked arguments, random numbers for each image, whole grey levels."""
+"""What augmentations begin and end with: checked arguments, random numbers for each image, whole grey levels.
+
+In a map, TensorFlow makes one of two constant factors, and a product of a constant divisor. So that pixels are the same
+eagerly and in a map, to the last, numbers that are drawn are multiplied by one constant, and divided by none.
+"""
 
 from __future__ import annotations
 

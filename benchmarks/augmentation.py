@@ -1,0 +1,104 @@
+"""Images a second of every augmentation inside `tf.data`, beside the layers of Keras that do the same.
+
+Keras' layers are called as its guides do it, in a map, and their floats are cast to the uint8 that ours give.
+keras.layers.RandAugment changes all images of a batch alike, and MixUp and CutMix draw for each image.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.measure import in_turns
+from keras_resnet.data import augment
+from keras_resnet.data.pipeline import PARALLEL
+
+SIZES = {"32x32": ((128, 32, 32, 3), 60), "224x224": ((32, 224, 224, 3), 6)}  # shape of a batch, batches a turn
+CLASSES = 10
+BYTES = (0, 255)
+
+Op = Callable[[tf.Tensor, tf.Tensor], object]  # (images, seed) -> images, or images and targets
+
+
+def layer(of_keras: keras.Layer) -> Op:
+    """A layer of Keras as an augmentation that ignores the seed."""
+    return lambda images, seed: tf.cast(of_keras(images, training=True), tf.uint8)
+
+
+def layer_of_pairs(of_keras: keras.Layer) -> Op:
+    """A layer of Keras that mixes labels, too."""
+
+    def mix(images: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        mixed = of_keras({"images": images, "labels": targets(images)}, training=True)
+        return tf.cast(mixed["images"], tf.uint8), mixed["labels"]
+
+    return mix
+
+
+def pairs(mix: augment.mixing.Mix) -> Op:
+    """A mix of ours, of images with targets."""
+    return lambda images, seed: mix(images, targets(images), seed)
+
+
+def targets(images: tf.Tensor) -> tf.Tensor:
+    """One-hot targets for a batch."""
+    return tf.one_hot(tf.range(tf.shape(images)[0]) % CLASSES, CLASSES)
+
+
+def rows() -> dict[str, tuple[Op, Op | None]]:
+    """By name, ours and Keras'."""
+    jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
+    layers = keras.layers
+    turn = layers.RandomRotation(15 / 360, fill_mode="constant")
+    shift = layers.RandomTranslation(1 / 8, 1 / 8, fill_mode="constant", interpolation="nearest")
+    of_jitter = layers.RandomColorJitter(BYTES, **{f"{name}_factor": value for name, value in jitter.items()})
+    return {
+        "flip": (augment.flip, layer(layers.RandomFlip("horizontal"))),
+        "pad_and_crop": (functools.partial(augment.pad_and_crop, pixels=4), layer(shift)),
+        "rotate": (functools.partial(augment.rotate, degrees=15), layer(turn)),
+        "random_resized_crop": (augment.random_resized_crop, None),
+        "colour_jitter": (functools.partial(augment.colour_jitter, **jitter), layer(of_jitter)),
+        "hue": (functools.partial(augment.colour_jitter, hue=0.1), layer(layers.RandomHue(0.2, BYTES))),
+        "random_erasing": (augment.random_erasing, layer(layers.RandomErasing(value_range=BYTES))),
+        "mixup": (pairs(augment.mixup), layer_of_pairs(layers.MixUp())),
+        "cutmix": (pairs(augment.cutmix), layer_of_pairs(layers.CutMix())),
+        "rand_augment": (augment.rand_augment, layer(layers.RandAugment(BYTES))),
+        "trivial_augment_wide": (augment.trivial_augment_wide, None),
+    }
+
+
+def turn(op: Op, images: np.ndarray, batches: int) -> Callable[[], None]:
+    """A run of an augmentation over so many batches."""
+    seeds = tf.data.Dataset.random(seed=0).batch(2, drop_remainder=True)
+    data = tf.data.Dataset.zip(tf.data.Dataset.from_tensors(images).repeat(batches), seeds).map(op, PARALLEL)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # as in `pipeline`
+    data = data.prefetch(2).with_options(options)
+
+    def run_once() -> None:
+        for _ in data:
+            pass
+
+    return run_once
+
+
+def run() -> dict[str, float]:
+    """Thousands of images a second of each, and the ratio to Keras'."""
+    result = {}
+    for size, (shape, batches) in SIZES.items():
+        images = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
+        for name, (ours, theirs) in rows().items():
+            subjects = {"ours": ours} | ({"keras": theirs} if theirs else {})
+            times = in_turns({who: turn(op, images, batches) for who, op in subjects.items()})
+            speed = {who: len(images) * batches / taken.median / 1000 for who, taken in times.items()}
+            result[f"{name} {size} thousand images/s"] = speed["ours"]
+            line = f"{name:22}{size:>8} {speed['ours']:8.2f} thousand images/s"
+            if theirs:
+                result[f"{name} {size} over keras.layers"] = speed["ours"] / speed["keras"]
+                line += f"   keras.layers {speed['keras']:8.2f}   ratio {speed['ours'] / speed['keras']:6.2f}"
+            print(line, flush=True)
+    return result
