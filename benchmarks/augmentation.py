@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from benchmarks.measure import in_turns
 from keras_resnet.data import augment
-from keras_resnet.data.pipeline import PARALLEL
+from keras_resnet.data.corrupt import CORES
 
 SIZES = {"32x32": ((128, 32, 32, 3), 60), "224x224": ((32, 224, 224, 3), 6)}  # shape of a batch, batches a turn
 CLASSES = 10
@@ -74,7 +74,7 @@ def rows() -> dict[str, tuple[Op, Op | None]]:
 def turn(op: Op, images: np.ndarray, batches: int) -> Callable[[], None]:
     """A run of an augmentation over so many batches."""
     seeds = tf.data.Dataset.random(seed=0).batch(2, drop_remainder=True)
-    data = tf.data.Dataset.zip(tf.data.Dataset.from_tensors(images).repeat(batches), seeds).map(op, PARALLEL)
+    data = tf.data.Dataset.zip(tf.data.Dataset.from_tensors(images).repeat(batches), seeds).map(op, CORES)
     options = tf.data.Options()
     options.autotune.enabled = False  # as in `pipeline`
     data = data.prefetch(2).with_options(options)

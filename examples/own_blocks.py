@@ -13,7 +13,7 @@ from rich.console import Console
 import keras_resnet as kr
 from keras_resnet import report
 from keras_resnet.stages import stages
-from keras_resnet.training.fit import evaluate
+from keras_resnet.training.evaluation import evaluate
 
 
 def max_pool_shortcut(x: kr.layers.Tensor, filters: int, stride: int, name: str) -> kr.layers.Tensor:

@@ -12,7 +12,7 @@ import tensorflow as tf
 import keras_resnet as kr
 from keras_resnet.data.sources import from_arrays
 from keras_resnet.training import curves, run
-from keras_resnet.training.fit import evaluate
+from keras_resnet.training.evaluation import evaluate
 from tests.test_data import write_png
 
 QUICK = dataclasses.replace(kr.training.RECIPES["one_cycle"], epochs=2, batch_size=16)

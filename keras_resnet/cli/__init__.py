@@ -38,7 +38,3 @@ def main() -> None:
 
         report.error(error)
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

@@ -80,6 +80,7 @@ def train(
 
 def recipes() -> None:
     """Lists the recipes, with what each sets beside the defaults."""
+    start_keras()
     from keras_resnet import report
     from keras_resnet.training.recipes import RECIPES
 
@@ -106,10 +107,8 @@ def data(
     split = load(source, "train", on_corrupt=on_corrupt)
     side = asked.sizes[0] if asked.sizes else size
     draw(split, asked, side, images, preview)
-    report.say(
-        f"{source}: {split.size:,} training images of {len(split.classes)} classes, {split.channels} channels\n{preview}",
-        Console(),
-    )
+    holds = f"{split.size:,} training images of {len(split.classes)} classes, {split.channels} channels"
+    report.say(f"{source}: {holds}\n{preview}", Console())
 
 
 def runs(

@@ -37,8 +37,8 @@ def evaluate(
     start_keras()
     from keras_resnet import published, report
     from keras_resnet.data import load
-    from keras_resnet.data.folders import default_split
     from keras_resnet.data.decode import to_square
+    from keras_resnet.data.folders import default_split
     from keras_resnet.training.batches import resize
     from keras_resnet.training.evaluation import evaluate as measure
     from keras_resnet.training.run import open_model, read

@@ -79,3 +79,42 @@ def random_resized_crop(
     chosen = tf.where(fits[first], sides[first], tf.round(tf.minimum(whole, whole[::-1] * [1 / ratio[0], ratio[1]])))
     corner = tf.where(fits[first], tf.floor(drawn[2:, 0] * (whole - chosen + 1)), (whole - chosen) // 2)
     return tf.cast(tf.concat([corner, chosen], axis=0), tf.int32)
+
+
+def scale_jitter(
+    shape: tf.Tensor, seed: tf.Tensor, shorter: tuple[int, int] = (256, 480), size: int = 224
+) -> tf.Tensor:
+    """A square anywhere in the image, at a random scale: that of He et al. 2015 (arXiv:1512.03385), section 3.4.
+
+    There the image's shorter side is resized to a random length, and a square of `size` is cut from that.
+
+    Args:
+        shape: int32 (2,), height and width of the image.
+        seed: integers (2,).
+        shorter: least and greatest length of the resized shorter side, in pixels.
+        size: side of the square there.
+
+    Returns:
+        The box, int32 (4,).
+
+    Raises:
+        ValueError: `shorter` and `size` are no such numbers.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from keras_resnet.data.crops import scale_jitter
+        >>> box = scale_jitter(tf.constant([512, 960]), tf.constant([0, 1])).numpy()
+        >>> bool(512 * 224 / 480 - 1 <= box[2] <= 512 * 224 / 256 + 1), bool(box[2] == box[3])
+        (True, True)
+    """
+    if not 0 < size <= shorter[0] <= shorter[1]:
+        raise ValueError(
+            f"shorter must be two lengths of at least size, the smaller first. "
+            f"Received: shorter={shorter!r}, size={size}"
+        )
+    whole = tf.cast(shape, tf.float32)
+    drawn = tf.random.stateless_uniform((3,), seed)
+    length = shorter[0] + (shorter[1] - shorter[0]) * drawn[0]
+    side = tf.maximum(tf.round(tf.reduce_min(whole) * size / length), 1)
+    corner = tf.floor(drawn[1:] * (whole - side + 1))
+    return tf.cast(tf.concat([corner, [side, side]], axis=0), tf.int32)

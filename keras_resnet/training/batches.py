@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from keras_resnet.data import Split, augment, crops, pipeline, train_pipeline
+from keras_resnet.data.corrupt import bad_files_named
 from keras_resnet.data.decode import resize_and_crop, to_square
-from keras_resnet.data.pipeline import Augmentation, Crop, Mix, Resize
+from keras_resnet.data.pipeline import Resize
+from keras_resnet.data.preview import draw, label_titles
+from keras_resnet.data.train import Augmentation, Crop, Mix
 from keras_resnet.inputs import square_side
 from keras_resnet.training.distribution import Place
 from keras_resnet.training.recipes import Recipe
@@ -85,6 +90,23 @@ def validation_batches(split: Split, recipe: Recipe, sides: Sides, where: Place)
         return tuple(tf.ensure_shape(x[own], (local, *x.shape[1:])) for x in (images, targets, weights))
 
     return batches.map(filled)
+
+
+def preview(split: Split, recipe: Recipe, size: int, count: int, path: Path) -> None:
+    """Draws the first images of a training, as the network gets them, with their labels, into a PNG.
+
+    Args:
+        split: the images.
+        recipe: what happens to them.
+        size: side in pixels to train at.
+        count: images, at least 1; at most those of one batch.
+        path: of the PNG.
+    """
+    recipe = dataclasses.replace(recipe, batch_size=max(count, 2))
+    batches = training_batches(split, recipe, Sides((size,), size), Place(), 0, 1)
+    with bad_files_named(split):
+        images, targets = next(batches.as_numpy_iterator())
+    draw(images[:count], label_titles(targets[:count], split.classes), path)
 
 
 def resize(recipe: Recipe) -> Resize:

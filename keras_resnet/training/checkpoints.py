@@ -90,7 +90,7 @@ def _read(path: Path) -> Checkpoint:
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Writes arrays through to the disk."""
     with path.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
         file.flush()
         os.fsync(file.fileno())
 

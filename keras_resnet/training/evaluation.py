@@ -9,9 +9,9 @@ import numpy as np
 
 from keras_resnet.arguments import integers
 from keras_resnet.data import Split, pipeline
+from keras_resnet.data.corrupt import bad_files_named
 from keras_resnet.data.decode import to_square
 from keras_resnet.data.pipeline import Resize
-from keras_resnet.data.sources import bad_files_named
 from keras_resnet.inputs import square_side
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_resnet.data import Split, steps_per_epoch
-from keras_resnet.data.sources import bad_files_named
+from keras_resnet.data.corrupt import bad_files_named
 from keras_resnet.training import in_place
 from keras_resnet.training.averaging import AveragedInTests
 from keras_resnet.training.batches import Sides, training_batches, validation_batches
@@ -70,7 +71,7 @@ def fit(
 
     Raises:
         ValueError: the model does not fit the split's images or classes, those are fewer than two, a file is no
-            readable image, or `directory` holds a training with other settings; or, as `Diverged`, the loss is no
+            readable image, or `directory` holds a training with other settings; or, as `DivergedError`, the loss is no
             finite number any more.
         KeyboardInterrupt: as `Stopped`, on SIGTERM or Ctrl-C, after saving.
 
@@ -105,11 +106,19 @@ def fit(
         keeper = Keeper(model, recipe, train, steps, None if directory is None else Path(directory), where.process == 0)
         state = keeper.state
         listeners = keras.callbacks.CallbackList(
-            [AveragedInTests(), *callbacks, keeper], model=model, epochs=epochs, steps=steps, verbose=0
+            [AveragedInTests(), *callbacks, keeper],
+            add_history=True,  # Keras' fit returns it
+            model=model,
+            epochs=epochs,
+            steps=steps,
+            verbose=0,
         )
         checks = None if validation is None else validation_batches(validation, recipe, sides, where)
         stack.enter_context(keeper.heeding_signals())
         stack.enter_context(bad_files_named(train, *([validation] if validation else [])))
+        # How many images a validation gives is not known before it ends, where corrupt ones are skipped.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "Your input ran out of data")
         while state.epoch < epochs:
             # What is left of an epoch that was stopped in its middle is a fit of its own.
             until = state.epoch + 1 if state.step else epochs

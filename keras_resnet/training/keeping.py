@@ -30,7 +30,7 @@ LOOKED_AT = 20  # steps between two looks at the loss: to look is to wait for th
 CHECKPOINTS, BEST = "checkpoints", "best.npz"
 
 
-class Diverged(ValueError):
+class DivergedError(ValueError):
     """The loss is no finite number any more."""
 
 
@@ -163,7 +163,7 @@ class Keeper(keras.callbacks.Callback):
         if not math.isfinite(loss):
             _synchronise(self.model)
             kept = self.directory and checkpoints.newest(self.directory / CHECKPOINTS)
-            raise Diverged(
+            raise DivergedError(
                 f"the loss is {loss} in epoch {self.state.epoch + 1}, step {self.state.step}; a lower learning_rate, "
                 f"a longer warmup or clip_norm=1 may help. "
                 + (f"The last good checkpoint is {kept.path}" if kept else "No checkpoint was saved before")
@@ -197,7 +197,7 @@ class Keeper(keras.callbacks.Callback):
 
         def heed(number: int, frame: FrameType | None) -> None:
             self.signal = signal.Signals(number)
-            signal.signal(number, before[number])
+            signal.signal(number, before[signal.Signals(number)])
 
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in before:

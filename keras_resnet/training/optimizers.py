@@ -8,14 +8,14 @@ is lost when an optimizer is saved.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
 from keras_resnet.training.recipes import Recipe
 
-Optimizer = keras.optimizers.Optimizer
+Optimizer: TypeAlias = keras.optimizers.Optimizer
 
 
 def decays(variable: Any) -> bool:

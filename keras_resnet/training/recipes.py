@@ -115,7 +115,10 @@ def recipe_of(fields: Mapping[str, Any]) -> Recipe:
     known = {field.name for field in dataclasses.fields(Recipe)}
     if unknown := sorted(set(fields) - known):
         raise ValueError(f"a recipe must have the fields of keras_resnet.training.Recipe. Received: also {unknown}")
-    return Recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return Recipe(**values)
 
 
 CHOICES = {

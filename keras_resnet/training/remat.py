@@ -8,8 +8,7 @@ variables, to its output and its variables' new values, which are assigned once.
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
