@@ -123,6 +123,7 @@ ROWS_OF_DESIGN = (
     ("training",),
     ("prediction", "report", "quiet", "published"),
     ("api", "cli"),
+    ("__main__",),
 )
 
 
