@@ -81,6 +81,7 @@ def fit(
         >>> digits = kr.data.load("digits", "train")
         >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
     """
+    check_channels(model, train)
     if len(train.classes) < 2:
         raise ValueError(f"train must have at least two classes. Received: {train.classes}")
     if recipe.held_out:
@@ -88,7 +89,6 @@ def fit(
             raise ValueError(f"validation must be None where the recipe has held_out. Received: {recipe.held_out}")
         train, validation = train.hold_out(recipe.held_out, recipe.seed)
     sides = Sides.of(model, recipe)
-    check_channels(model, train)
     outputs(model, train)
     where = place(model)
     steps = steps_per_epoch(train, recipe.batch_size)
