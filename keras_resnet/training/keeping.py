@@ -6,7 +6,6 @@ import contextlib
 import csv
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -221,7 +220,8 @@ def write_history(history: Mapping[str, list[float]], path: Path) -> None:
     with aside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
-        writer.writerows(zip(itertools.count(1), *history.values(), strict=False))
+        epochs = range(1, 1 + min(map(len, history.values()), default=0))
+        writer.writerows(zip(epochs, *history.values(), strict=True))
     aside.replace(path)
 
 
