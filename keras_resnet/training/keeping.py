@@ -88,7 +88,9 @@ class Keeper(keras.callbacks.Callback):
                 f"Received: {self.directory}, where {other} is another"
             )
         self.state = State(**found.state)
-        self.model.optimizer.build(self.model.trainable_variables)
+        # Keras makes the variables of metrics and optimizer when it sees a first batch.
+        image, target = (keras.KerasTensor((1, *x.shape[1:])) for x in (self.model.inputs[0], self.model.output))
+        self.model._symbolic_build(data_batch=(image, target))
         assign(self.model.variables, found.arrays, "model")
         assign(self.model.optimizer.variables, found.arrays, "optimizer")
         self.sums = [array for name, array in found.arrays.items() if name.startswith("sums/")]
