@@ -237,7 +237,7 @@ def test_a_corrupt_image_is_named(tmp_path, split):
     (tmp_path / split / "cat" / "3.png").write_bytes(b"")
     train, test = (kr.data.load(f"folder:{tmp_path}", name) for name in ("train", "test"))
     model = tiny(input_shape=(8, 8, 3), classes=2)
-    message = f"{split}/cat/2.png is no readable JPEG, PNG, BMP, WebP or GIF, and 1 more such files"
+    message = f"{split}/cat/[23].png is no readable JPEG, PNG, BMP, WebP or GIF"
     with pytest.raises(ValueError, match=message):
         kr.training.fit(model, QUICK, train, test)
     with pytest.raises(ValueError, match=message):

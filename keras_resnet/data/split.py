@@ -42,8 +42,8 @@ class Split:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """What was wrong with each image skipped so far, beginning with its file's name, in the order of meeting."""
-        return tuple(self.damage.skipped.values())
+        """What was wrong with each image skipped so far, beginning with its file's name, in the order of the split."""
+        return tuple(reason for _, reason in sorted(self.damage.skipped.items()))
 
     @property
     def examples(self) -> tf.data.Dataset:
@@ -80,7 +80,7 @@ class Split:
             >>> import keras_resnet as kr
             >>> rest, held = kr.data.load("digits", "train").hold_out(0.2)
             >>> rest.size, held.size
-            (1149, 288)
+            (1150, 287)
         """
         if not isinstance(share, (int, float)) or not 0 < share < 1:
             raise ValueError(f"share must be a number between 0 and 1. Received: share={share!r}")
