@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("build",)
+NAMES = ("build", "pipelines")
 
 
 def main() -> None:

@@ -58,7 +58,11 @@ class Split:
             return finish(image_of(content, self.channels)), label
 
         rows = self.records.in_order().map(lambda number, raw: (number, number, raw))
-        return guarded(rows, one, self.damage.report).filter(lambda sound, _: sound).map(lambda _, example: example)
+        found = guarded(rows, one, self.damage.report)
+        if self.damage.on_corrupt == "skip":
+            return found.filter(lambda sound, _: sound).map(lambda _, example: example)
+        # Said, because Keras warns where the size of a dataset is not known.
+        return found.map(lambda _, example: example).apply(tf.data.experimental.assert_cardinality(self.size))
 
     def hold_out(self, share: float, seed: int = 0) -> tuple[Split, Split]:
         """Holds out a part, for choosing by it what the test split must not choose.
