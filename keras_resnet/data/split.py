@@ -58,7 +58,7 @@ class Split:
             return finish(image_of(content, self.channels)), label
 
         rows = self.records.in_order().map(lambda number, raw: (number, number, raw))
-        found = guarded(rows, one, self.damage.report)
+        found = guarded(rows, one, self.damage.report).unbatch()
         if self.damage.on_corrupt == "skip":
             return found.filter(lambda sound, _: sound).map(lambda _, example: example)
         # Said, because Keras warns where the size of a dataset is not known.
