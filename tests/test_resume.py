@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -90,8 +91,8 @@ def main(name, directory, step):
     callbacks = [At(int(step), die(signal.SIGKILL))] if int(step) else []
     weights, result = fit(RECIPES[name], directory, callbacks)
     np.savez(f"{directory}/weights.npz", *weights)
-    with open(f"{directory}/result.json", "w") as file:
-        json.dump({"history": result.history, "best_epoch": result.best_epoch}, file)
+    said = {"history": result.history, "best_epoch": result.best_epoch}
+    Path(directory, "result.json").write_text(json.dumps(said))
 
 
 def process(name, directory, step):
