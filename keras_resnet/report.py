@@ -34,7 +34,7 @@ def models(rows: Sequence[Row], console: Console) -> None:
 
 
 def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
-    """The table of published weights, a star at those that "imagenet" or "cifar10" stand for."""
+    """The table of published weights, a star at those that the name of a data set stands for."""
     if not console.is_terminal:  # a file or another program: nothing is folded
         console = Console(file=console.file, width=300)
     table = Table(box=None)
@@ -52,7 +52,10 @@ def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
         tag = f"  {row.tag}{' *' if row.recommended else ''}"
         table.add_row(tag, accuracy, str(row.size), f"{row.crop_pct:g}", row.licence, row.source, row.top1_source)
     console.print(table)
-    say('\n* what weights="imagenet" or "cifar10" stands for. cc-by-nc licences forbid commercial use.', console)
+    say(
+        '\n* what weights="imagenet", "cifar10" or "fashion_mnist" stands for. cc-by-nc licences forbid commercial use.',
+        console,
+    )
 
 
 def published(
