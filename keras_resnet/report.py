@@ -53,7 +53,8 @@ def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
         table.add_row(tag, accuracy, str(row.size), f"{row.crop_pct:g}", row.licence, row.source, row.top1_source)
     console.print(table)
     say(
-        '\n* what weights="imagenet", "cifar10" or "fashion_mnist" stands for. cc-by-nc licences forbid commercial use.',
+        '\n* what weights="imagenet", "cifar10" or "fashion_mnist" stands for. '
+        "cc-by-nc licences forbid commercial use.",
         console,
     )
 

@@ -32,9 +32,10 @@ class Checkpoint:
 
     `model` is the zoo's row, and `fields` are the arguments of `ResNet` in which the network differs from it; or
     `model` is "", and `fields` say it all. `form` is the name, in `keras_resnet.weights.forms`, that `fields`,
-    `epsilon` and `rewrites` go by, if they do. `source` and `notop` are a URL, `hf://owner/repository`,
-    `package:file` (one that comes with this package) or a path; `hash` and `notop_hash` the file's, `md5:...` or `sha256:...`, the beginning of it or nothing. `size` (pixels),
-    `crop_pct` and `interpolation` are those with which `top1` (percent) was measured, `top1_source` says by whom.
+    `epsilon` and `rewrites` go by, if they do. `source` and `notop` are a URL, `hf://owner/repository`, `package:file`
+    (one that comes with this package) or a path; `hash` and `notop_hash` the file's, `md5:...` or `sha256:...`, the
+    beginning of it or nothing. `size` (pixels), `crop_pct` and `interpolation` are those with which `top1` (percent)
+    was measured, `top1_source` says by whom.
     `data` is what `classes` are of, "imagenet", "cifar10" or "fashion_mnist", or "" for others; 0 classes are as many
     as the file has. `channels` are those of the images.
     """
