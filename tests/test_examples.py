@@ -1,11 +1,15 @@
 """The examples do what their headers say."""
 
 import ast
+import dataclasses
 import importlib
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
-from tests.conftest import ROOT
+import keras_resnet as kr
+from tests.conftest import ROOT, photographs
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
@@ -30,5 +34,53 @@ def test_segmentation_scores_every_pixel(capsys):
     assert "C5 (None, 4, 4, 512)" in capsys.readouterr().out
 
 
+def quick(recipe):
+    """The same recipe for a few images."""
+    sizes = {"sizes": (32,), "test_size": 40} if recipe.sizes else {}
+    return dataclasses.replace(
+        recipe, epochs=2, iterations=0, batch_size=4, accumulate=min(recipe.accumulate, 2), **sizes
+    )
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Real photographs of blood cells, by whether they show the darker or the brighter half of them."""
+    images = sorted(photographs(24, 48), key=np.mean)
+    if not images:
+        pytest.skip("needs ../shared/data")
+    for number, image in enumerate(images):
+        path = tmp_path / "photos" / ("dark" if number < 12 else "bright") / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tf.io.encode_jpeg(image).numpy())
+    return tmp_path / "photos"
+
+
+def test_fine_tuning_tunes(photos, tmp_path):
+    kr.ResNet18(classes=7, input_shape=(48, 48, 3)).save_weights(tmp_path / "start.weights.h5")
+    example = importlib.import_module("examples.fine_tuning")
+    frozen, whole = example.main(str(photos), str(tmp_path / "start.weights.h5"), size=48)
+    assert 0 <= frozen <= 1
+    assert 0 <= whole <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "options"),
+    [
+        ("imagenet_a3", "A3", {"model": "ResNet18"}),
+        ("d2l_fashion_mnist", "D2L", {"model": "ResNet20", "size": 24}),
+        ("cifar10_he2015", "RECIPES he2015_cifar", {}),
+    ],
+)
+def test_recipes_of_papers_run(name, recipe, options, photos, tmp_path):
+    example = importlib.import_module(f"examples.{name}")
+    table, _, row = recipe.partition(" ")
+    full = getattr(example, table)
+    run = example.main(f"folder:{photos}", tmp_path / "run", recipe=quick(full[row] if row else full), **options)
+    assert run.test_images == 4
+    assert (tmp_path / "run" / "model.keras").is_file()
+
+
 def test_every_example_is_tested():
-    assert EXAMPLES == ["own_blocks", "segmentation"]
+    assert EXAMPLES == [
+        *("cifar10_he2015", "d2l_fashion_mnist", "fine_tuning", "imagenet_a3", "own_blocks", "segmentation"),
+    ]
