@@ -43,7 +43,7 @@ def _peak() -> int:
 
 def run() -> dict[str, float]:
     """Gibibytes above the start and seconds a step, of each case."""
-    figures = {}
+    figures: dict[str, float] = {}
     for name, remat in CASES:
         code = f"import json; from benchmarks.memory import measure; print(json.dumps(measure({name!r}, {remat})))"
         process = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)

@@ -19,6 +19,7 @@ from keras_resnet.training.run import Run, Task, train
 def main(
     data: str = "tfds:cifar10",
     out: str = "runs/cifar10_he2015",
+    *,
     model: str = "ResNet20",
     recipe: Recipe = RECIPES["he2015_cifar"],
 ) -> Run:

@@ -34,6 +34,7 @@ D2L = Recipe(
 def main(
     data: str = "idx:/usr/share/datasets/fashion-mnist",
     out: str = "runs/d2l",
+    *,
     model: str = "ResNet18",
     size: int = 96,
     recipe: Recipe = D2L,

@@ -12,7 +12,7 @@ import sys
 import keras_resnet as kr
 
 
-def main(folder: str, weights: str = "imagenet", size: int = 224) -> tuple[float, float]:
+def main(folder: str, weights: str = "imagenet", *, size: int = 224) -> tuple[float, float]:
     """Trains the last stage and the head first; only then may the rest move."""
     train, test = (kr.data.load(f"folder:{folder}", split, on_corrupt="skip") for split in ("train", "test"))
     recipe = dataclasses.replace(kr.training.RECIPES["fine_tune"], epochs=5, precision="bfloat16")

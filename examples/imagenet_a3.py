@@ -21,7 +21,7 @@ from keras_resnet.training.run import Run, Task, train
 A3 = dataclasses.replace(RECIPES["timm_a3"], batch_size=256, accumulate=8, precision="bfloat16")
 
 
-def main(data: str, out: str = "runs/imagenet_a3", model: str = "ResNet50", recipe: Recipe = A3) -> Run:
+def main(data: str, out: str = "runs/imagenet_a3", *, model: str = "ResNet50", recipe: Recipe = A3) -> Run:
     """Trains at 160 pixels and measures at 224; a corrupt file or two in a million is skipped and counted."""
     with ProgressBar(Console(), recipe.batch_size) as progress:
         return train(Task(model, data, recipe, on_corrupt="skip"), out, [progress])

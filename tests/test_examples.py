@@ -81,6 +81,6 @@ def test_recipes_of_papers_run(name, recipe, options, photos, tmp_path):
 
 
 def test_every_example_is_tested():
-    assert EXAMPLES == [
+    assert [
         *("cifar10_he2015", "d2l_fashion_mnist", "fine_tuning", "imagenet_a3", "own_blocks", "segmentation"),
-    ]
+    ] == EXAMPLES

@@ -33,7 +33,8 @@ def cosine(recipe: Recipe, steps: int) -> LearningRateSchedule:
 def stepwise(recipe: Recipe, steps: int) -> LearningRateSchedule:
     """A tenth of it after each of the recipe's milestones, which are shares of the whole training."""
     total = steps / (1 - recipe.warmup)
-    boundaries = [round(share * total - recipe.warmup * total) for share in recipe.milestones]
+    # Keras wants one boundary at least: the end is none of the recipe's.
+    boundaries = [round(share * total - recipe.warmup * total) for share in (*recipe.milestones, 1)]
     rates = [recipe.learning_rate * 0.1**fall for fall in range(len(boundaries) + 1)]
     return PiecewiseConstantDecay(boundaries, rates)
 
