@@ -77,7 +77,7 @@ def train(
 
     start_keras(join_others)
     from keras_resnet import report
-    from keras_resnet.training import run
+    from keras_resnet.training import distribution, run
     from keras_resnet.training.keeping import Stopped
     from keras_resnet.training.progress import ProgressBar
 
@@ -89,7 +89,8 @@ def train(
     except Stopped as stopped:
         report.say(f"\n{stopped}", console)
         raise typer.Exit(128 + (signal.SIGTERM if "SIGTERM" in str(stopped) else signal.SIGINT)) from None
-    report.run(result, out, console)
+    if distribution.is_first():
+        report.run(result, out, console)
 
 
 def recipes() -> None:

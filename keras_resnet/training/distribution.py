@@ -136,11 +136,11 @@ def devices(count: int | None = None) -> contextlib.AbstractContextManager[Any]:
         return tf.distribute.MirroredStrategy(chosen).scope() if len(chosen) > 1 else contextlib.nullcontext()
     if keras.backend.backend() == "torch":
         if count not in {None, 1}:
-            raise ValueError(
-                f"devices must be 1 on the backend torch; several need tensorflow or jax. Received: {count}"
-            )
+            raise ValueError(f"devices must be 1 on the backend torch, which shares no batches. Received: {count}")
         return contextlib.nullcontext()
-    found, processes = keras.distribution.list_devices(), keras.distribution.num_processes()
+    import jax  # noqa: PLC0415
+
+    found, processes = keras.distribution.list_devices(), jax.process_count()
     if processes > 1 and count not in {None, 0, len(found)}:
         raise ValueError(f"devices must be all {len(found)} where there are several processes. Received: {count}")
     chosen = _chosen((0 if processes > 1 else 1) if count is None else count, found)
@@ -183,6 +183,15 @@ def join(processes: int = 0, process: int | None = None, coordinator: str | None
             f"processes, process and coordinator must be given where no cluster says them: {error} "
             f"Received: processes={processes}, process={process}, coordinator={coordinator}"
         ) from error
+
+
+def is_first() -> bool:
+    """Whether this is process 0, or the only one."""
+    if keras.backend.backend() != "jax":
+        return True
+    import jax  # noqa: PLC0415
+
+    return jax.process_index() == 0
 
 
 def gathered(value: int, where: Place) -> list[int]:

@@ -59,8 +59,7 @@ class Lamb(keras.optimizers.Lamb):
         update = unbiased[0] / (ops.sqrt(unbiased[1]) + self.epsilon)
         if decays(variable):
             update = update + self.penalty * variable
-            # Keras' `norm` takes no kernels of four dimensions on TensorFlow.
-            size, length = (ops.sqrt(ops.sum(ops.square(value))) for value in (ops.convert_to_tensor(variable), update))
+            size, length = ops.norm(variable), ops.norm(update)
             trust = ops.where((size > 0) & (length > 0), size / ops.maximum(length, keras.config.epsilon()), 1.0)
             update = trust * update
         self.assign_sub(variable, ops.cast(learning_rate, kind) * update)
