@@ -89,7 +89,12 @@ def train(
     except Stopped as stopped:
         report.say(f"\n{stopped}", console)
         raise typer.Exit(128 + (signal.SIGTERM if "SIGTERM" in str(stopped) else signal.SIGINT)) from None
-    if distribution.is_first():
+    except Exception as error:
+        if distribution.process_of().processes == 1 or "KERAS_RESNET_TRACEBACK" in os.environ:
+            raise
+        report.error(error)
+        os._exit(2)  # at once: JAX would wait at the exit for the other processes, and they wait for this one
+    if distribution.process_of().process == 0:
         report.run(result, out, console)
 
 

@@ -159,8 +159,9 @@ def _chosen(count: int, found: list[str]) -> list[str]:
 def join(processes: int = 0, process: int | None = None, coordinator: str | None = None) -> None:
     """Joins this process to the others of a training on several machines, or several processes of one; JAX only.
 
-    To be called before any device is used. `keras.distribution` and JAX do the rest: when one process is killed, the
-    others end with an error, at once or when its heartbeat has been missing for 100 seconds.
+    To be called before any device is used. `keras.distribution` and JAX do the rest. When a process is killed the
+    others end with an error: at once where its connections are closed, else when JAX has missed its heartbeat for 100
+    seconds. The same commands go on from the last checkpoint.
 
     Args:
         processes: how many there are; 0: as the cluster says, where JAX knows it (Slurm, Open MPI, Kubernetes, cloud
@@ -185,13 +186,13 @@ def join(processes: int = 0, process: int | None = None, coordinator: str | None
         ) from error
 
 
-def is_first() -> bool:
-    """Whether this is process 0, or the only one."""
+def process_of() -> Place:
+    """Which process of how many this is, before there is a model."""
     if keras.backend.backend() != "jax":
-        return True
+        return Place()
     import jax  # noqa: PLC0415
 
-    return jax.process_index() == 0
+    return Place(process=jax.process_index(), processes=jax.process_count())
 
 
 def gathered(value: int, where: Place) -> list[int]:
