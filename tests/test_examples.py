@@ -2,9 +2,12 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 
 import pytest
 
+from keras_resnet.training import run
 from tests.conftest import ROOT
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
@@ -30,5 +33,17 @@ def test_segmentation_scores_every_pixel(capsys):
     assert "C5 (None, 4, 4, 512)" in capsys.readouterr().out
 
 
+def test_many_machines_train_one_network(tmp_path):
+    pytest.importorskip("ray.train")
+    command = "from pathlib import Path; from examples import many_machines; many_machines.main(Path({!r}) / 'run')"
+    # Ray begins processes that this one is not to keep.
+    ran = subprocess.run(
+        [sys.executable, "-c", command.format(str(tmp_path))], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert run.read(tmp_path / "run").test_accuracy >= 0.97
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_every_example_is_tested():
-    assert EXAMPLES == ["own_blocks", "segmentation"]
+    assert EXAMPLES == ["many_machines", "own_blocks", "segmentation"]
