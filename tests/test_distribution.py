@@ -19,20 +19,9 @@ from keras_resnet.training.batches import Sides, validation_batches
 from keras_resnet.training.distribution import Place
 from tests.conftest import ROOT
 
-SETTINGS = "--data digits --size 8 --epochs 3 --batch-size 128 --shift 0 --learning-rate 0.02 --backend jax"
-    "--data",
-    "digits",
-    "--size",
-    "8",
-    "--epochs",
-    "4",
-    "--batch-size",
-    "128",
-    "--shift",
-    "0",
-    "--learning-rate",
-    "0.02",
-]
+SETTINGS = (
+    "train ResNet20 --data digits --size 8 --epochs 3 --batch-size 128 --shift 0 --learning-rate 0.02 --backend jax"
+)
 
 
 @pytest.fixture(scope="module", params=["tensorflow", "jax"])
@@ -101,7 +90,8 @@ def test_a_shard_reads_no_others_images(tmp_path):
         for kind in ("train", "test"):
             path = tmp_path / kind / "cat" / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(tf.io.encode_png(tf.fill((4, 4, 3), np.uint8(number))).numpy() if number % 2 else b"broken")
+            good = tf.io.encode_png(tf.fill((4, 4, 3), np.uint8(number))).numpy()
+            path.write_bytes(good if number % 2 else b"broken")
     split = kr.data.load(f"folder:{tmp_path}", "test")
     assert [int(image[0, 0, 0]) for image, _ in split.shard(1, 2).examples] == [1, 3]
 
@@ -134,7 +124,7 @@ def start(out, *options, **variables):
     variables["JAX_COMPILATION_CACHE_DIR"] = str(out.with_name("compiled"))
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "NO_COLOR": "1", "COLUMNS": "120", **variables}
     return subprocess.Popen(
-        [sys.executable, "-m", "keras_resnet", "train", "ResNet20", *SETTINGS.split(), "--out", out, *map(str, options)],
+        [sys.executable, "-m", "keras_resnet", *SETTINGS.split(), "--out", out, *map(str, options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
