@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("augmentation", "build")
+NAMES = ("augmentation", "build", "pipelines", "training")
 
 
 def main() -> None:

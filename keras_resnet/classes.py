@@ -1,4 +1,4 @@
-"""The classes of ImageNet-1k and CIFAR-10, and what a network's scores say in their words."""
+"""The classes of ImageNet-1k, CIFAR-10 and Fashion-MNIST, and what a network's scores say in their words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ import numpy as np
 from keras_resnet.arguments import integer
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FASHION_MNIST = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from keras_resnet import zoo
-from keras_resnet.classes import CIFAR10, imagenet_classes
+from keras_resnet.classes import CIFAR10, FASHION_MNIST, imagenet_classes
 from keras_resnet.data import Split
 from keras_resnet.data.decode import resize_and_crop
 from keras_resnet.data.pipeline import Resize
@@ -49,7 +49,7 @@ def checkpoint_of(name: str, weights: str, like: str | None = None) -> Checkpoin
 def build(name: str, checkpoint: Checkpoint, size: int | None = None) -> keras.Model:
     """The model with its weights, for square images of the size with which the checkpoint was measured, or `size`."""
     side = checkpoint.size if size is None else size
-    return zoo.create_model(name, weights=checkpoint, input_shape=(side, side, 3))
+    return zoo.create_model(name, weights=checkpoint, input_shape=(side, side, checkpoint.channels))
 
 
 def resize_for(checkpoint: Checkpoint) -> Resize:
@@ -85,6 +85,8 @@ def _aliases(checkpoint: Checkpoint) -> Sequence[tuple[str, ...]]:
     known: dict[str, list[tuple[str, ...]]] = {
         "imagenet": [(name, wordnet_id) for wordnet_id, name in imagenet_classes()],
         "cifar10": [(name,) for name in CIFAR10],
+        # Its files have numbers for the classes, and no names.
+        "fashion_mnist": [(name, str(number)) for number, name in enumerate(FASHION_MNIST)],
     }
     names = known.get(checkpoint.data, [])
     return names if len(names) == checkpoint.classes else ()

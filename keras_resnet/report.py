@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_resnet.stages import Stage
-from keras_resnet.training.compare import Compared, differing
+from keras_resnet.training.compare import Compared, differing, names
 from keras_resnet.training.recipes import Recipe
 from keras_resnet.weights import Checkpoint
 from keras_resnet.zoo import Row
@@ -34,7 +34,7 @@ def models(rows: Sequence[Row], console: Console) -> None:
 
 
 def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
-    """The table of published weights, a star at those that "imagenet" or "cifar10" stand for."""
+    """The table of published weights, a star at those that the name of a data set stands for."""
     if not console.is_terminal:  # a file or another program: nothing is folded
         console = Console(file=console.file, width=300)
     table = Table(box=None)
@@ -52,7 +52,11 @@ def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
         tag = f"  {row.tag}{' *' if row.recommended else ''}"
         table.add_row(tag, accuracy, str(row.size), f"{row.crop_pct:g}", row.licence, row.source, row.top1_source)
     console.print(table)
-    say('\n* what weights="imagenet" or "cifar10" stands for. cc-by-nc licences forbid commercial use.', console)
+    say(
+        '\n* what weights="imagenet", "cifar10" or "fashion_mnist" stands for. '
+        "cc-by-nc licences forbid commercial use.",
+        console,
+    )
 
 
 def published(
@@ -127,20 +131,22 @@ def _field(name: str, value: object) -> str:
 
 
 def runs(compared: Sequence[Compared], console: Console) -> None:
-    """The table of runs: how far, how good, how long, and where their recipes differ."""
-    fields = differing(compared)
-    table = _table("run", "model", "data", "epochs", "validation", "test", "minutes", *fields)
-    for run in compared:
-        accuracies = run.history.get("val_accuracy", [])
+    """The table of runs: how far, how good, how long, and where they differ in what was asked for."""
+    fields = [name for name in differing(compared) if name != "epochs"]
+    asked = [name for name in ("model", "data") if len({getattr(run, name) for run in compared}) > 1]
+    for name in {"model", "data"} - set(asked):
+        say(f"{name}: {getattr(compared[0], name)}", console)
+    table = _table("run", *asked, "epochs", "validation", "test", "minutes", *fields)
+    for name, run in zip(names(compared), compared, strict=True):
+        done, accuracies = len(run.history.get("epoch", [])), run.history.get("val_accuracy", [])
         table.add_row(
-            str(run.directory),
-            run.model,
-            run.data,
-            str(len(run.history.get("epoch", []))),
+            name,
+            *(getattr(run, of) for of in asked),
+            str(done) if run.seconds is not None else f"{done}, goes on",
             f"{max(accuracies):.2%}" if accuracies else "-",
             "-" if run.test_accuracy is None else f"{run.test_accuracy:.2%}",
-            "unfinished" if run.seconds is None else f"{run.seconds / 60:.1f}",
-            *(_field(name, getattr(run.recipe, name)).partition("=")[2] for name in fields),
+            "-" if run.seconds is None else f"{run.seconds / 60:.1f}",
+            *(_field(of, getattr(run.recipe, of)).partition("=")[2] for of in fields),
         )
     console.print(table)
 

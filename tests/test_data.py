@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.classes import imagenet_classes
-from keras_resnet.data import augment, folders
+from keras_resnet.data import folders
 from keras_resnet.data.decode import resize_and_crop
 from keras_resnet.data.sources import SOURCES, class_indices, from_arrays
 from tests.conftest import FASHION
@@ -24,7 +24,7 @@ def pairs(split):
 
 
 def test_every_source_is_tested():
-    assert set(SOURCES) == {"digits", "idx", "tfds", "folder"}
+    assert set(SOURCES) == {"digits", "idx", "tfds", "folder", "tfrecord"}
 
 
 def test_digits_are_split_once_and_for_all():
@@ -167,7 +167,9 @@ def test_all_is_for_one_split_of_a_folder(tmp_path):
         kr.data.load(f"folder:{tmp_path}", "all")
     assert kr.data.load(f"folder:{tmp_path}/val", "all").size == 1
     for source in ("digits", "idx:DIR", "tfds:mnist"):
-        with pytest.raises(ValueError, match=f"'all' is for folder:DIR. Received: 'all', '{source}'"):
+        with pytest.raises(
+            ValueError, match=f"'all' is for folder:DIR and tfrecord:PATTERN. Received: 'all', '{source}'"
+        ):
             kr.data.load(source, "all")
 
 
@@ -237,7 +239,9 @@ def test_tfds_names_a_data_set_that_it_cannot_prepare():
 
 @pytest.mark.parametrize("source", ["", "digits:here", "idx", "idx:", "mnist", "folder"])
 def test_an_unknown_source_is_named_with_those_that_there_are(source):
-    with pytest.raises(ValueError, match="data must be digits, idx:DIR, tfds:NAME or folder:DIR. Received:"):
+    with pytest.raises(
+        ValueError, match="must be digits, idx:DIR, tfds:NAME, folder:DIR or tfrecord:PATTERN. Received:"
+    ):
         kr.data.load(source, "train")
 
 
@@ -284,25 +288,6 @@ def test_evaluation_gives_every_image_once_and_in_order():
     assert [images.shape for images, _ in batches] == [(4, 4, 4, 1), (4, 4, 4, 1), (2, 4, 4, 1)]
     assert np.concatenate([labels for _, labels in batches]).tolist() == list(range(10))
     assert np.concatenate([images[:, 0, 0, 0] for images, _ in batches]).tolist() == list(range(10))
-
-
-def epochs(seed, count=3, augmentations=()):
-    batches = kr.data.pipeline(split_of(20), 4, 8, augmentations=augmentations, seed=seed)
-    return [
-        [(images.tobytes(), labels.tolist()) for images, labels in batches.as_numpy_iterator()] for _ in range(count)
-    ]
-
-
-def test_training_gives_every_image_once_an_epoch_in_another_order():
-    order = [[label for _, labels in epoch for label in labels] for epoch in epochs(0)]
-    assert all(sorted(epoch) == list(range(20)) for epoch in order)
-    assert len({tuple(epoch) for epoch in order}) == 3
-
-
-def test_training_repeats_itself_given_the_seed():
-    augmentations = (functools.partial(augment.pad_and_crop, pixels=2), augment.flip)
-    assert epochs(1, augmentations=augmentations) == epochs(1, augmentations=augmentations)
-    assert epochs(1, augmentations=augmentations) != epochs(2, augmentations=augmentations)
 
 
 def test_images_of_any_size_make_one_batch(tmp_path):

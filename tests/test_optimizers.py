@@ -61,7 +61,7 @@ def test_every_optimizer_has_a_peer():
 def test_optimizers_step_as_their_peers_do(name, rng):
     fields, make = PEERS[name]
     recipe = Recipe(optimizer=name.split()[0], learning_rate=0.02, weight_decay=0.1, **fields)
-    kernel, bias = rng.normal(size=(4, 3)).astype("float32"), rng.normal(size=3).astype("float32")
+    kernel, bias = rng.normal(size=(2, 2, 4, 3)).astype("float32"), rng.normal(size=3).astype("float32")
     gradients = [[rng.normal(size=x.shape).astype("float32") for x in (kernel, bias)] for _ in range(STEPS)]
     for mine, other in zip(
         ours(recipe, kernel, bias, gradients), theirs(make, 0.1, kernel, bias, gradients), strict=True
@@ -70,7 +70,7 @@ def test_optimizers_step_as_their_peers_do(name, rng):
 
 
 def test_gradients_are_averaged_over_accumulated_steps(rng):
-    kernel, bias = rng.normal(size=(4, 3)).astype("float32"), rng.normal(size=3).astype("float32")
+    kernel, bias = rng.normal(size=(2, 2, 4, 3)).astype("float32"), rng.normal(size=3).astype("float32")
     halves = [[rng.normal(size=x.shape).astype("float32") for x in (kernel, bias)] for _ in range(2)]
     whole = [[(a + b) / 2 for a, b in zip(*halves)]]
     once = ours(Recipe(), kernel, bias, whole)

@@ -155,7 +155,7 @@ def test_metadata_is_in_setup_cfg():
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
     assert (ROOT / "keras_resnet" / "py.typed").exists()
     data = {name: patterns.split() for name, patterns in config["options.package_data"].items()}
-    assert data == {"keras_resnet": ["py.typed", "*.csv"], "keras_resnet.weights": ["*.csv"]}
+    assert data == {"keras_resnet": ["py.typed", "*.csv"], "keras_resnet.weights": ["*.csv", "shipped/*.safetensors"]}
     assert kr.__version__ in (ROOT / "CHANGELOG.md").read_text()
 
 

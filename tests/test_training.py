@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
-from keras_resnet.data.sources import from_arrays
+from keras_resnet.data import from_arrays
 from keras_resnet.training import curves, run
 from keras_resnet.training.evaluation import evaluate
 from tests.test_data import write_png
@@ -41,24 +41,6 @@ def test_fit_learns(colours):
     assert history["loss"][-1] < history["loss"][0]
     assert evaluate(model, colours) == pytest.approx(history["val_accuracy"][-1])
     assert history["val_accuracy"][-1] > 0.95
-
-
-def test_the_learning_rate_climbs_to_its_peak_and_falls_to_zero(colours):
-    recipe = dataclasses.replace(QUICK, epochs=5, learning_rate=0.4, warmup=0.25)  # 20 steps, 5 of them to warm up
-    model, _ = fit(colours, recipe)
-    schedule = model.optimizer._learning_rate
-    rates = [float(schedule(step)) for step in range(21)]
-    assert rates[0] == 0
-    assert np.argmax(rates) == 5
-    assert rates[5] == pytest.approx(0.4)
-    assert rates[20] == pytest.approx(0, abs=1e-7)
-    assert int(model.optimizer.iterations.numpy()) == 20
-
-
-def test_weight_decay_is_on_kernels_only(colours):
-    model, _ = fit(colours, QUICK)
-    for weight in model.trainable_variables:
-        assert model.optimizer._use_weight_decay(weight) is (len(weight.shape) > 1), weight.path
 
 
 def test_the_same_seed_gives_the_same_weights(colours):
@@ -157,17 +139,21 @@ def folder(tmp_path, rng):
     return tmp_path / "photos"
 
 
+def task(folder, recipe=QUICK, **options):
+    return run.Task("ResNet20", f"folder:{folder}", recipe, **{"size": 8, **options})
+
+
 @pytest.fixture
 def out(folder, tmp_path):
-    run.train("ResNet20", f"folder:{folder}", tmp_path / "run", QUICK, size=8)
+    run.train(task(folder), tmp_path / "run")
     return tmp_path / "run"
 
 
 def test_a_run_leaves_everything_it_promises(out):
-    assert sorted(path.name for path in out.iterdir()) == sorted(run.FILES)
+    assert sorted(path.name for path in out.iterdir()) == sorted({*run.FILES} - {"last.keras", "checkpoints"})
     with (out / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(rows[0])
     said = json.loads((out / "run.json").read_text())
     assert (said["model"], said["classes"], said["recipe"]["epochs"]) == ("ResNet20", ["bright", "dark"], 2)
@@ -190,10 +176,10 @@ def test_the_saved_model_of_a_run_says_what_the_model_says(out, rng):
 def test_a_second_run_does_not_overwrite_the_first_unless_told(folder, out):
     model = (out / "model.keras").read_bytes()
     with pytest.raises(ValueError, match="out must be a new directory, or --overwrite given. Received: .*model.keras"):
-        run.train("ResNet20", f"folder:{folder}", out, QUICK, size=8)
+        run.train(task(folder), out)
     assert (out / "model.keras").read_bytes() == model
     (out / "mine.txt").write_text("kept")
-    run.train("ResNet20", f"folder:{folder}", out, QUICK, size=8, overwrite=True)
+    run.train(task(folder), out, overwrite=True)
     assert (out / "mine.txt").exists()
     assert (out / "model.keras").read_bytes() != model
 
@@ -203,14 +189,14 @@ def test_a_wrong_argument_touches_nothing(folder, out, tmp_path, size):
     model = (out / "model.keras").read_bytes()
     for directory in (out, tmp_path / "new"):
         with pytest.raises(ValueError, match="input_shape must"):
-            run.train("ResNet20", f"folder:{folder}", directory, QUICK, size=size, overwrite=True)
+            run.train(task(folder, size=size), directory, overwrite=True)
     assert (out / "model.keras").read_bytes() == model
     assert not (tmp_path / "new").exists()
 
 
 def test_wrong_data_leaves_no_directory(tmp_path):
     with pytest.raises(ValueError, match="no directory"):
-        run.train("ResNet20", f"folder:{tmp_path / 'none'}", tmp_path / "run", QUICK)
+        run.train(task(tmp_path / "none"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -237,7 +223,7 @@ def test_a_corrupt_image_is_named(tmp_path, split):
     (tmp_path / split / "cat" / "3.png").write_bytes(b"")
     train, test = (kr.data.load(f"folder:{tmp_path}", name) for name in ("train", "test"))
     model = tiny(input_shape=(8, 8, 3), classes=2)
-    message = f"{split}/cat/2.png is no readable JPEG, PNG, BMP, WebP or GIF, and 1 more such files"
+    message = rf"{split}/cat/[23].png is no readable JPEG, PNG, BMP, WebP or GIF"
     with pytest.raises(ValueError, match=message):
         kr.training.fit(model, QUICK, train, test)
     with pytest.raises(ValueError, match=message):

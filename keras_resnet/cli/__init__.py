@@ -20,7 +20,8 @@ app = typer.Typer(
     help="Residual networks for Keras 3: look at them, train them, try them.\n\n"
     "A first run, two minutes on two cores: [bold]keras-resnet train ResNet20 --data digits --out runs/digits[/bold]",
 )
-for command in (models, summary, recipes, data, train, runs, evaluate, predict, convert):
+COMMANDS = (models, summary, recipes, data, train, runs, evaluate, predict, convert)
+for command in COMMANDS:
     app.command()(command)
 
 

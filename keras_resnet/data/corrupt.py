@@ -64,7 +64,7 @@ def guarded(
         report: called with the number of each record that cannot be read.
 
     Returns:
-        A dataset of (whether it could be read, what `read` returned or zeros).
+        A dataset of (whether it could be read, what `read` returned or zeros), a few rows at a time: to be rebatched.
     """
 
     def one(*row: Any) -> tf.data.Dataset:
@@ -82,15 +82,12 @@ def guarded(
         sound = each.map(lambda *row: (True, read(*row))).batch(TOGETHER).ignore_errors()
         sound = sound.filter(lambda ok, _: tf.size(ok, tf.int64) == count)  # else what is left after a broken one
         # The second is not begun where the first gives all.
-        return sound.unbatch().concatenate(each.flat_map(one)).take(count)
+        return sound.concatenate(each.flat_map(one).batch(TOGETHER)).take(1)
 
-    if _alike(rows) and _alike(rows.map(read)):
-        rows, guard, block = rows.batch(TOGETHER), group, TOGETHER
-    else:
-        guard, block = one, 1
-    return rows.interleave(
-        guard, cycle_length=AHEAD * CORES, block_length=block, num_parallel_calls=CORES, deterministic=True
-    )
+    together = TOGETHER if _alike(rows) and _alike(rows.map(read)) else 1
+    guard = group if together > 1 else lambda *row: one(*row).batch(1)
+    rows = rows.batch(together) if together > 1 else rows
+    return rows.interleave(guard, cycle_length=AHEAD * CORES, num_parallel_calls=CORES, deterministic=True)
 
 
 def _alike(dataset: tf.data.Dataset) -> bool:
@@ -99,7 +96,8 @@ def _alike(dataset: tf.data.Dataset) -> bool:
 
 
 def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
-    return tf.zeros([side or 0 for side in spec.shape], spec.dtype)
+    # Of at least one pixel: TensorFlow 2.21 crashes when a tensor of none is unbatched.
+    return tf.zeros([side or 1 for side in spec.shape], spec.dtype)
 
 
 class Damaged(Protocol):

@@ -42,8 +42,8 @@ class Split:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """What was wrong with each image skipped so far, beginning with its file's name, in the order of meeting."""
-        return tuple(self.damage.skipped.values())
+        """What was wrong with each image skipped so far, beginning with its file's name, in the order of the split."""
+        return tuple(reason for _, reason in sorted(self.damage.skipped.items()))
 
     @property
     def examples(self) -> tf.data.Dataset:
@@ -58,7 +58,11 @@ class Split:
             return finish(image_of(content, self.channels)), label
 
         rows = self.records.in_order().map(lambda number, raw: (number, number, raw))
-        return guarded(rows, one, self.damage.report).filter(lambda sound, _: sound).map(lambda _, example: example)
+        found = guarded(rows, one, self.damage.report).unbatch()
+        if self.damage.on_corrupt == "skip":
+            return found.filter(lambda sound, _: sound).map(lambda _, example: example)
+        # Said, because Keras warns where the size of a dataset is not known.
+        return found.map(lambda _, example: example).apply(tf.data.experimental.assert_cardinality(self.size))
 
     def hold_out(self, share: float, seed: int = 0) -> tuple[Split, Split]:
         """Holds out a part, for choosing by it what the test split must not choose.
@@ -80,7 +84,7 @@ class Split:
             >>> import keras_resnet as kr
             >>> rest, held = kr.data.load("digits", "train").hold_out(0.2)
             >>> rest.size, held.size
-            (1149, 288)
+            (1150, 287)
         """
         if not isinstance(share, (int, float)) or not 0 < share < 1:
             raise ValueError(f"share must be a number between 0 and 1. Received: share={share!r}")

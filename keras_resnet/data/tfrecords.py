@@ -26,6 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.corrupt import CORES
+from keras_resnet.data.decode import decode
 from keras_resnet.data.folders import TEST_NAMES
 from keras_resnet.data.records import Stream, in_range
 
@@ -193,6 +194,10 @@ def explainer(labels: Labels) -> Callable[[str, int], str]:
         name += f" ({file})" if file else ""
         if not labels.first <= label < labels.first + len(labels.classes):
             return f"{name} has the label {label}; there are {labels.first} to {labels.first + len(labels.classes) - 1}"
-        return f"{name} is no readable JPEG, PNG, BMP, WebP or GIF"
+        try:
+            decode(example["image/encoded"], 3)
+        except tf.errors.OpError:
+            return f"{name} is no readable JPEG, PNG, BMP, WebP or GIF"
+        return f"{name} was not reached: the shard is damaged before it"
 
     return explain

@@ -173,7 +173,7 @@ def _decoded(split: Split, size: int, crop: Crop, plan: Plan, key: int, crop_key
         return batch, images, labels
 
     rows = guarded(split.records.endless(plan, key), read, split.damage.report)
-    batches = rows.batch(plan.last - plan.first, drop_remainder=True)
+    batches = rows.rebatch(plan.last - plan.first, drop_remainder=True)
     return tf.data.Dataset.zip(tf.data.Dataset.range(plan.start, ENDLESS), batches).map(numbered, CORES)
 
 

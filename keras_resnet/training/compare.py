@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_resnet.training.curves import loss_and_accuracy
 from keras_resnet.training.recipes import Recipe, recipe_of
 
 
@@ -76,21 +78,20 @@ def differing(runs: Sequence[Compared]) -> list[str]:
     return [name for name in fields if len({getattr(run.recipe, name) for run in runs}) > 1]
 
 
+def names(runs: Sequence[Compared]) -> list[str]:
+    """What to call the runs: the directories, without what they all begin with."""
+    paths = [run.directory.absolute() for run in runs]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [str(path.relative_to(common)) for path in paths]
+
+
 def draw(runs: Sequence[Compared], path: Path) -> None:
     """Draws validation loss and accuracy of all runs, of training where there is no validation, into a PNG."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
-    from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415
-
-    figure = Figure(figsize=(11, 4.6), dpi=120, layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
-        for run in runs:
+    figure, panels = loss_and_accuracy()
+    for quantity, axes in panels.items():
+        for name, run in zip(names(runs), runs, strict=True):
             values = run.history.get(f"val_{quantity}") or run.history.get(quantity, [])
-            axes.plot(run.history.get("epoch", []), values, label=str(run.directory), linewidth=2)
-        axes.set(xlabel="epoch", ylabel=f"validation {quantity}")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-    panels[0].set_yscale("log")
-    panels[1].yaxis.set_major_formatter(PercentFormatter(1))
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+            axes.plot(run.history.get("epoch", []), values, label=name, linewidth=2)
+        axes.set(ylabel=f"validation {quantity}")
+    figure.legend(*panels["loss"].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path)

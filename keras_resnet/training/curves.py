@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 PARTS = {"": ("training", "tab:blue"), "val_": ("validation", "tab:orange")}
 
@@ -16,27 +17,35 @@ def draw(history: Mapping[str, Sequence[float]], title: str, path: Path) -> None
         title: above both panels.
         path: of the PNG.
     """
+    figure, panels = loss_and_accuracy()
+    figure.suptitle(title)
+    for quantity, axes in panels.items():
+        for prefix, (part, colour) in PARTS.items():
+            if values := history.get(prefix + quantity):
+                axes.plot(range(1, len(values) + 1), values, label=part, color=colour, linewidth=2, marker="o", ms=4)
+        axes.set(ylabel=quantity)
+        axes.legend()
+    panels["accuracy"].set_ylim(0, 1.02)
+    final = history["val_accuracy" if "val_accuracy" in history else "accuracy"][-1]
+    panels["accuracy"].set_title(f"last epoch: {final:.1%}", fontsize="medium")
+    figure.savefig(path)
+
+
+def loss_and_accuracy() -> tuple[Any, dict[str, Any]]:
+    """A matplotlib figure with two empty panels, "loss" and "accuracy", by epoch."""
     from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter  # noqa: PLC0415
 
     figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
-    figure.suptitle(title)
-    panels = figure.subplots(1, 2)
-    for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
-        for prefix, (part, colour) in PARTS.items():
-            if values := history.get(prefix + quantity):
-                axes.plot(range(1, len(values) + 1), values, label=part, color=colour, linewidth=2, marker="o", ms=4)
-        axes.set(xlabel="epoch", ylabel=quantity)
+    panels = dict(zip(("loss", "accuracy"), figure.subplots(1, 2), strict=True))
+    for axes in panels.values():
+        axes.set(xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        axes.legend()
     # A first epoch that explodes would flatten all others.
-    panels[0].set_yscale("log")
-    panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panels[0].yaxis.set_major_formatter("{x:g}")
-    panels[0].yaxis.set_minor_formatter(NullFormatter())
-    panels[1].set_ylim(0, 1.02)
-    panels[1].yaxis.set_major_formatter(PercentFormatter(1))
-    final = history["val_accuracy" if "val_accuracy" in history else "accuracy"][-1]
-    panels[1].set_title(f"last epoch: {final:.1%}", fontsize="medium")
-    figure.savefig(path)
+    panels["loss"].set_yscale("log")
+    panels["loss"].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panels["loss"].yaxis.set_major_formatter("{x:g}")
+    panels["loss"].yaxis.set_minor_formatter(NullFormatter())
+    panels["accuracy"].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure, panels

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -84,6 +84,7 @@ def fit(
         >>> digits = kr.data.load("digits", "train")
         >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
     """
+    check_channels(model, train)
     if len(train.classes) < 2:
         raise ValueError(f"train must have at least two classes. Received: {train.classes}")
     if recipe.held_out:
@@ -91,7 +92,6 @@ def fit(
             raise ValueError(f"validation must be None where the recipe has held_out. Received: {recipe.held_out}")
         train, validation = train.hold_out(recipe.held_out, recipe.seed)
     sides = Sides.of(model, recipe)
-    check_channels(model, train)
     outputs(model, train)
     where = place(model)
     check(recipe, train.size, where)
@@ -111,7 +111,7 @@ def fit(
             clip_whole_gradients(model.optimizer)
         keeper = Keeper(model, recipe, train, steps, None if directory is None else Path(directory), where)
         state = keeper.state
-        listeners = keras.callbacks.CallbackList(
+        listeners = Listeners(
             [AveragedInTests(), RateInLogs(), *callbacks, keeper],
             add_history=True,  # Keras' fit returns it
             model=model,
@@ -128,6 +128,7 @@ def fit(
         # How many images a validation gives is not known before it ends, where corrupt ones are skipped.
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Your input ran out of data")
+        listeners.begin()
         while state.epoch < epochs:
             # What is left of an epoch that was stopped in its middle is a fit of its own.
             until = state.epoch + 1 if state.step else epochs
@@ -141,8 +142,27 @@ def fit(
                 verbose=0,
                 shuffle=False,
             )
+        listeners.end()
         last = keeper.finish()
     return Result(state.history, state.best_epoch, state.seconds, last)
+
+
+class Listeners(keras.callbacks.CallbackList):
+    """Callbacks for which several calls of Keras' `fit` are one training: TensorBoard's, say, ends for good."""
+
+    def begin(self) -> None:
+        """The training begins."""
+        super().on_train_begin()
+
+    def end(self) -> None:
+        """The training is over."""
+        super().on_train_end()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """A call of `fit` begins."""
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """A call of `fit` is over."""
 
 
 def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -93,7 +92,9 @@ class Keeper(keras.callbacks.Callback):
                 f"Received: {self.directory}, where {other} is another"
             )
         self.state = State(**found.state)
-        self.model.optimizer.build(self.model.trainable_variables)
+        # Keras makes the variables of metrics and optimizer when it sees a first batch.
+        image, target = (keras.KerasTensor((1, *x.shape[1:])) for x in (self.model.inputs[0], self.model.output))
+        self.model._symbolic_build(data_batch=(image, target))
         assign(self.model.variables, found.arrays, "model")
         assign(self.model.optimizer.variables, found.arrays, "optimizer")
         self.sums = [array for name, array in found.arrays.items() if name.startswith("sums/")]
@@ -186,7 +187,8 @@ class Keeper(keras.callbacks.Callback):
     def _told_to_stop(self) -> bool:
         """Whether any process is to: they stop after the same step, since none can take one alone."""
         told = max(gathered(self.signal or 0, self.where))
-        self.signal = signal.Signals(told) if told else None
+        if told:
+            self.signal = signal.Signals(told)
         return bool(told)
 
     def _stop(self, saved: bool = False) -> None:
@@ -243,7 +245,8 @@ def write_history(history: Mapping[str, list[float]], path: Path) -> None:
     with aside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
-        writer.writerows(zip(itertools.count(1), *history.values(), strict=False))
+        epochs = range(1, 1 + min(map(len, history.values()), default=0))
+        writer.writerows(zip(epochs, *history.values(), strict=True))
     aside.replace(path)
 
 

@@ -59,7 +59,7 @@ class Lamb(keras.optimizers.Lamb):
         update = unbiased[0] / (ops.sqrt(unbiased[1]) + self.epsilon)
         if decays(variable):
             update = update + self.penalty * variable
-            size, length = ops.norm(variable), ops.norm(update)
+            size, length = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))
             trust = ops.where((size > 0) & (length > 0), size / ops.maximum(length, keras.config.epsilon()), 1.0)
             update = trust * update
         self.assign_sub(variable, ops.cast(learning_rate, kind) * update)

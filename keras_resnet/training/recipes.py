@@ -89,6 +89,9 @@ class Recipe:
             integer("sizes", size)
         for name, allowed in CHOICES.items():
             one_of(name, getattr(self, name), allowed)
+        for name in FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False. Received: {name}={getattr(self, name)!r}")
         for name in SHARES:
             rate(name, getattr(self, name))
         for name in AMOUNTS:
@@ -129,6 +132,7 @@ CHOICES = {
     "crop": ("centre", "random_resized", "scale_jitter"),
     "policy": ("", "rand_augment", "trivial_augment_wide"),
 }
+FLAGS = ("nesterov", "flip", "remat")
 SHARES = (
     "warmup",
     "momentum",

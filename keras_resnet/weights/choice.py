@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_resnet import layers
 from keras_resnet.weights import readers
 from keras_resnet.weights.fetch import of_source
 from keras_resnet.weights.fitting import HEAD
@@ -128,6 +129,10 @@ def arguments(
     local = Path(checkpoint.source)
     if classes := checkpoint.classes or (classes_in(local) if local.is_file() else None):
         changes["classes"] = classes
+    if checkpoint.channels != 3 and "input_tensor" not in explicit:
+        side = checkpoint.size if explicit.get("include_top", True) else None
+        shape = (side, side, checkpoint.channels)
+        changes["input_shape"] = shape if layers.channel_axis() == -1 else (shape[-1], *shape[:2])
     return {name: value for name, value in changes.items() if name not in explicit}
 
 

@@ -29,6 +29,7 @@ from keras_resnet.weights.table import Checkpoint, table
 from keras_resnet.weights.tensors import WeightsError
 
 HUB = "hf://"
+PACKAGE, SHIPPED = "package:", Path(__file__).parent / "shipped"
 REPOSITORY = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?!.*\.\.)(?P<revision>[\w.-]+(?:/[\w.-]+)*))?")
 FILES = ("model.safetensors", "pytorch_model.bin")
 # What a hub answers names files in the cache; anything else could name files outside it.
@@ -69,7 +70,10 @@ def local_file(checkpoint: Checkpoint, include_top: bool) -> Path:
     source, expected = (checkpoint.notop, checkpoint.notop_hash) if smaller else (checkpoint.source, checkpoint.hash)
     if source.startswith(("http://", "https://")):
         return from_url(source, expected)
-    path = from_hub(source, *FILES) if source.startswith(HUB) else Path(source).expanduser()
+    if source.startswith(PACKAGE):
+        path = SHIPPED / source.removeprefix(PACKAGE)
+    else:
+        path = from_hub(source, *FILES) if source.startswith(HUB) else Path(source).expanduser()
     if path.is_file() and not matches(path, expected):  # it may be the user's own: it stays
         raise WeightsError(f"weights: {source} must have the hash {expected}. Received: another file, {path}")
     return path

@@ -10,13 +10,16 @@ import keras
 import numpy as np
 from safetensors.numpy import save_file
 
+from keras_resnet.arguments import one_of
 from keras_resnet.weights.card import is_plain, sign, written
 from keras_resnet.weights.load import variables_of
 from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import WeightsError
 
 
-def save_weights(model: keras.Model, path: str | os.PathLike[str], checkpoint: Checkpoint, name: str) -> None:
+def save_weights(
+    model: keras.Model, path: str | os.PathLike[str], checkpoint: Checkpoint, name: str, dtype: str = "float32"
+) -> None:
     """Writes a zoo model, or its weights, to a file of the kind that its name says.
 
     Args:
@@ -26,15 +29,17 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str], checkpoint: C
             and renamed.
         checkpoint: what the model was built for.
         name: the model's in the zoo.
+        dtype: "float32", or "float16" for half the size, in `.safetensors` and `.npz`; they load as float32.
 
     Raises:
-        ValueError: another ending, or a network that needs a card in a file that cannot have one.
+        ValueError: another ending or type, or a network that needs a card in a file that cannot have one.
     """
     path, ending = Path(path), check_path(path, checkpoint)
+    one_of("dtype", dtype, DTYPES if ending in (".safetensors", ".npz") else DTYPES[:1])
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{os.getpid()}{ending}")
     try:
-        WRITERS[ending](model, aside, written(checkpoint, name, model.output.shape[-1]))
+        WRITERS[ending](model, aside, written(checkpoint, name, model.output.shape[-1]), dtype)
         with aside.open("rb") as file:
             os.fsync(file.fileno())
         aside.replace(path)
@@ -58,27 +63,29 @@ def check_path(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str:
     return ending
 
 
-def _arrays(model: keras.Model) -> dict[str, np.ndarray]:
-    return {name: keras.ops.convert_to_numpy(variable) for name, variable in variables_of(model).items()}
+def _arrays(model: keras.Model, dtype: str) -> dict[str, np.ndarray]:
+    variables = variables_of(model)
+    return {name: keras.ops.convert_to_numpy(variable).astype(dtype) for name, variable in variables.items()}
 
 
-def _safetensors(model: keras.Model, path: Path, card: dict[str, str]) -> None:
-    save_file(_arrays(model), path, card)
+def _safetensors(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
+    save_file(_arrays(model, dtype), path, card)
 
 
-def _npz(model: keras.Model, path: Path, card: dict[str, str]) -> None:
-    np.savez(path, **_arrays(model))  # type: ignore[arg-type]  # no layer is called allow_pickle
+def _npz(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
+    np.savez(path, **_arrays(model, dtype))  # type: ignore[arg-type]  # no layer is called allow_pickle
 
 
-def _keras(model: keras.Model, path: Path, card: dict[str, str]) -> None:
+def _keras(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
     model.save(path)
     sign(path, card)
 
 
-def _weights_h5(model: keras.Model, path: Path, card: dict[str, str]) -> None:
+def _weights_h5(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
     model.save_weights(path)
 
 
-Writer = Callable[[keras.Model, Path, dict[str, str]], None]
+Writer = Callable[[keras.Model, Path, dict[str, str], str], None]
 WRITERS: dict[str, Writer] = {".keras": _keras, ".safetensors": _safetensors, ".weights.h5": _weights_h5, ".npz": _npz}
+DTYPES = ("float32", "float16")
 WITH_CARD = (".keras", ".safetensors")

@@ -15,7 +15,8 @@ from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights.forms import FORMS
 from keras_resnet.weights.rewrites import Rewrite
 
-CLASSES = {"imagenet": 1000, "cifar10": 10}
+CLASSES = {"imagenet": 1000, "cifar10": 10, "fashion_mnist": 10}
+CHANNELS = {"fashion_mnist": 1}  # of images that are not red, green and blue
 
 # How pixels are prepared: mean and std over 255, of red, green and blue.
 MODES: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -31,10 +32,12 @@ class Checkpoint:
 
     `model` is the zoo's row, and `fields` are the arguments of `ResNet` in which the network differs from it; or
     `model` is "", and `fields` say it all. `form` is the name, in `keras_resnet.weights.forms`, that `fields`,
-    `epsilon` and `rewrites` go by, if they do. `source` and `notop` are a URL, `hf://owner/repository` or a path;
-    `hash` and `notop_hash` the file's, `md5:...` or `sha256:...`, the beginning of it or nothing. `size` (pixels),
-    `crop_pct` and `interpolation` are those with which `top1` (percent) was measured, `top1_source` says by whom.
-    `data` is what `classes` are of, "imagenet" or "cifar10", or "" for others; 0 classes are as many as the file has.
+    `epsilon` and `rewrites` go by, if they do. `source` and `notop` are a URL, `hf://owner/repository`, `package:file`
+    (one that comes with this package) or a path; `hash` and `notop_hash` the file's, `md5:...` or `sha256:...`, the
+    beginning of it or nothing. `size` (pixels), `crop_pct` and `interpolation` are those with which `top1` (percent)
+    was measured, `top1_source` says by whom.
+    `data` is what `classes` are of, "imagenet", "cifar10" or "fashion_mnist", or "" for others; 0 classes are as many
+    as the file has. `channels` are those of the images.
     """
 
     model: str
@@ -54,6 +57,7 @@ class Checkpoint:
     top1_source: str = ""
     data: str = "imagenet"
     classes: int = 1000
+    channels: int = 3
     hash: str = ""
     notop: str = ""
     notop_hash: str = ""
@@ -87,6 +91,7 @@ def _row(row: dict[str, str]) -> Checkpoint:
         top1_source=row["top1_source"],
         data=row["data"],
         classes=CLASSES[row["data"]],
+        channels=CHANNELS.get(row["data"], 3),
         hash=row["hash"],
         notop=row["notop"],
         notop_hash=row["notop_hash"],
@@ -104,7 +109,7 @@ def find(model: str, tag: str) -> Checkpoint:
 
     Args:
         model: a name of `keras_resnet.list_models()`.
-        tag: one of `keras_resnet.list_weights(model)`, or "imagenet" or "cifar10" for the recommended one.
+        tag: one of `keras_resnet.list_weights(model)`, or a data set, as "imagenet", for the recommended one.
 
     Raises:
         ValueError: there is none, with the nearest tags.

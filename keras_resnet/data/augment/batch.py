@@ -60,7 +60,12 @@ def per_image(images: tf.Tensor, seed: tf.Tensor, count: int) -> list[tf.Tensor]
     return tf.unstack(tf.random.stateless_uniform((count, tf.shape(images)[0]), seed))
 
 
+def rounded(values: tf.Tensor) -> tf.Tensor:
+    """The nearest grey levels to values that lie in [0, 255], as averages of grey levels do."""
+    # The cast truncates. `tf.round` would be one more pass over the pixels.
+    return tf.cast(values + 0.5, tf.uint8)
+
+
 def to_uint8(values: tf.Tensor) -> tf.Tensor:
     """The nearest of the grey levels 0..255."""
-    # The cast truncates. `tf.round` would be one more pass over the pixels.
-    return tf.cast(tf.clip_by_value(values, 0.0, 255.0) + 0.5, tf.uint8)
+    return rounded(tf.clip_by_value(values, 0.0, 255.0))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from keras_resnet.data.augment.batch import checked, fraction, positive, to_uint8
+from keras_resnet.data.augment.batch import checked, fraction, positive, rounded
 
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
@@ -45,7 +45,7 @@ def mixup(images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float =
     images, targets = checked(images), _checked_targets(targets)
     share = _beta(seed, positive("alpha", alpha))
     other = tf.cast(tf.roll(images, 1, 0), tf.float32)
-    mixed = to_uint8(share * tf.cast(images, tf.float32) + (1 - share) * other)
+    mixed = rounded(share * tf.cast(images, tf.float32) + (1 - share) * other)
     return tf.ensure_shape(mixed, images.shape), _mixed_targets(targets, share)
 
 

@@ -1,0 +1,140 @@
+"""The commands around a training: recipes, data, train with any field of a recipe, runs."""
+
+import csv
+import dataclasses
+import json
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+import tensorflow as tf
+
+from keras_resnet.training import RECIPES, Recipe
+from tests.test_cli import COMMAND, invoke, shell
+from tests.test_data import write_png
+
+QUICK = ("--epochs", 2, "--batch-size", 8, "--size", 8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two classes that differ in brightness, and one file that is no image."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, value in (("dark", 20), ("bright", 200)):
+        for number in range(20):
+            write_png(folder / name / f"{number}.png", (12, 16, 3), value + number)
+    (folder / "dark" / "7.png").write_bytes(b"no image")
+    return f"folder:{folder}"
+
+
+@pytest.fixture(scope="module")
+def two_runs(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for name, options in (("slow", ("--learning-rate", 0.001)), ("fast", ("--held-out", 0.25))):
+        arguments = ("train", "ResNet20", "--data", photos, "--on-corrupt", "skip", "--out", folder / name)
+        result = invoke(*arguments, *QUICK, *options)
+        assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_help_has_an_option_for_every_field_of_a_recipe():
+    output = re.sub(r"\s+", " ", re.sub("[│]", "", invoke("train", "--help").output))
+    for field in dataclasses.fields(Recipe):
+        assert f"--{field.name.replace('_', '-')}" in output
+        assert field.metadata["help"].partition(" ")[0] in output
+
+
+def test_recipes_are_listed_with_what_they_change():
+    output = invoke("recipes").output
+    assert all(name in output for name in RECIPES)
+    assert re.search(r"timm_a3 +epochs=100 batch_size=2048 optimizer=lamb learning_rate=0.008", output)
+    assert "The defaults: epochs=15" in output
+
+
+def test_an_unknown_recipe_is_named_with_the_nearest():
+    assert "Did you mean timm_a2" in str(
+        invoke("train", "ResNet20", "--recipe", "timm_a22", "--data", "digits", "--out", "x").exception
+    )
+
+
+def test_a_corrupt_image_stops_a_training_or_is_skipped_and_counted(photos, two_runs, tmp_path):
+    stopped = shell("train", "ResNet20", "--data", photos, "--out", tmp_path / "run", *QUICK)
+    assert stopped.returncode == 2
+    assert re.search(r"Error: .*dark/7.png is no readable JPEG", stopped.stderr)
+    said = json.loads((two_runs / "slow" / "run.json").read_text())
+    assert len(said["skipped"]) == 1
+    assert "dark/7.png" in said["skipped"][0]
+
+
+def test_a_run_can_be_repeated_from_its_recipe(two_runs, photos, tmp_path):
+    recipe = two_runs / "fast" / "recipe.json"
+    said = json.loads(recipe.read_text())
+    assert set(said["versions"]) == {"keras_resnet", "keras", "tensorflow", "backend"}
+    assert (said["model"], said["data"], said["size"], said["on_corrupt"]) == ("ResNet20", photos, 8, "skip")
+    arguments = ("train", said["model"], "--data", said["data"], "--size", said["size"], "--on-corrupt", "skip")
+    result = invoke(*arguments, "--recipe", recipe, "--out", tmp_path / "again")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "again" / "history.csv").read_text() == (two_runs / "fast" / "history.csv").read_text()
+
+
+def test_the_best_epoch_and_the_last_are_both_left(two_runs):
+    said = json.loads((two_runs / "fast" / "run.json").read_text())
+    with (two_runs / "fast" / "history.csv").open(newline="") as file:
+        accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+    assert said["best_epoch"] == 1 + accuracies.index(max(accuracies))
+    assert (two_runs / "fast" / "last.keras").is_file()
+    assert not (two_runs / "slow" / "last.keras").exists()  # there the result is the last
+
+
+def test_logs_for_tensorboard_are_left(two_runs):
+    logs = list((two_runs / "fast" / "tensorboard").rglob("events.out.tfevents.*"))
+    tags = {
+        value.tag
+        for log in logs
+        for record in tf.data.TFRecordDataset(str(log)).as_numpy_iterator()
+        for value in tf.compat.v1.Event.FromString(record).summary.value
+    }
+    assert {"epoch_loss", "epoch_accuracy"} <= tags
+
+
+def test_runs_are_compared_in_a_table_and_a_plot(two_runs, tmp_path):
+    result = invoke("runs", two_runs / "slow", two_runs / "fast", "--plot", tmp_path / "plot.png")
+    assert result.exit_code == 0, result.output
+    words = re.sub(r"[\s│┃]+", " ", result.output)
+    assert all(word in words for word in ("slow", "fast", "validation", "held_out", "0.25", "0.001"))
+    assert "batch_size" not in words  # the same in both
+    assert tf.io.decode_png((tmp_path / "plot.png").read_bytes()).shape[1] == 1200
+
+
+def test_what_is_no_run_is_not_compared(tmp_path):
+    assert "must be a run directory, with a readable recipe.json" in str(invoke("runs", tmp_path).exception)
+
+
+def test_images_are_drawn_as_a_recipe_augments_them(photos, tmp_path):
+    arguments = ("data", photos, "--preview", tmp_path / "grid.png", "--size", 16, "--images", 6)
+    result = invoke(*arguments, "--on-corrupt", "skip", "--mixup", 0.4, "--erase", 0.5, "--flip")
+    assert result.exit_code == 0, result.output
+    assert "32 training images of 2 classes, 3 channels" in result.output
+    assert tf.io.decode_png((tmp_path / "grid.png").read_bytes()).shape[2] == 4
+
+
+def test_a_stopped_training_goes_on_when_the_command_is_typed_again(tmp_path):
+    arguments = [*("train", "ResNet20", "--data", "digits", "--size", 8, "--epochs", 3, "--out", tmp_path / "run")]
+    process = subprocess.Popen([COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    first = process.stdout.readline()
+    assert re.match(r"epoch +1/3", first)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM in epoch" in output
+    other = shell(*arguments, "--learning-rate", 0.5)
+    assert other.returncode == 2
+    assert "holds an unfinished run with another recipe" in re.sub(r"\s+", " ", other.stderr)
+    again = shell(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert "epoch   1/3" not in again.stdout
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["test_images"] == 360
+    assert not (tmp_path / "run" / "checkpoints").exists()

@@ -1,0 +1,221 @@
+"""A training that is killed or stopped ends as one that was not: the same weights, the same history."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_resnet as kr
+from keras_resnet.data import from_arrays
+from keras_resnet.training import checkpoints, keeping
+from tests.conftest import ROOT
+
+EPOCHS, STEPS = 3, 4
+# With everything that has a state of its own: momentum, average, dropping, loss scale, augmentation, mixing.
+BUSY = kr.training.Recipe(
+    epochs=EPOCHS,
+    batch_size=16,
+    ema=0.8,
+    accumulate=1,
+    flip=True,
+    erase=0.3,
+    mixup=0.2,
+    cutmix=1.0,
+    held_out=0.2,
+    warmup=0.2,
+    learning_rate=0.05,
+)
+RECIPES = {
+    "sgd bfloat16": dataclasses.replace(BUSY, precision="bfloat16"),
+    "lamb float16": dataclasses.replace(BUSY, optimizer="lamb", learning_rate=0.01, precision="float16", loss="binary"),
+    "adamw accumulated, growing images": dataclasses.replace(
+        BUSY, optimizer="adamw", learning_rate=0.01, accumulate=2, ema=0.0, sizes=(8, 12), test_size=12
+    ),
+}
+
+
+def images():
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 2
+    pixels = labels[:, None, None, None] * 60 + rng.integers(0, 190, (80, 8, 8, 1))
+    return from_arrays(pixels.astype("uint8"), labels, ("dark", "bright"))
+
+
+def network(recipe):
+    keras.utils.set_random_seed(1)
+    side = None if recipe.sizes else 8
+    return kr.ResNet(
+        (1, 2),
+        kr.residual_block,
+        filters=(8, 8),
+        stem=kr.stems.cifar,
+        input_shape=(side, side, 1),
+        classes=2,
+        stochastic_depth=0.3,
+        drop_rate=0.2,
+    )
+
+
+class At(keras.callbacks.Callback):
+    """Does something at a step, counted over all epochs of this process."""
+
+    def __init__(self, step, action):
+        super().__init__()
+        self.left, self.action = step, action
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            self.action()
+
+
+def fit(recipe, directory=None, callbacks=()):
+    model = network(recipe)
+    result = kr.training.fit(model, recipe, images(), callbacks=callbacks, directory=directory)
+    return model.get_weights(), result
+
+
+def die(number):
+    return lambda: os.kill(os.getpid(), number)
+
+
+def main(name, directory, step):
+    """In a process of its own: trains, is killed at a step if that is not 0, or leaves the result."""
+    callbacks = [At(int(step), die(signal.SIGKILL))] if int(step) else []
+    weights, result = fit(RECIPES[name], directory, callbacks)
+    np.savez(f"{directory}/weights.npz", *weights)
+    said = {"history": result.history, "best_epoch": result.best_epoch}
+    Path(directory, "result.json").write_text(json.dumps(said))
+
+
+def process(name, directory, step):
+    directory.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "tests.test_resume", name, str(directory), str(step)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def outcome(directory):
+    with np.load(directory / "weights.npz") as weights:
+        return [weights[name] for name in weights.files], json.loads((directory / "result.json").read_text())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_training_that_is_killed_in_any_epoch_ends_as_if_it_had_not_been(name, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert process(name, whole, 0).returncode == 0
+    for step in (
+        2,
+        STEPS + 3,
+        STEPS + 1,
+    ):  # in the first epoch; in the second, after its first was done again; in the last
+        assert process(name, killed, step).returncode == -signal.SIGKILL
+    last = process(name, killed, 0)
+    assert last.returncode == 0, last.stderr
+    (weights, result), (again, other) = outcome(whole), outcome(killed)
+    assert other == result
+    assert len(result["history"]["loss"]) == EPOCHS
+    for one, two in zip(weights, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (killed / "history.csv").read_text() == (whole / "history.csv").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step", [1, STEPS, STEPS + 2])
+def test_a_signal_saves_in_mid_epoch_and_the_rest_follows(number, step, tmp_path):
+    recipe = RECIPES["sgd bfloat16"]
+    weights, result = fit(recipe)
+    before = signal.getsignal(number)
+    with pytest.raises(keeping.Stopped, match=f"stopped by {number.name} in epoch .* the same call goes on"):
+        fit(recipe, tmp_path, [At(step, die(number))])
+    assert signal.getsignal(number) is before
+    assert checkpoints.newest(tmp_path / "checkpoints").path.name == str(step)
+    again, resumed = fit(recipe, tmp_path)
+    assert resumed.history == result.history
+    for one, two in zip(weights, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_signal_without_a_directory_just_stops():
+    with pytest.raises(KeyboardInterrupt, match="stopped by SIGINT in epoch 1, step 2 of 4$"):
+        fit(RECIPES["sgd bfloat16"], None, [At(2, die(signal.SIGINT))])
+
+
+class Poison(keras.callbacks.Callback):
+    """Makes a weight infinite at the beginning of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.model.trainable_variables[0].assign(np.full(self.model.trainable_variables[0].shape, np.inf))
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_checkpoint_stays(tmp_path):
+    recipe = dataclasses.replace(RECIPES["sgd bfloat16"], epochs=4)
+    with pytest.raises(
+        ValueError, match=r"the loss is nan in epoch 3, step 4.*last good checkpoint is .*checkpoints/8"
+    ):
+        fit(recipe, tmp_path, [Poison(2)])
+    kept = checkpoints.newest(tmp_path / "checkpoints")
+    assert kept.state["epoch"] == 2
+    assert all(np.isfinite(array).all() for array in kept.arrays.values())
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
+
+
+def test_a_training_that_learns_too_fast_says_so():
+    recipe = dataclasses.replace(RECIPES["sgd bfloat16"], learning_rate=1e30, epochs=9, warmup=0.0)
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf) in epoch \d.*a lower learning_rate.*No checkpoint"):
+        fit(recipe)
+
+
+def test_a_directory_of_another_training_is_refused(tmp_path):
+    recipe = RECIPES["sgd bfloat16"]
+    with pytest.raises(keeping.Stopped):
+        fit(recipe, tmp_path, [At(1, die(signal.SIGTERM))])
+    with pytest.raises(ValueError, match="same settings. Received: .*, where learning_rate, weight_decay is another"):
+        fit(dataclasses.replace(recipe, learning_rate=0.5, weight_decay=0.1), tmp_path)
+
+
+def test_a_finished_training_is_not_done_again(tmp_path):
+    recipe = RECIPES["sgd bfloat16"]
+    weights, result = fit(recipe, tmp_path)
+    again, resumed = fit(recipe, tmp_path, [At(1, lambda: pytest.fail("trained again"))])
+    assert resumed.history == result.history
+    for one, two in zip([*weights, *result.last_weights], [*again, *resumed.last_weights], strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_best_epoch_on_held_out_images_is_the_result():
+    recipe = dataclasses.replace(BUSY, epochs=6, ema=0.0, mixup=0.0, cutmix=0.0)
+    weights, result = fit(recipe)
+    accuracies = result.history["val_accuracy"]
+    assert result.best_epoch == 1 + int(np.argmax(accuracies))
+    model = network(recipe)
+    model.set_weights(weights)
+    _, held_out = images().hold_out(recipe.held_out, recipe.seed)
+    assert kr.training.evaluate(model, held_out) == pytest.approx(max(accuracies), abs=1e-6)
+    model.set_weights(result.last_weights)
+    assert kr.training.evaluate(model, held_out) == pytest.approx(accuracies[-1], abs=1e-6)
+
+
+def test_the_average_of_the_weights_is_what_is_measured_and_what_results():
+    recipe = dataclasses.replace(BUSY, ema=0.5, held_out=0.0, mixup=0.0, cutmix=0.0)
+    model, split = network(recipe), images()
+    result = kr.training.fit(model, recipe, split, split)
+    assert kr.training.evaluate(model, split) == pytest.approx(result.history["val_accuracy"][-1], abs=1e-6)
+    plain = network(recipe)
+    kr.training.fit(plain, dataclasses.replace(recipe, ema=0.0), split, split)
+    assert any(not np.array_equal(a, b) for a, b in zip(model.get_weights(), plain.get_weights(), strict=True))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
