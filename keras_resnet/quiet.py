@@ -24,6 +24,8 @@ def start_keras(before_devices: Callable[[], None] = lambda: None) -> None:
         import keras  # noqa: PLC0415
         import tensorflow as tf  # noqa: PLC0415  (reads the data, whatever the backend)
 
+        if keras.backend.backend() != "tensorflow":
+            tf.config.set_visible_devices([], "GPU")  # or it would take all of their memory for itself
         before_devices()
         keras.ops.zeros(())
         tf.zeros(())

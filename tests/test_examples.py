@@ -3,12 +3,15 @@
 import ast
 import dataclasses
 import importlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
+from keras_resnet.training import run
 from tests.conftest import ROOT, photographs
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
@@ -75,12 +78,23 @@ def test_recipes_of_papers_run(name, recipe, options, photos, tmp_path):
     example = importlib.import_module(f"examples.{name}")
     table, _, row = recipe.partition(" ")
     full = getattr(example, table)
-    run = example.main(f"folder:{photos}", tmp_path / "run", recipe=quick(full[row] if row else full), **options)
-    assert run.test_images == 4
+    left = example.main(f"folder:{photos}", tmp_path / "run", recipe=quick(full[row] if row else full), **options)
+    assert left.test_images == 4
     assert (tmp_path / "run" / "model.keras").is_file()
 
 
+def test_many_machines_train_one_network(tmp_path):
+    pytest.importorskip("ray.train")
+    command = "from pathlib import Path; from examples import many_machines; many_machines.main(Path({!r}) / 'run')"
+    # Ray begins processes that this one is not to keep.
+    ran = subprocess.run(
+        [sys.executable, "-c", command.format(str(tmp_path))], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert run.read(tmp_path / "run").test_accuracy >= 0.97
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_every_example_is_tested():
-    assert [
-        *("cifar10_he2015", "d2l_fashion_mnist", "fine_tuning", "imagenet_a3", "own_blocks", "segmentation"),
-    ] == EXAMPLES
+    tested = ("cifar10_he2015", "d2l_fashion_mnist", "fine_tuning", "imagenet_a3", "many_machines", "own_blocks")
+    assert [*tested, "segmentation"] == EXAMPLES

@@ -39,12 +39,26 @@ def train(
     backend: Annotated[
         str | None, typer.Option(metavar="NAME", help="tensorflow, jax or torch.", show_default="Keras' own")
     ] = None,
-    devices: Annotated[int, typer.Option(help="Devices to share each batch; 0: all that are there.", min=0)] = 1,
+    devices: Annotated[
+        int | None,
+        typer.Option(help="Devices to share each batch; 0: all.", show_default="1, or all of several processes", min=0),
+    ] = None,
     processes: Annotated[
-        int, typer.Option(help="Processes of the training, one a machine say; on jax. Type the command in each.", min=1)
+        int,
+        typer.Option(
+            help="Processes of the training, one a machine say; on jax. Type the command in each, with the same --out. "
+            "0: as the cluster says (Slurm, Open MPI, Kubernetes).",
+            min=0,
+            envvar="KERAS_DISTRIBUTION_NUM_PROCESSES",
+        ),
     ] = 1,
-    process: Annotated[int | None, typer.Option(help="Which of them this is, from 0.")] = None,
-    coordinator: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where process 0 is.")] = None,
+    process: Annotated[
+        int | None, typer.Option(help="Which of them this is, from 0.", envvar="KERAS_DISTRIBUTION_PROCESS_ID")
+    ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where process 0 is.", envvar="KERAS_DISTRIBUTION_JOB_ADDRESSES"),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
 ) -> None:
     """Trains a model; what was stopped or killed goes on when the same command is typed again.
@@ -58,7 +72,7 @@ def train(
     def join_others() -> None:
         from keras_resnet.training.distribution import join
 
-        if processes > 1:
+        if processes != 1:
             join(processes, process, coordinator)
 
     start_keras(join_others)
@@ -70,12 +84,18 @@ def train(
     console = Console()
     task = run.Task(name, data, asked, size, weights, freeze_until, on_corrupt)
     try:
-        with distribution.devices(0 if processes > 1 else devices), ProgressBar(console, asked.batch_size) as progress:
-            result = run.train(task, out, [progress], overwrite)
+        with ProgressBar(console, asked.batch_size) as progress:
+            result = run.train(task, out, [progress], overwrite, devices)
     except Stopped as stopped:
         report.say(f"\n{stopped}", console)
         raise typer.Exit(128 + (signal.SIGTERM if "SIGTERM" in str(stopped) else signal.SIGINT)) from None
-    report.run(result, out, console)
+    except Exception as error:
+        if distribution.process_of().processes == 1 or "KERAS_RESNET_TRACEBACK" in os.environ:
+            raise
+        report.error(error)
+        os._exit(2)  # at once: JAX would wait at the exit for the other processes, and they wait for this one
+    if distribution.process_of().process == 0:
+        report.run(result, out, console)
 
 
 def recipes() -> None:

@@ -98,6 +98,16 @@ class Split:
             raise ValueError(f"share must leave images in both parts of {self.size}. Received: share={share!r}")
         return self._part(np.flatnonzero(~held)), self._part(np.flatnonzero(held))
 
+    def shard(self, index: int, count: int) -> Split:
+        """Every `count`-th image from number `index` on: one of `count` parts that hold each image once.
+
+        Example:
+            >>> import keras_resnet as kr
+            >>> [kr.data.load("digits", "test").shard(process, 2).size for process in (0, 1)]
+            [180, 180]
+        """
+        return self if count == 1 else self._part(np.arange(integer("index", index, 0), self.size, count))
+
     def _part(self, numbers: np.ndarray) -> Split:
         files = tuple(self.files[number] for number in numbers) if self.files else ()
         return make(self.records.select(numbers), self.classes, self.channels, self.damage.on_corrupt, files)

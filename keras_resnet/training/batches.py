@@ -70,26 +70,30 @@ def training_batches(
     return functools.reduce(tf.data.Dataset.concatenate, parts)
 
 
-def validation_batches(split: Split, recipe: Recipe, sides: Sides, where: Place) -> tf.data.Dataset:
-    """Batches of (images, targets), or for several devices (images, targets, weights), with every image once."""
-    classes = len(split.classes)
-    batches = pipeline(split, sides.test, recipe.batch_size, resize=resize(recipe)).map(
+def validation_batches(split: Split, total: int, recipe: Recipe, sides: Sides, where: Place) -> tf.data.Dataset:
+    """Batches of (images, targets), or for several devices (images, targets, weights), with every image once.
+
+    `split` is what this process reads, its share of the `total` images of all processes, see `Split.shard`.
+    """
+    classes, local = len(split.classes), recipe.batch_size // where.processes
+    batches = pipeline(split, sides.test, local, resize=resize(recipe)).map(
         lambda images, labels: (images, tf.one_hot(labels, classes))
     )
     if where.devices == 1:
         return batches
-    local = recipe.batch_size // where.processes
+    # Devices share equal parts, and processes take as many steps: what is missing are images that do not count. Those
+    # that do count for more, since Keras divides the sum of losses by all.
+    steps = -(-total // recipe.batch_size)
+    weight = steps * recipe.batch_size / total
 
     def filled(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        # Devices share equal parts: the last batch is filled up with images that do not count.
-        missing = recipe.batch_size - tf.shape(images)[0]
-        weights = tf.pad(tf.ones(tf.shape(images)[0]), [[0, missing]])
-        images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
-        targets = tf.pad(targets, [[0, missing], [0, 0]])
-        own = slice(where.process * local, (where.process + 1) * local)
-        return tuple(tf.ensure_shape(x[own], (local, *x.shape[1:])) for x in (images, targets, weights))
+        weights = tf.fill(tf.shape(images)[:1], weight)
+        missing = local - tf.shape(images)[0]
+        padded = (tf.pad(x, [[0, missing], *[[0, 0]] * (len(x.shape) - 1)]) for x in (images, targets, weights))
+        return tuple(tf.ensure_shape(x, (local, *x.shape[1:])) for x in padded)
 
-    return batches.map(filled)
+    nothing = tuple(tf.zeros((0, *spec.shape[1:]), spec.dtype) for spec in batches.element_spec)
+    return batches.concatenate(tf.data.Dataset.from_tensors(nothing).repeat()).take(steps).map(filled)
 
 
 def preview(split: Split, recipe: Recipe, size: int, count: int, path: Path) -> None:

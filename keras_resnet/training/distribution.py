@@ -1,19 +1,21 @@
 """Many devices: TensorFlow's MirroredStrategy on one machine, `keras.distribution` on JAX on one or many.
 
-Nothing here moves data between devices; that is TensorFlow's and JAX's own.
+Nothing here moves data between devices; that is TensorFlow's and JAX's own. On JAX it is the compiler that makes a
+step on many devices equal to one device's; on TensorFlow this file does what Keras leaves to its caller.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from keras_resnet.arguments import integer
 from keras_resnet.training.in_place import layers_of
+from keras_resnet.training.recipes import Recipe
 
 
 class Place(NamedTuple):
@@ -30,15 +32,43 @@ class Place(NamedTuple):
 
 
 def place(model: keras.Model) -> Place:
-    """The place that `model` was built for: under a strategy's scope, a `keras.distribution`, or neither."""
+    """The place that `model` was built for: under a strategy's scope, a `keras.distribution`, or neither.
+
+    Raises:
+        ValueError: it was built elsewhere than it is to be trained.
+    """
+    wrong = "model must be built under the same `devices(...)` that it is trained in"
     if keras.backend.backend() == "tensorflow":
-        return Place(model.distribute_strategy.num_replicas_in_sync)
-    distribution = keras.distribution.distribution()
+        strategy = model.distribute_strategy
+        if not all(strategy.extended.variable_created_in_scope(variable.value) for variable in model.variables):
+            raise ValueError(f"{wrong}. Received: one of other devices than {type(strategy).__name__}'s")
+        return Place(strategy.num_replicas_in_sync)
+    distribution = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
     if distribution is None:
         return Place()
     import jax  # noqa: PLC0415
 
-    return Place(distribution.device_mesh.devices.size, jax.process_index(), jax.process_count())
+    where = Place(distribution.device_mesh.devices.size, jax.process_index(), jax.process_count())
+    if not all(len(variable.value.sharding.device_set) == where.devices for variable in model.variables):
+        raise ValueError(f"{wrong}. Received: one of other devices than the {where.devices} of keras.distribution")
+    return where
+
+
+def check(recipe: Recipe, images: int, where: Place) -> None:
+    """A `ValueError` if a recipe cannot be followed on several devices, `images` being those to train on."""
+    if recipe.batch_size % where.devices or (images < recipe.batch_size and images % where.devices):
+        raise ValueError(
+            f"batch_size, and where there are fewer the number of images, must divide by the {where.devices} devices. "
+            f"Received: batch_size={recipe.batch_size}, {images} images"
+        )
+    if where.devices == 1 or keras.backend.backend() != "tensorflow":
+        return
+    # Keras updates inside of a `cond`, where a MirroredStrategy cannot add gradients.
+    if recipe.accumulate > 1:
+        raise ValueError(f"accumulate must be 1 on several devices of TensorFlow. Received: {recipe.accumulate}")
+    # What devices compute again they do not do in the same order, and the means of a batch norm wait for each other.
+    if recipe.remat:
+        raise ValueError("remat must be False on several devices of TensorFlow. Received: remat=True")
 
 
 @contextlib.contextmanager
@@ -62,53 +92,113 @@ def synchronised(model: keras.Model) -> Iterator[None]:
             layer.synchronized = value
 
 
-def devices(count: int) -> contextlib.AbstractContextManager[Any]:
-    """The scope to build and train a model in, for it to use `count` devices of this machine, or of all processes.
+def clip_whole_gradients(optimizer: keras.optimizers.Optimizer) -> None:
+    """Lets the optimizer of a MirroredStrategy clip the gradient of the whole batch, as one device would.
+
+    Keras clips what each device has, and adds then.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales the loss
+    longest, add = optimizer.global_clipnorm, optimizer._all_reduce_sum_gradients
+    if not longest:
+        return
+    import tensorflow as tf  # noqa: PLC0415
+
+    def added_and_clipped(pairs: Any) -> list[Any]:
+        gradients, variables = zip(*add(pairs))
+        return list(zip(tf.clip_by_global_norm(gradients, longest)[0], variables))
+
+    optimizer.global_clipnorm = None
+    optimizer.__dict__["_all_reduce_sum_gradients"] = added_and_clipped
+
+
+def devices(count: int | None = None) -> contextlib.AbstractContextManager[Any]:
+    """The scope to build and train a model in, for it to use several devices.
 
     Args:
-        count: of devices, GPUs where there are any; 0: all.
+        count: of devices of this machine, GPUs where there are any; 0: all. None: one, or where several processes have
+            joined, all devices of theirs.
 
     Raises:
-        ValueError: there are not as many.
+        ValueError: there are not as many, the backend knows no several, or in several processes it is not all.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> from keras_resnet.training import distribution
+        >>> with distribution.devices(1):
+        ...     model = kr.ResNet20()
     """
-    integer("devices", count, minimum=0)
+    count = None if count is None else integer("devices", count, minimum=0)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf  # noqa: PLC0415
 
         found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        chosen = [device.name for device in found[: count or None]]
-        _enough(count, chosen)
+        chosen = _chosen(1 if count is None else count, [device.name for device in found])
         return tf.distribute.MirroredStrategy(chosen).scope() if len(chosen) > 1 else contextlib.nullcontext()
-    chosen = keras.distribution.list_devices()[: count or None]
-    _enough(count, chosen)
+    if keras.backend.backend() == "torch":
+        if count not in {None, 1}:
+            raise ValueError(f"devices must be 1 on the backend torch, which shares no batches. Received: {count}")
+        return contextlib.nullcontext()
+    import jax  # noqa: PLC0415
+
+    found, processes = keras.distribution.list_devices(), jax.process_count()
+    if processes > 1 and count not in {None, 0, len(found)}:
+        raise ValueError(f"devices must be all {len(found)} where there are several processes. Received: {count}")
+    chosen = _chosen((0 if processes > 1 else 1) if count is None else count, found)
     if len(chosen) == 1:
         return contextlib.nullcontext()
     # Each process reads its own part, see `train_pipeline`: Keras need not cut.
     return keras.distribution.DataParallel(devices=chosen, auto_shard_dataset=False).scope()
 
 
-def _enough(count: int, chosen: list[str]) -> None:
-    if len(chosen) < count:
-        raise ValueError(f"devices must be at most those that are there, {len(chosen)}. Received: devices={count}")
+def _chosen(count: int, found: list[str]) -> list[str]:
+    if count > len(found):
+        raise ValueError(f"devices must be at most those that are there, {len(found)}. Received: devices={count}")
+    return found[: count or None]
 
 
-def join(processes: int, process: int | None, coordinator: str | None) -> None:
+def join(processes: int = 0, process: int | None = None, coordinator: str | None = None) -> None:
     """Joins this process to the others of a training on several machines, or several processes of one; JAX only.
 
-    What is None comes from Keras' own environment variables KERAS_DISTRIBUTION_JOB_ADDRESSES,
-    KERAS_DISTRIBUTION_NUM_PROCESSES and KERAS_DISTRIBUTION_PROCESS_ID, or from the cluster, where JAX knows it
-    (Slurm, Open MPI, Kubernetes, cloud TPUs).
+    To be called before any device is used. `keras.distribution` and JAX do the rest. When a process is killed the
+    others end with an error: at once where its connections are closed, else when JAX has missed its heartbeat for 100
+    seconds. The same commands go on from the last checkpoint.
 
     Args:
-        processes: how many there are.
-        process: which one this is, from 0; process 0 writes the run.
-        coordinator: HOST:PORT of process 0.
+        processes: how many there are; 0: as the cluster says, where JAX knows it (Slurm, Open MPI, Kubernetes, cloud
+            TPUs).
+        process: which one this is, from 0; process 0 writes the run. None: as the cluster says.
+        coordinator: HOST:PORT of process 0. None: as the cluster says.
 
     Raises:
-        ValueError: the backend is not JAX, or `process` is not below `processes`.
+        ValueError: the backend is not JAX, `process` is not below `processes`, or the cluster does not say what is
+            None.
     """
     if keras.backend.backend() != "jax":
         raise ValueError(f"processes must be 1 on the backend {keras.backend.backend()}; several need jax")
-    if process is not None and integer("process", process, minimum=0) >= processes:
+    if process is not None and integer("process", process, minimum=0) >= (processes or process + 1):
         raise ValueError(f"process must be below processes, {processes}. Received: process={process}")
-    keras.distribution.initialize(coordinator or os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"), processes, process)
+    try:
+        keras.distribution.initialize(coordinator, processes or None, process)
+    except ValueError as error:
+        raise ValueError(
+            f"processes, process and coordinator must be given where no cluster says them: {error} "
+            f"Received: processes={processes}, process={process}, coordinator={coordinator}"
+        ) from error
+
+
+def process_of() -> Place:
+    """Which process of how many this is, before there is a model."""
+    if keras.backend.backend() != "jax":
+        return Place()
+    import jax  # noqa: PLC0415
+
+    return Place(process=jax.process_index(), processes=jax.process_count())
+
+
+def gathered(value: int, where: Place) -> list[int]:
+    """`value` of each process, in order; every process waits here for the others."""
+    if where.processes == 1:
+        return [value]
+    from jax.experimental import multihost_utils  # noqa: PLC0415
+
+    return multihost_utils.process_allgather(np.int32(value)).tolist()

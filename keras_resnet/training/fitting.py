@@ -17,10 +17,10 @@ from keras_resnet.data.corrupt import bad_files_named
 from keras_resnet.training import in_place
 from keras_resnet.training.averaging import AveragedInTests
 from keras_resnet.training.batches import Sides, training_batches, validation_batches
-from keras_resnet.training.distribution import place, synchronised
+from keras_resnet.training.distribution import check, clip_whole_gradients, place, synchronised
 from keras_resnet.training.evaluation import check_channels, outputs
 from keras_resnet.training.fused_batch_norm import fused
-from keras_resnet.training.keeping import Keeper
+from keras_resnet.training.keeping import Keeper, RateInLogs
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
 from keras_resnet.training.recipes import Recipe
@@ -54,6 +54,9 @@ def fit(
 ) -> Result:
     """Trains a model by a recipe; with a `directory`, what was stopped or killed goes on when it is called again.
 
+    A model that was built under `keras_resnet.training.distribution.devices` is trained on those devices, in as many
+    steps and with the same result as on one: `batch_size` is of all together.
+
     The model is the result. With `held_out` in the recipe it is that of the epoch that was best on the images held
     out of `train`, otherwise that of the last epoch; the moving average of the weights, where the recipe has one.
 
@@ -71,8 +74,8 @@ def fit(
 
     Raises:
         ValueError: the model does not fit the split's images or classes, those are fewer than two, a file is no
-            readable image, or `directory` holds a training with other settings; or, as `DivergedError`, the loss is no
-            finite number any more.
+            readable image, `directory` holds a training with other settings, or the recipe cannot be followed on
+            several devices; or, as `DivergedError`, the loss is no finite number any more.
         KeyboardInterrupt: as `Stopped`, on SIGTERM or Ctrl-C, after saving.
 
     Example:
@@ -91,6 +94,7 @@ def fit(
     sides = Sides.of(model, recipe)
     outputs(model, train)
     where = place(model)
+    check(recipe, train.size, where)
     steps = steps_per_epoch(train, recipe.batch_size)
     epochs = recipe.epochs_of(steps)
     keras.utils.set_random_seed(recipe.seed)
@@ -103,17 +107,22 @@ def fit(
             stack.enter_context(rematerialised(model))
         stack.callback(_forget_functions, model)
         _compile(model, recipe, epochs * steps)
-        keeper = Keeper(model, recipe, train, steps, None if directory is None else Path(directory), where.process == 0)
+        if where.devices > 1 and keras.backend.backend() == "tensorflow":
+            clip_whole_gradients(model.optimizer)
+        keeper = Keeper(model, recipe, train, steps, None if directory is None else Path(directory), where)
         state = keeper.state
         listeners = Listeners(
-            [AveragedInTests(), *callbacks, keeper],
+            [AveragedInTests(), RateInLogs(), *callbacks, keeper],
             add_history=True,  # Keras' fit returns it
             model=model,
             epochs=epochs,
             steps=steps,
             verbose=0,
         )
-        checks = None if validation is None else validation_batches(validation, recipe, sides, where)
+        checks = None
+        if validation is not None:
+            total, validation = validation.size, validation.shard(*where.shard)
+            checks = validation_batches(validation, total, recipe, sides, where)
         stack.enter_context(keeper.heeding_signals())
         stack.enter_context(bad_files_named(train, *([validation] if validation else [])))
         # How many images a validation gives is not known before it ends, where corrupt ones are skipped.

@@ -23,6 +23,7 @@ import numpy as np
 from keras_resnet.data import Split
 from keras_resnet.training import checkpoints
 from keras_resnet.training.averaging import averaged, swap
+from keras_resnet.training.distribution import Place, gathered
 from keras_resnet.training.recipes import Recipe
 
 LOOKED_AT = 20  # steps between two looks at the loss: to look is to wait for the device
@@ -58,24 +59,27 @@ class Keeper(keras.callbacks.Callback):
         train: the images.
         steps: of an epoch.
         directory: for checkpoints and history.csv, and where the newest checkpoint is taken up; or None.
-        writes: whether this process is the one that writes.
+        where: it runs; the first of several processes is the one that writes.
 
     Raises:
-        ValueError: the newest checkpoint in `directory` is of another training.
+        ValueError: the newest checkpoint in `directory` is of another training, or not the same for all processes.
     """
 
     def __init__(
-        self, model: keras.Model, recipe: Recipe, train: Split, steps: int, directory: Path | None, writes: bool
+        self, model: keras.Model, recipe: Recipe, train: Split, steps: int, directory: Path | None, where: Place
     ) -> None:
         super().__init__()
         self.set_model(model)
-        self.steps, self.chooses, self.directory, self.writes = steps, recipe.held_out > 0, directory, writes
+        self.steps, self.chooses, self.directory, self.where = steps, recipe.held_out > 0, directory, where
+        self.writes = where.process == 0
         self.settings = _settings(model, recipe, train)
         self.state = State()
         self.best: list[np.ndarray] | None = None
         self.signal: signal.Signals | None = None
         self.sums: list[np.ndarray] = []
         found = directory and checkpoints.newest(directory / CHECKPOINTS)
+        if len(set(gathered(int(found.path.name) if found else -1, where))) > 1:
+            raise ValueError(f"directory must be one that all processes see. Received: {directory}, where some do not")
         if found:
             self._restore(found)
 
@@ -119,24 +123,24 @@ class Keeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Looks whether the training is sound, and whether it is to stop."""
         self.state.step += 1
-        if self.state.step % LOOKED_AT == 0 or self.signal:
+        looks = self.state.step % LOOKED_AT == 0
+        if looks or (self.signal and self.where.processes == 1):
             self._check(logs or {})
-        if self.signal and self.state.step < self.steps:  # at the end of an epoch that is for `on_epoch_end`
-            self._stop()
+            if self._told_to_stop() and self.state.step < self.steps:  # at the end that is for `on_epoch_end`
+                self._stop()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Records and saves."""
         logs = logs or {}
         self._check(logs)
-        rate = self.model.optimizer.learning_rate
-        for name, value in {**logs, "learning_rate": keras.ops.convert_to_numpy(rate)}.items():
+        for name, value in logs.items():
             self.state.history.setdefault(name, []).append(float(value))
         self.state.epoch, self.state.step = epoch + 1, 0
         if self.chooses and logs["val_accuracy"] > self.state.best:
             self.state.best, self.state.best_epoch = float(logs["val_accuracy"]), epoch + 1
             self._keep_best()
         self.save()
-        if self.signal:
+        if self._told_to_stop():
             self._stop(saved=True)
 
     def save(self) -> None:
@@ -180,6 +184,13 @@ class Keeper(keras.callbacks.Callback):
             checkpoints.write_arrays({str(number): array for number, array in enumerate(self.best)}, aside)
             aside.replace(path)
 
+    def _told_to_stop(self) -> bool:
+        """Whether any process is to: they stop after the same step, since none can take one alone."""
+        told = max(gathered(self.signal or 0, self.where))
+        if told:
+            self.signal = signal.Signals(told)
+        return bool(told)
+
     def _stop(self, saved: bool = False) -> None:
         _synchronise(self.model)
         if not saved:
@@ -191,7 +202,10 @@ class Keeper(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def heeding_signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the training after the step at hand; a second one ends it at once."""
+        """Ctrl-C and SIGTERM end the training after the step at hand; a second one ends it at once.
+
+        Several processes stop together, where all look at the loss.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -208,6 +222,15 @@ class Keeper(keras.callbacks.Callback):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+class RateInLogs(keras.callbacks.Callback):
+    """Gives the callbacks after it the learning rate; in every process, as it is computed on the devices of all."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adds it."""
+        if logs is not None:
+            logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
 def assign(variables: list[Any], arrays: Mapping[str, np.ndarray], group: str) -> None:

@@ -27,9 +27,9 @@ from keras_resnet.data import Split, load
 from keras_resnet.export import saved_model
 from keras_resnet.freezing import freeze
 from keras_resnet.resnet import let_keras_recurse
+from keras_resnet.training import distribution
 from keras_resnet.training.batches import resize
 from keras_resnet.training.curves import draw
-from keras_resnet.training.distribution import place
 from keras_resnet.training.evaluation import evaluate
 from keras_resnet.training.fitting import fit
 from keras_resnet.training.keeping import CHECKPOINTS
@@ -88,6 +88,7 @@ def train(
     out: str | os.PathLike[str],
     callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
+    devices: int | None = None,
 ) -> Run:
     """Trains a model of the zoo and leaves a run directory; the same call goes on with what was stopped or killed.
 
@@ -95,9 +96,10 @@ def train(
 
     Args:
         task: what to train, on what, and how.
-        out: the directory; made where it does not exist.
-        callbacks: Keras callbacks.
+        out: the directory; made where it does not exist. Of several processes all must see it, and the first writes.
+        callbacks: Keras callbacks; of the first process.
         overwrite: whether another run in `out` may be replaced.
+        devices: to share each batch, as `keras_resnet.training.distribution.devices` takes them.
 
     Returns:
         The run, as written to `run.json`.
@@ -113,13 +115,20 @@ def train(
     trained_at = row.size if task.size is None else task.size
     side = recipe.test_size or (recipe.sizes[-1] if recipe.sizes else trained_at)
     several = {*recipe.sizes, side} != {side}
-    model = _build(task, None if several else side, splits[0])
-    first = place(model).process == 0
-    if first:
-        _make_room(out, task, overwrite)  # only now, when nothing that the user gave can be wrong any more
-
-    listeners = [*callbacks, keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False)] if first else []
-    result = fit(model, recipe, splits[0], None if recipe.held_out else splits[1], listeners, out)
+    with distribution.devices(devices):
+        model = _build(task, None if several else side, splits[0])
+        where = distribution.place(model)
+        distribution.check(recipe, splits[0].size, where)
+        # Only now, when nothing that the user gave can be wrong any more.
+        found = _check_room(out, task, overwrite)
+        distribution.gathered(0, where)  # all have looked
+        first = where.process == 0
+        if first:
+            _make_room(out, task, found)
+        distribution.gathered(0, where)  # there is room
+        listeners = [*callbacks, Board(out / "tensorboard", write_graph=False)] if first else []
+        result = fit(model, recipe, splits[0], None if recipe.held_out else splits[1], listeners, out)
+    # One device from here on. Every process measures, so that none has to wait long for another.
     final = _build(task, side, splits[0])
     last = bool(recipe.held_out)
     if last and first:
@@ -199,9 +208,16 @@ def open_model(path: Path) -> keras.Model:
         raise ValueError(f"model: cannot read {file}: {error}") from error
 
 
-def _make_room(out: Path, task: Task, overwrite: bool) -> None:
-    """Makes `out` ready for a task: new, emptied, or as an unfinished run of the same task left it."""
-    asked = json.loads(json.dumps(dataclasses.asdict(task)))
+class Board(keras.callbacks.TensorBoard):
+    """Logs for TensorBoard, the learning rate as it is in the logs: one process alone cannot compute it."""
+
+    def _collect_learning_rate(self, logs: dict[str, Any]) -> dict[str, Any]:
+        return logs
+
+
+def _check_room(out: Path, task: Task, overwrite: bool) -> list[str] | None:
+    """What has to go from `out` before a run; None where it is an unfinished run of the same task, which goes on."""
+    asked = _asked(task)
     found = [name for name in FILES if (out / name).exists()]
     if found and not overwrite:
         if "run.json" in found or "recipe.json" not in found:
@@ -215,12 +231,23 @@ def _make_room(out: Path, task: Task, overwrite: bool) -> None:
                 f"out must be a new directory, or --overwrite given. Received: {out}, which holds an unfinished run "
                 f"with another {', '.join(other)}"
             )
+        return None
+    return found
+
+
+def _make_room(out: Path, task: Task, found: list[str] | None) -> None:
+    if found is None:
         return
     out.mkdir(parents=True, exist_ok=True)
     for name in found:
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    _write_json({**asked, "versions": _versions()}, out / "recipe.json")
+    _write_json({**_asked(task), "versions": _versions()}, out / "recipe.json")
+
+
+def _asked(task: Task) -> dict[str, Any]:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(dataclasses.asdict(task)))
 
 
 def _versions() -> dict[str, str]:
