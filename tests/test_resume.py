@@ -147,6 +147,28 @@ def test_a_signal_without_a_directory_just_stops():
         fit(RECIPES["sgd bfloat16"], None, [At(2, die(signal.SIGINT))])
 
 
+class SpoiltAt(keras.callbacks.Callback):
+    """Makes a weight infinite after a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.left = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            self.model.trainable_variables[0].assign(np.full(self.model.trainable_variables[0].shape, np.inf))
+
+
+def test_a_weight_that_is_no_number_is_not_saved(tmp_path):
+    recipe = dataclasses.replace(RECIPES["sgd bfloat16"], held_out=0.0)
+    steps = 80 // recipe.batch_size
+    assert steps == STEPS + 1
+    with pytest.raises(ValueError, match=r"a weight is no finite .*last good checkpoint is .*checkpoints/5"):
+        fit(recipe, tmp_path, [SpoiltAt(2 * steps)])
+    assert checkpoints.newest(tmp_path / "checkpoints").state["epoch"] == 1
+
+
 class Poison(keras.callbacks.Callback):
     """Makes a weight infinite at the beginning of an epoch."""
 
@@ -162,7 +184,7 @@ class Poison(keras.callbacks.Callback):
 def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_checkpoint_stays(tmp_path):
     recipe = dataclasses.replace(RECIPES["sgd bfloat16"], epochs=4)
     with pytest.raises(
-        ValueError, match=r"the loss is nan in epoch 3, step 4.*last good checkpoint is .*checkpoints/8"
+        ValueError, match=r"the loss, nan, is no finite .* epoch 3, step 4.*last good checkpoint is .*checkpoints/8"
     ):
         fit(recipe, tmp_path, [Poison(2)])
     kept = checkpoints.newest(tmp_path / "checkpoints")
@@ -173,7 +195,9 @@ def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_checkpoint
 
 def test_a_training_that_learns_too_fast_says_so():
     recipe = dataclasses.replace(RECIPES["sgd bfloat16"], learning_rate=1e30, epochs=9, warmup=0.0)
-    with pytest.raises(ValueError, match=r"the loss is (nan|inf) in epoch \d.*a lower learning_rate.*No checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"the loss, (nan|inf), is no .* epoch \d.*a lower learning_rate.*No checkpoint"
+    ):
         fit(recipe)
 
 

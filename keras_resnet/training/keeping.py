@@ -159,6 +159,8 @@ class Keeper(keras.callbacks.Callback):
             for group, variables in groups.items()
             for number, variable in enumerate(variables)
         }
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise self._diverged("a weight")  # in the last step, after its loss was seen
         state = {**dataclasses.asdict(self.state), "settings": self.settings}
         checkpoints.save(self.directory / CHECKPOINTS, self.state.epoch * self.steps + self.state.step, arrays, state)
         write_history(self.state.history, self.directory / "history.csv")
@@ -167,12 +169,15 @@ class Keeper(keras.callbacks.Callback):
         loss = float(logs.get("loss", 0))
         if not math.isfinite(loss):
             _synchronise(self.model)
-            kept = self.directory and checkpoints.newest(self.directory / CHECKPOINTS)
-            raise DivergedError(
-                f"the loss is {loss} in epoch {self.state.epoch + 1}, step {self.state.step}; a lower learning_rate, "
-                f"a longer warmup or clip_norm=1 may help. "
-                + (f"The last good checkpoint is {kept.path}" if kept else "No checkpoint was saved before")
-            )
+            raise self._diverged(f"the loss, {loss},")
+
+    def _diverged(self, what: str) -> DivergedError:
+        kept = self.directory and checkpoints.newest(self.directory / CHECKPOINTS)
+        return DivergedError(
+            f"{what} is no finite number in epoch {self.state.epoch + 1}, step {self.state.step}; a lower "
+            f"learning_rate, a longer warmup or clip_norm=1 may help. "
+            + (f"The last good checkpoint is {kept.path}" if kept else "No checkpoint was saved before")
+        )
 
     def _keep_best(self) -> None:
         with averaged(self.model):
