@@ -6,7 +6,7 @@ The same training without Ray, typed once on each machine:
         --processes 2 --process 0 --coordinator HOST:PORT
 
 with --process 1 on the second one; or by Slurm, where JAX finds the rest: `srun -n 2 keras-resnet train ... --backend
-jax --processes 0`. A training that is killed goes on when it is started again, which Ray does by itself.
+jax --processes 0`. A training that is killed goes on from its last checkpoint when it is started again.
 
 Run:     python examples/many_machines.py    (after pip install 'ray[train]'; two processes of this machine, no GPU)
 Time:    three minutes on two cores, with Ray 2.60
@@ -46,7 +46,7 @@ def main(out: Path = OUT) -> float:
         scaling_config=ScalingConfig(num_workers=WORKERS),
         run_config=RunConfig(
             storage_path=str(out.parent),
-            failure_config=FailureConfig(max_failures=3),  # from the last checkpoint on
+            failure_config=FailureConfig(max_failures=3),  # starts it again
             worker_runtime_env={"env_vars": variables},
         ),
     ).fit()
