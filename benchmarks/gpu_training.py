@@ -5,7 +5,7 @@
 Both in bfloat16 with float32 weights, SGD with momentum, on a batch that lies on the device; in turns, in one process.
 Beside the images per second stands the share of what a product of two matrices of 8,192 rows reaches there. It needs
 JAX, torch and torchvision, and neither TensorFlow nor the data; on a machine without a GPU it runs on the CPU, which
-says nothing about a GPU (try --batch 4 --size 64). The result goes to benchmarks/results/gpu_training.json.
+says nothing about a GPU (try --batch 2 --size 64 --rows 512 --steps 1). The result goes to benchmarks/results/gpu_training.json.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ import torchvision
 import keras_resnet as kr
 from benchmarks.measure import Times, said_in_turns
 
-STEPS = 20
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
 
 
-def timed(step: Callable[[], object], wait: Callable[[Any], object], steps: int = STEPS) -> Callable[[], float]:
+def timed(step: Callable[[], object], wait: Callable[[Any], object], steps: int) -> Callable[[], float]:
     """Seconds of some steps; three warm up."""
 
     def turn() -> float:
@@ -51,7 +50,7 @@ def timed(step: Callable[[], object], wait: Callable[[Any], object], steps: int 
     return turn
 
 
-def ours(batch: int, size: int) -> Callable[[], float]:
+def ours(batch: int, size: int, steps: int) -> Callable[[], float]:
     """`keras_resnet.ResNet50` on JAX, one jitted function a step."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = kr.ResNet50(input_shape=(size, size, 3), classifier_activation=None)
@@ -80,10 +79,10 @@ def ours(batch: int, size: int) -> Callable[[], float]:
         value, state = compiled(*state)
         return value
 
-    return timed(advance, jax.block_until_ready)
+    return timed(advance, jax.block_until_ready, steps)
 
 
-def theirs(batch: int, size: int) -> Callable[[], float]:
+def theirs(batch: int, size: int, steps: int) -> Callable[[], float]:
     """torchvision's ResNet-50, channels last, autocast to bfloat16, compiled."""
     net = torchvision.models.resnet50().to(DEVICE, memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(net.parameters(), 0.1, 0.9)
@@ -99,14 +98,14 @@ def theirs(batch: int, size: int) -> Callable[[], float]:
         return loss
 
     compiled = torch.compile(net)
-    return timed(step, lambda loss: loss.item())
+    return timed(step, lambda loss: loss.item(), steps)
 
 
-def ceiling(rows: int) -> Callable[[], float]:
+def ceiling(rows: int, steps: int) -> Callable[[], float]:
     """A product of two square matrices in bfloat16, by JAX."""
     matrix = jax.numpy.ones((rows, rows), "bfloat16")
     product = jax.jit(lambda a: a @ a)
-    return timed(lambda: product(matrix), jax.block_until_ready)
+    return timed(lambda: product(matrix), jax.block_until_ready, steps)
 
 
 def main() -> None:
@@ -115,23 +114,25 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256, help="images a step")
     parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
     parser.add_argument("--rows", type=int, default=8192, help="of the matrices that the ceiling is measured with")
+    parser.add_argument("--steps", type=int, default=20, help="of each turn")
     asked = parser.parse_args()
     subjects = {
-        "keras_resnet on JAX": ours(asked.batch, asked.size),
-        "torchvision, torch.compile": theirs(asked.batch, asked.size),
-        "matrices": ceiling(asked.rows),
+        "keras_resnet on JAX": ours(asked.batch, asked.size, asked.steps),
+        "torchvision, torch.compile": theirs(asked.batch, asked.size, asked.steps),
+        "matrices": ceiling(asked.rows, asked.steps),
     }
     times: dict[str, Times] = said_in_turns(subjects)
-    top = STEPS * 2 * asked.rows**3 / times["matrices"].median
-    flops = 3 * 2 * kr.macs(kr.ResNet50(input_shape=(asked.size, asked.size, 3))) * asked.batch * STEPS
+    top = asked.steps * 2 * asked.rows**3 / times["matrices"].median
+    flops = 3 * 2 * kr.macs(kr.ResNet50(input_shape=(asked.size, asked.size, 3))) * asked.batch * asked.steps
     figures = {"matrices, TFLOP/s": top / 1e12}
     for name in list(subjects)[:2]:
-        figures[f"{name}, images/s"] = asked.batch * STEPS / times[name].median
+        figures[f"{name}, images/s"] = asked.batch * asked.steps / times[name].median
         figures[f"{name}, of the matrices"] = flops / times[name].median / top
     figures["over torch.compile"] = times["torchvision, torch.compile"].median / times["keras_resnet on JAX"].median
     record = {
         "figures": {name: round(value, 3) for name, value in figures.items()},
-        "command": f"python -m benchmarks.gpu_training --batch {asked.batch} --size {asked.size} --rows {asked.rows}",
+        "command": f"python -m benchmarks.gpu_training --batch {asked.batch} --size {asked.size} --rows {asked.rows} "
+        f"--steps {asked.steps}",
         "device": torch.cuda.get_device_name() if GPU else "CPU",
         "versions": {module.__name__: module.__version__ for module in (jax, keras, torch, torchvision)},
     }
