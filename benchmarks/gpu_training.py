@@ -5,7 +5,8 @@
 Both in bfloat16 with float32 weights, SGD with momentum, on a batch that lies on the device; in turns, in one process.
 Beside the images per second stands the share of what a product of two matrices of 8,192 rows reaches there. It needs
 JAX, torch and torchvision, and neither TensorFlow nor the data; on a machine without a GPU it runs on the CPU, which
-says nothing about a GPU (try --batch 2 --size 64 --rows 512 --steps 1). The result goes to benchmarks/results/gpu_training.json.
+says nothing about a GPU (try --batch 2 --size 64 --rows 512 --steps 1). The result goes to
+benchmarks/results/gpu_training.json.
 """
 
 from __future__ import annotations
