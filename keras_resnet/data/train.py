@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.arguments import function_or_none, integer
-from keras_resnet.data.corrupt import CORES, guarded
+from keras_resnet.data.corrupt import CORES
 from keras_resnet.data.crops import centre_square
 from keras_resnet.data.decode import decode, to_square
 from keras_resnet.data.pipeline import CACHED_BYTES
@@ -166,14 +166,11 @@ def _decoded(split: Split, size: int, crop: Crop, plan: Plan, key: int, crop_key
     def numbered(
         batch: tf.Tensor, rows: tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        sound, (images, labels) = rows
-        images, labels = tf.cond(
-            tf.reduce_all(sound), lambda: (images, labels), lambda: _replaced(sound, images, labels)
-        )
-        return batch, images, labels
+        sound, found = rows
+        return batch, *tf.cond(tf.reduce_all(sound), lambda: found, lambda: _replaced(sound, *found))
 
-    rows = guarded(split.records.endless(plan, key), read, split.damage.report)
-    batches = rows.rebatch(plan.last - plan.first, drop_remainder=True)
+    rows = split.damage.read(split.records.endless(plan, key), read)
+    batches = rows.batch(plan.last - plan.first, drop_remainder=True)
     return tf.data.Dataset.zip(tf.data.Dataset.range(plan.start, ENDLESS), batches).map(numbered, CORES)
 
 
