@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,13 +49,17 @@ def micrographs() -> list[np.ndarray]:
 
 
 def naive(files: list[str]) -> tf.data.Dataset:
-    """Decode all, cut out, resize and mirror in floats, as tutorials do."""
+    """What tutorials do: decode all, make it float32, cut out, resize, mirror; with the parallelism they advise.
+
+    That is `decode_jpeg`, `convert_image_dtype`, a slice, `resize` and `random_flip_left_right` image by image in a map
+    with AUTOTUNE, then `batch` and `prefetch(AUTOTUNE)`. The box of the slice is ours, which costs 2 % of the whole.
+    """
 
     def image_of(number: tf.Tensor, file: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_jpeg(tf.io.read_file(file), channels=3)
+        image = tf.image.convert_image_dtype(tf.io.decode_jpeg(tf.io.read_file(file), channels=3), tf.float32)
         top, left, height, width = tf.unstack(random_resized_crop(tf.shape(image)[:2], tf.stack([0, number])))
-        image = tf.image.resize(image[top : top + height, left : left + width], (SIZE, SIZE)) / 255
-        return tf.image.stateless_random_flip_left_right(image, tf.stack([1, number]))
+        image = tf.image.resize(image[top : top + height, left : left + width], (SIZE, SIZE))
+        return tf.image.random_flip_left_right(image)
 
     dataset = tf.data.Dataset.from_tensor_slices(files).repeat().enumerate()
     return dataset.map(image_of, tf.data.AUTOTUNE).batch(BATCH).prefetch(tf.data.AUTOTUNE)
@@ -153,16 +158,22 @@ def _measured(
 ) -> dict[str, list[float]]:
     """Seconds of each subject, round by round."""
 
-    def consume(dataset: tf.data.Dataset) -> None:
-        for _ in dataset.take(batches):
-            pass
+    spent: dict[str, list[float]] = {subject: [] for subject in subjects}
 
-    times = in_turns({subject: functools.partial(consume, dataset) for subject, dataset in subjects.items()})
+    def consume(subject: str) -> None:
+        begun = time.process_time()  # of all threads
+        for _ in subjects[subject].take(batches):
+            pass
+        spent[subject].append(time.process_time() - begun)
+
+    times = in_turns({subject: functools.partial(consume, subject) for subject in subjects})
     for subject, taken in times.items():
         rates = [batches * batch / seconds for seconds in taken.seconds]
+        cores = statistics.median(spent[subject][1:]) / batches / batch * 1e6  # without the warming up
         result[f"{name}, {subject}, images a second"] = statistics.median(rates)
+        result[f"{name}, {subject}, processor time of an image in microseconds"] = cores
         print(f"{name:12} {subject:16} median {statistics.median(rates):8,.0f} images a second", end="")
-        print(f"   min {min(rates):8,.0f}   max {max(rates):8,.0f}")
+        print(f"   min {min(rates):8,.0f}   max {max(rates):8,.0f}   processor {cores:7,.1f} us an image")
     return {subject: taken.seconds for subject, taken in times.items()}
 
 

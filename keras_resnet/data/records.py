@@ -100,18 +100,18 @@ class Indexed:
         return tf.random.experimental.index_shuffle(places, seed, tf.constant(self.size - 1, tf.int64))
 
     def in_order(self) -> tf.data.Dataset:
-        return tf.data.Dataset.range(self.size).map(lambda number: (number, self.take(number)))
+        return tf.data.Dataset.range(self.size).map(lambda number: (number, number))
 
     def endless(self, plan: Plan, key: int) -> tf.data.Dataset:
-        def rows(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def rows(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             places = batch * plan.batch + tf.range(plan.first, plan.last, dtype=tf.int64)
-            return places, self.numbers(plan, key, batch)
+            numbers = self.numbers(plan, key, batch)
+            return places, numbers, numbers
 
-        rows_of_batches = tf.data.Dataset.range(plan.start, ENDLESS).map(rows).unbatch()
-        return rows_of_batches.map(lambda place, number: (place, number, self.take(number)))
+        return tf.data.Dataset.range(plan.start, ENDLESS).map(rows).unbatch()
 
     def read(self, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        content, label = raw
+        content, label = self.take(raw)
         return self.open(content), label
 
     def describe(self, number: int) -> str:
@@ -164,7 +164,8 @@ class Stream:
         return found.filter(lambda number, _: kept[number])
 
     def in_order(self) -> tf.data.Dataset:
-        return self._records(tf.data.Dataset.from_tensor_slices(self._table()), at_once=1)
+        used = np.histogram(self.kept, self._bounds)[0] > 0
+        return self._records(tf.data.Dataset.from_tensor_slices(tuple(part[used] for part in self._table())), at_once=1)
 
     def _epoch(self, key: int, epoch: tf.Tensor) -> tf.data.Dataset:
         # Of this graph alone: with it the shuffling is that of `epoch`, whatever seed the caller's program has set.

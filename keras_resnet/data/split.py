@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -53,16 +54,28 @@ class Split:
     def read(self, finish: Callable[[tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
         """`examples`, with a function that makes each image into another in the same parallel step."""
 
-        def one(_: tf.Tensor, __: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            content, label = self.records.read(raw)
-            return finish(image_of(content, self.channels)), label
-
-        rows = self.records.in_order().map(lambda number, raw: (number, number, raw))
-        found = guarded(rows, one, self.damage.report).unbatch()
+        found = self.damage.read(*_in_order(self.records, lambda content: finish(image_of(content, self.channels))))
         if self.damage.on_corrupt == "skip":
             return found.filter(lambda sound, _: sound).map(lambda _, example: example)
         # Said, because Keras warns where the size of a dataset is not known.
         return found.map(lambda _, example: example).apply(tf.data.experimental.assert_cardinality(self.size))
+
+    def unreadable(self) -> list[str]:
+        """What is wrong with the images whose reading was begun and not finished, read again one by one."""
+        numbers = self.damage.unfinished
+        if isinstance(self.records, Stream):
+            numbers = np.flatnonzero(np.isin(self.records.kept, numbers))
+        records, found = self.records.select(numbers), dict[int, str]()
+
+        def report(number: np.ndarray) -> np.bool_:
+            found[int(number)] = records.describe(int(number))
+            return np.bool_(False)
+
+        # An error that is not an image's comes again, and is not for this to explain.
+        with contextlib.suppress(tf.errors.OpError):
+            for _ in guarded(*_in_order(records, lambda content: image_of(content, self.channels)), report):
+                pass
+        return [reason for _, reason in sorted(found.items())]
 
     def hold_out(self, share: float, seed: int = 0) -> tuple[Split, Split]:
         """Holds out a part, for choosing by it what the test split must not choose.
@@ -118,6 +131,16 @@ def make(
 ) -> Split:
     """A split of records of any kind."""
     return Split(records, tuple(classes), channels, files, Damage(on_corrupt, records.describe))
+
+
+def _in_order(records: Records, finish: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.data.Dataset, Callable[..., Any]]:
+    """Rows of records, and the function that reads one."""
+
+    def read(_: tf.Tensor, __: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        content, label = records.read(raw)
+        return finish(content), label
+
+    return records.in_order().map(lambda number, raw: (number, number, raw)), read
 
 
 def image_of(content: tf.Tensor, channels: int) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.arguments import function_or_none, integer
-from keras_resnet.data.corrupt import CORES, guarded
+from keras_resnet.data.corrupt import CORES
 from keras_resnet.data.crops import centre_square
 from keras_resnet.data.decode import decode, to_square
 from keras_resnet.data.pipeline import CACHED_BYTES
@@ -97,12 +98,17 @@ def train_pipeline(
     # One number each for the order, the crops and every function, so that none draws what another does.
     keys = np.random.SeedSequence(seed).generate_state(2 + len(augmentations) + len(mixes)).astype("int64").tolist()
     whole = _in_memory(split, size) if crop is None else None
+    batches = tf.data.Dataset.range(plan.start, ENDLESS)
+    rows_of: Callable[..., tuple[tf.Tensor, tf.Tensor]]
     if whole is not None:
-        batches = _gathered(whole, plan, keys[0])
+        # All of a batch at once, and in one function with what follows: there is nothing to do for single images.
+        rows_of = functools.partial(_taken, whole, plan, keys[0])
     else:
-        batches = _decoded(split, size, crop or centre_square, plan, keys[0], keys[1])
+        batches = tf.data.Dataset.zip(batches, _decoded(split, size, crop or centre_square, plan, keys[0], keys[1]))
+        rows_of = _whole
 
-    def finished(batch: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def finished(batch: tf.Tensor, *rows: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = rows_of(batch, *rows)
         targets = tf.one_hot(labels, len(split.classes))
         # Another number for each process, whose rows are others.
         seeds = (tf.stack([tf.constant(key, tf.int64), batch * shard[1] + shard[0]]) for key in keys[2:])
@@ -147,15 +153,13 @@ def _in_memory(split: Split, size: int) -> Indexed | None:
     return Indexed(np.stack(list(resized.as_numpy_iterator())), records.labels, records.open, records.explain)
 
 
-def _gathered(records: Indexed, plan: Plan, key: int) -> tf.data.Dataset:
-    """Batches of (batch's number, images, labels), each taken at once: there is nothing to do for single images."""
-    return tf.data.Dataset.range(plan.start, ENDLESS).map(
-        lambda batch: (batch, *records.take(records.numbers(plan, key, batch))), CORES
-    )
+def _taken(records: Indexed, plan: Plan, key: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The images and labels of a batch."""
+    return records.take(records.numbers(plan, key, batch))
 
 
 def _decoded(split: Split, size: int, crop: Crop, plan: Plan, key: int, crop_key: int) -> tf.data.Dataset:
-    """The same, image by image."""
+    """Batches of (which images could be read, (images, labels)), made image by image."""
 
     def read(place: tf.Tensor, _: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = split.records.read(raw)
@@ -163,18 +167,8 @@ def _decoded(split: Split, size: int, crop: Crop, plan: Plan, key: int, crop_key
         image = _cropped(content, split.channels, lambda shape: crop(shape, seed))
         return _resized(image, size, split.channels), label
 
-    def numbered(
-        batch: tf.Tensor, rows: tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        sound, (images, labels) = rows
-        images, labels = tf.cond(
-            tf.reduce_all(sound), lambda: (images, labels), lambda: _replaced(sound, images, labels)
-        )
-        return batch, images, labels
-
-    rows = guarded(split.records.endless(plan, key), read, split.damage.report)
-    batches = rows.rebatch(plan.last - plan.first, drop_remainder=True)
-    return tf.data.Dataset.zip(tf.data.Dataset.range(plan.start, ENDLESS), batches).map(numbered, CORES)
+    rows = split.damage.read(split.records.endless(plan, key), read)
+    return rows.batch(plan.last - plan.first, drop_remainder=True)
 
 
 def _cropped(content: tf.Tensor, channels: int, box_of: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
@@ -205,11 +199,16 @@ def _resized(image: tf.Tensor, size: int, channels: int) -> tf.Tensor:
     return tf.ensure_shape(tf.cast(resized + 0.5, tf.uint8), (size, size, channels))
 
 
-def _replaced(sound: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """A batch with a good row in the place of each that could not be read."""
-    good = tf.where(sound)[:, 0]
-    count = tf.size(good, tf.int64)
-    with tf.control_dependencies([tf.debugging.Assert(count > 0, ["data: no image of a whole batch can be read"])]):
-        rows = tf.range(tf.size(sound, tf.int64))
-        rows = tf.where(sound, rows, tf.gather(good, rows % tf.maximum(count, 1)))
-    return tf.gather(images, rows), tf.gather(labels, rows)
+def _whole(_: tf.Tensor, rows: tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]) -> tuple[tf.Tensor, tf.Tensor]:
+    """The images and labels of what `_decoded` gives, with a good row in the place of each that could not be read."""
+    sound, found = rows
+
+    def replaced() -> tuple[tf.Tensor, tf.Tensor]:
+        good = tf.where(sound)[:, 0]
+        count = tf.size(good, tf.int64)
+        with tf.control_dependencies([tf.debugging.Assert(count > 0, ["data: no image of a whole batch can be read"])]):
+            places = tf.range(tf.size(sound, tf.int64))
+            places = tf.where(sound, places, tf.gather(good, places % tf.maximum(count, 1)))
+        return tf.gather(found[0], places), tf.gather(found[1], places)
+
+    return tf.cond(tf.reduce_all(sound), lambda: found, replaced)
