@@ -62,11 +62,30 @@ def test_a_photograph_gets_names_in_three_lines(served):
     assert f"[[('{best[0][0]}', '{dict(imagenet_classes())[best[0][0]]}'" in ran.stdout
 
 
-def test_the_other_examples_run(served):
+def test_transfer_learning_runs(served):
     server, folder, _ = served
-    for example in EXAMPLES[1:]:
-        ran = run(example, server, folder)
-        assert ran.returncode == 0, ran.stderr
-        assert "the head of timm_a1 is of other classes; that of resnet18 starts anew." in ran.stderr
-    transfers = {request.path for request in server.of("GET", "/model.safetensors")}
-    assert len(transfers) == len(server.of("GET", "/model.safetensors")) == 2  # one for each model, in all examples
+    ran = run(EXAMPLES[1], server, folder)
+    assert ran.returncode == 0, ran.stderr
+    assert "the head of timm_a1 is of other classes; that of resnet18 starts anew." in ran.stderr
+
+
+def test_fine_tuning_in_five_lines_runs(served):
+    server, folder, _ = served
+    example = EXAMPLES[2]
+    assert len([line for line in example.splitlines() if line]) == 5
+    for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (8, 60, 80, 3)).astype("uint8")):
+        path = folder / "flowers" / ("rose", "tulip")[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(path, image, scale=False)
+    ran = run(example, server, folder)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() in ("0.0", "0.5", "1.0")  # of the two held out
+
+
+def test_each_file_is_downloaded_once_for_all_examples(served):
+    server, folder, _ = served
+    for example in EXAMPLES[:2]:
+        run(example, server, folder)
+    transfers = [request.path for request in server.of("GET", "/model.safetensors")]
+    assert len(set(transfers)) == len(transfers) == 2  # one for each model
+    assert len(EXAMPLES) == 3
