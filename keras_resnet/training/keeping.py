@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import signal
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_resnet.beside import written_beside
 from keras_resnet.data import Split
 from keras_resnet.training import checkpoints
 from keras_resnet.training.averaging import averaged, swap
@@ -185,9 +185,8 @@ class Keeper(keras.callbacks.Callback):
         if self.directory and self.writes:
             (self.directory / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
             path = self.directory / CHECKPOINTS / BEST
-            aside = path.with_name(f"{BEST}.{os.getpid()}")
-            checkpoints.write_arrays({str(number): array for number, array in enumerate(self.best)}, aside)
-            aside.replace(path)
+            with written_beside(path) as aside:
+                checkpoints.write_arrays({str(number): array for number, array in enumerate(self.best)}, aside)
 
     def _told_to_stop(self) -> bool:
         """Whether any process is to: they stop after the same step, since none can take one alone."""
@@ -245,14 +244,12 @@ def assign(variables: list[Any], arrays: Mapping[str, np.ndarray], group: str) -
 
 
 def write_history(history: Mapping[str, list[float]], path: Path) -> None:
-    """One line an epoch; written beside and renamed, so that it is whole at any moment."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", newline="") as file:
+    """One line an epoch."""
+    with written_beside(path) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
         epochs = range(1, 1 + min(map(len, history.values()), default=0))
         writer.writerows(zip(epochs, *history.values(), strict=True))
-    aside.replace(path)
 
 
 def _settings(model: keras.Model, recipe: Recipe, train: Split) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import zoo
+from keras_resnet.beside import written_beside
 from keras_resnet.data import Split, load
 from keras_resnet.export import saved_model
 from keras_resnet.freezing import freeze
@@ -180,10 +181,9 @@ def _leave(run: Run, model: keras.Model, history: dict[str, list[float]], test: 
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Saves beside and renames, so that a kill in mid-write leaves what was there before."""
-    aside = path.with_name(f".{os.getpid()}-{path.name}")
-    model.save(aside)
-    aside.replace(path)
+    """Saves so that a kill in mid-write leaves what was there before."""
+    with written_beside(path) as aside:
+        model.save(aside)
 
 
 def read(directory: Path) -> Run:
@@ -260,9 +260,8 @@ def _versions() -> dict[str, str]:
 
 
 def _write_json(content: Any, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(content, indent=2) + "\n")
-    aside.replace(path)
+    with written_beside(path) as aside:
+        aside.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _write_samples(split: Split, directory: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from keras_resnet.arguments import one_of
+from keras_resnet.beside import written_beside
 from keras_resnet.weights.card import is_plain, sign, written
 from keras_resnet.weights.load import variables_of
 from keras_resnet.weights.table import Checkpoint
@@ -37,14 +38,8 @@ def save_weights(
     path, ending = Path(path), check_path(path, checkpoint)
     one_of("dtype", dtype, DTYPES if ending in (".safetensors", ".npz") else DTYPES[:1])
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}{ending}")
-    try:
+    with written_beside(path) as aside:
         WRITERS[ending](model, aside, written(checkpoint, name, model.output.shape[-1]), dtype)
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def check_path(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str:
