@@ -25,24 +25,24 @@ class WarmUp(LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps, "then": self.then}
 
 
-def cosine(recipe: Recipe, steps: int) -> LearningRateSchedule:
+def cosine(recipe: Recipe, steps: int, warmup: int) -> LearningRateSchedule:
     """Half a cosine from the peak to zero (arXiv:1608.03983)."""
-    return CosineDecay(recipe.learning_rate, max(steps, 1))
+    return CosineDecay(recipe.learning_rate, max(steps - warmup, 1))
 
 
-def stepwise(recipe: Recipe, steps: int) -> LearningRateSchedule:
+def stepwise(recipe: Recipe, steps: int, warmup: int) -> LearningRateSchedule:
     """A tenth of it after each of the recipe's milestones, which are shares of the whole training."""
-    total = steps / (1 - recipe.warmup)
     # Keras wants one boundary at least: the end is none of the recipe's.
-    boundaries = [round(share * total - recipe.warmup * total) for share in (*recipe.milestones, 1)]
+    boundaries = [round(share * steps) - warmup for share in (*recipe.milestones, 1)]
     rates = [recipe.learning_rate * 0.1**fall for fall in range(len(boundaries) + 1)]
     return PiecewiseConstantDecay(boundaries, rates)
 
 
+# What follows the warm-up, in a training of `steps` updates of which it takes `warmup`.
 SCHEDULES = {"cosine": cosine, "steps": stepwise}
 
 
 def schedule(recipe: Recipe, steps: int) -> WarmUp:
     """The learning rate of a training of `steps` updates."""
     warmup = round(recipe.warmup * steps)
-    return WarmUp(recipe.learning_rate, warmup, SCHEDULES[recipe.schedule](recipe, steps - warmup))
+    return WarmUp(recipe.learning_rate, warmup, SCHEDULES[recipe.schedule](recipe, steps, warmup))
