@@ -224,6 +224,14 @@ def test_sides_that_the_model_does_not_take_are_refused(side, fields):
         batches.Sides.of(net(side), Recipe(**fields))
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, ((5,), 5)), ({"test_size": 8}, ((5,), 8)), ({"sizes": (6, 7)}, ((6, 7), 7))],
+)
+def test_sides_that_the_recipe_does_not_say_are_the_callers(fields, expected):
+    assert batches.Sides.asked(Recipe(**fields), 5) == expected
+
+
 def test_images_grow_in_equal_parts_of_the_training_also_after_a_resume():
     split = from_arrays(np.zeros((40, 8, 8, 1), "uint8"), np.arange(40) % 2, ("a", "b"))
     recipe = Recipe(batch_size=4, sizes=(4, 6, 8))

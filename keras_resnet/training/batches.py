@@ -29,20 +29,28 @@ class Sides(NamedTuple):
     test: int
 
     @classmethod
+    def asked(cls, recipe: Recipe, default: int) -> Sides:
+        """Those of the recipe; where it has none to train at, `default`."""
+        train = recipe.sizes or (default,)
+        return cls(train, recipe.test_size or train[-1])
+
+    @classmethod
     def of(cls, model: keras.Model, recipe: Recipe) -> Sides:
         """Those of the recipe, if the model can take them, else the model's; a `ValueError` if it can not."""
-        fixed = model.inputs[0].shape[1:3] != (None, None)
         if not recipe.sizes and not recipe.test_size:
-            side = square_side(model)
-            return cls((side,), side)
-        train = recipe.sizes or (recipe.test_size,)
-        test = recipe.test_size or train[-1]
-        if fixed and {square_side(model)} != {*train, test}:
+            return cls.asked(recipe, square_side(model))
+        sides = cls.asked(recipe, recipe.test_size)
+        if model.inputs[0].shape[1:3] != (None, None) and sides.all != {square_side(model)}:
             raise ValueError(
-                f"model must have sides of None, input_shape=(None, None, 3) say, for the recipe's sizes {train} and "
-                f"test_size {test}. Received: {model.inputs[0].shape}"
+                f"model must have sides of None, input_shape=(None, None, 3) say, for the recipe's sizes {sides.train} "
+                f"and test_size {sides.test}. Received: {model.inputs[0].shape}"
             )
-        return cls(train, test)
+        return sides
+
+    @property
+    def all(self) -> set[int]:
+        """Without order."""
+        return {*self.train, self.test}
 
 
 def training_batches(

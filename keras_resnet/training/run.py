@@ -29,7 +29,7 @@ from keras_resnet.export import saved_model
 from keras_resnet.freezing import freeze
 from keras_resnet.resnet import let_keras_recurse
 from keras_resnet.training import distribution
-from keras_resnet.training.batches import resize
+from keras_resnet.training.batches import Sides, resize
 from keras_resnet.training.curves import draw
 from keras_resnet.training.evaluation import evaluate
 from keras_resnet.training.fitting import fit
@@ -113,11 +113,11 @@ def train(
     out, recipe = Path(out), task.recipe
     splits = tuple(load(task.data, split, on_corrupt=task.on_corrupt) for split in ("train", "test"))
     keras.utils.set_random_seed(recipe.seed)
-    trained_at = row.size if task.size is None else task.size
-    side = recipe.test_size or (recipe.sizes[-1] if recipe.sizes else trained_at)
-    several = {*recipe.sizes, side} != {side}
+    sides = Sides.asked(recipe, row.size if task.size is None else task.size)
+    if len(sides.all) > 1:
+        recipe = dataclasses.replace(recipe, sizes=sides.train)  # `fit` is not told another
     with distribution.devices(devices):
-        model = _build(task, None if several else side, splits[0])
+        model = _build(task, None if len(sides.all) > 1 else sides.test, splits[0])
         where = distribution.place(model)
         distribution.check(recipe, splits[0].size, where)
         # Only now, when nothing that the user gave can be wrong any more.
@@ -130,7 +130,7 @@ def train(
         listeners = [*callbacks, Board(out / "tensorboard", write_graph=False)] if first else []
         result = fit(model, recipe, splits[0], None if recipe.held_out else splits[1], listeners, out)
     # One device from here on. Every process measures, so that none has to wait long for another.
-    final = _build(task, side, splits[0])
+    final = _build(task, sides.test, splits[0])
     last = bool(recipe.held_out)
     if last and first:
         final.set_weights(result.last_weights)
