@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_resnet.training.optimizers import innermost
+
 
 @contextlib.contextmanager
 def averaged(model: keras.Model) -> Iterator[None]:
@@ -21,8 +23,7 @@ def averaged(model: keras.Model) -> Iterator[None]:
 
 def swap(model: keras.Model) -> None:
     """Exchanges the weights of a compiled model with their averages."""
-    optimizer = model.optimizer
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales the loss
+    optimizer = innermost(model.optimizer)
     if not optimizer.use_ema:
         return
     for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):

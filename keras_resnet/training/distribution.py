@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_resnet.arguments import integer
 from keras_resnet.training.in_place import layers_of
+from keras_resnet.training.optimizers import innermost
 from keras_resnet.training.recipes import Recipe
 
 
@@ -72,12 +73,12 @@ def check(recipe: Recipe, images: int, where: Place) -> None:
 
 
 @contextlib.contextmanager
-def synchronised(model: keras.Model) -> Iterator[None]:
+def synchronised(model: keras.Model, where: Place) -> Iterator[None]:
     """Lets batch norms take mean and variance of the whole batch, on all devices, as one device would.
 
     On JAX they do already. Keras' own kernel then, not the fused one.
     """
-    if keras.backend.backend() != "tensorflow" or place(model).devices == 1:
+    if keras.backend.backend() != "tensorflow" or where.devices == 1:
         yield
         return
     norms = [layer for layer in layers_of(model) if isinstance(layer, keras.layers.BatchNormalization)]
@@ -97,7 +98,7 @@ def clip_whole_gradients(optimizer: keras.optimizers.Optimizer) -> None:
 
     Keras clips what each device has, and adds then.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales the loss
+    optimizer = innermost(optimizer)
     longest, add = optimizer.global_clipnorm, optimizer._all_reduce_sum_gradients
     if not longest:
         return

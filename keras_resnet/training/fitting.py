@@ -100,7 +100,11 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
 
     with contextlib.ExitStack() as stack:
-        for context in (synchronised(model), in_place.logits(model), in_place.precision(model, recipe.precision)):
+        for context in (
+            synchronised(model, where),
+            in_place.logits(model),
+            in_place.precision(model, recipe.precision),
+        ):
             stack.enter_context(context)
         stack.enter_context(fused(model))
         if recipe.remat:

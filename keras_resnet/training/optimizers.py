@@ -83,6 +83,11 @@ def lamb(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
     return Lamb(learning_rate=rate, penalty=recipe.weight_decay, epsilon=1e-6, **common)
 
 
+def innermost(optimizer: Optimizer) -> Optimizer:
+    """The one that steps, where another scales the loss for it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 OPTIMIZERS: dict[str, Callable[[Recipe, Any, dict[str, Any]], Optimizer]] = {"sgd": sgd, "adamw": adamw, "lamb": lamb}
 
 
