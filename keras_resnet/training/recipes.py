@@ -6,16 +6,59 @@ A row is the default plus a few lines. Another value of a field: `dataclasses.re
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_resnet.arguments import integer, one_of, rate
 
+CHOICES = {
+    "optimizer": ("sgd", "adamw", "lamb"),
+    "schedule": ("cosine", "steps"),
+    "precision": ("float32", "bfloat16", "float16"),
+    "loss": ("cross_entropy", "binary"),
+    "crop": ("centre", "random_resized", "scale_jitter"),
+    "policy": ("", "rand_augment", "trivial_augment_wide"),
+}
 
-def _field(default: Any, help: str) -> Any:
-    """A field with the words that the command line's `--help` has for it."""
-    return dataclasses.field(default=default, metadata={"help": help})
+
+def _choice(name: str, value: Any) -> None:
+    one_of(name, value, CHOICES[name])
+
+
+def _flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False. Received: {name}={value!r}")
+
+
+def _number(name: str, value: Any, within: Callable[[float], bool], interval: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number. Received: {name}={value!r}")
+    if not within(value):
+        raise ValueError(f"{name} must be in {interval}. Received: {name}={value!r}")
+
+
+def _milestones(name: str, values: Any) -> None:
+    if not all(0 < earlier < later < 1 for earlier, later in zip((1e-9, *values), values)):
+        raise ValueError(f"{name} must be in (0, 1) and climb. Received: {name}={values}")
+
+
+def _sizes(name: str, values: Any) -> None:
+    for size in values:
+        integer(name, size)
+
+
+_natural = functools.partial(integer, minimum=0)
+_amount = functools.partial(_number, within=lambda value: 0 <= value < math.inf, interval="[0, inf)")
+_positive = functools.partial(_number, within=lambda value: 0 < value < math.inf, interval="(0, inf)")
+_share = functools.partial(_number, within=lambda value: 0 < value <= 1, interval="(0, 1]")
+_magnitude = functools.partial(_number, within=lambda value: 0 <= value <= 10, interval="[0, 10]")
+
+
+def _field(default: Any, check: Callable[[str, Any], Any], help: str) -> Any:
+    """A field with its check, which raises for what is not allowed, and the words of the command line's `--help`."""
+    return dataclasses.field(default=default, metadata={"check": check, "help": help})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,71 +80,60 @@ class Recipe:
         (5, 'sgd')
     """
 
-    epochs: int = _field(15, "Passes over the training images.")
-    iterations: int = _field(0, "Steps, in place of epochs: as many epochs as come nearest. 0: epochs counts.")
-    batch_size: int = _field(32, "Images a step, on all devices together.")
-    seed: int = _field(0, "Of weights, order, augmentation and dropping.")
+    epochs: int = _field(15, integer, "Passes over the training images.")
+    iterations: int = _field(
+        0, _natural, "Steps, in place of epochs: as many epochs as come nearest. 0: epochs counts."
+    )
+    batch_size: int = _field(32, integer, "Images a step, on all devices together.")
+    seed: int = _field(0, _natural, "Of weights, order, augmentation and dropping.")
 
-    optimizer: str = _field("sgd", "sgd, adamw or lamb.")
-    learning_rate: float = _field(0.2, "Its peak.")
-    schedule: str = _field("cosine", "cosine: to zero; steps: to a tenth after each milestone.")
-    warmup: float = _field(0.25, "Share of the steps on which the rate climbs from zero to its peak, in [0, 1).")
-    milestones: tuple[float, ...] = _field((), "Of the schedule steps: shares of the training, such as 0.5 and 0.75.")
-    momentum: float = _field(0.9, "Of sgd, in [0, 1).")
-    nesterov: bool = _field(True, "Whether the momentum of sgd is Nesterov's.")
-    weight_decay: float = _field(5e-4, "On kernels only.")
-    clip_norm: float = _field(0.0, "Longest gradient, all variables together. 0: any.")
-    accumulate: int = _field(1, "Steps whose gradients are averaged for one update.")
-    ema: float = _field(0.0, "Decay of a moving average of the weights, which is then the result. 0: none.")
-    precision: str = _field("float32", "What the network computes in: float32, bfloat16 or float16.")
+    optimizer: str = _field("sgd", _choice, "sgd, adamw or lamb.")
+    learning_rate: float = _field(0.2, _positive, "Its peak.")
+    schedule: str = _field("cosine", _choice, "cosine: to zero; steps: to a tenth after each milestone.")
+    warmup: float = _field(0.25, rate, "Share of the steps on which the rate climbs from zero to its peak, in [0, 1).")
+    milestones: tuple[float, ...] = _field(
+        (), _milestones, "Of the schedule steps: shares of the training, such as 0.5 and 0.75."
+    )
+    momentum: float = _field(0.9, rate, "Of sgd, in [0, 1).")
+    nesterov: bool = _field(True, _flag, "Whether the momentum of sgd is Nesterov's.")
+    weight_decay: float = _field(5e-4, _amount, "On kernels only.")
+    clip_norm: float = _field(0.0, _amount, "Longest gradient, all variables together. 0: any.")
+    accumulate: int = _field(1, integer, "Steps whose gradients are averaged for one update.")
+    ema: float = _field(0.0, rate, "Decay of a moving average of the weights, which is then the result. 0: none.")
+    precision: str = _field("float32", _choice, "What the network computes in: float32, bfloat16 or float16.")
 
-    loss: str = _field("cross_entropy", "cross_entropy, of a softmax; binary, of a sigmoid for each class.")
-    label_smoothing: float = _field(0.1, "Share of the target that goes to all classes alike, in [0, 1).")
-    target_threshold: float = _field(0.0, "Of the loss binary: targets above are 1, others 0. 0: as they are.")
+    loss: str = _field("cross_entropy", _choice, "cross_entropy, of a softmax; binary, of a sigmoid for each class.")
+    label_smoothing: float = _field(0.1, rate, "Share of the target that goes to all classes alike, in [0, 1).")
+    target_threshold: float = _field(0.0, rate, "Of the loss binary: targets above are 1, others 0. 0: as they are.")
 
-    crop: str = _field("centre", "centre: square; random_resized: any part; scale_jitter: a square of any scale.")
-    crop_scale: float = _field(0.08, "Of random_resized: smallest share of the image's area, in (0, 1].")
-    flip: bool = _field(False, "Mirror half of the images; wrong for digits and letters.")
-    shift: float = _field(1 / 8, "How far images move at random, as a share of their side, in [0, 1).")
-    rotate: float = _field(0.0, "How far images turn at random, in degrees.")
-    colour_jitter: float = _field(0.0, "How far brightness, contrast and saturation vary, in [0, 1).")
-    policy: str = _field("", "A policy of augmentations: rand_augment or trivial_augment_wide.")
-    magnitude: float = _field(7.0, "Of rand_augment, 0 to 10.")
-    erase: float = _field(0.0, "Probability that a part of an image is erased, in [0, 1).")
-    mixup: float = _field(0.0, "Alpha of MixUp. 0: none. With cutmix, one of the two for each batch.")
-    cutmix: float = _field(0.0, "Alpha of CutMix. 0: none.")
+    crop: str = _field(
+        "centre", _choice, "centre: square; random_resized: any part; scale_jitter: a square of any scale."
+    )
+    crop_scale: float = _field(0.08, _share, "Of random_resized: smallest share of the image's area, in (0, 1].")
+    flip: bool = _field(False, _flag, "Mirror half of the images; wrong for digits and letters.")
+    shift: float = _field(1 / 8, rate, "How far images move at random, as a share of their side, in [0, 1).")
+    rotate: float = _field(0.0, _amount, "How far images turn at random, in degrees.")
+    colour_jitter: float = _field(0.0, rate, "How far brightness, contrast and saturation vary, in [0, 1).")
+    policy: str = _field("", _choice, "A policy of augmentations: rand_augment or trivial_augment_wide.")
+    magnitude: float = _field(7.0, _magnitude, "Of rand_augment, 0 to 10.")
+    erase: float = _field(0.0, rate, "Probability that a part of an image is erased, in [0, 1).")
+    mixup: float = _field(0.0, _amount, "Alpha of MixUp. 0: none. With cutmix, one of the two for each batch.")
+    cutmix: float = _field(0.0, _amount, "Alpha of CutMix. 0: none.")
 
-    stochastic_depth: float = _field(0.0, "Probability that the last block is dropped, in [0, 1).")
-    drop_rate: float = _field(0.0, "Dropout before the classifier, in [0, 1).")
-    remat: bool = _field(False, "Compute blocks again in the backward pass: less memory, a third more time.")
+    stochastic_depth: float = _field(0.0, rate, "Probability that the last block is dropped, in [0, 1).")
+    drop_rate: float = _field(0.0, rate, "Dropout before the classifier, in [0, 1).")
+    remat: bool = _field(False, _flag, "Compute blocks again in the backward pass: less memory, a third more time.")
 
-    sizes: tuple[int, ...] = _field((), "Sides to train at, in pixels, one after the other in equal parts.")
-    test_size: int = _field(0, "Side to measure and serve at, in pixels. 0: as trained.")
-    crop_pct: float = _field(1.0, "Share of the resized image's shorter side that is measured at, in (0, 1].")
-    held_out: float = _field(0.0, "Share of the training images held out, to choose the best epoch by, in [0, 1).")
+    sizes: tuple[int, ...] = _field((), _sizes, "Sides to train at, in pixels, one after the other in equal parts.")
+    test_size: int = _field(0, _natural, "Side to measure and serve at, in pixels. 0: as trained.")
+    crop_pct: float = _field(1.0, _share, "Share of the resized image's shorter side that is measured at, in (0, 1].")
+    held_out: float = _field(
+        0.0, rate, "Share of the training images held out, to choose the best epoch by, in [0, 1)."
+    )
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
-            integer(name, getattr(self, name))
-        for name in ("iterations", "seed", "test_size"):
-            integer(name, getattr(self, name), minimum=0)
-        for size in self.sizes:
-            integer("sizes", size)
-        for name, allowed in CHOICES.items():
-            one_of(name, getattr(self, name), allowed)
-        for name in FLAGS:
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False. Received: {name}={getattr(self, name)!r}")
-        for name in SHARES:
-            rate(name, getattr(self, name))
-        for name in AMOUNTS:
-            _number(name, getattr(self, name), 0, math.inf)
-        _number("learning_rate", self.learning_rate, 0, math.inf, open_below=True)
-        for name in ("crop_scale", "crop_pct"):
-            _number(name, getattr(self, name), 0, 1, open_below=True, open_above=False)
-        _number("magnitude", self.magnitude, 0, 10, open_above=False)
-        if not all(0 < earlier < later < 1 for earlier, later in zip((1e-9, *self.milestones), self.milestones)):
-            raise ValueError(f"milestones must be in (0, 1) and climb. Received: milestones={self.milestones}")
+        for field in dataclasses.fields(self):
+            field.metadata["check"](field.name, getattr(self, field.name))
 
     def epochs_of(self, steps: int) -> int:
         """How many epochs of `steps` each."""
@@ -122,43 +154,6 @@ def recipe_of(fields: Mapping[str, Any]) -> Recipe:
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }
     return Recipe(**values)
-
-
-CHOICES = {
-    "optimizer": ("sgd", "adamw", "lamb"),
-    "schedule": ("cosine", "steps"),
-    "precision": ("float32", "bfloat16", "float16"),
-    "loss": ("cross_entropy", "binary"),
-    "crop": ("centre", "random_resized", "scale_jitter"),
-    "policy": ("", "rand_augment", "trivial_augment_wide"),
-}
-FLAGS = ("nesterov", "flip", "remat")
-SHARES = (
-    "warmup",
-    "momentum",
-    "ema",
-    "label_smoothing",
-    "target_threshold",
-    "shift",
-    "colour_jitter",
-    "erase",
-    "stochastic_depth",
-    "drop_rate",
-    "held_out",
-)
-AMOUNTS = ("weight_decay", "clip_norm", "rotate", "mixup", "cutmix")
-
-
-def _number(
-    name: str, value: float, low: float, high: float, *, open_below: bool = False, open_above: bool = True
-) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number. Received: {name}={value!r}")
-    above = low < value if open_below else low <= value
-    below = value < high if open_above else value <= high
-    if not (above and below):
-        interval = f"{'(' if open_below else '['}{low:g}, {high:g}{')' if open_above else ']'}"
-        raise ValueError(f"{name} must be in {interval}. Received: {name}={value!r}")
 
 
 def _like(recipe: Recipe, **fields: Any) -> Recipe:
