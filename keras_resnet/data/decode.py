@@ -21,7 +21,11 @@ def decode(content: tf.Tensor, channels: int) -> tf.Tensor:
         lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
     )
-    image = tf.ensure_shape(image, (None, None, 3))
+    return in_channels(tf.ensure_shape(image, (None, None, 3)), channels)
+
+
+def in_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
+    """uint8 (H, W, channels) from (H, W, 3): as it is, or in greys."""
     return image if channels == 3 else tf.image.rgb_to_grayscale(image)
 
 

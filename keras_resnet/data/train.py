@@ -10,16 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.arguments import function_or_none, integer
+from keras_resnet.data.augment.mixing import Mix
 from keras_resnet.data.corrupt import CORES
 from keras_resnet.data.crops import centre_square
-from keras_resnet.data.decode import decode, to_square
+from keras_resnet.data.decode import decode, in_channels, to_square
 from keras_resnet.data.pipeline import CACHED_BYTES
 from keras_resnet.data.records import ENDLESS, Indexed, Plan
 from keras_resnet.data.split import Split
 
 Crop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (shape, seed) -> box
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (images, seed) -> images
-Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # (images, targets, seed) -> the two
 
 COARSE = 2  # a box this many times as large as its image is resized with antialiasing
 
@@ -180,8 +180,7 @@ def _cropped(content: tf.Tensor, channels: int, box_of: Callable[[tf.Tensor], tf
 
     def fused() -> tf.Tensor:
         box = box_of(tf.io.extract_jpeg_shape(content)[:2])
-        image = tf.io.decode_and_crop_jpeg(content, box, channels=3)
-        return image if channels == 3 else tf.image.rgb_to_grayscale(image)
+        return in_channels(tf.io.decode_and_crop_jpeg(content, box, channels=3), channels)
 
     if content.dtype != tf.string:
         return sliced(content)

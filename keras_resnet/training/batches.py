@@ -12,11 +12,12 @@ import keras
 import tensorflow as tf
 
 from keras_resnet.data import Split, augment, crops, pipeline, train_pipeline
+from keras_resnet.data.augment.mixing import Mix
 from keras_resnet.data.corrupt import bad_files_named
 from keras_resnet.data.decode import resize_and_crop, to_square
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.data.preview import draw, label_titles
-from keras_resnet.data.train import Augmentation, Crop, Mix
+from keras_resnet.data.train import Augmentation, Crop
 from keras_resnet.inputs import square_side
 from keras_resnet.training.distribution import Place
 from keras_resnet.training.recipes import Recipe

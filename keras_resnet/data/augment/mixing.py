@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_resnet.data.augment.batch import checked, fraction, positive, rounded
 
-Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # (images, targets, seed) -> the two
 
 
 def mixup(images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float = 0.2) -> tuple[tf.Tensor, tf.Tensor]:
