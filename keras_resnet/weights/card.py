@@ -19,10 +19,11 @@ import safetensors
 from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights.forms import FORMS
 from keras_resnet.weights.readers import zips
-from keras_resnet.weights.table import Checkpoint
+from keras_resnet.weights.table import MOST_CLASSES, Checkpoint
 from keras_resnet.weights.tensors import LARGEST_INDEX, WeightsError
 
 KEY = "keras_resnet"
+MOST_PIXELS = 100_000  # a side
 TEXTS = ("model", "tag", "form", "licence", "top1_source", "data")
 WRITTEN = (
     "model",
@@ -84,7 +85,9 @@ def read(path: Path) -> Checkpoint | None:
             and all(isinstance(getattr(checkpoint, name), str) for name in TEXTS)
             and all(map(math.isfinite, numbers))
             and min(*checkpoint.std, checkpoint.crop_pct) > 0
-            and all(isinstance(value, int) and 0 < value <= 100_000 for value in (checkpoint.size, checkpoint.classes))
+            and all(isinstance(value, int) and value > 0 for value in (checkpoint.size, checkpoint.classes))
+            and checkpoint.size <= MOST_PIXELS
+            and checkpoint.classes <= MOST_CLASSES
         )
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise WeightsError(f"weights: the card in {path} cannot be read: {type(error).__name__}") from error

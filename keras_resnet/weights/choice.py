@@ -15,7 +15,7 @@ from keras_resnet.weights import readers
 from keras_resnet.weights.fetch import of_source
 from keras_resnet.weights.fitting import HEAD
 from keras_resnet.weights.load import SPARE
-from keras_resnet.weights.table import Checkpoint, find, of_model
+from keras_resnet.weights.table import MOST_CLASSES, Checkpoint, find, of_model
 from keras_resnet.weights.tensors import WeightsError
 from keras_resnet.weights.torch_names import in_keras_terms
 
@@ -39,7 +39,6 @@ FREE = frozenset(
         "norm",  # its epsilon is compared when the weights are loaded
     }
 )
-MOST_CLASSES = 100_000  # a network is built for as many as a file says
 SUFFIXES = (".h5", ".keras", ".safetensors", ".npz", ".pt", ".pth", ".th", ".bin", ".ckpt", ".tar")
 
 

@@ -17,6 +17,8 @@ from keras_resnet.weights.rewrites import Rewrite
 
 CLASSES = {"imagenet": 1000, "cifar10": 10, "fashion_mnist": 10}
 CHANNELS = {"fashion_mnist": 1}  # of images that are not red, green and blue
+# A network is built for what a stranger's file says, so there is a limit. ImageNet-22k has 21,841.
+MOST_CLASSES = 100_000
 
 # How pixels are prepared: mean and std over 255, of red, green and blue.
 MODES: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {

@@ -17,11 +17,10 @@ from keras_resnet import gates, shortcuts, stems
 from keras_resnet.arguments import integer
 from keras_resnet.blocks import bottleneck_block, residual_block
 from keras_resnet.gates import Gate
-from keras_resnet.weights.table import Checkpoint
+from keras_resnet.weights.table import MOST_CLASSES, Checkpoint
 from keras_resnet.weights.tensors import WeightsError
 
 LARGEST_CONFIG = 2**20  # bytes
-MOST_CLASSES = 100_000  # a stranger's number is what the head is built for; ImageNet-22k has 21,841
 NAME = re.compile(
     r"(?P<wide>wide_)?(?P<gate>se|eca)?res(?P<kind>net|next)(?P<family>v2_|rs)?(?P<depth>\d+)(?P<stem>[cdst]?)"
     r"(?:_(?P<groups>\d+)x(?P<width>\d+)d|_(?P<factor>2))?"
