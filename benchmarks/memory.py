@@ -12,6 +12,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+
+import keras_resnet as kr
+from benchmarks.training import SecondEpoch
+
 BATCH, STEPS = 128, 3
 GIB = 2**30
 CASES = (("ResNet110", False), ("ResNet110", True), ("ResNet1202", True))
@@ -19,10 +24,6 @@ CASES = (("ResNet110", False), ("ResNet110", True), ("ResNet1202", True))
 
 def measure(name: str, remat: bool) -> dict[str, float]:
     """Bytes above those when the network was built, and seconds of a step; in this process."""
-    import numpy as np  # noqa: PLC0415
-
-    import keras_resnet as kr  # noqa: PLC0415
-    from benchmarks.training import SecondEpoch  # noqa: PLC0415
 
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (BATCH * STEPS, 32, 32, 3), "uint8")

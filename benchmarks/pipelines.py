@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from sklearn.datasets import load_sample_images
 
 import keras_resnet as kr
 from benchmarks.measure import in_turns
@@ -33,7 +34,6 @@ TARGETS = {"over naive": 1.9, "of decoding alone": 0.85, "over a map": 7.0}
 
 def windows() -> list[np.ndarray]:
     """Parts of scikit-learn's photographs, which are 640x427, half of them mirrored."""
-    from sklearn.datasets import load_sample_images  # noqa: PLC0415
 
     corners = np.random.default_rng(0).integers(0, (428 - HEIGHT, 641 - WIDTH), (FILES, 2))
     images = load_sample_images().images

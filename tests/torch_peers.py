@@ -25,13 +25,13 @@ def peers():
     if importlib.util.find_spec("timm") is None:
         pytest.skip("needs the extra `parity`")
     # torchvision's wheel for CPUs looks for operators that only its CUDA library defines.
-    library = torch.library.Library("torchvision", "DEF")
+    operators = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import timm
     import torchvision
 
-    peers.library = library  # it goes when it is collected
+    peers.operators = operators  # they go when they are collected
     return torch, timm, torchvision
 
 
