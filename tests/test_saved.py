@@ -3,9 +3,6 @@
 import functools
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -13,7 +10,7 @@ import pytest
 
 import keras_resnet as kr
 from keras_resnet.orderings import ORDERINGS
-from tests.conftest import randomise
+from tests.conftest import randomise, run_python
 
 SMALL = {"filters": (8, 16), "input_shape": (33, 32, 3), "classes": 10, "classifier_activation": None}
 build = functools.partial(kr.ResNet, (2, 2), **SMALL)
@@ -67,16 +64,8 @@ def saved(tmp_path_factory):
 
 def read(folder, backend):
     # From a folder that has no keras_resnet in it; an installed one would be seen in sys.modules.
-    run = subprocess.run(
-        [sys.executable, "-c", READER, str(folder)],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    assert json.loads(run.stdout.splitlines()[-1]) == []
+    printed = run_python(READER, folder, backend=backend, cwd=folder)
+    assert json.loads(printed.splitlines()[-1]) == []
     return np.load(folder / f"{backend}.npz")
 
 
@@ -119,15 +108,8 @@ def test_a_model_is_built_and_trained_on_another_backend(backend, tmp_path, rng)
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     np.save(tmp_path / "images.npy", rng.uniform(0, 255, (2, 32, 32, 3)))
-    run = subprocess.run(
-        [sys.executable, "-c", BUILDER, str(tmp_path / "images.npy")],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    assert np.isfinite(float(run.stdout.split()[-1]))
+    printed = run_python(BUILDER, tmp_path / "images.npy", backend=backend)
+    assert np.isfinite(float(printed.split()[-1]))
 
 
 def test_the_deepest_network_can_be_opened_again(tmp_path, cheap_weights):
@@ -135,10 +117,7 @@ def test_the_deepest_network_can_be_opened_again(tmp_path, cheap_weights):
     kr.ResNet1202().save(tmp_path / "deep.keras")
     code = "import sys; from pathlib import Path; from keras_resnet.training.run import open_model\n"
     code += "assert sys.getrecursionlimit() == 1000; print(len(open_model(Path(sys.argv[1])).layers))"
-    command = [sys.executable, "-c", code, str(tmp_path / "deep.keras")]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert int(run.stdout) > 4000
+    assert int(run_python(code, tmp_path / "deep.keras")) > 4000
 
 
 def test_weights_saved_alone_fit_a_net_built_anew(tmp_path, rng):

@@ -1,14 +1,11 @@
 """The same training on TensorFlow, JAX and torch, from the same weights on the same batches."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import run_python
 
 STEPS = """
 import sys, numpy as np, keras, keras_resnet as kr
@@ -37,15 +34,7 @@ def test_backends_train_alike(precision, tmp_path, rng):
         if importlib.util.find_spec(backend) is None:
             continue
         arguments = [str(tmp_path / name) for name in ("start.npz", f"{backend}.npz", backend)]
-        run = subprocess.run(
-            [sys.executable, "-c", STEPS, arguments[0], precision, *arguments[1:]],
-            env={**os.environ, "KERAS_BACKEND": backend},
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
+        run_python(STEPS, arguments[0], precision, *arguments[1:], backend=backend)
         with np.load(arguments[1]) as arrays:
             outcomes[backend] = {name: arrays[name] for name in arrays.files}
     assert "jax" in outcomes

@@ -3,9 +3,6 @@
 import dataclasses
 import functools
 import logging
-import os
-import subprocess
-import sys
 
 import h5py
 import keras
@@ -19,7 +16,7 @@ from keras_resnet.weights.card import is_plain
 from keras_resnet.weights.forms import FORMS
 from keras_resnet.weights.save import WITH_CARD, WRITERS, save_weights
 from keras_resnet.weights.table import Checkpoint, table
-from tests.conftest import ROOT, SHARED, randomise
+from tests.conftest import SHARED, randomise, run_python
 
 CIFAR = SHARED / "cifar10"
 needs_cifar = pytest.mark.skipif(not CIFAR.is_dir(), reason="needs ../shared/data/cifar10")
@@ -120,10 +117,7 @@ def test_conversions_hold_on_other_backends(backend, tmp_path, rng):
     write_as_torch(resnet, tmp_path / "torch.safetensors")
     np.save(tmp_path / "images.npy", rng.integers(0, 256, (2, 64, 64, 3)).astype("uint8"))
     for name in ("tensorflow", backend):
-        env = {**os.environ, "KERAS_BACKEND": name}
-        command = [sys.executable, "-c", READER, str(tmp_path)]
-        run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
+        run_python(READER, tmp_path, backend=name)
     wanted, got = np.load(tmp_path / "tensorflow.npy"), np.load(tmp_path / f"{backend}.npy")
     np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
 
