@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import keras
 from keras_resnet import zoo
 from keras_resnet.classes import CIFAR10, FASHION_MNIST, imagenet_classes
 from keras_resnet.data import Split
-from keras_resnet.data.decode import resize_and_crop
-from keras_resnet.data.pipeline import Resize
+from keras_resnet.data.decode import resize_for
 from keras_resnet.data.sources import class_indices
 from keras_resnet.training.evaluation import evaluate
 from keras_resnet.weights import Checkpoint
@@ -50,11 +48,6 @@ def build(name: str, checkpoint: Checkpoint, size: int | None = None) -> keras.M
     """The model with its weights, for square images of the size with which the checkpoint was measured, or `size`."""
     side = checkpoint.size if size is None else size
     return zoo.create_model(name, weights=checkpoint, input_shape=(side, side, checkpoint.channels))
-
-
-def resize_for(checkpoint: Checkpoint) -> Resize:
-    """The transform of an image of any size with which a checkpoint was measured."""
-    return functools.partial(resize_and_crop, crop_pct=checkpoint.crop_pct, interpolation=checkpoint.interpolation)
 
 
 def class_names(checkpoint: Checkpoint) -> tuple[str, ...]:

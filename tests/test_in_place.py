@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_resnet as kr
+from keras_resnet.precision import POLICIES, computing_in
 from keras_resnet.training import in_place
 from keras_resnet.training.fused_batch_norm import fused
 from keras_resnet.training.recipes import CHOICES
@@ -100,12 +101,12 @@ def test_a_net_computes_as_one_that_was_built_in_that_precision(precision, rng):
     make = NETS["gates and dropping"]
     model = make(**SMALL)
     randomise(model, rng)
-    keras.config.set_dtype_policy(in_place.POLICIES[precision])
+    keras.config.set_dtype_policy(POLICIES[precision])
     built = make(**SMALL)
     keras.config.set_dtype_policy("float32")
     built.set_weights(model.get_weights())
     x = images(rng)
-    with in_place.precision(model, precision):
+    with computing_in(model, precision):
         for layer, other in zip(model.layers[1:], built.layers[1:], strict=True):  # beside the input
             assert layer.dtype_policy.name == other.dtype_policy.name, layer.name
         answer = model(x)
@@ -115,9 +116,9 @@ def test_a_net_computes_as_one_that_was_built_in_that_precision(precision, rng):
 
 
 def test_precisions_are_the_recipes():
-    assert set(in_place.POLICIES) == set(CHOICES["precision"])
+    assert set(POLICIES) == set(CHOICES["precision"])
     with pytest.raises(ValueError, match="precision must be one of 'float32', .* Received: precision='float8'"):
-        in_place.precision(NETS["v1"](**SMALL), "float8").__enter__()
+        computing_in(NETS["v1"](**SMALL), "float8").__enter__()
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])

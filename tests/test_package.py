@@ -117,7 +117,7 @@ ROWS_OF_DESIGN = (
     ("cifar",),
     ("zoo",),
     ("features", "stages"),
-    ("freezing",),
+    ("freezing", "precision"),
     ("data",),
     ("export",),
     ("training",),

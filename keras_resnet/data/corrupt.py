@@ -61,7 +61,7 @@ class Damage:
             run, it has an error in that place instead, and the record is among `unfinished`.
         """
         if self.on_corrupt == "skip":
-            return guarded(rows, read, self._report)
+            return guarded(rows, read, lambda number: tf.numpy_function(self._note, [number], tf.bool))
 
         def noted(place: tf.Tensor, number: tf.Tensor, raw: Any) -> tuple[bool, Any]:
             with tf.control_dependencies([self._begun.insert(number, number)]):
@@ -74,7 +74,7 @@ class Damage:
         # Without a guard, which costs 0.15 of reading a 500x375 photograph; these notes cost less than 0.01.
         return rows.map(noted, CORES)
 
-    def _report(self, number: np.ndarray) -> np.bool_:
+    def _note(self, number: np.ndarray) -> np.bool_:
         """Takes note of a record; called from the pipeline's threads, perhaps once an epoch for the same."""
         with self._lock:
             if int(number) not in self.skipped:
@@ -84,14 +84,14 @@ class Damage:
 
 
 def guarded(
-    rows: tf.data.Dataset, read: Callable[..., Any], report: Callable[[np.ndarray], np.bool_]
+    rows: tf.data.Dataset, read: Callable[..., Any], report: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.data.Dataset:
     """Maps `read` over rows (place, number, raw), in parallel and in order; a row where it fails stays in its place.
 
     Args:
         rows: of any number; what `read` gets.
         read: function of the three to a tuple of tensors.
-        report: called with the number of each record that cannot be read, to return False.
+        report: called with the number of each record that cannot be read, in the graph, to return False.
 
     Returns:
         A dataset of (whether it could be read, what `read` returned or zeros).
@@ -102,7 +102,7 @@ def guarded(
         blank = tf.nest.map_structure(_zeros, sound.element_spec[1])
 
         def broken(_: Any, number: tf.Tensor, __: Any) -> tuple[tf.Tensor, Any]:
-            return tf.ensure_shape(tf.numpy_function(report, [number], tf.bool), ()), blank
+            return tf.ensure_shape(report(number), ()), blank
 
         # The second is not begun where the first gives its element.
         return sound.concatenate(tf.data.Dataset.from_tensors(row).map(broken)).take(1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
 from keras_resnet.arguments import integer, one_of
+from keras_resnet.weights import Checkpoint
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 
@@ -88,6 +91,11 @@ def resize_and_crop(image: tf.Tensor, size: int, *, crop_pct: float, interpolati
     image = _resized(image, given[0], width, interpolation)[:, left : left + size]
     image = _resized(image, height, size, interpolation)[top : top + size]
     return tf.ensure_shape(image, (size, size, image.shape[-1]))
+
+
+def resize_for(checkpoint: Checkpoint) -> Callable[[tf.Tensor, int], tf.Tensor]:
+    """The transform of an image of any size with which a checkpoint was measured, for `pipeline`'s `resize`."""
+    return functools.partial(resize_and_crop, crop_pct=checkpoint.crop_pct, interpolation=checkpoint.interpolation)
 
 
 def _centre(side: tf.Tensor, size: int) -> tf.Tensor:

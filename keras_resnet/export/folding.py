@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_resnet.resnet import let_keras_recurse
 
-Layer = keras.layers.Layer
+Layer: TypeAlias = Any  # keras.layers.Layer, whose attributes differ by kind
 FOLDABLE = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
@@ -48,7 +48,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     originals: dict[Any, Any] = {}
 
     def cloned(operation: Any) -> Any:
-        if not isinstance(operation, Layer):
+        if not isinstance(operation, keras.layers.Layer):
             return operation
         if operation in norms:
             made = keras.layers.Identity(name=operation.name)

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.corrupt import bad_files_named
+from keras_resnet.precision import computing_in
 from keras_resnet.training import in_place
 from keras_resnet.training.averaging import AveragedInTests
 from keras_resnet.training.batches import Sides, training_batches, validation_batches
@@ -103,7 +104,7 @@ def fit(
         for context in (
             synchronised(model, where),
             in_place.logits(model),
-            in_place.precision(model, recipe.precision),
+            computing_in(model, recipe.precision),
         ):
             stack.enter_context(context)
         stack.enter_context(fused(model))

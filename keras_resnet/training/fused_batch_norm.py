@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_resnet.training.in_place import calls_replaced, layers_of
+from keras_resnet.precision import layers_of
+from keras_resnet.training.in_place import calls_replaced
 
 
 def fused(model: keras.Model) -> contextlib.AbstractContextManager[None]:

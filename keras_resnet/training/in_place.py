@@ -14,10 +14,6 @@ from typing import Any
 
 import keras
 
-from keras_resnet.arguments import one_of
-
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-
 
 @contextlib.contextmanager
 def calls_replaced(replacements: Mapping[keras.layers.Layer, Callable[..., Any]]) -> Iterator[None]:
@@ -55,48 +51,3 @@ def _without_activation(layer: Any, inputs: Any, *arguments: Any, **options: Any
         return type(layer).call(layer, inputs, *arguments, **options)
     finally:
         layer.activation = activation
-
-
-@contextlib.contextmanager
-def precision(model: keras.Model, name: str) -> Iterator[None]:
-    """Lets `model` compute in `name`, as if it had been built under that policy; variables stay float32.
-
-    The two ends stay float32: what prepares the pixels, and all from the pooling before the classifier to the output.
-
-    Args:
-        model: a functional model with float32 variables.
-        name: "float32", "bfloat16" or "float16".
-
-    Raises:
-        ValueError: `name` is none of these.
-    """
-    one_of("precision", name, tuple(POLICIES))
-    ends = _ends(model)
-    inner = [layer for layer in layers_of(model) if layer not in ends]
-    before = [layer.dtype_policy for layer in inner]
-    for layer in inner:
-        layer.dtype_policy = POLICIES[name]
-    try:
-        yield
-    finally:
-        for layer, policy in zip(inner, before, strict=True):
-            layer.dtype_policy = policy
-
-
-def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
-    """All layers below `model`, those of models inside it and those models too."""
-    return list(model._flatten_layers(include_self=False))
-
-
-def _ends(model: keras.Model) -> set[keras.layers.Layer]:
-    pixels = (keras.layers.InputLayer, keras.layers.Normalization, keras.layers.Rescaling)
-    ends = {layer for layer in layers_of(model) if isinstance(layer, pixels)}
-    tensor = model.output
-    # From the output back, through vectors only: the pooling turns a map of rank 4 into one.
-    while len(tensor.shape) == 2:
-        node = tensor._keras_history.operation._inbound_nodes[tensor._keras_history.node_index]
-        ends.add(node.operation)
-        if len(node.input_tensors) != 1:
-            break
-        tensor = node.input_tensors[0]
-    return ends

@@ -1,0 +1,149 @@
+"""Images that strangers send: looked at before they are decoded, and kept apart, all inside of the graph.
+
+TensorFlow's decoders take the memory that a header of 69 bytes declares. And an image that cannot be decoded fails the
+batch that it is in, which a server makes of the requests of several clients.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from keras_resnet.data.corrupt import guarded
+from keras_resnet.data.decode import decode
+from keras_resnet.data.pipeline import Resize
+from keras_resnet.export.gif import first_frame, screen
+
+MOST_BYTES = 20_000_000
+MOST_PIXELS = 25_000_000
+LONGEST = 100  # times the shorter side: to that the longer one grows when the shorter becomes the network's
+MOST_SCANS = 100  # of a progressive JPEG, which is decoded anew with each; encoders write about ten
+ANY = "a JPEG, PNG, WebP or GIF"
+
+
+def prepared(contents: tf.Tensor, channels: int, size: int, resize: Resize) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes, resizes and crops; each image stands or falls alone.
+
+    Args:
+        contents: strings (N), the bytes of files.
+        channels: 1 or 3.
+        size: side of the results in pixels.
+        resize: function `(image, size) -> image`, uint8.
+
+    Returns:
+        Images, uint8 (N, size, size, channels), zeros where there is none, and strings (N) that say why not, or
+        nothing. They hold none of the bytes that came.
+    """
+
+    def read(_: tf.Tensor, __: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        wrong = complaint(content)
+        blank = tf.zeros((size, size, channels), tf.uint8)
+        return wrong, tf.cond(wrong == "", lambda: resize(decode(first_frame(content), channels), size), lambda: blank)
+
+    rows = tf.data.Dataset.from_tensor_slices((contents, contents)).enumerate()
+    rows = rows.map(lambda place, pair: (place, place, pair[0]))
+    whole = guarded(rows, read, lambda _: tf.constant(False)).batch(tf.size(contents, tf.int64))
+    sound, (wrong, images) = whole.get_single_element()
+    wrong = tf.where(sound, wrong, f"image must be {ANY} that is whole: it cannot be decoded")
+    return tf.ensure_shape(images, (None, size, size, channels)), wrong
+
+
+def complaint(content: tf.Tensor) -> tf.Tensor:
+    """What is wrong with the bytes of a file, a string, before any of it is decoded; "" where nothing is."""
+    length = tf.strings.length(content)
+    scans = _scans(content)
+    of_kinds = [
+        (
+            tf.strings.substr(content, kind.place, len(kind.mark)) == kind.mark,
+            functools.partial(_of_sides, kind, content),
+        )
+        for kind in KINDS
+    ]
+    return tf.case(
+        [
+            (length == 0, lambda: tf.constant(f"image must be {ANY}. Received: nothing")),
+            (length > MOST_BYTES, lambda: _many("bytes", MOST_BYTES, length)),
+            (scans > MOST_SCANS, lambda: _many("scans", MOST_SCANS, scans)),
+            *of_kinds,
+        ],
+        default=lambda: tf.constant(f"image must be {ANY}. Received: bytes of another kind"),
+    )
+
+
+def _many(what: str, most: int, came: tf.Tensor) -> tf.Tensor:
+    return tf.strings.join([f"image must have at most {most} {what}. Received: ", tf.strings.as_string(came)])
+
+
+def _of_sides(kind: Kind, content: tf.Tensor) -> tf.Tensor:
+    height, width = kind.sides(content)
+    shorter, longer = tf.minimum(height, width), tf.maximum(height, width)
+    came = tf.strings.join([" Received: ", tf.strings.as_string(width), "x", tf.strings.as_string(height)])
+    return tf.case(
+        [
+            (shorter < 1, lambda: tf.constant("image must have pixels. Received: none")),
+            (shorter * longer > MOST_PIXELS, lambda: f"image must have at most {MOST_PIXELS} pixels." + came),
+            (longer > LONGEST * shorter, lambda: f"image must be at most {LONGEST} times as long as wide." + came),
+        ],
+        default=lambda: tf.constant(""),
+    )
+
+
+def _scans(content: tf.Tensor) -> tf.Tensor:
+    """How many scans a JPEG has: FF DA stands before each, and nowhere in between."""
+    data = tf.io.decode_raw(content, tf.uint8)
+    starts = (data[:-1] == 0xFF) & (data[1:] == 0xDA)
+    return tf.where(tf.io.is_jpeg(content), tf.math.count_nonzero(starts), 0)
+
+
+class Kind(NamedTuple):
+    """A format of images: the bytes that mark its files, where they stand, and the sides that a file declares."""
+
+    mark: bytes
+    place: int
+    sides: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # height and width, int64
+
+
+def _jpeg(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    height, width, _ = tf.unstack(tf.cast(tf.io.extract_jpeg_shape(content), tf.int64))
+    return height, width
+
+
+def _png(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    width, height = (_number(content, place, 4, -1) for place in (16, 20))
+    return height, width
+
+
+def _webp(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """RFC 9649: sides of 14 bits where there is one picture; of 24, less one, where there may be more."""
+    width, height = (_number(content, place, 2) % 2**14 for place in (26, 28))
+    return height, width
+
+
+def _webp_lossless(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    bits = _number(content, 21, 4)
+    return bits // 2**14 % 2**14 + 1, bits % 2**14 + 1
+
+
+def _webp_extended(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    width, height = (_number(content, place, 3) + 1 for place in (24, 27))
+    return height, width
+
+
+def _number(content: tf.Tensor, place: int, count: int, order: int = 1) -> tf.Tensor:
+    """The unsigned number in `count` bytes; with order -1 the first byte is worth most."""
+    data = tf.cast(tf.io.decode_raw(tf.strings.substr(content, place, count), tf.uint8), tf.int64)
+    return tf.reduce_sum(data * [256**power for power in range(count)][::order])
+
+
+KINDS = (
+    Kind(b"\xff\xd8\xff", 0, _jpeg),
+    Kind(b"\x89PNG\r\n\x1a\n", 0, _png),
+    Kind(b"GIF87a", 0, screen),
+    Kind(b"GIF89a", 0, screen),
+    Kind(b"WEBPVP8 ", 8, _webp),
+    Kind(b"WEBPVP8L", 8, _webp_lossless),
+    Kind(b"WEBPVP8X", 8, _webp_extended),
+)

@@ -1,0 +1,68 @@
+"""Precisions: what a network is computed in between pixels and embedding, and what becomes of int8 that is not good."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.export import int8
+from keras_resnet.export.network import Features, floating, scores
+
+BATCH = 16
+
+LOGGER = logging.getLogger("keras_resnet.export")
+
+
+class Lowered(NamedTuple):
+    """What is served: the function from pixels to embeddings, and in words what it is computed in."""
+
+    features: Features
+    precision: str
+
+
+def in_float32(model: keras.Model, calibration: np.ndarray | None, agreement: float) -> Lowered:
+    """As it was trained."""
+    return Lowered(floating(model, "float32"), "float32")
+
+
+def in_bfloat16(model: keras.Model, calibration: np.ndarray | None, agreement: float) -> Lowered:
+    """The range of float32 in half its bytes; CPUs with AMX or AVX512_BF16 convolve twice as fast."""
+    return Lowered(floating(model, "bfloat16"), "bfloat16")
+
+
+def in_int8(model: keras.Model, calibration: np.ndarray | None, agreement: float) -> Lowered:
+    """Integers, where they choose as float32 does on enough of the calibration images; else bfloat16."""
+    if calibration is None:
+        raise ValueError("calibration must be images where precision is 'int8'. Received: calibration=None")
+    if not int8.available():
+        reason = "this TensorFlow has no int8 convolution on this CPU"
+    else:
+        features = int8.quantised(model, calibration)
+        wanted = choices(model, floating(model, "float32"), calibration)
+        found = float(np.mean(choices(model, features, calibration) == wanted))
+        said = f"{found:.1%} of {len(calibration)} calibration images as in float32"
+        if found >= agreement:
+            return Lowered(features, f"int8; {said}")
+        reason = f"int8 chose only {said}, {agreement:.1%} were asked for"
+    LOGGER.warning("int8 became bfloat16: %s", reason)
+    return Lowered(floating(model, "bfloat16"), f"bfloat16, in place of int8: {reason}")
+
+
+PRECISIONS: dict[str, Callable[[keras.Model, np.ndarray | None, float], Lowered]] = {
+    "float32": in_float32,
+    "bfloat16": in_bfloat16,
+    "int8": in_int8,
+}
+
+
+def choices(model: keras.Model, features: Features, images: np.ndarray) -> np.ndarray:
+    """The likeliest class of each image."""
+    score = scores(model)
+    choose = tf.function(lambda pixels: tf.argmax(score(features(pixels)), axis=-1), autograph=False)
+    parts = [images[start : start + BATCH].astype("float32") for start in range(0, len(images), BATCH)]
+    return np.concatenate([choose(tf.constant(part)).numpy() for part in parts])

@@ -1,0 +1,57 @@
+"""The type that a network computes in, where it is another than it was built with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+from keras_resnet.arguments import one_of
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+@contextlib.contextmanager
+def computing_in(model: keras.Model, name: str) -> Iterator[None]:
+    """Lets `model` compute in `name`, as if it had been built under that policy; variables stay float32.
+
+    The two ends stay float32: what prepares the pixels, and all from the pooling before the classifier to the output.
+
+    Args:
+        model: a functional model with float32 variables.
+        name: "float32", "bfloat16" or "float16".
+
+    Raises:
+        ValueError: `name` is none of these.
+    """
+    one_of("precision", name, tuple(POLICIES))
+    inner = between_the_ends(model)
+    before = [layer.dtype_policy for layer in inner]
+    for layer in inner:
+        layer.dtype_policy = POLICIES[name]
+    try:
+        yield
+    finally:
+        for layer, policy in zip(inner, before, strict=True):
+            layer.dtype_policy = policy
+
+
+def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
+    """All layers below `model`, those of models inside it and those models too."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def between_the_ends(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that compute in another type under a mixed policy: all but the two ends."""
+    pixels = (keras.layers.InputLayer, keras.layers.Normalization, keras.layers.Rescaling)
+    ends = {layer for layer in layers_of(model) if isinstance(layer, pixels)}
+    tensor = model.output
+    # From the output back, through vectors only: the pooling turns a map of rank 4 into one.
+    while len(tensor.shape) == 2:
+        node = tensor._keras_history.operation._inbound_nodes[tensor._keras_history.node_index]
+        ends.add(node.operation)
+        if len(node.input_tensors) != 1:
+            break
+        tensor = node.input_tensors[0]
+    return [layer for layer in layers_of(model) if layer not in ends]
