@@ -38,12 +38,15 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         >>> len(model.layers) - len(kr.export.fold_batch_norm(model).layers)
         19
     """
-    if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):
+    graph = getattr(model, "_functional", model)
+    if not hasattr(graph, "operations"):
         raise TypeError(f"model must be a functional or sequential keras.Model. Received: {type(model).__name__}")
+    let_keras_recurse(len(graph.operations) // 5)
     # Not the model itself: one that is compiled would be compiled again.
-    plain = keras.Model(model.input, model.output, name=model.name)
-    let_keras_recurse(len(plain.operations) // 5)
-    norms = _foldable(plain)
+    plain = keras.Model(graph.input, graph.output, name=model.name)
+    graphs = list(_graphs(plain, set()))
+    live = {node.operation for graph in graphs for node in _nodes(graph) if node.arguments.kwargs.get("training")}
+    norms = _foldable(graphs, live)
     convolutions = {convolution: norm for norm, convolution in norms.items()}
     originals: dict[Any, Any] = {}
 
@@ -54,7 +57,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
             made = keras.layers.Identity(name=operation.name)
         elif operation in convolutions:
             made = type(operation).from_config({**operation.get_config(), "use_bias": True})
-        elif _scales_channels(operation):
+        elif _scales_channels(operation) and operation not in live:
             made = keras.layers.DepthwiseConv2D(1, dtype=operation.dtype_policy, name=operation.name)
         else:
             made = type(operation).from_config(operation.get_config())
@@ -79,9 +82,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     return folded
 
 
-def _foldable(model: keras.Model) -> dict[Layer, Layer]:
-    """Batch norms, and for each the layer whose output it alone reads."""
-    graphs = list(_graphs(model, set()))
+def _foldable(graphs: list[Any], live: set[Layer]) -> dict[Layer, Layer]:
+    """Batch norms, and for each the layer whose output it alone reads; none of those that use a batch's statistics."""
     calls = Counter(node.operation for graph in graphs for node in _nodes(graph))
     found = {}
     for graph in graphs:
@@ -89,7 +91,7 @@ def _foldable(model: keras.Model) -> dict[Layer, Layer]:
         readers.update(map(id, graph.outputs))
         for node in _nodes(graph):
             norm = node.operation
-            if not isinstance(norm, keras.layers.BatchNormalization) or node.arguments.kwargs.get("training"):
+            if not isinstance(norm, keras.layers.BatchNormalization) or norm in live:
                 continue
             tensor = node.input_tensors[0]
             before = tensor._keras_history.operation
@@ -111,6 +113,7 @@ def _graphs(model: Any, seen: set[int]) -> Iterator[Any]:
 
 
 def _nodes(graph: Any) -> list[Any]:
+    """Each call of a layer."""
     return [node for nodes in graph._nodes_by_depth.values() for node in nodes]
 
 

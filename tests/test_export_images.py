@@ -1,0 +1,190 @@
+"""What strangers send to a server: each image stands or falls alone, and nothing large is made of what is small."""
+
+import functools
+import io
+import resource
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_resnet.data.decode import to_square
+from keras_resnet.export import images as module
+from keras_resnet.export.images import KINDS, MOST_PIXELS, prepared
+from tests.conftest import SHARED
+
+SIDE = 32
+
+
+@functools.cache
+def graph(channels=3):
+    return tf.function(
+        lambda contents: prepared(contents, channels, SIDE, to_square),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+        autograph=False,
+    )
+
+
+def asked(*contents, channels=3):
+    images, wrong = graph(channels)(tf.constant(contents))
+    return images.numpy(), [said.decode() for said in wrong.numpy()]
+
+
+def picture(width=80, height=60):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype("uint8"))
+
+
+def encoded(image=None, **options):
+    file = io.BytesIO()
+    (picture() if image is None else image).save(file, **options)
+    return file.getvalue()
+
+
+def frames(count, width=80, height=60):
+    return [picture(width, height).rotate(angle) for angle in range(count)]
+
+
+SOUND = {
+    "JPEG": encoded(format="JPEG"),
+    "progressive JPEG": encoded(format="JPEG", progressive=True),
+    "grey JPEG": encoded(picture().convert("L"), format="JPEG"),
+    "CMYK JPEG": encoded(picture().convert("CMYK"), format="JPEG"),
+    "PNG": encoded(format="PNG"),
+    "PNG with a palette": encoded(picture().convert("P"), format="PNG"),
+    "PNG of 16 bits": encoded(Image.fromarray(np.arange(900, dtype="uint16").reshape(30, 30)), format="PNG"),
+    "PNG with transparency": encoded(picture().convert("RGBA"), format="PNG"),
+    "a single pixel": encoded(picture(1, 1), format="PNG"),
+    "WebP": encoded(format="WEBP"),
+    "lossless WebP": encoded(format="WEBP", lossless=True),
+    "GIF": encoded(format="GIF"),
+    "GIF of several pictures": encoded(format="GIF", save_all=True, append_images=frames(3)),
+    "GIF with a comment": encoded(format="GIF", comment=b"x" * 700),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_files_become_pixels(name):
+    images, wrong = asked(SOUND[name])
+    assert wrong == [""]
+    wanted = np.asarray(Image.open(io.BytesIO(SOUND[name])).convert("RGB"))
+    if "16 bits" in name:
+        wanted = np.repeat(np.asarray(Image.open(io.BytesIO(SOUND[name])))[..., None] >> 8, 3, -1).astype("uint8")
+    # Pillow leaves out the transparency, and turns CMYK into colours in its own way.
+    if "CMYK" not in name:
+        assert np.abs(images[0].astype(int) - to_square(wanted, SIDE).numpy()).max() <= 3
+
+
+def test_grey_networks_get_greys():
+    images, wrong = asked(SOUND["PNG"], SOUND["grey JPEG"], channels=1)
+    assert images.shape == (2, SIDE, SIDE, 1)
+    assert wrong == ["", ""]
+
+
+def declaring(width, height, name="PNG"):
+    """The sound file with other sides in its header."""
+    data, form = SOUND[name], {"PNG": ("!II", 16), "GIF": ("<HH", 6), "WebP": ("<HH", 26)}[name]
+    numbers = struct.pack(form[0], width, height)
+    return data[: form[1]] + numbers + data[form[1] + len(numbers) :]
+
+
+def progressive(scans):
+    """A progressive JPEG whose last scan stands in it many times."""
+    data = SOUND["progressive JPEG"]
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * scans + data[-2:]
+
+
+def bomb(count, side=4000):
+    """A GIF that is small and has many large pictures of one colour."""
+    blank = [Image.new("P", (side, side), number % 2) for number in range(count)]
+    return encoded(blank[0], format="GIF", save_all=True, append_images=blank[1:], optimize=False)
+
+
+WRONG = {
+    "nothing": (b"", "Received: nothing"),
+    "a letter": (b"x", "bytes of another kind"),
+    "text": (b"to be or not to be, that is the question", "bytes of another kind"),
+    "BMP": (encoded(format="BMP"), "bytes of another kind"),
+    "a header alone": (b"\xff\xd8\xff" + bytes(50), "cannot be decoded"),
+    "a PNG's first bytes": (SOUND["PNG"][:18], "cannot be decoded"),
+    "a GIF's first bytes": (b"GIF89a" + bytes(50), "must have pixels"),
+    "half a JPEG": (SOUND["JPEG"][: len(SOUND["JPEG"]) // 2], "cannot be decoded"),
+    "half a PNG": (SOUND["PNG"][:3000], "cannot be decoded"),
+    "half a WebP": (SOUND["WebP"][:1000], "cannot be decoded"),
+    "half a GIF": (SOUND["GIF"][:3000], "cannot be decoded"),
+    "a large PNG": (declaring(20_000, 20_000), f"at most {MOST_PIXELS} pixels. Received: 20000x20000"),
+    "a large GIF": (declaring(20_000, 20_000, "GIF"), f"at most {MOST_PIXELS} pixels. Received: 20000x20000"),
+    "a large WebP": (declaring(16_000, 16_000, "WebP"), f"at most {MOST_PIXELS} pixels. Received: 16000x16000"),
+    "a PNG beyond 31 bits": (declaring(2**32 - 1, 2**32 - 1), "cannot be decoded|pixels"),
+    "a GIF whose picture leaves the screen": (declaring(10, 10, "GIF"), "cannot be decoded"),
+    "a line": (encoded(picture(2000, 2), format="PNG"), "at most 100 times as long as wide. Received: 2000x2"),
+    "many scans": (progressive(3000), "at most 100 scans"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_and_nothing_of_it_repeated(name):
+    import re
+
+    content, message = WRONG[name]
+    images, wrong = asked(content)
+    assert re.search(message, wrong[0]), wrong
+    assert wrong[0].startswith("image must ")
+    assert wrong[0].isprintable()
+    assert len(wrong[0]) < 120
+    assert not images.any()
+
+
+def test_neighbours_of_what_is_wrong_are_as_they_would_be_alone():
+    contents = [part for pair in zip(SOUND.values(), (content for content, _ in WRONG.values())) for part in pair]
+    images, wrong = asked(*contents)
+    assert [bool(said) for said in wrong] == [False, True] * (len(contents) // 2)
+    for image, content in zip(images[::2], contents[::2]):
+        np.testing.assert_array_equal(image, asked(content)[0][0])
+
+
+def test_many_bytes_are_refused_before_they_are_read(monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 5000)
+    _, wrong = prepared(tf.constant([SOUND["PNG"]]), 3, SIDE, to_square)
+    assert wrong.numpy()[0].decode() == f"image must have at most 5000 bytes. Received: {len(SOUND['PNG'])}"
+
+
+def test_bytes_at_random_harm_nothing(rng):
+    contents = []
+    for _ in range(300):
+        data = bytearray(rng.choice(list(SOUND.values())))
+        for place in rng.integers(0, len(data), 1 + rng.integers(8)):
+            data[place] = rng.integers(256)
+        contents.append(bytes(data[: rng.integers(1, len(data) + 1)]))
+    images, wrong = asked(*contents)
+    assert images.shape == (300, SIDE, SIDE, 3)
+    assert 100 < sum(map(bool, wrong)) <= 300
+
+
+def test_only_the_first_picture_of_a_gif_is_decoded():
+    """Forty pictures of 16 million pixels in 700 kilobytes."""
+    content = bomb(40)
+    asked(SOUND["GIF"])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _, wrong = asked(content)
+    assert wrong == [""]
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < 350  # megabytes; all pictures together are 640, in one byte a pixel
+
+
+def test_every_format_is_tested():
+    marks = {kind.mark for kind in KINDS if any(kind.mark in content[:16] for content in SOUND.values())}
+    assert marks == {kind.mark for kind in KINDS} - {b"WEBPVP8X"}
+
+
+def test_photographs_are_decoded_as_in_training():
+    files = sorted((SHARED / "bccd" / "JPEGImages").glob("*.jpg"))[:3]
+    if not files:
+        pytest.skip("needs ../shared/data")
+    from keras_resnet.data.decode import read_image
+
+    images, _ = asked(*(file.read_bytes() for file in files))
+    for image, file in zip(images, files):
+        np.testing.assert_array_equal(image, to_square(read_image(file, 3), SIDE))
