@@ -55,11 +55,9 @@ def complaint(content: tf.Tensor) -> tf.Tensor:
     """What is wrong with the bytes of a file, a string, before any of it is decoded; "" where nothing is."""
     length = tf.strings.length(content)
     scans = _scans(content)
+    start = tf.strings.join([tf.strings.substr(content, 0, 16), " " * 16])  # what is short has a start too
     of_kinds = [
-        (
-            tf.strings.substr(content, kind.place, len(kind.mark)) == kind.mark,
-            functools.partial(_of_sides, kind, content),
-        )
+        (tf.strings.substr(start, kind.place, len(kind.mark)) == kind.mark, functools.partial(_of_sides, kind, content))
         for kind in KINDS
     ]
     return tf.case(
