@@ -59,6 +59,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
             made = type(operation).from_config({**operation.get_config(), "use_bias": True})
         elif _scales_channels(operation) and operation not in live:
             made = keras.layers.DepthwiseConv2D(1, dtype=operation.dtype_policy, name=operation.name)
+        elif _normalises_channels(operation):
+            made = _rescaling(operation)
         else:
             made = type(operation).from_config(operation.get_config())
         originals[made] = operation
@@ -129,6 +131,19 @@ def _scales_channels(layer: Layer) -> bool:
     """Whether `layer` is a batch norm of images, of channels that come last as TensorFlow's kernel wants them."""
     kind = isinstance(layer, keras.layers.BatchNormalization)
     return kind and layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
+
+
+def _normalises_channels(layer: Layer) -> bool:
+    kind = isinstance(layer, keras.layers.Normalization) and not layer.invert
+    return kind and np.shape(layer.mean)[-1:] == (np.size(layer.mean),)
+
+
+def _rescaling(layer: Layer) -> Layer:
+    """What a normalisation of pixels does, with numbers in the place of tensors that a graph would have to be given."""
+    mean, variance = (np.asarray(x, "float64").ravel() for x in (layer.mean, layer.variance))
+    scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
+    lists = {"scale": scale.tolist(), "offset": (-mean * scale).tolist()}
+    return keras.layers.Rescaling(**lists, dtype=layer.dtype_policy, name=layer.name)
 
 
 def _affine(norm: Layer) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras_resnet.arguments import integer, one_of
 from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.export import card, warm_up
+from keras_resnet.export.checks import check_backend, check_images
 from keras_resnet.export.folding import fold_batch_norm
 from keras_resnet.export.images import prepared
 from keras_resnet.export.lowering import PRECISIONS
@@ -77,11 +78,7 @@ def saved_model(
         >>> import keras_resnet as kr
         >>> kr.export.saved_model(kr.ResNet20(), "models/cifar", precision="bfloat16")  # doctest: +SKIP
     """
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "saved_model needs the tensorflow backend: save the model, and load it under KERAS_BACKEND=tensorflow. "
-            f"Received: {keras.backend.backend()}"
-        )
+    check_backend("saved_model")
     one_of("precision", precision, tuple(PRECISIONS))
     one_of("on_invalid", on_invalid, tuple(ON_INVALID))
     target = Path(path) / str(integer("version", version))
@@ -92,8 +89,9 @@ def saved_model(
     if integer("top_k", top_k) > classes:
         raise ValueError(f"top_k must be at most the {classes} classes. Received: top_k={top_k}")
     size = _size(model, checkpoint)
-    _check_images("calibration", calibration, model)
-    _check_images("warmup", warmup, model)
+    for argument, images in (("calibration", calibration), ("warmup", warmup)):
+        if images is not None:
+            check_images(argument, images, model)
 
     network = fold_batch_norm(model) if fold else model
     lowered = PRECISIONS[precision](network, calibration, agreement)
@@ -127,12 +125,3 @@ def _size(model: keras.Model, checkpoint: Checkpoint | None) -> int:
     if model.input_shape[1:3] == (None, None):
         return checkpoint.size if checkpoint else SIZE
     return square_side(model)
-
-
-def _check_images(argument: str, images: np.ndarray | None, model: keras.Model) -> None:
-    if images is None:
-        return
-    shape = np.shape(images)
-    fits = len(shape) == 4 and all(want in (None, is_) for want, is_ in zip(model.input_shape, shape))
-    if not fits or shape[0] == 0:
-        raise ValueError(f"{argument} must be images {model.input_shape}, one at least. Received: {shape}")

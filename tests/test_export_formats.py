@@ -1,0 +1,114 @@
+"""Other formats say what the model says, under the same names."""
+
+import numpy as np
+import pytest
+
+import keras_resnet as kr
+from tests.conftest import randomise_evenly
+
+
+def of_onnx(path):
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(path)
+    assert [x.name for x in session.get_outputs()] == ["probabilities"]
+    return lambda images: session.run(None, {"image": images})[0]
+
+
+def of_openvino(path):
+    runtime = pytest.importorskip("openvino")
+    compiled = runtime.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: compiled({"image": images})["probabilities"]
+
+
+def of_litert(path):
+    runtime = pytest.importorskip("ai_edge_litert.interpreter")
+    serve = runtime.Interpreter(str(path)).get_signature_runner("serving_default")
+    return lambda images: serve(image=images)["probabilities"]
+
+
+FORMATS = {
+    "onnx": ("net.onnx", kr.export.onnx, of_onnx, ("tf2onnx", "onnxruntime")),
+    "openvino": ("net.xml", kr.export.openvino, of_openvino, ("openvino",)),
+    "litert": ("net.tflite", kr.export.litert, of_litert, ("ai_edge_litert",)),
+}
+NETS = {
+    "v1": lambda: kr.ResNet((1, 1), filters=(16, 32), input_shape=(32, 32, 3), classes=5),
+    "v2": lambda: kr.ResNet(
+        (1, 1), filters=(16, 32), ordering="full_preactivation", input_shape=(32, 32, 3), classes=5
+    ),
+    "gated, grouped": lambda: kr.ResNet(
+        (1, 1), filters=(16, 32), groups=2, gate=kr.gates.squeeze_excite, input_shape=(32, 32, 3), classes=5
+    ),
+    "small, sigmoid": lambda: kr.CifarResNet(8, input_shape=(32, 32, 1), classes=5, classifier_activation="sigmoid"),
+}
+
+
+def needs(name, *others):
+    for package in (*FORMATS[name][3], *others):
+        pytest.importorskip(package)
+
+
+@pytest.fixture
+def trained(rng):
+    def made(name):
+        model = NETS[name]()
+        randomise_evenly(model, rng)
+        return model, rng.uniform(0, 255, (8, *model.input_shape[1:])).astype("float32")
+
+    return made
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_another_format_says_the_same(name, net, trained, tmp_path):
+    needs(name)
+    file, write, read, _ = FORMATS[name]
+    model, images = trained(net)
+    assert write(model, tmp_path / file) == tmp_path / file
+    answer = read(tmp_path / file)
+    wanted = model.predict(images, verbose=0)
+    for count in (1, 8) if name != "litert" else (1,):
+        np.testing.assert_allclose(answer(images[:count]), wanted[:count], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["openvino", "litert"])
+def test_int8_says_nearly_the_same(name, trained, tmp_path):
+    needs(name, *(["nncf"] if name == "openvino" else []))
+    file, write, read, _ = FORMATS[name]
+    model, images = trained("v1")
+    write(model, tmp_path / file, "int8", images)
+    answer = read(tmp_path / file)
+    wanted = model.predict(images, verbose=0)
+    found = np.concatenate([answer(image[None]) for image in images])
+    assert 1e-6 < np.abs(found - wanted).max() < 0.1
+
+
+def test_openvino_computes_in_the_precision_that_it_is_asked_for(trained, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    model, images = trained("v1")
+    path = kr.export.openvino(model, tmp_path / "net.xml")
+    core, wanted = openvino.Core(), model.predict(images, verbose=0)
+    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bfloat16")
+    compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    assert 1e-6 < np.abs(compiled({"image": images})["probabilities"] - wanted).max() < 0.05
+
+
+def test_what_is_missing_is_named(trained, tmp_path, monkeypatch):
+    model, _ = trained("v1")
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(ValueError, match="needs the package openvino: pip install"):
+        kr.export.openvino(model, tmp_path / "net.xml")
+
+
+def test_wrong_arguments_are_refused(trained, tmp_path):
+    model, images = trained("v1")
+    with pytest.raises(ValueError, match="precision must be one of 'float32', 'int8'. Received: precision='bfloat16'"):
+        kr.export.litert(model, tmp_path / "net.tflite", "bfloat16")
+    with pytest.raises(ValueError, match="calibration must be images"):
+        kr.export.litert(model, tmp_path / "net.tflite", "int8")
+    with pytest.raises(ValueError, match="calibration must be images"):
+        kr.export.litert(model, tmp_path / "net.tflite", "int8", images[:, :16])
+    with pytest.raises(ValueError, match="model must end in a Dense layer"):
+        kr.export.litert(kr.ResNet18(include_top=False), tmp_path / "net.tflite")
+    assert list(tmp_path.iterdir()) == []
