@@ -1,6 +1,6 @@
-"""While it trains, a plain Keras model computes some layers in another way; what it is and what it saves stay the same.
+"""For a while, a plain Keras model computes some layers in another way; what it is and what it saves stay the same.
 
-Each function here is a context manager. Inside, layers have another `call` or dtype policy; outside, they have their
+What yields here is a context manager. Inside, layers have another `call` or dtype policy; outside, they have their
 own again. Configuration, names and variables are never touched, so a callback that saves the model in mid-training
 saves plain Keras layers too.
 """
@@ -31,34 +31,13 @@ def calls_replaced(replacements: Mapping[keras.layers.Layer, Callable[..., Any]]
             del layer.__dict__["call"]
 
 
-def logits(model: keras.Model) -> contextlib.AbstractContextManager[None]:
-    """Takes the softmax or sigmoid off the output: losses are exact and stable on logits alone.
-
-    Raises:
-        ValueError: the last layer is none that has an activation of that kind, or none at all.
-    """
-    head = model.output._keras_history.operation
-    if isinstance(head, keras.layers.Softmax):
-        return calls_replaced({head: lambda layer, inputs, mask=None: inputs})
-    kinds = (keras.activations.softmax, keras.activations.sigmoid, keras.activations.linear)
-    if getattr(head, "activation", None) not in kinds:
-        raise ValueError(
-            "model must end in a layer with a softmax, a sigmoid or no activation, such as Dense. "
-            f"Received: {type(head).__name__} {head.name!r}"
-        )
-    return calls_replaced({head: _without_activation})
-
-
-def _without_activation(layer: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
-    activation, layer.activation = layer.activation, keras.activations.linear
-    try:
-        return type(layer).call(layer, inputs, *arguments, **options)
-    finally:
-        layer.activation = activation
+def forget_functions(model: keras.Model) -> None:
+    """Whatever Keras traced of the model as it was is traced anew, as the model is then."""
+    model.train_function = model.test_function = model.predict_function = None
 
 
 @contextlib.contextmanager
-def precision(model: keras.Model, name: str) -> Iterator[None]:
+def computing_in(model: keras.Model, name: str) -> Iterator[None]:
     """Lets `model` compute in `name`, as if it had been built under that policy; variables stay float32.
 
     The two ends stay float32: what prepares the pixels, and all from the pooling before the classifier to the output.
@@ -71,8 +50,7 @@ def precision(model: keras.Model, name: str) -> Iterator[None]:
         ValueError: `name` is none of these.
     """
     one_of("precision", name, tuple(POLICIES))
-    ends = _ends(model)
-    inner = [layer for layer in layers_of(model) if layer not in ends]
+    inner = between_the_ends(model)
     before = [layer.dtype_policy for layer in inner]
     for layer in inner:
         layer.dtype_policy = POLICIES[name]
@@ -88,7 +66,8 @@ def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
     return list(model._flatten_layers(include_self=False))
 
 
-def _ends(model: keras.Model) -> set[keras.layers.Layer]:
+def between_the_ends(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that compute in another type under a mixed policy."""
     pixels = (keras.layers.InputLayer, keras.layers.Normalization, keras.layers.Rescaling)
     ends = {layer for layer in layers_of(model) if isinstance(layer, pixels)}
     tensor = model.output
@@ -99,4 +78,4 @@ def _ends(model: keras.Model) -> set[keras.layers.Layer]:
         if len(node.input_tensors) != 1:
             break
         tensor = node.input_tensors[0]
-    return ends
+    return [layer for layer in layers_of(model) if layer not in ends]
