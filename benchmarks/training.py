@@ -19,9 +19,9 @@ import tensorflow as tf
 
 import keras_resnet as kr
 from benchmarks.measure import in_turns, said_in_turns
-from keras_resnet.precision import POLICIES, computing_in
-from keras_resnet.training import in_place
+from keras_resnet.in_place import POLICIES, computing_in
 from keras_resnet.training.fused_batch_norm import fused
+from keras_resnet.training.logits import logits
 from keras_resnet.training.recipes import Recipe
 
 
@@ -103,7 +103,7 @@ def bare(case: Case, precision: str) -> Callable[[], float]:
 
     def turn() -> float:
         with contextlib.ExitStack() as stack:
-            for context in (in_place.logits(model), computing_in(model, precision), fused(model)):
+            for context in (logits(model), computing_in(model, precision), fused(model)):
                 stack.enter_context(context)
             optimizer = keras.optimizers.SGD(1e-3, 0.9, nesterov=True)
             optimizer.build(model.trainable_variables)

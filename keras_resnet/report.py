@@ -52,7 +52,11 @@ def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
         tag = f"  {row.tag}{' *' if row.recommended else ''}"
         table.add_row(tag, accuracy, str(row.size), f"{row.crop_pct:g}", row.licence, row.source, row.top1_source)
     console.print(table)
-    say('\n* what weights="imagenet" or "cifar10" stands for. cc-by-nc licences forbid commercial use.', console)
+    say(
+        '\n* what weights="imagenet", "cifar10" or "fashion_mnist" stands for. '
+        "cc-by-nc licences forbid commercial use.",
+        console,
+    )
 
 
 def published(

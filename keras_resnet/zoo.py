@@ -67,7 +67,7 @@ Source: {paper}.
 
 Args:
     include_top: whether to end in average pooling and a classifier.
-    weights: None (random); "imagenet" or "cifar10", the recommended checkpoint for it; another tag that
+    weights: None (random); "imagenet", "cifar10" or "fashion_mnist", the recommended checkpoint; another tag that
         `keras_resnet.list_weights("{name}")` lists; "hf://timm/<model>"; or the path of a file.
     input_tensor: a Keras tensor (N, H, W, C) to build upon, or None.
     input_shape: (H, W, C); sides may be None. None: {size}x{size}x3 with the top, (None, None, 3) without.

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import keras_resnet as kr
-from keras_resnet.precision import POLICIES, computing_in
-from keras_resnet.training import in_place
+from keras_resnet.grouped_convolutions import native, native_in_training
+from keras_resnet.in_place import POLICIES, computing_in
 from keras_resnet.training.fused_batch_norm import fused
+from keras_resnet.training.logits import logits
 from keras_resnet.training.recipes import CHOICES
 from keras_resnet.training.remat import rematerialised
 from tests.conftest import randomise
@@ -76,7 +77,7 @@ def test_a_frozen_batch_norm_stays_as_it_is(rng):
 def test_a_net_trains_on_the_fused_kernel_as_on_keras_own(net):
     copy = keras.models.clone_model(net)
     copy.set_weights(net.get_weights())
-    with in_place.logits(net), in_place.logits(copy):
+    with logits(net), logits(copy):
         plain = train(copy, np.random.default_rng(0))
         with fused(net):
             quick = train(net, np.random.default_rng(0))
@@ -94,6 +95,52 @@ def test_norms_that_the_kernel_does_not_fit_keep_their_own(rng):
     with fused(model):
         assert [layer for layer in model.layers if "call" in vars(layer)] == []
         assert model(rng.normal(size=(2, 4, 6, 8)), training=True).shape == (2, 8)
+
+
+GROUPED = {
+    "as in ResNeXt": {"groups": 4, "strides": 2, "padding": "valid", "use_bias": False},
+    "with a bias and an activation": {"groups": 2, "activation": "relu"},
+    "dilated": {"groups": 2, "dilation_rate": 2},
+    "depthwise": {"groups": 8},
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_grouped_convolutions_are_tensorflows_own_and_the_same(name, dtype, rng):
+    layer = keras.layers.Conv2D(8, 3, **{"padding": "same", **GROUPED[name]}, dtype=dtype)
+    model = keras.Sequential([keras.Input((9, 9, 8)), layer])
+    randomise(model, rng)
+    x = rng.normal(size=(2, 9, 9, 8)).astype("float32")
+    wanted = model.predict(x, verbose=0)
+    with native(model):
+        assert "call" in vars(layer)
+        found = model.predict(x, verbose=0)
+    assert "call" not in vars(layer)
+    np.testing.assert_allclose(found, wanted, atol=1e-5 if dtype == "float32" else 0.05)
+    assert np.array_equal(model.predict(x, verbose=0), wanted)
+
+
+def test_a_grouped_net_trains_as_with_keras_own():
+    net = kr.ResNet((1,), filters=(8,), groups=4, stem=kr.stems.cifar, **SMALL)
+    copy = keras.models.clone_model(net)
+    copy.set_weights(net.get_weights())
+    with logits(net), logits(copy):
+        plain = train(copy, np.random.default_rng(0))
+        with native_in_training(net):
+            assert any("call" in vars(layer) for layer in net.layers if layer.name.endswith("2_conv"))
+            quick = train(net, np.random.default_rng(0))
+    np.testing.assert_allclose(quick, plain, rtol=1e-4)
+    for mine, keras_own in zip(net.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, keras_own, rtol=1e-2, atol=1e-4)
+
+
+def test_what_has_no_groups_is_left_alone():
+    net = NETS["v1"](**SMALL)
+    net.predict_function = "kept"
+    with native(net), native_in_training(net):
+        assert not any("call" in vars(layer) for layer in net.layers)
+    assert net.predict_function == "kept"
 
 
 @pytest.mark.parametrize("precision", CHOICES["precision"])
@@ -127,10 +174,10 @@ def test_the_output_is_logits_for_the_time_being(activation, rng):
     randomise(model, rng)
     x = images(rng)
     before = model(x)
-    with in_place.logits(model):
-        logits = model(x)
+    with logits(model):
+        found = model(x)
         apply = getattr(keras.activations, activation or "linear")
-        np.testing.assert_allclose(apply(logits), before, atol=1e-6)
+        np.testing.assert_allclose(apply(found), before, atol=1e-6)
     np.testing.assert_array_equal(model(x), before)
 
 
@@ -138,7 +185,7 @@ def test_a_softmax_layer_is_taken_off_too(rng):
     inputs = keras.Input((4,))
     scores = keras.layers.Dense(3)(inputs)
     model = keras.Model(inputs, keras.layers.Softmax()(scores))
-    with in_place.logits(model):
+    with logits(model):
         np.testing.assert_array_equal(model(np.ones((1, 4))), keras.Model(inputs, scores)(np.ones((1, 4))))
 
 
@@ -148,13 +195,13 @@ def test_an_output_that_is_no_logits_is_refused():
         with pytest.raises(
             ValueError, match=f"must end in a layer with a softmax.*Received: {type(layer).__name__} 'od"
         ):
-            in_place.logits(keras.Model(inputs, layer(inputs)))
+            logits(keras.Model(inputs, layer(inputs)))
 
 
 def test_blocks_that_are_computed_again_give_the_same_weights_and_statistics(net):
     copy = keras.models.clone_model(net)
     copy.set_weights(net.get_weights())
-    with in_place.logits(net), in_place.logits(copy), fused(net), fused(copy):
+    with logits(net), logits(copy), fused(net), fused(copy):
         plain = train(copy, np.random.default_rng(0))
         with rematerialised(net):
             again = train(net, np.random.default_rng(0))
@@ -166,7 +213,7 @@ def test_blocks_that_are_computed_again_give_the_same_weights_and_statistics(net
 def test_outside_and_in_files_all_is_plain_keras(net, tmp_path, rng):
     configuration, x = net.get_config(), images(rng)
     before = net(x)
-    with in_place.logits(net), fused(net), rematerialised(net):
+    with logits(net), fused(net), rematerialised(net):
         train(net, rng)
         assert net.get_config() == configuration
         net.save(tmp_path / "in_training.keras")

@@ -23,7 +23,8 @@ def test_a_row_of_the_table_gives_the_logits_of_timm(model, tmp_path, rng, cheap
 
 def test_each_row_is_compared_with_its_original():
     others = {row.tag for row in table() if row not in FROM_TIMM}
-    assert others == {"keras", "akamaster"}  # in test_keras_applications.py and test_weights.py
+    # In test_keras_applications.py, test_weights.py and test_fashion_mnist.py.
+    assert others == {"keras", "akamaster", "fashion_mnist"}
     assert {row.model for row in FROM_TIMM} == set(ROWS)
 
 

@@ -74,6 +74,15 @@ def test_the_cifar_nets_are_converted_to_every_format(name, ending, cifar_test, 
     assert [path.name for path in tmp_path.iterdir()] == [f"net{ending}"]
 
 
+@pytest.mark.parametrize("ending", WRITERS)
+def test_a_written_file_can_be_read_by_whoever_reads_others(ending, tmp_path):
+    other = tmp_path / "other"
+    other.touch()
+    checkpoint = weights.find("ResNet20", "fashion_mnist")
+    save_weights(kr.create_model("ResNet20", classes=10), tmp_path / f"net{ending}", checkpoint, "ResNet20")
+    assert (tmp_path / f"net{ending}").stat().st_mode == other.stat().st_mode
+
+
 @needs_cifar
 def test_a_published_file_is_known_by_its_hash_under_any_name(tmp_path, cifar_test):
     copy = tmp_path / "mine.bin"
@@ -478,11 +487,11 @@ def test_list_weights_gives_the_recommended_one_first():
 
 
 def test_each_model_with_weights_has_one_that_is_recommended_and_free():
-    for model in {row.model for row in table()}:
-        recommended = [row for row in table() if row.model == model and row.recommended]
+    for model, data in {(row.model, row.data) for row in table()}:
+        recommended = [row for row in table() if (row.model, row.data) == (model, data) and row.recommended]
         assert len(recommended) == 1
         assert "nc" not in recommended[0].licence
-        assert weights.find(model, recommended[0].data) == recommended[0]
+        assert weights.find(model, data) == recommended[0]
 
 
 def test_rows_are_complete():

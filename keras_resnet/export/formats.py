@@ -84,7 +84,7 @@ def openvino(
     if precision == "int8":
         check_images("calibration", calibration, model)
         quantisation = _needed("nncf")
-        images = [{"image": image[None].astype("float32")} for image in calibration]
+        images = _one_by_one(calibration)
         converted = quantisation.quantize(converted, quantisation.Dataset(images), subset_size=len(images))
     library.save_model(converted, str(path), compress_to_fp16=False)
     return path
@@ -124,9 +124,7 @@ def litert(
         if precision == "int8":
             check_images("calibration", calibration, model)
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: (
-                {"image": image[None].astype("float32")} for image in calibration
-            )
+            converter.representative_dataset = lambda: _one_by_one(calibration)
         with warnings.catch_warnings():
             # The converter's own, of a part of itself that it calibrates with.
             warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
@@ -144,6 +142,10 @@ def _function(model: keras.Model) -> Any:
     return tf.function(
         lambda image: {"probabilities": score(features(image))}, input_signature=[image], autograph=False
     )
+
+
+def _one_by_one(images: Any) -> list[dict[str, np.ndarray]]:
+    return [{"image": image[None].astype("float32")} for image in images]
 
 
 def _needed(package: str) -> Any:

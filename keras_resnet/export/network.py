@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_resnet.precision import between_the_ends
+from keras_resnet.in_place import between_the_ends
 
 Features = Callable[[tf.Tensor], tf.Tensor]  # pixels (N, H, W, C) -> embedding (N, F), both float32
 ACTIVATIONS = {

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_resnet.arguments import integer
-from keras_resnet.precision import layers_of
+from keras_resnet.in_place import layers_of
 from keras_resnet.training.optimizers import innermost
 from keras_resnet.training.recipes import Recipe
 

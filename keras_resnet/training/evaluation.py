@@ -12,6 +12,7 @@ from keras_resnet.data import Split, pipeline
 from keras_resnet.data.corrupt import bad_files_named
 from keras_resnet.data.decode import to_square
 from keras_resnet.data.pipeline import Resize
+from keras_resnet.grouped_convolutions import native
 from keras_resnet.inputs import square_side
 
 
@@ -49,7 +50,7 @@ def evaluate(
     check_channels(model, split)
     output_of = outputs(model, split, labels)
     batches = pipeline(split, size, batch_size, resize=resize)
-    with bad_files_named(split):
+    with bad_files_named(split), native(model):
         right = [
             # Under a MirroredStrategy each device answers for all of them, one answer after the other.
             model.predict_on_batch(images)[: len(images)].argmax(axis=-1) == output_of[classes]

@@ -14,14 +14,15 @@ import numpy as np
 
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.corrupt import bad_files_named
-from keras_resnet.precision import computing_in
-from keras_resnet.training import in_place
+from keras_resnet.grouped_convolutions import native_in_training
+from keras_resnet.in_place import computing_in, forget_functions
 from keras_resnet.training.averaging import AveragedInTests
 from keras_resnet.training.batches import Sides, training_batches, validation_batches
 from keras_resnet.training.distribution import check, clip_whole_gradients, place, synchronised
 from keras_resnet.training.evaluation import check_channels, outputs
 from keras_resnet.training.fused_batch_norm import fused
 from keras_resnet.training.keeping import Keeper, RateInLogs
+from keras_resnet.training.logits import logits
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
 from keras_resnet.training.recipes import Recipe
@@ -103,14 +104,15 @@ def fit(
     with contextlib.ExitStack() as stack:
         for context in (
             synchronised(model, where),
-            in_place.logits(model),
+            logits(model),
             computing_in(model, recipe.precision),
+            native_in_training(model),
+            fused(model),
         ):
             stack.enter_context(context)
-        stack.enter_context(fused(model))
         if recipe.remat:
             stack.enter_context(rematerialised(model))
-        stack.callback(_forget_functions, model)
+        stack.callback(forget_functions, model)
         _compile(model, recipe, epochs * steps)
         if where.devices > 1 and keras.backend.backend() == "tensorflow":
             clip_whole_gradients(model.optimizer)
@@ -181,8 +183,3 @@ def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
     )
     # Keras would put the average in place of the weights whenever its `fit` ends, which here is no end of training.
     model.optimizer.__dict__["finalize_variable_values"] = lambda variables: None
-
-
-def _forget_functions(model: keras.Model) -> None:
-    """Whatever Keras traced of the model as it was in training is traced anew, as the model is then."""
-    model.train_function = model.test_function = model.predict_function = None

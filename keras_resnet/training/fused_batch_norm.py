@@ -11,8 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_resnet.precision import layers_of
-from keras_resnet.training.in_place import calls_replaced
+from keras_resnet.in_place import calls_replaced, layers_of
 
 
 def fused(model: keras.Model) -> contextlib.AbstractContextManager[None]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet.training.in_place import calls_replaced
+from keras_resnet.in_place import calls_replaced
 
 
 class Segment:

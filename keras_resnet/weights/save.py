@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from keras_resnet.arguments import one_of
 from keras_resnet.beside import written_beside
@@ -64,7 +64,8 @@ def _arrays(model: keras.Model, dtype: str) -> dict[str, np.ndarray]:
 
 
 def _safetensors(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
-    save_file(_arrays(model, dtype), path, card)
+    # Not `save_file`, whose files only their owner can read.
+    path.write_bytes(save(_arrays(model, dtype), card))
 
 
 def _npz(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:

@@ -1,15 +1,39 @@
-"""The type that a network computes in, where it is another than it was built with."""
+"""For a while, a plain Keras model computes some layers in another way; what it is and what it saves stay the same.
+
+What yields here is a context manager. Inside, layers have another `call` or dtype policy; outside, they have their
+own again. Configuration, names and variables are never touched, so a callback that saves the model in mid-training
+saves plain Keras layers too.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import keras
 
 from keras_resnet.arguments import one_of
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+@contextlib.contextmanager
+def calls_replaced(replacements: Mapping[keras.layers.Layer, Callable[..., Any]]) -> Iterator[None]:
+    """Gives layers another `call`, a function `(layer, inputs, ...)` with the arguments of the layer's own."""
+    for layer, call in replacements.items():
+        layer.__dict__["call"] = types.MethodType(call, layer)  # past Keras' attribute tracking
+    try:
+        yield
+    finally:
+        for layer in replacements:
+            del layer.__dict__["call"]
+
+
+def forget_functions(model: keras.Model) -> None:
+    """Whatever Keras traced of the model as it was is traced anew, as the model is then."""
+    model.train_function = model.test_function = model.predict_function = None
 
 
 @contextlib.contextmanager
@@ -43,7 +67,7 @@ def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def between_the_ends(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers that compute in another type under a mixed policy: all but the two ends."""
+    """The layers that compute in another type under a mixed policy."""
     pixels = (keras.layers.InputLayer, keras.layers.Normalization, keras.layers.Rescaling)
     ends = {layer for layer in layers_of(model) if isinstance(layer, pixels)}
     tensor = model.output

@@ -1,30 +1,13 @@
-"""While it trains, a plain Keras model computes some layers in another way; what it is and what it saves stay the same.
-
-Each function here is a context manager. Inside, layers have another `call` or dtype policy; outside, they have their
-own again. Configuration, names and variables are never touched, so a callback that saves the model in mid-training
-saves plain Keras layers too.
-"""
+"""The output of a model without its softmax or sigmoid, while it trains."""
 
 from __future__ import annotations
 
 import contextlib
-import types
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 
-
-@contextlib.contextmanager
-def calls_replaced(replacements: Mapping[keras.layers.Layer, Callable[..., Any]]) -> Iterator[None]:
-    """Gives layers another `call`, a function `(layer, inputs, ...)` with the arguments of the layer's own."""
-    for layer, call in replacements.items():
-        layer.__dict__["call"] = types.MethodType(call, layer)  # past Keras' attribute tracking
-    try:
-        yield
-    finally:
-        for layer in replacements:
-            del layer.__dict__["call"]
+from keras_resnet.in_place import calls_replaced
 
 
 def logits(model: keras.Model) -> contextlib.AbstractContextManager[None]:
