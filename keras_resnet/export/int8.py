@@ -34,7 +34,7 @@ def quantised(model: keras.Model, images: np.ndarray) -> Callable[[tf.Tensor], t
         before softmax, (N, classes). All weights are constants of the graph that calls it.
 
     Raises:
-        ValueError: `model` has layers that cannot be lowered, or does not end in a classifier.
+        ValueError: `model` has layers that cannot be lowered, or does not end in a classifier; `images` has none.
 
     Example:
         >>> import keras_resnet as kr, numpy as np, tensorflow as tf
@@ -42,6 +42,8 @@ def quantised(model: keras.Model, images: np.ndarray) -> Callable[[tf.Tensor], t
         >>> serve = quantised(model, np.random.uniform(0, 255, (8, 32, 32, 3)))
         >>> embedding, logits = tf.function(serve)(tf.zeros((1, 32, 32, 3)))  # doctest: +SKIP
     """
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"images must be a batch (N, H, W, C) with N at least 1. Received: shape {images.shape}")
     nodes = _nodes(model)
     head = nodes[-1].operation
     unknown = sorted({_described(node.operation) for node in nodes if type(node.operation) not in LOWERINGS})
@@ -122,4 +124,9 @@ def _is_last(addition: Any, readers: dict[int, list[Any]], makers: dict[int, Any
         seen.add(tensor)
         others.discard(id(makers[tensor]))
         way.extend(map(id, makers[tensor].input_tensors))
-    return not others and shortcut != branch
+    return not others and shortcut != branch and not _passes_on(makers.get(shortcut))
+
+
+def _passes_on(maker: Any) -> bool:
+    """Whether what a node gives is the very memory that it reads."""
+    return maker is not None and type(maker.operation) is keras.layers.Dropout

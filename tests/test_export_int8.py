@@ -1,0 +1,148 @@
+"""Inference in 8 bits: the kernel against TensorFlow's own convolution, networks against themselves in float32."""
+
+import dataclasses
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_resnet as kr
+from keras_resnet import weights
+from keras_resnet.export import int8
+from keras_resnet.export.folding import fold_batch_norm
+from keras_resnet.export.int8_kernels import (
+    CONVOLUTION,
+    DEPTHWISE,
+    Filters,
+    Span,
+    available,
+    convolve,
+    dequantise,
+    quantise,
+)
+from keras_resnet.zoo import ROWS
+from tests.conftest import SHARED, randomise_evenly
+
+CIFAR = SHARED / "cifar10"
+TRAINED = {"ResNet20": "resnet20-12fca82f.th", "ResNet56": "resnet56-4bfd9763.th"}
+
+pytestmark = pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86")
+
+# One row of each kind in the zoo, shallower: the others differ in depth alone.
+FAMILIES = {
+    "ResNet18": (1, 2, 1, 1),
+    "ResNet50": (1, 2, 1, 1),
+    "ResNet50V2": (1, 2, 1, 1),
+    "ResNet18V2": (1, 2, 1, 1),
+    "ResNet18D": (1, 2, 1, 1),
+    "ResNet50D": (1, 2, 1, 1),
+    "ResNeXt50_32x4d": (1, 2, 1, 1),
+    "ResNeXt101_32x8d": (1, 1, 1, 1),
+    "ResNeXt101_64x4d": (1, 1, 1, 1),
+    "WideResNet50_2": (1, 1, 1, 1),
+    "SEResNet18": (1, 2, 1, 1),
+    "SEResNet50": (1, 2, 1, 1),
+    "SEResNeXt50_32x4d": (1, 1, 1, 1),
+    "ECAResNet50D": (1, 2, 1, 1),
+    "ResNetRS50": (1, 2, 1, 1),
+    "ResNet20": (2, 2, 2),
+    "ResNet110V2": (2, 2, 2),
+    "ResNet164": (1, 2, 1),
+    "ResNet164V2": (1, 2, 1),
+    "WideResNet28_10": (1, 1, 1),
+    "WideResNet40_4": (1, 2, 1),
+}
+
+
+def shades(rng, count, side):
+    """Images that differ from each other in what random networks see: large patches of colour."""
+    return rng.uniform(0, 255, (count, 4, 4, 3)).repeat(side // 4, 1).repeat(side // 4, 2).astype("float32")
+
+
+def span(x):
+    return Span(x.min((0, 1, 2)), x.max((0, 1, 2)))
+
+
+def off(got, wanted):
+    """Error over what the images make of the answer."""
+    return np.sqrt(np.mean((got - wanted) ** 2) / np.mean((wanted - wanted.mean(0)) ** 2))
+
+
+CASES = list(itertools.product((CONVOLUTION, DEPTHWISE), (True, False), (None, "positive", "signed")))
+
+
+@pytest.mark.parametrize(("operation", "relu", "summed"), CASES)
+def test_a_convolution_is_right_to_two_steps(operation, relu, summed, rng):
+    normal = lambda *shape: rng.normal(size=shape).astype("float32")
+    x, bias = np.maximum(normal(4, 9, 9, 32), 0), normal(32)
+    if operation == CONVOLUTION:
+        kernel = normal(3, 3, 32, 32) / 17
+        wanted = tf.nn.conv2d(x, kernel, 1, "SAME") + bias
+    else:
+        kernel = normal(3, 3, 32, 1) / 3
+        wanted = tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], "SAME") + bias
+    summand = {None: None, "positive": np.maximum(normal(4, 9, 9, 32), 0), "signed": normal(4, 9, 9, 32)}[summed]
+    wanted = (wanted if summand is None else wanted + summand).numpy()
+    wanted = np.maximum(wanted, 0) if relu else wanted
+    check(x, Filters(operation, kernel, bias, padding="SAME"), wanted, summand)
+
+
+@pytest.mark.parametrize(("groups", "relu"), [(4, True), (3, False), (32, True)])
+def test_groups_are_as_groups(groups, relu, rng):
+    x = np.maximum(rng.normal(size=(2, 9, 9, 96)), 0).astype("float32")
+    layer = keras.layers.Conv2D(96, 3, padding="same", groups=groups, activation="relu" if relu else None)
+    wanted = layer(x).numpy()
+    check(x, Filters(CONVOLUTION, layer.kernel.numpy(), np.zeros(96, "float32"), padding="SAME"), wanted)
+
+
+def test_strides_paddings_and_dilations_are_as_tensorflow_has_them(rng):
+    x = np.maximum(rng.normal(size=(2, 9, 10, 32)), 0).astype("float32")
+    kernel = (rng.normal(size=(3, 3, 32, 16)) / 17).astype("float32")
+    for strides, padding, dilations in (
+        ((2, 2), ((1, 1), (1, 1)), (1, 1)),
+        ((2, 1), ((0, 2), (1, 0)), (1, 1)),
+        ((2, 2), "SAME", (1, 1)),
+        ((1, 1), "SAME", (2, 2)),
+        ((1, 1), "VALID", (1, 1)),
+    ):
+        around = padding if isinstance(padding, str) else [[0, 0], *padding, [0, 0]]
+        wanted = tf.nn.conv2d(x, kernel, strides, around, dilations=dilations).numpy()
+        check(x, Filters(CONVOLUTION, kernel, np.zeros(16, "float32"), strides, padding, dilations), wanted)
+
+
+def check(x, filters, wanted, summand=None):
+    """Two steps: half of one from the result, the rest from what went in; a wrong scale or zero is tens of them."""
+
+    @tf.function(autograph=False)
+    def run(x, *summands):
+        into = [quantise(tensor, span(summand)) for tensor in summands]
+        out = convolve(quantise(x, span(x_)), filters, span(wanted), *into)
+        return dequantise(out), out.step
+
+    x_ = x
+    got, step = run(tf.constant(x), *([] if summand is None else [tf.constant(summand)]))
+    assert np.abs(got - wanted).max() <= 2.5 * step
+
+
+def test_every_model_of_the_zoo_is_of_a_family_that_is_tested():
+    kinds = [{**ROWS[name].fields, "depths": None} for name in FAMILIES]
+    missing = [name for name, row in ROWS.items() if {**row.fields, "depths": None} not in kinds]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_answers_as_in_float32(name, rng):
+    side = 16 if ROWS[name].size == 32 else 64
+    model = getattr(kr, name)(depths=FAMILIES[name], input_shape=(side, side, 3), classes=20, classifier_activation=None)
+    randomise_evenly(model, rng)
+    images = shades(rng, 16, side)
+    features = keras.Model(model.input, [model.layers[-1].input, model.output])
+    wanted = [tensor.numpy() for tensor in features(images, training=False)]
+    serve = tf.function(int8.quantised(fold_batch_norm(model), images), autograph=False)
+    got = serve(tf.constant(images))
+    print(name, [off(g.numpy(), w) for g, w in zip(got, wanted)])
+    for answer, right in zip(got, wanted, strict=True):
+        assert answer.dtype == tf.float32
+        assert off(answer.numpy(), right) < 0.15
