@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.export.int8_kernels import Span
-from keras_resnet.export.int8_layers import LOWERINGS, Float, Value, copied, floating, settled
+from keras_resnet.export.int8_layers import LOWERINGS, Float, Value, floating, settled
 
 BATCH = 16  # calibration images at a time
 
@@ -104,7 +104,7 @@ def _lowered(nodes: Sequence[Any], values: dict[int, Value], spans: dict[int, Sp
     for node in nodes:
         inputs = [values[id(tensor)] for tensor in node.input_tensors]
         if isinstance(node.operation, keras.layers.Add) and not _is_last(node, readers, makers):
-            inputs[0] = copied(inputs[0])
+            inputs = [floating(value) for value in inputs]  # nothing is written over
         output = id(node.outputs[0])
         value = LOWERINGS[type(node.operation)](node.operation, inputs, spans[output])
         # What two layers read has to be there; what one reads may become part of it.
@@ -113,7 +113,10 @@ def _lowered(nodes: Sequence[Any], values: dict[int, Value], spans: dict[int, Sp
 
 
 def _is_last(addition: Any, readers: dict[int, list[Any]], makers: dict[int, Any]) -> bool:
-    """Whether the addition is the last to read its shortcut: all others are on the way to its branch."""
+    """Whether the addition is the last to read its two inputs: all others are on the way to its branch.
+
+    A copy of the shortcut would not do instead: TensorFlow merges equal operations, and so equal copies.
+    """
     shortcut, branch = map(id, addition.input_tensors)
     others = {id(node) for node in readers[shortcut] if node is not addition}
     way, seen = [branch], {shortcut}
@@ -124,7 +127,8 @@ def _is_last(addition: Any, readers: dict[int, list[Any]], makers: dict[int, Any
         seen.add(tensor)
         others.discard(id(makers[tensor]))
         way.extend(map(id, makers[tensor].input_tensors))
-    return not others and shortcut != branch and not _passes_on(makers.get(shortcut))
+    alone = len(readers[branch]) == 1 and not _passes_on(makers.get(shortcut))
+    return alone and not others and shortcut != branch
 
 
 def _passes_on(maker: Any) -> bool:

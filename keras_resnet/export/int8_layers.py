@@ -75,14 +75,6 @@ def floating(value: Value) -> Float:
     return value
 
 
-def copied(value: Value) -> Value:
-    """The value in memory of its own, for an addition to write over."""
-    value = settled(value)
-    if not isinstance(value, Quantised):
-        return value
-    return convolve(*_unchanged(value, Span(value.low, value.low + 255 * value.step)))
-
-
 def _in_8_bits(value: Value) -> Quantised:
     value = settled(value)
     return value if isinstance(value, Quantised) else quantise(*floating(value))
@@ -136,12 +128,12 @@ def _convolution(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
 
 def _stays_floating(x: Float | Quantised | Padded, filters: Filters) -> bool:
     """Pixels, gates, what is in floating point and cheap; and where zeros around the image are not zeros in 8 bits."""
+    around = filters.padding != "VALID" and filters.kernel.shape[:2] != (1, 1)
     if isinstance(x, Quantised):
-        return filters.padding != "VALID" and filters.kernel.shape[:2] != (1, 1) and bool(x.low.any())
-    if filters.operation == DEPTHWISE:
-        return True
-    tensor = floating(x).tensor
-    return filters.kernel.shape[2] < FEWEST_CHANNELS or tensor.shape[1:3] == (1, 1)
+        return around and bool(x.low.any())
+    tensor, span = floating(x)
+    small = filters.kernel.shape[2] < FEWEST_CHANNELS or tensor.shape[1:3] == (1, 1)
+    return small or filters.operation == DEPTHWISE or (around and bool(span.least.min() < 0))
 
 
 def _convolved(x: tf.Tensor, filters: Filters) -> tf.Tensor:
