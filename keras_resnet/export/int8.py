@@ -38,7 +38,8 @@ def quantised(model: keras.Model, images: np.ndarray) -> Callable[[tf.Tensor], t
 
     Example:
         >>> import keras_resnet as kr, numpy as np, tensorflow as tf
-        >>> model = kr.export.fold_batch_norm(kr.ResNet20())
+        >>> from keras_resnet.export.folding import fold_batch_norm
+        >>> model = fold_batch_norm(kr.ResNet20())
         >>> serve = quantised(model, np.random.uniform(0, 255, (8, 32, 32, 3)))
         >>> embedding, logits = tf.function(serve)(tf.zeros((1, 32, 32, 3)))  # doctest: +SKIP
     """

@@ -188,8 +188,10 @@ def _node(
         host += _range(summand.step)
         fused.insert(1, "Sum")
     host += _range(step)
-    explicit = not isinstance(filters.padding, str)
-    padding = [0, 0, *filters.padding[0], *filters.padding[1], 0, 0] if explicit else []
+    if isinstance(filters.padding, str):
+        padding, around = filters.padding, []
+    else:
+        padding, around = "EXPLICIT", [0, 0, *filters.padding[0], *filters.padding[1], 0, 0]
     attributes = {
         "Tdevice_inputs": _types([tensor.dtype for tensor in device]),
         "Thost_inputs": _types([tf.float32] * len(host)),
@@ -202,8 +204,8 @@ def _node(
         "out_type": _type(tf.quint8),
         "strides": _list(i=[1, *filters.strides, 1]),
         "dilations": _list(i=[1, *filters.dilations, 1]),
-        "padding": _attribute(s=b"EXPLICIT" if explicit else filters.padding.encode()),
-        "explicit_paddings": _list(i=padding),
+        "padding": _attribute(s=padding.encode()),
+        "explicit_paddings": _list(i=around),
         "fused_ops": _list(s=[name.encode() for name in fused]),
     }
     graph = tf.compat.v1.get_default_graph()

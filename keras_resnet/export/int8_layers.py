@@ -186,7 +186,7 @@ def _gated(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
 def _zero_padding(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     x = settled(inputs[0])
     if layer.data_format == "channels_last":
-        return Padded(x, layer.padding)
+        return Padded(floating(x) if isinstance(x, Padded) else x, layer.padding)
     # Told of the other data format, the layer pads the width and the channels: the zeros of option A.
     beside, channels = layer.padding
     x = _in_8_bits(x)
