@@ -65,9 +65,14 @@ def span(x):
     return Span(x.min((0, 1, 2)), x.max((0, 1, 2)))
 
 
-def off(got, wanted):
-    """Error over what the images make of the answer."""
-    return np.sqrt(np.mean((got - wanted) ** 2) / np.mean((wanted - wanted.mean(0)) ** 2))
+def assert_close(got, wanted):
+    """In size, and in what the images make of it, which in random networks is the smaller part.
+
+    Over seeds and families the first is 0.002 to 0.022 and the second 0.985 and more; with convolutions in float32
+    0.0001 and 1.0000. A wrong scale or zero point is tens of per cent.
+    """
+    assert np.sqrt(np.mean((got - wanted) ** 2) / np.mean(wanted**2)) < 0.05
+    assert np.corrcoef(*((x - x.mean(0)).ravel() for x in (got, wanted)))[0, 1] > 0.97
 
 
 CASES = list(itertools.product((CONVOLUTION, DEPTHWISE), (True, False), (None, "positive", "signed")))
@@ -147,7 +152,7 @@ def test_a_family_answers_as_in_float32(name, rng):
     got = serve(tf.constant(images))
     for answer, right in zip(got, wanted, strict=True):
         assert answer.dtype == tf.float32
-        assert off(answer.numpy(), right) < 0.25  # 0.06 to 0.17; a wrong scale or zero point makes 0.5 and more
+        assert_close(answer.numpy(), right)
 
 
 @pytest.mark.skipif(not CIFAR.is_dir(), reason="needs ../shared/data/cifar10")
@@ -193,7 +198,7 @@ def test_every_ordering_has_an_8_bit_form(ordering, rng):
     images = shades(rng, 16, 8)
     serve = tf.function(int8.quantised(fold_batch_norm(model), images), autograph=False)
     wanted = keras.Model(model.input, model.layers[-1].input)(images, training=False)
-    assert off(serve(tf.constant(images))[0].numpy(), wanted.numpy()) < 0.15
+    assert_close(serve(tf.constant(images))[0].numpy(), wanted.numpy())
 
 
 def test_a_shortcut_that_others_read_later_is_not_written_over(rng):
@@ -209,7 +214,7 @@ def test_a_shortcut_that_others_read_later_is_not_written_over(rng):
     randomise_evenly(model, rng)
     images = shades(rng, 16, 8) / 255
     serve = tf.function(int8.quantised(model, images), autograph=False)
-    assert off(serve(tf.constant(images))[1].numpy(), model(images).numpy()) < 0.15
+    assert_close(serve(tf.constant(images))[1].numpy(), model(images).numpy())
 
 
 def test_what_has_no_8_bit_form_is_refused(rng):
