@@ -1,0 +1,271 @@
+"""What becomes of each kind of layer in 8 bits.
+
+Between layers travel values of four kinds. `Float` is what it says: bfloat16 near the pixels, float32 after a pooling.
+`Quantised` is 8 bits. `Pending` is a convolution that is not in the graph yet, because the addition or the ReLU after
+it will be part of the same operation; `Padded`, likewise, leaves its zeros to the convolution that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.export.int8_kernels import (
+    CONVOLUTION,
+    DEPTHWISE,
+    Filters,
+    Quantised,
+    Span,
+    as_integers,
+    as_quantised,
+    convolve,
+    dequantise,
+    quantise,
+)
+
+Layer = Any
+FEWEST_CHANNELS = 16  # that are worth 8 bits: not the three of pixels
+
+
+class Float(NamedTuple):
+    """Floating point, and the span that it would be quantised by."""
+
+    tensor: tf.Tensor
+    span: Span
+
+
+class Padded(NamedTuple):
+    """A value with zeros around it: ((top, bottom), (left, right))."""
+
+    value: Float | Quantised
+    padding: Sequence[Sequence[int]]
+
+
+class Pending(NamedTuple):
+    """What `convolve` takes. `span` is that of the convolution until something is fused with it."""
+
+    x: Quantised
+    filters: Filters
+    span: Span
+    summand: Quantised | None = None
+
+
+Value = Float | Quantised | Padded | Pending
+Lowering = Callable[[Layer, Sequence[Value], Span], Value]
+
+
+def settled(value: Value) -> Float | Quantised | Padded:
+    """The value, its convolution in the graph."""
+    return convolve(*value) if isinstance(value, Pending) else value
+
+
+def floating(value: Value) -> Float:
+    """The value in floating point."""
+    value = settled(value)
+    if isinstance(value, Quantised):
+        return Float(dequantise(value), Span(value.low, value.low + 255 * value.step))
+    if isinstance(value, Padded):
+        tensor, span = floating(value.value)
+        zeros = [(0, 0), *value.padding, (0, 0)]
+        return Float(tf.pad(tensor, zeros), Span(np.minimum(span.least, 0), np.maximum(span.most, 0)))
+    return value
+
+
+def _in_8_bits(value: Value) -> Quantised:
+    value = settled(value)
+    return value if isinstance(value, Quantised) else quantise(*floating(value))
+
+
+def _array(weight: Any) -> np.ndarray:
+    with tf.init_scope():  # out of the graph that is being traced
+        return keras.ops.convert_to_numpy(weight).astype("float32")
+
+
+def _same(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    return inputs[0]
+
+
+def _preprocessed(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    """Normalisation in float32, and from there on bfloat16."""
+    x = floating(inputs[0]).tensor
+    if isinstance(layer, keras.layers.Rescaling):
+        x = x * np.float32(layer.scale) + np.float32(layer.offset)
+    else:
+        mean, variance = (_array(v) for v in (layer.mean, layer.variance))
+        x = (x - mean) / np.maximum(np.sqrt(variance), keras.config.epsilon())
+    return Float(tf.cast(x, tf.bfloat16), span)
+
+
+def _convolution(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    x, padding = inputs[0], layer.padding.upper()
+    if isinstance(x, Padded) and padding == "VALID":
+        x, padding = x
+    kernel = _array(layer.kernel)
+    made = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
+    filters = Filters(
+        DEPTHWISE if depthwise else CONVOLUTION,
+        kernel,
+        _array(layer.bias) if layer.use_bias else np.zeros(made, "float32"),
+        layer.strides,
+        padding,
+        layer.dilation_rate,
+    )
+    x = settled(x)
+    if _stays_floating(x, filters):
+        return Float(layer.activation(_convolved(floating(x).tensor, filters)), span)
+    pending = Pending(_in_8_bits(x), filters, span)
+    if layer.activation is keras.activations.linear:
+        return pending
+    if layer.activation is keras.activations.relu:
+        return settled(pending)
+    raise ValueError(f"activation must be linear or relu. Received: {layer.activation} in {layer.name!r}")
+
+
+def _stays_floating(x: Float | Quantised | Padded, filters: Filters) -> bool:
+    """Pixels, gates, what is in floating point and cheap; and where zeros around the image are not zeros in 8 bits."""
+    around = filters.padding != "VALID" and filters.kernel.shape[:2] != (1, 1)
+    if isinstance(x, Quantised):
+        return around and bool(x.low.any())
+    tensor, span = floating(x)
+    small = filters.kernel.shape[2] < FEWEST_CHANNELS or tensor.shape[1:3] == (1, 1)
+    return small or filters.operation == DEPTHWISE or (around and bool(span.least.min() < 0))
+
+
+def _convolved(x: tf.Tensor, filters: Filters) -> tf.Tensor:
+    kernel, bias = tf.constant(filters.kernel, x.dtype), tf.constant(filters.bias, x.dtype)
+    explicit = not isinstance(filters.padding, str)
+    padding = [[0, 0], *filters.padding, [0, 0]] if explicit else filters.padding
+    strides = [1, *filters.strides, 1]
+    if filters.operation == DEPTHWISE:
+        x = tf.nn.depthwise_conv2d(x, kernel, strides, padding, dilations=filters.dilations)
+    else:
+        x = tf.nn.conv2d(x, kernel, strides, padding, dilations=filters.dilations)
+    return tf.nn.bias_add(x, bias)
+
+
+def _activation(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    """A ReLU is part of the convolution before it: it is the span, which now starts at zero."""
+    (x,) = inputs
+    relu = isinstance(layer, keras.layers.ReLU) or layer.activation is keras.activations.relu
+    if not relu or isinstance(x, Float | Padded):
+        return Float(layer(floating(x).tensor), span)
+    return settled((x if isinstance(x, Pending) else _unchanged(x, span))._replace(span=span))
+
+
+def _unchanged(x: Quantised, span: Span) -> Pending:
+    """A convolution that does nothing, to be fused with what comes."""
+    channels = len(x.low)
+    return Pending(x, Filters(DEPTHWISE, np.ones((1, 1, channels, 1), "float32"), np.zeros(channels, "float32")), span)
+
+
+def _addition(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    skip, branch = inputs
+    if isinstance(skip, Float) and isinstance(branch, Float):
+        return Float(skip.tensor + branch.tensor, span)
+    if isinstance(skip, Pending) and isinstance(branch, Float):  # a projection, and a branch with a gate
+        skip, branch = branch, skip
+    if not isinstance(branch, Pending) or branch.filters.groups(branch.x) > 1:
+        branch = _unchanged(_in_8_bits(branch), span)
+    return branch._replace(span=span, summand=_in_8_bits(skip))
+
+
+def _gated(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    x, gate = settled(inputs[0]), floating(inputs[1]).tensor
+    if not isinstance(x, Quantised):
+        return Float(floating(x).tensor * gate, span)
+    # The gate is one pixel: what is done to it costs nothing, and every pass over `x` counts.
+    scaled = tf.cast(as_integers(x), tf.float32) * (gate * x.step)
+    return Float(scaled + gate * x.low if x.low.any() else scaled, span)
+
+
+def _zero_padding(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    x = settled(inputs[0])
+    if layer.data_format == "channels_last":
+        return Padded(floating(x) if isinstance(x, Padded) else x, layer.padding)
+    # Told of the other data format, the layer pads the width and the channels: the zeros of option A.
+    beside, channels = layer.padding
+    x = _in_8_bits(x)
+    tensor = as_quantised(tf.pad(as_integers(x), [(0, 0), (0, 0), beside, channels]))
+    return Quantised(tensor, x.step, np.pad(x.low, channels))
+
+
+def _max_pooling(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    x = settled(inputs[0])
+    down, right = layer.strides
+    if layer.pool_size == (1, 1) and (down, right) != (1, 1):
+        if isinstance(x, Quantised):
+            return x._replace(tensor=as_quantised(as_integers(x)[:, ::down, ::right]))
+        return Float(floating(x).tensor[:, ::down, ::right], span)
+    if isinstance(x, Quantised):
+        return x._replace(tensor=_pooled(tf.raw_ops.QuantizedMaxPool, layer, x.tensor))
+    return Float(tf.nn.max_pool2d(floating(x).tensor, layer.pool_size, layer.strides, layer.padding.upper()), span)
+
+
+def _average_pooling(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    x = settled(inputs[0])
+    if isinstance(x, Quantised):
+        return x._replace(tensor=_pooled(tf.raw_ops.QuantizedAvgPool, layer, x.tensor))
+    return Float(tf.nn.avg_pool2d(floating(x).tensor, layer.pool_size, layer.strides, layer.padding.upper()), span)
+
+
+def _pooled(operation: Callable[..., Any], layer: Layer, x: tf.Tensor) -> tf.Tensor:
+    sides = {"ksize": [1, *layer.pool_size, 1], "strides": [1, *layer.strides, 1], "padding": layer.padding.upper()}
+    return operation(input=x, min_input=0.0, max_input=1.0, **sides).output  # it passes the range on, no more
+
+
+def _global_pooling(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    x = settled(inputs[0])
+    if isinstance(x, Quantised):
+        mean = _mean(tf.cast(as_integers(x), tf.float32)) * x.step + x.low
+    else:
+        mean = _mean(tf.cast(floating(x).tensor, tf.float32))
+    return Float(mean if layer.keepdims else mean[:, 0, 0], span)
+
+
+def _mean(x: tf.Tensor) -> tf.Tensor:
+    _, *sides, _ = x.shape
+    if None in sides:
+        return tf.reduce_mean(x, (1, 2), keepdims=True)
+    return tf.nn.avg_pool2d(x, sides, 1, "VALID")  # the same, up to three times as fast
+
+
+def _reshaped(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    return Float(tf.reshape(floating(inputs[0]).tensor, (-1, *layer.target_shape)), span)
+
+
+def _convolution_along_channels(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    x, kernel = floating(inputs[0]).tensor, tf.constant(_array(layer.kernel))
+    x = tf.nn.conv1d(x, kernel, layer.strides[0], layer.padding.upper())
+    if layer.use_bias:
+        x = x + tf.constant(_array(layer.bias))
+    return Float(layer.activation(x), span)
+
+
+def _logits(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    x = floating(inputs[0]).tensor @ tf.constant(_array(layer.kernel))
+    return Float(x + tf.constant(_array(layer.bias)) if layer.use_bias else x, span)
+
+
+LOWERINGS: dict[type, Lowering] = {
+    keras.layers.Normalization: _preprocessed,
+    keras.layers.Rescaling: _preprocessed,
+    keras.layers.Conv2D: _convolution,
+    keras.layers.DepthwiseConv2D: _convolution,
+    keras.layers.Activation: _activation,
+    keras.layers.ReLU: _activation,
+    keras.layers.Add: _addition,
+    keras.layers.Multiply: _gated,
+    keras.layers.ZeroPadding2D: _zero_padding,
+    keras.layers.MaxPooling2D: _max_pooling,
+    keras.layers.AveragePooling2D: _average_pooling,
+    keras.layers.GlobalAveragePooling2D: _global_pooling,
+    keras.layers.Reshape: _reshaped,
+    keras.layers.Conv1D: _convolution_along_channels,
+    keras.layers.Dropout: _same,
+    keras.layers.Dense: _logits,
+}
