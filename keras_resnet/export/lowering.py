@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.export import int8
+from keras_resnet.export.int8 import quantised
+from keras_resnet.export.int8_kernels import available
 from keras_resnet.export.network import Features, floating, scores
 
 BATCH = 16
@@ -39,10 +40,11 @@ def in_int8(model: keras.Model, calibration: np.ndarray | None, agreement: float
     """Integers, where they choose as float32 does on enough of the calibration images; else bfloat16."""
     if calibration is None:
         raise ValueError("calibration must be images where precision is 'int8'. Received: calibration=None")
-    if not int8.available():
+    if not available():
         reason = "this TensorFlow has no int8 convolution on this CPU"
     else:
-        features = int8.quantised(model, calibration)
+        answers = quantised(model, calibration)
+        features = lambda pixels: answers(pixels)[0]
         wanted = choices(model, floating(model, "float32"), calibration)
         found = float(np.mean(choices(model, features, calibration) == wanted))
         said = f"{found:.1%} of {len(calibration)} calibration images as in float32"

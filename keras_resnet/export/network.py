@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_resnet.grouped_convolutions import native
 from keras_resnet.in_place import between_the_ends
 
 Features = Callable[[tf.Tensor], tf.Tensor]  # pixels (N, H, W, C) -> embedding (N, F), both float32
@@ -52,7 +53,8 @@ def floating(model: keras.Model, precision: str) -> Features:
 
     def features(pixels: tf.Tensor) -> tf.Tensor:
         constants = [[tf.constant(value) for value in part] for part in values]
-        return before.stateless_call(*constants, pixels, training=False)[0]
+        with native(before):
+            return before.stateless_call(*constants, pixels, training=False)[0]
 
     return features
 
