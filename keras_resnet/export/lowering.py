@@ -40,17 +40,19 @@ def in_int8(model: keras.Model, calibration: np.ndarray | None, agreement: float
     """Integers, where they choose as float32 does on enough of the calibration images; else bfloat16."""
     if calibration is None:
         raise ValueError("calibration must be images where precision is 'int8'. Received: calibration=None")
-    if not available():
-        reason = "this TensorFlow has no int8 convolution on this CPU"
-    else:
+    reason = "this TensorFlow has no int8 convolution on this CPU"
+    if available():
         answers = quantised(model, calibration)
-        features = lambda pixels: answers(pixels)[0]
+
+        def features(pixels: tf.Tensor) -> tf.Tensor:
+            return answers(pixels)[0]
+
         wanted = choices(model, floating(model, "float32"), calibration)
         found = float(np.mean(choices(model, features, calibration) == wanted))
         said = f"{found:.1%} of {len(calibration)} calibration images as in float32"
         if found >= agreement:
             return Lowered(features, f"int8; {said}")
-        reason = f"int8 chose only {said}, {agreement:.1%} were asked for"
+        reason = f"it chose only {said}, {agreement:.1%} were asked for"
     LOGGER.warning("int8 became bfloat16: %s", reason)
     return Lowered(floating(model, "bfloat16"), f"bfloat16, in place of int8: {reason}")
 
