@@ -1,31 +1,189 @@
 """The SavedModel: where it lands, what it takes, what it answers."""
 
+import dataclasses
+import re
 import resource
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
+from keras_resnet.data.decode import resize_for
+from keras_resnet.export import lowering
+from keras_resnet.export.int8_kernels import available
+from tests.conftest import randomise_evenly
 
 
 def tiny(**options):
     return kr.ResNet((1,), kr.residual_block, filters=(4,), stem=kr.stems.cifar, classes=3, **options)
 
 
-def serve(path):
-    return tf.saved_model.load(str(path)).signatures["serving_default"]
+def trained(rng, **options):
+    model = tiny(**{"input_shape": (8, 8, 3), **options})
+    randomise_evenly(model, rng)
+    return model
+
+
+def pixels(rng, count=4, shape=(8, 8, 3)):
+    return rng.uniform(0, 255, (count, *shape)).astype("float32")
+
+
+def ask(path, signature="serving_default", **inputs):
+    served = tf.saved_model.load(str(path)).signatures[signature]
+    return {name: value.numpy() for name, value in served(**{k: tf.constant(v) for k, v in inputs.items()}).items()}
+
+
+def png(image):
+    return tf.io.encode_png(image.astype("uint8")).numpy()
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 3), (None, None, 1)])
-def test_a_served_model_says_what_the_model_says(shape, tmp_path, rng):
-    model = tiny(input_shape=shape)
-    path = kr.export.saved_model(model, tmp_path / "net")
+@pytest.mark.parametrize("fold", [True, False])
+def test_a_served_model_says_what_the_model_says(shape, fold, tmp_path, rng):
+    model = trained(rng, input_shape=shape)
+    path = kr.export.saved_model(model, tmp_path / "net", fold=fold)
     assert path == tmp_path / "net" / "1"
-    images = rng.uniform(0, 255, (2, 8, 8, shape[-1])).astype("float32")
-    answer = serve(path)(image=tf.constant(images))
+    images = pixels(rng, shape=(8, 8, shape[-1]))
+    answer = ask(path, image=images)
     assert list(answer) == ["probabilities"]
-    np.testing.assert_allclose(answer["probabilities"], model.predict(images, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(answer["probabilities"], model.predict(images, verbose=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("activation", "apply"), [("softmax", None), ("sigmoid", None), (None, "softmax")])
+def test_what_is_served_is_probabilities(activation, apply, tmp_path, rng):
+    model = trained(rng, classifier_activation=activation)
+    images = pixels(rng)
+    wanted = model.predict(images, verbose=0)
+    if apply:
+        wanted = keras.activations.get(apply)(wanted).numpy()
+    path = kr.export.saved_model(model, tmp_path)
+    np.testing.assert_allclose(ask(path, image=images)["probabilities"], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("ordering", ["original", "full_preactivation"])
+def test_half_the_bits_say_nearly_the_same_in_half_the_bytes(ordering, tmp_path, rng):
+    model = kr.ResNet((1, 1), filters=(64, 128), ordering=ordering, input_shape=(32, 32, 3), classes=5)
+    randomise_evenly(model, rng)
+    images = pixels(rng, 8, (32, 32, 3))
+    wanted = model.predict(images, verbose=0)
+    whole, half = (
+        kr.export.saved_model(model, tmp_path, number, precision=precision)
+        for number, precision in enumerate(("float32", "bfloat16"), start=1)
+    )
+    answer = ask(half, image=images)["probabilities"]
+    assert answer.dtype == "float32"
+    assert 1e-5 < np.abs(answer - wanted).max() < 0.05
+    sizes = [(path / "saved_model.pb").stat().st_size for path in (whole, half)]
+    assert sizes[1] < 0.65 * sizes[0]  # the graph itself is half a megabyte
+
+
+def test_files_are_decoded_named_and_told_apart_from_what_is_none(tmp_path, rng):
+    model = trained(rng)
+    path = kr.export.saved_model(model, tmp_path, class_names=("cat", "dog", "owl"), top_k=2)
+    images = pixels(rng).round()
+    files = [png(image) for image in images]
+    answer = ask(path, "serving_bytes", image_bytes=[*files[:2], b"no image", *files[2:]])
+    assert answer["valid"].tolist() == [True, True, False, True, True]
+    assert [bool(said) for said in answer["error"]] == [False, False, True, False, False]
+    assert not answer["probabilities"][2].any()
+    wanted = model.predict(images, verbose=0)
+    np.testing.assert_allclose(answer["probabilities"][answer["valid"]], wanted, atol=1e-5)
+    best = np.argsort(-wanted)[:, :2]
+    assert answer["classes"][answer["valid"]].tolist() == np.array([b"cat", b"dog", b"owl"])[best].tolist()
+    np.testing.assert_allclose(answer["scores"][answer["valid"]], np.take_along_axis(wanted, best, 1), atol=1e-5)
+
+
+def test_examples_are_classified_and_embeddings_given(tmp_path, rng):
+    model = trained(rng)
+    path = kr.export.saved_model(model, tmp_path)
+    images = pixels(rng).round()
+    examples = [
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={"image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))}
+            )
+        ).SerializeToString()
+        for content in (*map(png, images), b"no image")
+    ]
+    answer = ask(path, "classify", inputs=examples)
+    assert set(answer) == {"classes", "scores"}
+    wanted = model.predict(images, verbose=0)
+    np.testing.assert_allclose(answer["scores"][:-1], -np.sort(-wanted), atol=1e-5)
+    assert answer["classes"][0, 0] == str(wanted[0].argmax()).encode()
+    assert set(answer["classes"][-1]) == {b""}
+    before = keras.Model(model.input, model.layers[-1].input)
+    np.testing.assert_allclose(
+        ask(path, "features", image=images)["features"], before.predict(images, verbose=0), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_request_with_what_is_no_image_fails_where_that_is_asked_for(tmp_path, rng):
+    path = kr.export.saved_model(trained(rng), tmp_path, on_invalid="raise")
+    image = png(pixels(rng)[0])
+    assert ask(path, "serving_bytes", image_bytes=[image])["valid"].tolist() == [True]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image must be a JPEG, PNG, WebP or GIF"):
+        ask(path, "serving_bytes", image_bytes=[image, b"no image"])
+
+
+def test_files_are_prepared_as_the_checkpoint_wants(tmp_path, rng):
+    checkpoint = dataclasses.replace(kr.weights.find("ResNet50", "timm_a1"), size=8, crop_pct=0.5, top1=12.34)
+    model = trained(rng)
+    path = kr.export.saved_model(model, tmp_path, checkpoint=checkpoint)
+    photograph = rng.integers(0, 256, (40, 30, 3)).astype("uint8")
+    prepared = resize_for(checkpoint)(photograph, 8).numpy()[None].astype("float32")
+    answer = ask(path, "serving_bytes", image_bytes=[png(photograph)])
+    np.testing.assert_allclose(answer["probabilities"], model.predict(prepared, verbose=0), atol=1e-5)
+    card = (path / "card.txt").read_text()
+    for fact in ("12.34 % top-1 on imagenet", "timm_a1", "apache-2.0", "shorter side to 16 pixels (bicubic)"):
+        assert fact in card
+    assert "float32 (N, 8, 8, 3), 0 to 255" in card
+
+
+def test_what_is_not_known_is_not_made_up(tmp_path, rng):
+    card = (kr.export.saved_model(trained(rng), tmp_path) / "card.txt").read_text()
+    for fact in ("weights", "accuracy", "licence of the weights"):
+        assert re.search(rf"^{fact} +not said$", card, re.M)
+
+
+@pytest.fixture
+def calibrated(rng):
+    model = kr.ResNet((1,), filters=(16,), stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=4)
+    randomise_evenly(model, rng)
+    return model, pixels(rng, 32, (4, 4, 3)).repeat(4, 1).repeat(4, 2)
+
+
+@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86")
+def test_eight_bits_are_served_where_they_choose_as_float32_does(calibrated, tmp_path):
+    model, images = calibrated
+    path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images, agreement=0.8)
+    assert re.search(
+        r"computed in +int8; \d+\.\d% of 32 calibration images as in float32", (path / "card.txt").read_text()
+    )
+    assert "_FusedQuantizedConv2D" in (path / "saved_model.pb").read_bytes().decode("latin1")
+    wanted = model.predict(images, verbose=0)
+    assert np.abs(ask(path, image=images)["probabilities"] - wanted).max() < 0.2
+
+
+def test_eight_bits_that_do_not_become_bfloat16_and_say_so(calibrated, tmp_path, monkeypatch, caplog):
+    model, images = calibrated
+    monkeypatch.setattr(
+        lowering, "choices", lambda model, features, images: np.random.default_rng().random(len(images))
+    )
+    path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
+    reason = "this TensorFlow has no int8" if not available() else "it chose only 0.0% of 32 calibration images"
+    assert f"bfloat16, in place of int8: {reason}" in (path / "card.txt").read_text()
+    assert f"int8 became bfloat16: {reason}" in caplog.text
+    assert "_FusedQuantizedConv2D" not in (path / "saved_model.pb").read_bytes().decode("latin1")
+
+
+def test_eight_bits_that_this_machine_has_not_become_bfloat16(calibrated, tmp_path, monkeypatch, caplog):
+    model, images = calibrated
+    monkeypatch.setattr(lowering, "available", lambda: False)
+    path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
+    assert "in place of int8: this TensorFlow has no int8 convolution on this CPU" in (path / "card.txt").read_text()
+    np.testing.assert_allclose(ask(path, image=images)["probabilities"], model.predict(images, verbose=0), atol=0.05)
 
 
 def test_versions_stand_side_by_side_and_nothing_else_does(tmp_path):
@@ -40,6 +198,44 @@ def test_a_version_that_exists_is_not_touched(tmp_path):
         kr.export.saved_model(tiny(input_shape=(8, 8, 3)), tmp_path)
     with pytest.raises(ValueError, match="version must be an integer of at least 1"):
         kr.export.saved_model(tiny(input_shape=(8, 8, 3)), tmp_path, version=0)
+
+
+WRONG = {
+    "version": (0, "version must be an integer of at least 1"),
+    "precision": ("float64", "precision must be one of 'float32', 'bfloat16', 'int8'"),
+    "class_names": (("a", "b"), "class_names must be as many as the model's outputs, 3. Received: 2"),
+    "top_k": (0, "top_k must be an integer of at least 1"),
+    "calibration": (
+        np.zeros((2, 9, 8, 3)),
+        r"calibration must be images \(None, 8, 8, 3\), .* Received: \(2, 9",
+    ),
+    "warmup": (np.zeros((0, 8, 8, 3)), r"warmup must be images \(None, 8, 8, 3\), at least one. Received: \(0"),
+    "agreement": (0, r"agreement must be in \(0, 1\]. Received: agreement=0"),
+    "on_invalid": ("ignore", "on_invalid must be one of 'flag', 'raise'"),
+}
+
+
+@pytest.mark.parametrize("argument", WRONG)
+def test_a_wrong_argument_is_named_and_nothing_written(argument, tmp_path, rng):
+    value, message = WRONG[argument]
+    with pytest.raises(ValueError, match=message):
+        kr.export.saved_model(trained(rng), tmp_path, **{argument: value})
+    with pytest.raises(ValueError, match="calibration must be images"):
+        kr.export.saved_model(trained(rng), tmp_path, precision="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"include_top": False, "pooling": "avg"}, "model must end in a Dense layer with a softmax"),
+        ({"classifier_activation": "relu"}, "model must end in a Dense layer with a softmax"),
+        ({"input_shape": (8, 12, 3)}, "model must take square images"),
+    ],
+)
+def test_a_model_that_cannot_be_served_is_refused(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        kr.export.saved_model(tiny(**{"input_shape": (8, 8, 3), **options}), tmp_path)
 
 
 def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path):
