@@ -123,6 +123,7 @@ ROWS_OF_DESIGN = (
     ("export",),
     ("training",),
     ("prediction", "report", "quiet", "published"),
+    ("opening",),
     ("api", "cli"),
     ("__main__",),
 )

@@ -22,6 +22,12 @@ DATA_HELP = (
     "[bold]tfrecord:DIR[/bold] (TFRecord files as ImageNet's)."
 )
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `keras-resnet models` lists them.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|NAME", help="A directory that `train` left, a .keras file, or a model's name with --weights."
+    ),
+]
 Size = Annotated[int | None, typer.Option(help="Side of the images in pixels.", show_default="what the model is for")]
 
 Weights = Annotated[

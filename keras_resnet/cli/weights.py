@@ -8,17 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from keras_resnet.cli.options import DATA_HELP, Like, Size, Weights
+from keras_resnet.cli.options import DATA_HELP, Like, Model, Size, Weights
 from keras_resnet.quiet import start_keras
 
 
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN|NAME", help="A directory that `train` left, a .keras file, or a model's name with --weights."
-        ),
-    ],
+    model: Model,
     data: Annotated[
         str | None, typer.Option(help=DATA_HELP + " A run's own, if not given.", show_default="the run's")
     ] = None,

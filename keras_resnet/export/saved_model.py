@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_resnet.arguments import integer, one_of
 from keras_resnet.data.decode import resize_for, to_square
+from keras_resnet.data.pipeline import Resize
 from keras_resnet.export import card, warm_up
 from keras_resnet.export.checks import check_backend, check_images
 from keras_resnet.export.folding import fold_batch_norm
@@ -39,6 +40,7 @@ def saved_model(
     warmup: np.ndarray | None = None,
     *,
     checkpoint: Checkpoint | None = None,
+    resize: Resize | None = None,
     agreement: float = 0.99,
     on_invalid: str = "flag",
 ) -> Path:
@@ -60,8 +62,9 @@ def saved_model(
         fold: whether batch norms become part of convolutions.
         top_k: classes that are named in an answer; all where there are fewer.
         warmup: images (N, H, W, C) that a server is to answer before it is ready; or None.
-        checkpoint: what the model was filled with, for the card and for how files are resized and cropped; None: the
-            centred square, resized.
+        checkpoint: what the model was filled with, for the card and for how files are resized and cropped; or None.
+        resize: how instead, a function `(image, size) -> image` of uint8; None: as the checkpoint was measured, and
+            without one the centred square, resized.
         agreement: share of the calibration images, in (0, 1], on which int8 must choose the class that float32 does;
             below it, or where this TensorFlow has no kernel for int8, it is bfloat16 and the log and the card say so.
         on_invalid: what becomes of files that are no images. "flag": `valid` is False for them; "raise": the request
@@ -96,7 +99,7 @@ def saved_model(
 
     network = fold_batch_norm(model) if fold else model
     lowered = PRECISIONS[precision](network, calibration, agreement)
-    resize = resize_for(checkpoint) if checkpoint else to_square
+    resize = resize or (resize_for(checkpoint) if checkpoint else to_square)
     to_pixels = functools.partial(prepared, channels=model.input_shape[-1], size=size, resize=resize)
     served = Served(
         lowered.features, scores(network), model.input_shape[1:], names, named, to_pixels, ON_INVALID[on_invalid]

@@ -27,6 +27,7 @@ from keras_resnet.beside import written_beside
 from keras_resnet.data import Split, load
 from keras_resnet.export import saved_model
 from keras_resnet.freezing import freeze
+from keras_resnet.inputs import square_side
 from keras_resnet.resnet import let_keras_recurse
 from keras_resnet.training import distribution
 from keras_resnet.training.batches import Sides, resize
@@ -36,6 +37,7 @@ from keras_resnet.training.fitting import fit
 from keras_resnet.training.keeping import CHECKPOINTS
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.recipes import Recipe, recipe_of
+from keras_resnet.weights import Checkpoint
 
 SAMPLES = 8
 FILES = (
@@ -175,7 +177,13 @@ def _leave(run: Run, model: keras.Model, history: dict[str, list[float]], test: 
     draw(history, f"{run.model} on {run.data}", out / "curves.png")
     _write_samples(test, out / "samples")
     if keras.backend.backend() == "tensorflow":
-        saved_model(model, out / "export")
+        saved_model(
+            model,
+            out / "export",
+            class_names=run.classes,
+            checkpoint=as_checkpoint(run, model, out),
+            resize=resize(run.recipe),
+        )
     _write_json(dataclasses.asdict(run), out / "run.json")
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
@@ -194,6 +202,22 @@ def read(directory: Path) -> Run:
         return Run(**{**content, **lists, "recipe": recipe_of(content["recipe"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{directory} must be a run directory, with a readable run.json: {error}") from error
+
+
+def as_checkpoint(run: Run, model: keras.Model, directory: Path) -> Checkpoint:
+    """The weights of a run, described as published ones are."""
+    return Checkpoint(
+        run.model,
+        "own run",
+        str(directory),
+        size=square_side(model),
+        crop_pct=run.recipe.crop_pct,
+        top1=100 * run.test_accuracy,
+        top1_source=f"{run.test_images:,} test images",
+        data=run.data,
+        classes=len(run.classes),
+        channels=model.input_shape[-1],
+    )
 
 
 def open_model(path: Path) -> keras.Model:

@@ -1,0 +1,65 @@
+"""The command that makes a network ready to be served: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from keras_resnet.cli.options import Like, Model, Size, Weights
+from keras_resnet.quiet import start_keras
+
+
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Directory for the model and the files that serve it; added to.")],
+    weights: Weights = None,
+    like: Like = None,
+    size: Size = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="float32|bfloat16|int8",
+            help="What it computes in. int8 needs images to calibrate with, and falls back to bfloat16.",
+        ),
+    ] = "float32",
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="For int8: images like those to be served.", show_default="the run's own"),
+    ] = None,
+    images: Annotated[int, typer.Option(help="How many images to calibrate with.", min=1)] = 200,
+    name: Annotated[
+        str | None, typer.Option(help="What clients call the model.", show_default="its name in the zoo")
+    ] = None,
+    version: Annotated[int, typer.Option(help="Number of this version; servers take the highest.", min=1)] = 1,
+    top: Annotated[int, typer.Option(help="How many classes an answer names.", min=1)] = 5,
+    on_invalid: Annotated[
+        str, typer.Option(metavar="flag|raise", help="What becomes of files that are no images.")
+    ] = "flag",
+) -> None:
+    """Writes a SavedModel for TF Serving: files of images in, classes out; with all that starts a server of it."""
+    start_keras()
+    from keras_resnet import report
+    from keras_resnet.export import kit, saved_model
+    from keras_resnet.opening import blank, examples, opened
+
+    found = opened(model, weights, like, size)
+    name = name or (found.checkpoint.model if found.checkpoint else found.model.name)
+    path = saved_model(
+        found.model,
+        out / "models" / name,
+        version,
+        found.classes,
+        precision,
+        examples(found, calibration, images) if precision == "int8" else None,
+        top_k=top,
+        warmup=blank(found.model, 8),
+        checkpoint=found.checkpoint,
+        resize=found.resize,
+        on_invalid=on_invalid,
+    )
+    kit.write(out, name)
+    report.say((path / "card.txt").read_text(), Console())
+    report.say(f"{out} holds the model and README.md, which says how it is served", Console())
