@@ -57,7 +57,7 @@ def saved_model(
         precision: "float32", "bfloat16" or "int8", of what is between pixels and embedding. Probabilities are float32.
         calibration: images (N, H, W, C), raw pixels, some hundred of those to be served; needed for "int8".
         fold: whether batch norms become part of convolutions.
-        top_k: classes that are named in an answer, at most all.
+        top_k: classes that are named in an answer; all where there are fewer.
         warmup: images (N, H, W, C) that a server is to answer before it is ready; or None.
         checkpoint: what the model was filled with, for the card and for how files are resized and cropped; None: the
             centred square, resized.
@@ -89,8 +89,7 @@ def saved_model(
         raise ValueError(f"version must be new. Received: version={version}, and {target} exists")
     classes = classifier(model).units
     names = _names(class_names, classes)
-    if integer("top_k", top_k) > classes:
-        raise ValueError(f"top_k must be at most the {classes} classes. Received: top_k={top_k}")
+    named = min(integer("top_k", top_k), classes)
     size = _size(model, checkpoint)
     _check_images("calibration", calibration, model)
     _check_images("warmup", warmup, model)
@@ -100,7 +99,7 @@ def saved_model(
     resize = resize_for(checkpoint) if checkpoint else to_square
     to_pixels = functools.partial(prepared, channels=model.input_shape[-1], size=size, resize=resize)
     served = Served(
-        lowered.features, scores(network), model.input_shape[1:], names, top_k, to_pixels, ON_INVALID[on_invalid]
+        lowered.features, scores(network), model.input_shape[1:], names, named, to_pixels, ON_INVALID[on_invalid]
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{version}-{os.getpid()}")
