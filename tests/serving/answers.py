@@ -52,7 +52,9 @@ def predict(models: Models, request: predict_pb2.PredictRequest) -> predict_pb2.
     return response
 
 
-def classify(models: Models, request: classification_pb2.ClassificationRequest) -> classification_pb2.ClassificationResponse:
+def classify(
+    models: Models, request: classification_pb2.ClassificationRequest
+) -> classification_pb2.ClassificationResponse:
     """Runs a signature from `tf.Example`s to classes and scores."""
     number, model = models.find(request.model_spec)
     signature = signature_of(model, request.model_spec.signature_name, INVALID_ARGUMENT)

@@ -1,4 +1,7 @@
-"""What clients rely on: names, types and shapes of each signature. `python -m tests.serving.contract` records it anew."""
+"""What clients rely on: names, types and shapes of each signature.
+
+`python -m tests.serving.contract` records it anew.
+"""
 
 from __future__ import annotations
 

@@ -89,7 +89,9 @@ class Drive:
 
     def run(self) -> Outcome:
         """Until the seconds are over, all that is malformed was sent and all swaps are made."""
-        clients = [threading.Thread(target=self._noting, args=(self.client, number)) for number in range(self.size.clients)]
+        clients = [
+            threading.Thread(target=self._noting, args=(self.client, number)) for number in range(self.size.clients)
+        ]
         others = [threading.Thread(target=self._noting, args=(work,)) for work in (self.strangers, self.swaps)]
         self.outcome.megabytes.append(_megabytes(self.server))
         for thread in (*clients, *others):
@@ -128,7 +130,9 @@ class Drive:
         contents, names = malformed.files(np.random.default_rng(0)), itertools.cycle(malformed.REQUESTS)
         with Asking(self.server) as asking:
             for number in range(self.size.malformed):
-                fault = _wrong_request(asking, next(names)) if number % 3 == 0 else self._wrong_file(asking, next(contents))
+                fault = (
+                    _wrong_request(asking, next(names)) if number % 3 == 0 else self._wrong_file(asking, next(contents))
+                )
                 (self.outcome.faults if fault else self.outcome.refused).append(fault)
 
     def _wrong_file(self, asking: Asking, content: bytes) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-from tests.serving.asking import Asking, b64, example
+from tests.serving.asking import Asking, example
 from tests.test_export_images import SOUND, WRONG
 
 CUT = ("JPEG", "PNG", "WebP", "GIF")  # those of one picture, of which no half is whole
@@ -50,7 +50,7 @@ ROW = np.zeros((32, 32, 3)).tolist()
 # For a model of 32x32 pixels in colour. Each is to be refused as a whole.
 REQUESTS: dict[str, Callable[[Asking], object]] = {
     "sides of 16": _pixels((2, 16, 16, 3)),
-    "sides of 4000": _pixels((1, 1500, 1500, 3)),
+    "sides of 1500": _pixels((1, 1500, 1500, 3)),
     "grey": _pixels((2, 32, 32, 1)),
     "no batch": _pixels((32, 32, 3)),
     "a batch of batches": _pixels((1, 2, 32, 32, 3)),

@@ -110,7 +110,9 @@ class Models:
     def states(self, spec: ModelSpec) -> list[ModelVersionStatus]:
         """Of all versions of a model, or of one, the newest first."""
         states = self.all[spec.name].states if spec.name in self.all else {}
-        found = [states[n] for n in sorted(states, reverse=True) if not spec.HasField("version") or n == spec.version.value]
+        found = [
+            states[n] for n in sorted(states, reverse=True) if not spec.HasField("version") or n == spec.version.value
+        ]
         if not found:
             raise RequestError(NOT_FOUND, f"Could not find any versions of model {spec.name}")
         return found
