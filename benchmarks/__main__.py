@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("augmentation", "build", "memory", "pipelines", "serving", "training")
+NAMES = ("augmentation", "build", "memory", "pipelines", "serving", "serving_load", "training")
 
 
 def main() -> None:

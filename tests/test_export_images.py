@@ -21,7 +21,7 @@ SIDE = 32
 @functools.cache
 def graph(channels=3):
     return tf.function(
-        lambda contents: prepared(contents, channels, SIDE, to_square),
+        lambda contents: prepared(contents, channels=channels, size=SIDE, resize=to_square),
         input_signature=[tf.TensorSpec([None], tf.string)],
         autograph=False,
     )
@@ -147,7 +147,7 @@ def test_neighbours_of_what_is_wrong_are_as_they_would_be_alone():
 
 def test_many_bytes_are_refused_before_they_are_read(monkeypatch):
     monkeypatch.setattr(module, "MOST_BYTES", 5000)
-    _, wrong = prepared(tf.constant([SOUND["PNG"]]), 3, SIDE, to_square)
+    _, wrong = prepared(tf.constant([SOUND["PNG"]]), channels=3, size=SIDE, resize=to_square)
     assert wrong.numpy()[0].decode() == f"image must have at most 5000 bytes. Received: {len(SOUND['PNG'])}"
 
 

@@ -24,11 +24,19 @@ MOST_SCANS = 100  # of a progressive JPEG, which is decoded anew with each; enco
 ANY = "a JPEG, PNG, WebP or GIF"
 
 
-def prepared(contents: tf.Tensor, channels: int, size: int, resize: Resize) -> tuple[tf.Tensor, tf.Tensor]:
+def prepared(
+    contents: tf.Tensor,
+    file_of: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+    *,
+    channels: int,
+    size: int,
+    resize: Resize,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes, resizes and crops; each image stands or falls alone.
 
     Args:
-        contents: strings (N), the bytes of files.
+        contents: strings (N), the bytes of files, or of what holds them.
+        file_of: function from one of `contents` to the bytes of a file.
         channels: 1 or 3.
         size: side of the results in pixels.
         resize: function `(image, size) -> image`, uint8.
@@ -39,9 +47,10 @@ def prepared(contents: tf.Tensor, channels: int, size: int, resize: Resize) -> t
     """
 
     def read(_: tf.Tensor, __: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        wrong = complaint(content)
+        file = file_of(content)
+        wrong = complaint(file)
         blank = tf.zeros((size, size, channels), tf.uint8)
-        return wrong, tf.cond(wrong == "", lambda: resize(decode(first_frame(content), channels), size), lambda: blank)
+        return wrong, tf.cond(wrong == "", lambda: resize(decode(first_frame(file), channels), size), lambda: blank)
 
     rows = tf.data.Dataset.from_tensor_slices((contents, contents)).enumerate()
     rows = rows.map(lambda place, pair: (place, place, pair[0]))

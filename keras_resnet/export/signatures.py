@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -27,6 +28,23 @@ def refused(wrong: tf.Tensor) -> tf.Tensor:
 ON_INVALID = {"flag": flagged, "raise": refused}
 
 
+def checked(given: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
+    """`given`, of the shape that the signature says, with one row at least; else the request fails.
+
+    TensorFlow's sessions, and servers with them, compare the type alone: pixels of another size, grey ones in place of
+    colours and a single image without its batch would all get an answer, which means nothing.
+    """
+    given = tf.ensure_shape(given, spec.shape)
+    some = tf.debugging.Assert(tf.shape(given)[0] > 0, [f"{spec.name} must be one at least. Received: none"])
+    with tf.control_dependencies([some]):
+        return tf.identity(given)
+
+
+def encoded(example: tf.Tensor) -> tf.Tensor:
+    """The file in a serialized `tf.Example`, "" where there is none."""
+    return tf.io.parse_single_example(example, {IMAGE_KEY: tf.io.FixedLenFeature((), tf.string, "")})[IMAGE_KEY]
+
+
 class Served(tf.Module):
     """The functions of a SavedModel, one for each signature.
 
@@ -36,7 +54,8 @@ class Served(tf.Module):
         shape: (H, W, C) of the pixels; sides may be None.
         class_names: one a class.
         top_k: classes that are named, the likeliest first; at most all.
-        to_pixels: the bytes of files, strings (N), to uint8 (N, H, W, C) and what is wrong with each, "" if nothing.
+        to_pixels: strings (N), and a function from one of them to the bytes of a file, to uint8 (N, H, W, C) and what
+            is wrong with each, "" if nothing.
         on_invalid: one of `ON_INVALID`.
     """
 
@@ -47,7 +66,7 @@ class Served(tf.Module):
         shape: Sequence[int | None],
         class_names: Sequence[str],
         top_k: int,
-        to_pixels: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+        to_pixels: Callable[[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]], tuple[tf.Tensor, tf.Tensor]],
         on_invalid: Callable[[tf.Tensor], tf.Tensor],
     ) -> None:
         super().__init__()
@@ -59,37 +78,35 @@ class Served(tf.Module):
             best = tf.math.top_k(probabilities, top_k)
             return {"classes": tf.gather(tf.constant(class_names), best.indices), "scores": best.values}
 
-        def read(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            """Probabilities, zeros where there is no image; whether there is one; and why not."""
-            images, wrong = to_pixels(contents)
+        def read(contents: tf.Tensor, file_of: Callable[[tf.Tensor], tf.Tensor]) -> Answer:
+            """Where there is no image, `valid` is False, classes are "", scores and probabilities zero."""
+            images, wrong = to_pixels(contents, file_of)
             wrong = on_invalid(wrong)
             valid = wrong == ""
-            probabilities = scores(self.embed(tf.cast(images, tf.float32)))
-            return tf.where(valid[:, None], probabilities, 0.0), valid, wrong
+            probabilities = tf.where(valid[:, None], scores(self.embed(tf.cast(images, tf.float32))), 0.0)
+            answer = named(probabilities)
+            classes = tf.where(valid[:, None], answer["classes"], "")
+            return {**answer, "classes": classes, "probabilities": probabilities, "valid": valid, "error": wrong}
 
         def serving_default(image: tf.Tensor) -> Answer:
             return {"probabilities": scores(self.embed(image))}
 
         def serving_bytes(image_bytes: tf.Tensor) -> Answer:
-            probabilities, valid, wrong = read(image_bytes)
-            return {**named(probabilities), "probabilities": probabilities, "valid": valid, "error": wrong}
+            return read(image_bytes, tf.identity)
 
         def classify(inputs: tf.Tensor) -> Answer:
-            example = tf.io.parse_example(inputs, {IMAGE_KEY: tf.io.FixedLenFeature((), tf.string, "")})
-            probabilities, valid, _ = read(example[IMAGE_KEY])
-            answer = named(probabilities)
-            return {**answer, "classes": tf.where(valid[:, None], answer["classes"], "")}
+            answer = read(inputs, encoded)
+            return {"classes": answer["classes"], "scores": answer["scores"]}
 
         def features_of(image: tf.Tensor) -> Answer:
             return {"features": self.embed(image)}
 
-        strings = [tf.TensorSpec((None,), tf.string)]
+        def endpoint(function: Callable[[tf.Tensor], Answer], spec: tf.TensorSpec) -> Any:
+            return tf.function(lambda given: function(checked(given, spec)), input_signature=[spec], autograph=False)
+
         self.endpoints = {
-            name: tf.function(function, input_signature=[spec], autograph=False)
-            for name, function, spec in (
-                ("serving_default", serving_default, pixels),
-                ("serving_bytes", serving_bytes, strings[0]),
-                ("classify", classify, strings[0]),
-                ("features", features_of, pixels),
-            )
+            "serving_default": endpoint(serving_default, pixels),
+            "serving_bytes": endpoint(serving_bytes, tf.TensorSpec((None,), tf.string, "image_bytes")),
+            "classify": endpoint(classify, tf.TensorSpec((None,), tf.string, "inputs")),
+            "features": endpoint(features_of, pixels),
         }

@@ -1,0 +1,100 @@
+"""The stand-in's REST side, on the loopback: predict, classify, status and metadata of a model."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import threading
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
+from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest
+from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+
+from tests.serving import answers, json_tensors
+from tests.serving.c_api import RequestError
+from tests.serving.versions import INVALID_ARGUMENT, Models
+
+PATH = re.compile(
+    r"/v1/models/(?P<name>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?"
+)
+# Of `grpc.StatusCode`; the others are 500.
+STATUS = {3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 14: 503}
+
+
+def predict(models: Models, spec: ModelSpec, body: bytes) -> dict[str, Any]:
+    asked = json_tensors.parsed(body)
+    spec.signature_name = asked.get("signature_name", "")
+    _, model = models.find(spec)
+    signature = answers.signature_of(model, spec.signature_name, INVALID_ARGUMENT)
+    request = PredictRequest(model_spec=spec, inputs=json_tensors.tensors(asked, signature.inputs))
+    return json_tensors.rows_or_columns(asked, answers.predict(models, request).outputs)
+
+
+def classify(models: Models, spec: ModelSpec, body: bytes) -> dict[str, Any]:
+    asked = json_tensors.parsed(body)
+    spec.signature_name = asked.get("signature_name", "")
+    request = ClassificationRequest(model_spec=spec, input=json_tensors.examples(asked))
+    rows = answers.classify(models, request).result.classifications
+    return {"results": [[[entry.label, entry.score] for entry in row.classes] for row in rows]}
+
+
+def status(models: Models, spec: ModelSpec, body: bytes) -> dict[str, Any]:
+    return _json(answers.status(models, GetModelStatusRequest(model_spec=spec)))
+
+
+def metadata(models: Models, spec: ModelSpec, body: bytes) -> dict[str, Any]:
+    found = answers.metadata(models, GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"]))
+    return _json(found)
+
+
+VERBS = {("POST", ":predict"): predict, ("POST", ":classify"): classify, ("GET", None): status}
+VERBS["GET", "/metadata"] = metadata
+
+
+def start(models: Models, port: int) -> http.server.ThreadingHTTPServer:
+    """A server that listens, in a thread of its own; it is stopped by its `shutdown`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = 2**16  # head and body in one packet: a second one waits 40 ms for the first to be acknowledged
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            try:
+                code, said = 200, self.found(body)
+            except RequestError as error:
+                code, said = STATUS.get(error.code, 500), {"error": str(error)}
+            content = json.dumps(said, indent=2).encode()
+            self.send_response(code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def found(self, body: bytes) -> dict[str, Any]:
+            match = PATH.fullmatch(self.path)
+            verb = VERBS.get((self.command, match["verb"])) if match else None
+            if not match or verb is None:
+                raise RequestError(INVALID_ARGUMENT, f"Malformed request: {self.command} {self.path}")
+            spec = ModelSpec(name=match["name"], version_label=match["label"])
+            if match["version"]:
+                spec.version.value = int(match["version"])
+            return verb(models, spec, body)
+
+        do_GET = do_POST = answer  # noqa: N815  (the names are http.server's)
+
+        def log_message(self, *said: object) -> None:
+            """Nothing: the tests read what goes wrong from answers."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def _json(message: Any) -> dict[str, Any]:
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)

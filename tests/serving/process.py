@@ -1,0 +1,88 @@
+"""A server in a process of its own: `tensorflow_model_server` where it is on the PATH, else the stand-in."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import requests
+
+ROOT = Path(__file__).parent.parent.parent
+REAL = shutil.which("tensorflow_model_server")
+PROGRAM = [REAL] if REAL else [sys.executable, "-m", "tests.serving"]
+POLL = "1" if REAL else "0.05"  # seconds; TF Serving takes whole ones
+PATIENCE = 120.0
+
+
+class Server(NamedTuple):
+    """Where it listens, under which name the model is served, and its process."""
+
+    grpc: str
+    rest: str
+    name: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"{self.rest}/v1/models/{self.name}"
+
+    def versions(self) -> dict[int, str]:
+        """The states of versions, by their numbers; none where the server does not know the model yet."""
+        found = requests.get(self.url, timeout=PATIENCE).json().get("model_version_status", [])
+        return {int(entry["version"]): entry["state"] for entry in found}
+
+    def wait_for(self, version: int, state: str = "AVAILABLE") -> None:
+        """Returns when a version is in a state; the test fails if it takes too long, or the server ends."""
+        until = time.monotonic() + PATIENCE
+        states: object = "no answer"
+        while time.monotonic() < until and self.process.poll() is None:
+            with contextlib.suppress(requests.ConnectionError):
+                states = self.versions()
+                if self.versions().get(version) == state:
+                    return
+            time.sleep(0.02)
+        raise AssertionError(f"version {version} is not {state}: {states}; exit status {self.process.poll()}")
+
+
+@contextlib.contextmanager
+def serving(name: str, *flags: str, version: int = 1) -> Iterator[Server]:
+    """A server that has loaded a version, until the end of the block.
+
+    Args:
+        name: of the model.
+        flags: `--model_base_path=DIR` or `--model_config_file=FILE`.
+        version: that is waited for.
+    """
+    ports = _free_ports(2)
+    command = [*PROGRAM, f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--model_name={name}", *flags]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [*command, f"--file_system_poll_wait_seconds={POLL}"], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+        )
+        server = Server(f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", name, process)
+        try:
+            server.wait_for(version)
+            yield server
+        except BaseException:
+            log.seek(0)
+            print(log.read().decode(errors="replace")[-4000:])
+            raise
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]

@@ -1,0 +1,16 @@
+"""A server under load and abuse, for seconds; `python -m benchmarks serving_load` does it for minutes."""
+
+import collections
+
+from tests.serving import malformed
+from tests.serving.load import Size, drive
+
+SIZE = Size(clients=4, seconds=5, malformed=3 * len(malformed.REQUESTS), swaps=4)
+
+
+def test_all_is_answered_or_refused_while_versions_are_swapped():
+    outcome = drive(SIZE)
+    assert collections.Counter(outcome.faults) == {}
+    assert len(outcome.refused) == SIZE.malformed
+    assert outcome.swapped == [2, 3, 4, 5]
+    assert len(outcome.milliseconds) > 50
