@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -168,11 +167,9 @@ def _program() -> str:
     return "keras-resnet" if shutil.which("keras-resnet") == sys.argv[0] else sys.argv[0]
 
 
-def prediction(path: Path, probabilities: np.ndarray, classes: Sequence[str], top: int, console: Console) -> None:
-    """The most probable classes of an image, on one line."""
-    best = probabilities.argsort()[::-1][:top]
-    guesses = ", ".join(f"{classes[i]} {probabilities[i]:.1%}" for i in best)
-    say(f"{path}: {guesses}", console)
+def prediction(path: Path, guesses: Sequence[tuple[str, float]], console: Console) -> None:
+    """The most probable classes of an image with their probabilities, on one line."""
+    say(f"{path}: {', '.join(f'{name} {probability:.1%}' for name, probability in guesses)}", console)
 
 
 def _macs(macs: int) -> str:

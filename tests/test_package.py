@@ -122,7 +122,7 @@ ROWS_OF_DESIGN = (
     ("data",),
     ("export",),
     ("training",),
-    ("prediction", "report", "quiet", "published"),
+    ("client", "prediction", "report", "quiet", "published"),
     ("opening",),
     ("api", "cli"),
     ("__main__",),
@@ -157,7 +157,11 @@ def test_metadata_is_in_setup_cfg():
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
     assert (ROOT / "keras_resnet" / "py.typed").exists()
     data = {name: patterns.split() for name, patterns in config["options.package_data"].items()}
-    assert data == {"keras_resnet": ["py.typed", "*.csv"], "keras_resnet.weights": ["*.csv", "shipped/*.safetensors"]}
+    assert data == {
+        "keras_resnet": ["py.typed", "*.csv"],
+        "keras_resnet.export": ["kit_files/*", "kit_files/config/*"],
+        "keras_resnet.weights": ["*.csv", "shipped/*.safetensors"],
+    }
     assert kr.__version__ in (ROOT / "CHANGELOG.md").read_text()
 
 

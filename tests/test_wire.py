@@ -164,13 +164,16 @@ def test_rest_tells_state_and_metadata(served):
 def test_warm_up_requests_are_answered_before_any_other(served):
     path = served.folder / "1" / "assets.extra" / "tf_serving_warmup_requests"
     records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-    requests = [PredictionLog.FromString(record).predict_log.request for record in records]
-    assert [len(tf.make_ndarray(request.inputs["image"])) for request in requests] == [1, 2, 4, 5]
-    for request in requests:
-        response = served.asking.call("Predict", request)
-        count = len(tf.make_ndarray(request.inputs["image"]))
-        wanted = served.model.predict(served.pixels[:count], verbose=0)
-        check(tf.make_ndarray(response.outputs["probabilities"]), wanted)
+    logs = [PredictionLog.FromString(record) for record in records]
+    asked = [log.predict_log.request for log in logs if log.HasField("predict_log")]
+    counts = {}
+    for request in asked:
+        served.asking.call("Predict", request)
+        (tensor,) = request.inputs.values()
+        counts.setdefault(request.model_spec.signature_name, []).append(tensor.tensor_shape.dim[0].size)
+    assert counts == {"serving_default": [1, 2, 4, 5], "serving_bytes": [5], "features": [5]}
+    (to_classify,) = (log.classify_log.request for log in logs if log.HasField("classify_log"))
+    assert len(served.asking.call("Classify", to_classify).result.classifications) == 5
 
 
 def test_saved_model_cli_runs_it(served, tmp_path):

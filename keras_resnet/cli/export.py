@@ -49,7 +49,7 @@ def export(
     name = name or (found.checkpoint.model if found.checkpoint else found.model.name)
     path = saved_model(
         found.model,
-        out / "models" / name,
+        kit.model_path(out, name),
         version,
         found.classes,
         precision,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
 
 from keras_resnet.cli.options import DATA_HELP, Like, Model, Size, Weights
 from keras_resnet.quiet import start_keras
+
+Guesses: TypeAlias = Sequence[tuple[str, float]]  # a class and its probability, the likeliest first
 
 
 def evaluate(
@@ -67,37 +70,57 @@ def evaluate(
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, BMP, WebP or GIF files.")],
     model: Annotated[
-        str, typer.Option(help="A directory that `train` left, a .keras file, or a model's name with --weights.")
+        str,
+        typer.Option(
+            help="A directory that `train` left, a .keras file, a model's name with --weights, or with --server the "
+            "name under which it is served."
+        ),
     ],
     weights: Weights = None,
     like: Like = None,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ask a running server, by gRPC; by REST at http://HOST:PORT."),
+    ] = None,
     top: Annotated[int, typer.Option(help="How many classes to show for each image.", min=1)] = 3,
 ) -> None:
     """Says what is on images. A file that cannot be read is named, the others are done, and the exit status is 1."""
+    if server is not None and (weights, like) != (None, None):
+        raise ValueError("--weights and --like must not be given with --server")
     start_keras()
-    from keras_resnet import published, report
-    from keras_resnet.data.decode import to_square
-    from keras_resnet.prediction import predict_files
-    from keras_resnet.training import batches
-    from keras_resnet.training.run import open_model, read
+    from keras_resnet import report
 
-    if weights is not None:
-        checkpoint = published.checkpoint_of(model, weights, like)
-        network, classes = published.build(model, checkpoint), published.class_names(checkpoint)
-        resize = published.resize_for(checkpoint)
-    else:
-        network, recorded = open_model(Path(model)), read(Path(model)) if Path(model).is_dir() else None
-        classes = recorded.classes if recorded else tuple(map(str, range(network.output.shape[-1])))
-        resize = batches.resize(recorded.recipe) if recorded else to_square
+    results = _predicted(images, model, weights, like) if server is None else _asked(images, server, model)
     failed = False
-    for path, result in predict_files(network, images, resize):
+    for path, result in results:
         if isinstance(result, ValueError):
             failed = True
             report.error(result)
         else:
-            report.prediction(path, result, classes, top, Console())
+            report.prediction(path, result[:top], Console())
     if failed:
         raise typer.Exit(1)
+
+
+def _asked(images: Sequence[Path], server: str, model: str) -> Iterator[tuple[Path, Guesses | ValueError]]:
+    from keras_resnet.client import ask
+
+    for path, answer in ask(images, server, model):
+        yield path, answer if isinstance(answer, ValueError) else list(zip(*answer, strict=True))
+
+
+def _predicted(
+    images: Sequence[Path], model: str, weights: str | None, like: str | None
+) -> Iterator[tuple[Path, Guesses | ValueError]]:
+    from keras_resnet.opening import opened
+    from keras_resnet.prediction import predict_files
+
+    found = opened(model, weights, like)
+    for path, result in predict_files(found.model, images, found.resize):
+        if isinstance(result, ValueError):
+            yield path, result
+        else:
+            yield path, [(found.classes[i], result[i]) for i in result.argsort()[::-1]]
 
 
 def convert(

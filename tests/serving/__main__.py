@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--model_base_path")
     parser.add_argument("--model_config_file", type=Path, help="in place of name and path; read anew at each poll")
     parser.add_argument("--file_system_poll_wait_seconds", type=float, default=1.0, help="here a fraction will do")
-    asked = parser.parse_args()
+    asked, _ = parser.parse_known_args()  # what else TF Serving is told, a stand-in does without
     if asked.model_config_file:
         read = functools.partial(config_from, asked.model_config_file)
     else:

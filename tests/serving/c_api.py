@@ -14,6 +14,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
 LIBRARY = Path(tf.sysconfig.get_lib()) / "libtensorflow_cc.so.2"
 TAG = b"serve"
+INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION = 3, 5, 9  # of TensorFlow and of gRPC
 STRING_BYTES = 24  # of a TF_TString
 
 

@@ -14,8 +14,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 from tensorflow_serving.apis.input_pb2 import Input
 
-from tests.serving.c_api import RequestError
-from tests.serving.versions import INVALID_ARGUMENT
+from tests.serving.c_api import INVALID_ARGUMENT, RequestError
 
 
 def wrong(message: str) -> RequestError:

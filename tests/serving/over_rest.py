@@ -16,8 +16,9 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from tests.serving import answers, json_tensors
-from tests.serving.c_api import RequestError
-from tests.serving.versions import INVALID_ARGUMENT, Models
+from tests.serving.c_api import INVALID_ARGUMENT, RequestError
+from tests.serving.running import signature_of
+from tests.serving.versions import Models
 
 PATH = re.compile(
     r"/v1/models/(?P<name>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?"
@@ -30,7 +31,7 @@ def predict(models: Models, spec: ModelSpec, body: bytes) -> dict[str, Any]:
     asked = json_tensors.parsed(body)
     spec.signature_name = asked.get("signature_name", "")
     _, model = models.find(spec)
-    signature = answers.signature_of(model, spec.signature_name, INVALID_ARGUMENT)
+    signature = signature_of(model, spec.signature_name, INVALID_ARGUMENT)
     request = PredictRequest(model_spec=spec, inputs=json_tensors.tensors(asked, signature.inputs))
     return json_tensors.rows_or_columns(asked, answers.predict(models, request).outputs)
 

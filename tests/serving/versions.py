@@ -1,4 +1,4 @@
-"""Which versions of a model are up: directories are polled, the new is loaded first, and the old goes when it is idle."""
+"""Which versions of a model are up: directories are polled, the new is loaded first, the old goes when it is idle."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
-from tests.serving.c_api import Model, RequestError
+from tests.serving.c_api import INVALID_ARGUMENT, NOT_FOUND, Model, RequestError
+from tests.serving.running import classified, predicted
 
-INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION = 3, 5, 9
+RUN = {"predict_log": predicted, "classify_log": classified}
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
@@ -34,10 +35,9 @@ def loaded(directory: Path) -> Model:
     model = Model(directory)
     if (directory / WARM_UP).exists():
         for record in tf.data.TFRecordDataset(str(directory / WARM_UP)).as_numpy_iterator():
-            request = PredictionLog.FromString(record).predict_log.request
-            signature = model.signatures[request.model_spec.signature_name]
-            feeds = {signature.inputs[name].name: tensor for name, tensor in request.inputs.items()}
-            model.run(feeds, [info.name for info in signature.outputs.values()])
+            log = PredictionLog.FromString(record)
+            kind = log.WhichOneof("log_type")
+            RUN[kind](model, getattr(log, kind).request)
     return model
 
 
@@ -110,9 +110,8 @@ class Models:
     def states(self, spec: ModelSpec) -> list[ModelVersionStatus]:
         """Of all versions of a model, or of one, the newest first."""
         states = self.all[spec.name].states if spec.name in self.all else {}
-        found = [
-            states[n] for n in sorted(states, reverse=True) if not spec.HasField("version") or n == spec.version.value
-        ]
+        asked = [spec.version.value] if spec.HasField("version") else sorted(states, reverse=True)
+        found = [states[number] for number in asked if number in states]
         if not found:
             raise RequestError(NOT_FOUND, f"Could not find any versions of model {spec.name}")
         return found

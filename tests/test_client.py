@@ -1,0 +1,128 @@
+"""The client, and `keras-resnet predict --server`, against a server that runs."""
+
+import re
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+
+import keras_resnet as kr
+from keras_resnet import client
+from tests.serving.process import serving
+from tests.test_cli import invoke
+from tests.test_export_images import SOUND, WRONG
+
+CLASSES = ["cat", "dog", "bird"]
+FILES = {"a.jpg": SOUND["JPEG"], "b.png": SOUND["PNG"], "text.jpg": WRONG["text"][0], "c.gif": SOUND["GIF"]}
+
+
+def export(folder, **options):
+    model = kr.ResNet20(classes=3)
+    model.layers[-1].kernel.assign(np.random.default_rng(0).normal(0, 1, (64, 3)))
+    kr.export.saved_model(model, folder, class_names=CLASSES, **options)
+    return model
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    export(folder / "pets")
+    with serving("pets", f"--model_base_path={folder / 'pets'}") as server:
+        yield server
+
+
+@pytest.fixture(params=["gRPC", "REST"])
+def address(request, server):
+    return server.grpc if request.param == "gRPC" else server.rest
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    return [tmp_path / name for name in [*FILES, "none.png"]]
+
+
+def test_each_file_has_its_guess_or_its_reason(address, files, monkeypatch):
+    monkeypatch.setattr(client, "MOST_FILES", 2)
+    found = dict(client.ask(files, address, "pets"))
+    assert list(found) == files
+    for path in (files[0], files[1], files[3]):
+        guess = found[path]
+        assert sorted(guess.classes) == sorted(CLASSES)
+        assert list(guess.scores) == sorted(guess.scores, reverse=True)
+        assert sum(guess.scores) == pytest.approx(1)
+    assert str(found[files[2]]).startswith(f"{files[2]}: image must be a JPEG, PNG, WebP or GIF. Received: ")
+    assert str(found[files[4]]) == f"cannot read {files[4]}: No such file or directory"
+
+
+def test_an_export_that_raises_is_asked_file_by_file(files, tmp_path):
+    export(tmp_path / "strict", on_invalid="raise")
+    with serving("strict", f"--model_base_path={tmp_path / 'strict'}") as server:
+        for address in (server.grpc, server.rest):
+            found = list(dict(client.ask(files, address, "strict")).values())
+            assert [isinstance(answer, client.Guess) for answer in found] == [True, True, False, True, False]
+            assert re.fullmatch(r".*/text.jpg: image must be a JPEG, .* bytes of another kind", str(found[2]))
+
+
+def test_the_command_says_what_is_on_images(address, files):
+    result = invoke("predict", *files, "--server", address, "--model", "pets", "--top", 2)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [str(files[0]), str(files[1]), str(files[3])]
+    assert re.fullmatch(rf"{files[0]}: \w+ \d+\.\d%, \w+ \d+\.\d%", lines[0])
+    errors = result.stderr.splitlines()
+    assert errors[0].startswith(f"Error: {files[2]}: image must be")
+    assert errors[1] == f"Error: cannot read {files[4]}: No such file or directory"
+
+
+def test_what_is_wrong_with_the_server_is_said(address, files):
+    for error, wanted in (
+        (invoke("predict", files[0], "--server", address, "--model", "cars").exception, "model must be one that"),
+        (invoke("predict", files[0], "--server", "here", "--model", "pets").exception, "server must be HOST:PORT"),
+    ):
+        assert wanted in str(error)
+    label = list(zip(*client.ask(files[:1], address, "pets", label="canary"), strict=True))[1][0]
+    assert "label" in str(label)
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_nobody_there(scheme, files):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{closed.getsockname()[1]}"
+        error = invoke("predict", files[0], "--server", address, "--model", "pets").exception
+    assert isinstance(error, ConnectionError)
+    assert re.fullmatch(rf"no (gRPC|REST) server answers at {address}", str(error))
+
+
+def test_a_server_that_is_none_of_these(files):
+    class Page(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(502)
+            self.end_headers()
+            self.wfile.write(b"<html>Bad gateway</html>")
+
+        def log_message(self, *said):
+            pass
+
+    page = HTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=page.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{page.server_port}"
+    with pytest.raises(ValueError, match="refused the request: status 502 without JSON"):
+        list(client.ask(files[:1], address, "pets"))
+    page.shutdown()
+    page.server_close()
+
+
+def test_a_server_that_does_not_answer(files):
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        for scheme in ("", "http://"):
+            address = f"{scheme}127.0.0.1:{mute.getsockname()[1]}"
+            with pytest.raises(TimeoutError, match=f"{address} does not answer in time"):
+                list(client.ask(files[:1], address, "pets", timeout=0.5))

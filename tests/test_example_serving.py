@@ -1,0 +1,81 @@
+"""examples/serving/README.md: its lines are run, as far as they can be without Docker."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import keras_resnet as kr
+from tests.conftest import ROOT
+from tests.serving.process import serving
+from tests.test_export_images import SOUND
+
+README = (ROOT / "examples" / "serving" / "README.md").read_text()
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, re.S)
+
+
+def block(part):
+    """The one block with these words in it."""
+    (found,) = (text for _, text in BLOCKS if part in text)
+    return found
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The Python of step 2, on a network that takes no training, and a server of what it leaves."""
+    folder = tmp_path_factory.mktemp("example")
+    (folder / "runs" / "digits").mkdir(parents=True)
+    kr.ResNet20().save(folder / "runs" / "digits" / "model.keras")
+    ran = python(block("kit.write"), folder)
+    assert ran.returncode == 0, ran.stderr
+    assert (folder / "serve" / "compose.yaml").is_file()
+    (folder / "photo.png").write_bytes(SOUND["PNG"])
+    with serving("digits", f"--model_base_path={folder / 'serve' / 'models' / 'digits'}") as server:
+        yield folder, server
+
+
+def python(code, folder):
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def at(server, text):
+    """The text with the ports of a server that runs."""
+    return text.replace("localhost:8500", server.grpc).replace("http://localhost:8501", server.rest)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_curl_gets_classes(served):
+    folder, server = served
+    command = at(server, block("curl"))
+    ran = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True)
+    assert '"valid": true' in ran.stdout
+
+
+def test_the_commands_get_classes(served):
+    folder, server = served
+    outputs = set()
+    for line in at(server, block("predict --server")).splitlines():
+        code = f"import sys; sys.argv = {line.split()!r}\nfrom keras_resnet.cli import main; main()"
+        ran = python(code, folder)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        outputs.add(ran.stdout)
+    (said,) = outputs  # gRPC and REST say the same
+    assert re.fullmatch(r"photo.png: \d \d+\.\d%, \d \d+\.\d%, \d \d+\.\d%\n", said)
+
+
+def test_the_python_client_gets_classes(served):
+    folder, server = served
+    ran = python(at(server, block("keras_resnet.client")), folder)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("photo.png Guess(classes=('")
+
+
+def test_the_paths_that_are_named_are_there(served):
+    folder, _ = served
+    for path in re.findall(r"`(serve/[^`]*)`", README):
+        assert (folder / path).exists(), path
+    for path in re.findall(r"`(tests/[^`]*)`", README):
+        assert (ROOT / path).exists(), path
