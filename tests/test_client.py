@@ -10,6 +10,7 @@ import pytest
 
 import keras_resnet as kr
 from keras_resnet import client
+from tests.serving.asking import Asking, RefusedError
 from tests.serving.process import serving
 from tests.test_cli import invoke
 from tests.test_export_images import SOUND, WRONG
@@ -61,6 +62,10 @@ def test_each_file_has_its_guess_or_its_reason(address, files, monkeypatch):
 def test_an_export_that_raises_is_asked_file_by_file(files, tmp_path):
     export(tmp_path / "strict", on_invalid="raise")
     with serving("strict", f"--model_base_path={tmp_path / 'strict'}") as server:
+        with Asking(server) as asking, pytest.raises(RefusedError, match=WRONG["text"][1]) as refused:
+            asking.predict("serving_bytes", {"image_bytes": list(FILES.values())})
+        assert refused.value.code == "INVALID_ARGUMENT"
+        assert "question" not in str(refused.value)
         for address in (server.grpc, server.rest):
             found = list(dict(client.ask(files, address, "strict")).values())
             assert [isinstance(answer, client.Guess) for answer in found] == [True, True, False, True, False]

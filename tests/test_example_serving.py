@@ -1,15 +1,16 @@
 """examples/serving/README.md: its lines are run, as far as they can be without Docker."""
 
+import contextlib
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 import keras_resnet as kr
 from tests.conftest import ROOT
 from tests.serving.process import serving
+from tests.test_cli import invoke
 from tests.test_export_images import SOUND
 
 README = (ROOT / "examples" / "serving" / "README.md").read_text()
@@ -28,17 +29,12 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("example")
     (folder / "runs" / "digits").mkdir(parents=True)
     kr.ResNet20().save(folder / "runs" / "digits" / "model.keras")
-    ran = python(block("kit.write"), folder)
-    assert ran.returncode == 0, ran.stderr
+    with contextlib.chdir(folder):
+        exec(block("kit.write"), {})
     assert (folder / "serve" / "compose.yaml").is_file()
     (folder / "photo.png").write_bytes(SOUND["PNG"])
     with serving("digits", f"--model_base_path={folder / 'serve' / 'models' / 'digits'}") as server:
         yield folder, server
-
-
-def python(code, folder):
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def at(server, text):
@@ -54,23 +50,23 @@ def test_curl_gets_classes(served):
     assert '"valid": true' in ran.stdout
 
 
-def test_the_commands_get_classes(served):
+def test_the_commands_get_classes(served, monkeypatch):
     folder, server = served
+    monkeypatch.chdir(folder)
     outputs = set()
     for line in at(server, block("predict --server")).splitlines():
-        code = f"import sys; sys.argv = {line.split()!r}\nfrom keras_resnet.cli import main; main()"
-        ran = python(code, folder)
-        assert (ran.returncode, ran.stderr) == (0, "")
-        outputs.add(ran.stdout)
+        result = invoke(*line.split()[1:])
+        assert (result.exit_code, result.stderr) == (0, "")
+        outputs.add(result.stdout)
     (said,) = outputs  # gRPC and REST say the same
     assert re.fullmatch(r"photo.png: \d \d+\.\d%, \d \d+\.\d%, \d \d+\.\d%\n", said)
 
 
-def test_the_python_client_gets_classes(served):
+def test_the_python_client_gets_classes(served, monkeypatch, capsys):
     folder, server = served
-    ran = python(at(server, block("keras_resnet.client")), folder)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("photo.png Guess(classes=('")
+    monkeypatch.chdir(folder)
+    exec(at(server, block("keras_resnet.client")), {})
+    assert capsys.readouterr().out.startswith("photo.png Guess(classes=('")
 
 
 def test_the_paths_that_are_named_are_there(served):

@@ -17,7 +17,7 @@ import keras_resnet as kr
 from keras_resnet.data.decode import decode, to_square
 from tests.conftest import randomise_evenly
 from tests.serving import contract
-from tests.serving.asking import Asking, RefusedError, b64, of_file
+from tests.serving.asking import Asking, b64, of_file
 from tests.serving.process import REAL, Server, serving
 from tests.test_export_images import SOUND, WRONG
 
@@ -130,16 +130,6 @@ def test_one_file_that_is_no_image_harms_no_other(served):
     _, answer = served.asking.predict("classify", {"inputs": [of_file(FILES[0]).SerializeToString(), b"secret"]})
     check_named(answer["classes"][:1].astype(str), answer["scores"][:1], wanted[:1])
     assert {*answer["classes"][1]} == {b""}
-
-
-def test_an_export_that_raises_says_what_is_wrong(served, tmp_path):
-    kr.export.saved_model(served.model, tmp_path, on_invalid="raise")
-    with serving("net", f"--model_base_path={tmp_path}") as server, Asking(server) as asking:
-        asking.predict("serving_bytes", {"image_bytes": FILES})
-        with pytest.raises(RefusedError, match=SAID) as found:
-            asking.predict("serving_bytes", {"image_bytes": [*FILES, NO_IMAGE]})
-        assert found.value.code == "INVALID_ARGUMENT"
-        assert "question" not in str(found.value)
 
 
 def test_the_wire_contract_is_as_recorded(served):
