@@ -34,7 +34,6 @@ TARGETS = {"over naive": 1.9, "of decoding alone": 0.85, "over a map": 7.0}
 
 def windows() -> list[np.ndarray]:
     """Parts of scikit-learn's photographs, which are 640x427, half of them mirrored."""
-
     corners = np.random.default_rng(0).integers(0, (428 - HEIGHT, 641 - WIDTH), (FILES, 2))
     images = load_sample_images().images
     cut = [images[i % 2][top : top + HEIGHT, left : left + WIDTH] for i, (top, left) in enumerate(corners)]
@@ -157,7 +156,6 @@ def _measured(
     name: str, subjects: dict[str, tf.data.Dataset], batches: int, batch: int, result: dict[str, float]
 ) -> dict[str, list[float]]:
     """Seconds of each subject, round by round."""
-
     spent: dict[str, list[float]] = {subject: [] for subject in subjects}
 
     def consume(subject: str) -> None:
