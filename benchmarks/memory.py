@@ -24,7 +24,6 @@ CASES = (("ResNet110", False), ("ResNet110", True), ("ResNet1202", True))
 
 def measure(name: str, remat: bool) -> dict[str, float]:
     """Bytes above those when the network was built, and seconds of a step; in this process."""
-
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (BATCH * STEPS, 32, 32, 3), "uint8")
     split = kr.data.from_arrays(pixels, np.arange(BATCH * STEPS) % 10, tuple(map(str, range(10))))

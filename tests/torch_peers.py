@@ -25,7 +25,9 @@ def peers():
     if importlib.util.find_spec("timm") is None:
         pytest.skip("needs the extra `parity`")
     # torchvision's wheel for CPUs looks for operators that only its CUDA library defines.
-    operators = torch.library.Library("torchvision", "DEF")
+    from torch import library
+
+    operators = library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import timm

@@ -21,6 +21,8 @@ from keras_resnet.data.split import Split
 Crop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (shape, seed) -> box
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (images, seed) -> images
 
+# Batches in the making beyond one a core, and those that wait: with none and two, small images come 0.6 times as fast.
+SPARE, AHEAD = 2, 4
 COARSE = 2  # a box this many times as large as its image is resized with antialiasing
 
 
@@ -124,7 +126,7 @@ def train_pipeline(
     options.experimental_warm_start = True
     # Each process has its rows already.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.map(finished, CORES).prefetch(2).with_options(options)
+    return batches.map(finished, CORES + SPARE).prefetch(AHEAD).with_options(options)
 
 
 def _plan(split: Split, batch_size: int, start: int, shard: tuple[int, int]) -> Plan:

@@ -107,9 +107,9 @@ def fit(
             logits(model),
             computing_in(model, recipe.precision),
             native_in_training(model),
-            fused(model),
         ):
             stack.enter_context(context)
+        stack.enter_context(fused(model))  # looks at which norms are synchronised by now
         if recipe.remat:
             stack.enter_context(rematerialised(model))
         stack.callback(forget_functions, model)
