@@ -16,6 +16,7 @@ from keras_resnet.cli import COMMANDS
 from keras_resnet.data import idx
 from keras_resnet.data.sources import SOURCES
 from tests.conftest import FASHION, ROOT
+from tests.serving.process import serving
 from tests.test_data import write_idx, write_png
 from tests.test_package import main_command
 
@@ -73,6 +74,23 @@ def test_the_main_job_says_how_to_serve_a_directory_that_is_there(digits):
     mounted = re.search(r"docker run .* -v (\S+):/models/ResNet20:ro", run.stdout)[1]
     assert (Path(mounted) / "1" / "saved_model.pb").is_file()
     assert Path(mounted).is_relative_to(folder.resolve())
+
+
+def test_the_deploy_lines_of_the_readme_serve_digits(digits):
+    folder, _ = digits
+    (block,) = re.findall(r"^## Deploy\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S | re.M)
+    export, start, ask = block.splitlines()
+    assert start == "docker compose --project-directory deploy up -d --wait"  # in place of which the server below
+    assert shell(*export.split()[1:], cwd=folder).returncode == 0
+    with serving("ResNet20", f"--model_base_path={folder / 'deploy/models/ResNet20'}") as server:
+        before, _, files = ask.replace("localhost:8500", server.grpc).rpartition(" ")
+        images = sorted(str(path.relative_to(folder)) for path in folder.glob(files))
+        asked = shell(*before.split()[1:], *images, cwd=folder)
+    assert (asked.returncode, asked.stderr) == (0, "")
+    lines = asked.stdout.splitlines()
+    assert len(lines) == len(images) > 1
+    for line in lines:
+        assert re.search(r"_is_(\d)\.png: \1 \d+\.\d%", line), line
 
 
 def test_a_bad_image_is_named_and_the_others_are_done(digits):

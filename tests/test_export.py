@@ -231,6 +231,7 @@ def test_a_wrong_argument_is_named_and_nothing_written(argument, tmp_path, rng):
         ({"include_top": False, "pooling": "avg"}, "model must end in a Dense layer with a softmax"),
         ({"classifier_activation": "relu"}, "model must end in a Dense layer with a softmax"),
         ({"input_shape": (8, 12, 3)}, "model must take square images"),
+        ({"input_shape": (8, 8, 4)}, "model must take images of 1 or 3 channels, which files have. Received: 4"),
     ],
 )
 def test_a_model_that_cannot_be_served_is_refused(options, message, tmp_path):

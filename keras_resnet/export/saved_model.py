@@ -53,7 +53,7 @@ def saved_model(
     never sees half a model. `card.txt` in it says what it is.
 
     Args:
-        model: functional, of images (N, H, W, C) with square or free sides, ending in a Dense layer.
+        model: functional, of images (N, H, W, C) with square or free sides and C 1 or 3, ending in a Dense layer.
         path: directory of the versions; made where it does not exist.
         version: number of this one, at least 1.
         class_names: as many as the model has outputs; None: their numbers.
@@ -89,7 +89,9 @@ def saved_model(
     target = Path(path) / str(integer("version", version))
     if target.exists():
         raise ValueError(f"version must be new. Received: version={version}, and {target} exists")
-    classes = classifier(model).units
+    classes, channels = classifier(model).units, model.input_shape[-1]
+    if channels not in (1, 3):
+        raise ValueError(f"model must take images of 1 or 3 channels, which files have. Received: {channels} channels")
     names = _names(class_names, classes)
     named = min(integer("top_k", top_k), classes)
     size = _size(model, checkpoint)
@@ -100,7 +102,7 @@ def saved_model(
     network = fold_batch_norm(model) if fold else model
     lowered = PRECISIONS[precision](network, calibration, agreement)
     resize = resize or (resize_for(checkpoint) if checkpoint else to_square)
-    to_pixels = functools.partial(prepared, channels=model.input_shape[-1], size=size, resize=resize)
+    to_pixels = functools.partial(prepared, channels=channels, size=size, resize=resize)
     served = Served(
         lowered.features, scores(network), model.input_shape[1:], names, named, to_pixels, ON_INVALID[on_invalid]
     )
