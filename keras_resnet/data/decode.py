@@ -88,8 +88,8 @@ def resize_and_crop(image: tf.Tensor, size: int, *, crop_pct: float, interpolati
     top, left = _centre(height, size), _centre(width, size)
     # One axis after the other with whole grey levels between, as Pillow does it: what bicubic overshoots beyond 0 and
     # 255 along the rows is gone before the columns come. In one step, noise is up to 31 levels off Pillow instead of 1.
-    image = _resized(image, given[0], width, interpolation)[:, left : left + size]
-    image = _resized(image, height, size, interpolation)[top : top + size]
+    columns = _resized_rows(tf.transpose(image, (1, 0, 2)), width, left, size, interpolation)
+    image = _resized_rows(tf.transpose(columns, (1, 0, 2)), height, top, size, interpolation)
     return tf.ensure_shape(image, (size, size, image.shape[-1]))
 
 
@@ -103,7 +103,18 @@ def _centre(side: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(tf.round((side - size) / 2), tf.int32)
 
 
-def _resized(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor, interpolation: str) -> tf.Tensor:
-    image = tf.image.resize(image, (height, width), interpolation, antialias=True)
-    # Halves, which are common between two grey levels, go up as in Pillow; `tf.round` takes them to the even number.
-    return tf.cast(tf.floor(tf.clip_by_value(image, 0, 255) + 0.5), tf.uint8)
+def _resized_rows(image: tf.Tensor, height: tf.Tensor, first: tf.Tensor, count: int, interpolation: str) -> tf.Tensor:
+    """The rows of a uint8 image (H, W, C), resized to `height` of them; `count` are kept, from `first` on."""
+    given, width, channels = (image.shape[axis] or tf.shape(image)[axis] for axis in range(3))
+    # As one column of many channels: TensorFlow resizes along what lies together in memory twice as fast as across.
+    column = tf.reshape(image, (given, 1, width * channels))
+    resized = tf.image.resize(column, (height, 1), interpolation, antialias=True)[first : first + count]
+    return tf.reshape(_grey_levels(resized), (count, width, channels))
+
+
+def _grey_levels(image: tf.Tensor) -> tf.Tensor:
+    """Floating point to uint8, cut off at 0 and 255; halves, which are common between levels, go up as in Pillow."""
+    # One pass, where clipping, adding a half, rounding down and casting are four and take twice as long.
+    to_nearest = {"mode": "SCALED", "round_mode": "HALF_AWAY_FROM_ZERO"}
+    levels = tf.raw_ops.QuantizeV2(input=image, min_range=0.0, max_range=255.0, T=tf.quint8, **to_nearest)
+    return tf.bitcast(levels.output, tf.uint8)
