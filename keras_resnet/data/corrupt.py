@@ -84,7 +84,7 @@ class Damage:
 
 
 def guarded(
-    rows: tf.data.Dataset, read: Callable[..., Any], report: Callable[[tf.Tensor], tf.Tensor]
+    rows: tf.data.Dataset, read: Callable[..., Any], report: Callable[[tf.Tensor], tf.Tensor], at_once: int = CORES
 ) -> tf.data.Dataset:
     """Maps `read` over rows (place, number, raw), in parallel and in order; a row where it fails stays in its place.
 
@@ -92,6 +92,7 @@ def guarded(
         rows: of any number; what `read` gets.
         read: function of the three to a tuple of tensors.
         report: called with the number of each record that cannot be read, in the graph, to return False.
+        at_once: rows that are read at the same time.
 
     Returns:
         A dataset of (whether it could be read, what `read` returned or zeros).
@@ -107,7 +108,7 @@ def guarded(
         # The second is not begun where the first gives its element.
         return sound.concatenate(tf.data.Dataset.from_tensors(row).map(broken)).take(1)
 
-    return rows.interleave(one, cycle_length=AHEAD * CORES, num_parallel_calls=CORES, deterministic=True)
+    return rows.interleave(one, cycle_length=AHEAD * at_once, num_parallel_calls=at_once, deterministic=True)
 
 
 def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
