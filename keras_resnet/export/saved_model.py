@@ -28,6 +28,7 @@ from keras_resnet.export.signatures import ON_INVALID, Served
 from keras_resnet.inputs import square_side
 from keras_resnet.weights import Checkpoint
 
+CHANNELS = (1, 3)  # of the images in files
 SIZE = 224  # to which files are brought for a network that takes images of any size
 
 
@@ -66,7 +67,7 @@ def saved_model(
         calibration: images (N, H, W, C), raw pixels, some hundred of those to be served; needed for "int8".
         fold: whether batch norms become part of convolutions.
         top_k: classes that are named in an answer; all where there are fewer.
-        warmup: images (N, H, W, C) that a server is to answer before it is ready; or None.
+        warmup: images (N, H, W, C), at most 32, that a server is to answer before it is ready; or None.
         checkpoint: what the model was filled with, for the card and for how files are resized and cropped; or None.
         resize: how instead, a function `(image, size) -> image` of uint8; None: as the checkpoint was measured, and
             without one the centred square, resized.
@@ -97,7 +98,7 @@ def saved_model(
         raise _not_new(target)
     model = in_one_piece(model)
     classes, channels = classifier(model).layer.units, model.input_shape[-1]
-    if channels not in (1, 3):
+    if channels not in CHANNELS:
         raise ValueError(f"model must take images of 1 or 3 channels, which files have. Received: {channels} channels")
     names = _names(class_names, classes)
     named = min(integer("top_k", top_k), classes)

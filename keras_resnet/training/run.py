@@ -26,6 +26,7 @@ from keras_resnet import zoo
 from keras_resnet.beside import written_beside
 from keras_resnet.data import Split, load
 from keras_resnet.export import saved_model
+from keras_resnet.export.saved_model import CHANNELS
 from keras_resnet.freezing import freeze
 from keras_resnet.inputs import square_side
 from keras_resnet.resnet import let_keras_recurse
@@ -176,7 +177,8 @@ def _leave(run: Run, model: keras.Model, history: dict[str, list[float]], test: 
     save(model, out / "model.keras")
     draw(history, f"{run.model} on {run.data}", out / "curves.png")
     _write_samples(test, out / "samples")
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() == "tensorflow" and test.channels in CHANNELS:
+        shutil.rmtree(out / "export", ignore_errors=True)  # of a run that was killed just here
         saved_model(
             model,
             out / "export",
