@@ -76,7 +76,7 @@ def _recomputed(segment: Segment, x: Any, training: bool | None) -> Any:
 
 
 def _remat_in_tensorflow(function: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
-    """`keras.remat`, but for gradients of gradients.
+    """What `keras.remat` does, for first derivatives.
 
     Keras takes `tf.recompute_grad`, which looks for variables from each block back through the whole graph: the time to
     trace a network grows with the square of its depth.
