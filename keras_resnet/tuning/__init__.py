@@ -4,13 +4,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
+    "TUNABLES",
     "BayesianOptimization",
+    "Finished",
     "GridSearch",
     "HyperResNet",
     "Hyperband",
     "RandomSearch",
-    "TUNABLES",
-    "Finished",
     "finished",
     "front",
     "join",

@@ -57,10 +57,10 @@ def write(content: Any, path: Path) -> None:
 
 def _save(oracle: Any, directory: Path) -> None:
     path = directory / ORACLE
-    if _read(path) is not None:
-        with written_beside(directory / PREVIOUS) as aside:
-            aside.write_bytes(path.read_bytes())
-    write(oracle.get_state(), path)
+    with written_beside(path) as aside:
+        aside.write_text(json.dumps(oracle.get_state()))
+        if path.exists():
+            path.replace(directory / PREVIOUS)
 
 
 def _save_trial(directory: Path, trial: Any) -> None:
@@ -73,7 +73,10 @@ def _restore(oracle: Any, directory: Path) -> None:
     paths = sorted(directory.glob("trial_*/trial.json"))
     states = [state for path in paths if (state := _read(path)) is not None]
     oracle.trials = {state["trial_id"]: Trial.from_state(state) for state in states}
-    state = _read(directory / ORACLE) or _read(directory / PREVIOUS)
+    state = _read(directory / ORACLE)
+    if state is None:
+        (directory / ORACLE).unlink(missing_ok=True)  # or it would become the one before
+        state = _read(directory / PREVIOUS)
     if state is not None:
         for name in ("start_order", "end_order", "retry_queue"):
             state[name] = [trial for trial in state[name] if trial in oracle.trials]

@@ -19,7 +19,8 @@ class Finished:
         metrics: by name; parameters and MACs exact.
         values: the hyperparameters asked for.
         changes: fields of the recipe that are not the base's.
-        code: the line of Python that builds the network.
+        fields: the arguments of `ResNet` that make the network, which is not that asked for where that is over the
+            budget.
     """
 
     trial: str
@@ -27,7 +28,12 @@ class Finished:
     metrics: Mapping[str, float]
     values: Mapping[str, Any]
     changes: Mapping[str, Any]
-    code: str
+    fields: Mapping[str, Any]
+
+    @property
+    def code(self) -> str:
+        """The line of Python that builds the network, after `import functools, keras_resnet as kr`."""
+        return code(self.fields)
 
 
 def finished(tuner: Any) -> list[Finished]:
@@ -51,9 +57,7 @@ def _finished(space: Any, trial: Any) -> Finished:
     metrics |= {"parameters": design.row.parameters, "macs": design.row.macs}
     own, base = dataclasses.asdict(design.recipe), dataclasses.asdict(space.base.recipe)
     changes = {name: value for name, value in own.items() if value != base[name]}
-    return Finished(
-        trial.trial_id, trial.score, metrics, trial.hyperparameters.values, changes, code(design.row.fields)
-    )
+    return Finished(trial.trial_id, trial.score, metrics, trial.hyperparameters.values, changes, design.row.fields)
 
 
 def front(trials: Sequence[Finished], cost: str = "macs", gain: str = "val_accuracy") -> list[Finished]:
@@ -69,7 +73,7 @@ def front(trials: Sequence[Finished], cost: str = "macs", gain: str = "val_accur
 
     Example:
         >>> from keras_resnet.tuning import Finished, front
-        >>> trials = [Finished(str(i), g, {"macs": c, "val_accuracy": g}, {}, {}, "")
+        >>> trials = [Finished(str(i), g, {"macs": c, "val_accuracy": g}, {}, {}, {})
         ...           for i, (c, g) in enumerate([(5, 0.8), (9, 0.7), (9, 0.9), (2, 0.5)])]
         >>> [(trial.metrics["macs"], trial.score) for trial in front(trials)]
         [(2, 0.5), (5, 0.8), (9, 0.9)]

@@ -303,6 +303,9 @@ def _stems(base: Design) -> dict[str, Any]:
 
 def _stride(base: Design, stem: int) -> int:
     """Of the whole network, with a stem of this stride: images must not be smaller."""
-    steps = [step for stage in base.field("strides")(base.field("depths"), stem, base.field("output_stride"))
-             for step in stage]
+    steps = [
+        step
+        for stage in base.field("strides")(base.field("depths"), stem, base.field("output_stride"))
+        for step in stage
+    ]
     return stem * 2 ** sum(step.stride > 1 for step in steps)

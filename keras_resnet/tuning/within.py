@@ -91,9 +91,7 @@ def _step_down(knobs: Sequence[Knob], values: dict[str, Value], domains: Domains
     return True
 
 
-def _smallest_points(
-    knobs: Sequence[Knob], start: Mapping[str, Value], domains: Domains
-) -> Iterator[dict[str, Value]]:
+def _smallest_points(knobs: Sequence[Knob], start: Mapping[str, Value], domains: Domains) -> Iterator[dict[str, Value]]:
     """Every form at its smallest, training as at `start`."""
     choices = {
         knob.name: {

@@ -1,0 +1,72 @@
+"""A search by several processes: it ends, whatever becomes of a worker, and is nobody else's to reach."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+import keras_resnet as kr
+from tests.conftest import ROOT
+from tests.test_tuning_tuners import tuner_of
+
+# KerasTuner 1.4.8 asks for the current thread in ways that Python deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")
+VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")
+    return lambda: tuple(map(os.environ.get, VARIABLES))
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(name, address, directory):
+    command = [sys.executable, "-m", "tests.tuning_worker", name, address, str(directory)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def test_a_search_by_a_chief_and_two_workers_ends_though_one_is_killed_in_a_trial(tmp_path):
+    address = f"127.0.0.1:{free_port()}"
+    chief, lost, other = (start(name, address, tmp_path) for name in ("chief", "worker-1", "worker-2"))
+    while "begins" not in lost.stdout.readline():
+        pass
+    lost.send_signal(signal.SIGKILL)
+    assert lost.wait() == -signal.SIGKILL
+    others = other.communicate(timeout=300)[0]
+    said = chief.communicate(timeout=60)[0]
+    assert (other.returncode, chief.returncode) == (0, 0)
+    assert "nothing heard of worker-1: trial" in said
+    assert others.count("begins") == 6  # the trial that was lost too
+    trials = tuner_of("RandomSearch", tmp_path, 6).oracle.trials.values()
+    assert [trial.status for trial in trials] == ["COMPLETED"] * 6
+
+
+def test_the_chief_is_on_the_loopback_interface_unless_told_otherwise(environment):
+    kr.tuning.join("chief")
+    assert environment() == ("chief", "127.0.0.1", "8000")
+    kr.tuning.join("worker-1", "10.0.0.7:9000")
+    assert environment() == ("worker-1", "10.0.0.7", "9000")
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "message"),
+    [
+        ("chief", "10.0.0.7", "address must be HOST:PORT"),
+        ("chief", ":8000", "address must be HOST:PORT"),
+        ("", "10.0.0.7:8000", 'name must be "chief"'),
+        ("undersecretary-to-the-chief", "10.0.0.7:8000", "a worker's without that word"),
+    ],
+)
+def test_what_is_no_name_or_address_is_refused(name, address, message, environment):
+    with pytest.raises(ValueError, match=message):
+        kr.tuning.join(name, address)
