@@ -13,8 +13,6 @@ import keras_resnet as kr
 from keras_resnet.tuning.run import TRIALS
 from tests.test_cli import COMMAND, invoke, shell
 
-# KerasTuner 1.4.8 asks for the current thread in ways that Python deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")
 BUDGET = ("--size", 8, "--max-macs", "8e4", "--epochs", 1, "--batch-size", 64, "--held-out", 0.5)
 
 

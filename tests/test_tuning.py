@@ -12,8 +12,8 @@ from keras_resnet import zoo
 from keras_resnet.stages import parameters
 from keras_resnet.training import RECIPES, Recipe
 from keras_resnet.tuning import TUNABLES
+from keras_resnet.tuning.as_python import IMPORTS, code
 from keras_resnet.tuning.budget import cost
-from keras_resnet.tuning.code import IMPORTS, code
 from keras_resnet.tuning.space import Design, knobs_of, turned
 
 # One of each family, small enough to be built: what differs between them is in these.

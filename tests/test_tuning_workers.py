@@ -12,8 +12,6 @@ import keras_resnet as kr
 from tests.conftest import ROOT
 from tests.test_tuning_tuners import tuner_of
 
-# KerasTuner 1.4.8 asks for the current thread in ways that Python deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "HyperResNet",
     "Hyperband",
     "RandomSearch",
+    "code",
     "finished",
     "front",
     "join",
@@ -20,6 +21,7 @@ __all__ = [
 MODULES = {
     "HyperResNet": "hypermodel",
     "TUNABLES": "space",
+    "code": "as_python",
     "limited": "rewards",
     "RandomSearch": "tuners",
     "BayesianOptimization": "tuners",
@@ -32,6 +34,7 @@ MODULES = {
 }
 
 if TYPE_CHECKING:
+    from keras_resnet.tuning.as_python import code
     from keras_resnet.tuning.hypermodel import HyperResNet
     from keras_resnet.tuning.results import Finished, finished, front
     from keras_resnet.tuning.rewards import limited

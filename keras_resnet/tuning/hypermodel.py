@@ -22,8 +22,8 @@ from keras_resnet.training.fitting import fit
 from keras_resnet.training.keeping import DivergedError
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.recipes import RECIPES, Recipe
+from keras_resnet.tuning.as_python import code
 from keras_resnet.tuning.budget import Budget
-from keras_resnet.tuning.code import code
 from keras_resnet.tuning.latency import latency
 from keras_resnet.tuning.space import Design, knobs_of, turned
 from keras_resnet.tuning.within import check_reachable, nearest

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_resnet.tuning.code import code
+from keras_resnet.tuning.as_python import code
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from keras_resnet.training.progress import ProgressBar
 from keras_resnet.training.recipes import Recipe
 from keras_resnet.training.run import save
 from keras_resnet.tuning import keeping, picture, tuners
-from keras_resnet.tuning.code import IMPORTS
+from keras_resnet.tuning.as_python import IMPORTS
 from keras_resnet.tuning.hypermodel import HyperResNet
 from keras_resnet.tuning.results import Finished, finished
 

@@ -23,7 +23,7 @@ def code(fields: Mapping[str, Any]) -> str:
 
     Example:
         >>> from keras_resnet import zoo
-        >>> from keras_resnet.tuning.code import code
+        >>> from keras_resnet.tuning.as_python import code
         >>> code(zoo.ROWS["ResNeXt50_32x4d"].fields)
         'kr.ResNet(depths=(3, 4, 6, 3), groups=32, base_width=4)'
     """
