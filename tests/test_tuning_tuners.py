@@ -54,7 +54,7 @@ def space_of(kind=Arithmetic, **options):
 
 
 def tuner_of(name, directory, trials=6, space=None, kind=kr.tuning):
-    amount = {"max_epochs": 3} if name == "Hyperband" else {"max_trials": trials}
+    amount = {"max_epochs": 2, "factor": 2} if name == "Hyperband" else {"max_trials": trials}
     options = {"num_initial_points": 2} if name == "BayesianOptimization" else {}
     return getattr(kind, name)(
         space or space_of(), "val_accuracy", seed=1, directory=directory, project_name="digits", **amount, **options
@@ -81,7 +81,7 @@ def test_a_search_ends_with_every_trial_within_the_budget_and_none_failed(name, 
     tuner.search(verbose=0)
     trials = tuner.oracle.trials.values()
     assert {trial.status for trial in trials} == {"COMPLETED"}
-    assert len(trials) == (6 if name == "Hyperband" else 4)  # three, the best of them again, and two
+    assert len(trials) == (5 if name == "Hyperband" else 4)  # two, the better of them again, and two
 
 
 def test_a_grid_visits_every_point_once_and_the_base_first(tmp_path):
@@ -98,7 +98,7 @@ def test_networks_are_trained_by_the_recipe_and_kept_as_they_were_measured(digit
     tuner = tuner_of("Hyperband", tmp_path, space=space_of(kr.HyperResNet, tune=("drop",), max_macs=None))
     tuner.search(*digits, verbose=0)
     found = kr.tuning.finished(tuner)
-    assert len(found) == 6
+    assert len(found) == 5
     assert {"loss", "val_loss", "accuracy", "latency", "seconds"} <= set(found[0].metrics)
     best = tuner.get_best_models()[0]
     assert kr.macs(best) == found[0].metrics["macs"]
@@ -157,7 +157,7 @@ def test_a_torn_oracle_file_is_recovered_from_the_one_before(name, tmp_path):
     assert set(again.oracle.end_order) == set(values)
     again.search(verbose=0)
     assert {trial.status for trial in again.oracle.trials.values()} == {"COMPLETED"}
-    assert len(again.oracle.trials) >= 6
+    assert len(again.oracle.trials) == (5 if name == "Hyperband" else 6)
 
 
 def test_with_both_oracle_files_torn_the_trials_are_still_there(tmp_path):
@@ -207,7 +207,7 @@ def test_objectives_may_be_several_or_a_reward(digits, tmp_path):
     objective = keras_tuner.Objective
     several = [objective("val_accuracy", "max"), objective("latency", "min")]
     for number, aim in enumerate((several, objective("reward", "max"))):
-        space = space_of(kr.HyperResNet, reward=kr.tuning.limited("macs", 1.0, above=-1.0), tune=("drop",))
+        space = space_of(kr.HyperResNet, reward=kr.tuning.limited("macs", 1.0), tune=("drop",), max_macs=None)
         tuner = kr.tuning.RandomSearch(space, aim, max_trials=1, directory=tmp_path / str(number))
         tuner.search(*digits, verbose=0)
         (found,) = kr.tuning.finished(tuner)
@@ -227,7 +227,10 @@ def test_images_that_do_not_fit_end_a_search_at_once(digits, tmp_path):
 def test_a_trial_that_diverges_fails_and_the_search_goes_on(digits, tmp_path):
     wild = dataclasses.replace(RECIPE, learning_rate=1e30, warmup=0.0)
     tuner = kr.tuning.RandomSearch(
-        space_of(kr.HyperResNet, recipe=wild, tune=("drop",)), "val_accuracy", max_trials=1, directory=tmp_path
+        space_of(kr.HyperResNet, recipe=wild, tune=("drop",), max_macs=None),
+        "val_accuracy",
+        max_trials=1,
+        directory=tmp_path,
     )
     tuner.search(*digits, verbose=0)
     (trial,) = tuner.oracle.trials.values()

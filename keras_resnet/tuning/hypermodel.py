@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -194,17 +195,19 @@ class HyperResNet(keras_tuner.HyperModel):
             recipe = dataclasses.replace(recipe, epochs=max(1, epochs - initial_epoch), iterations=0)
         checkpoints = [callback for callback in callbacks if isinstance(callback, SaveBestEpoch)]
         others = [callback for callback in callbacks if callback not in checkpoints]
+        began = time.monotonic()
         try:
             result = fit(model, recipe, train, validation, others)
         except DivergedError as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         chosen = (result.best_epoch or len(result.history["loss"])) - 1
         metrics = {name: values[chosen] for name, values in result.history.items()}
+        seconds = time.monotonic() - began
         metrics |= {
             "parameters": float(parameters(model.layers)),
             "macs": float(macs(model)),
             "latency": 1000 * latency(model),
-            "seconds": result.seconds,
+            "seconds": seconds,
         }
         if self.reward is not None:
             metrics["reward"] = float(self.reward(metrics))

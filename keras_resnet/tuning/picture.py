@@ -17,7 +17,7 @@ def draw(trials: Sequence[Finished], title: str, path: Path) -> None:
         path: of the PNG.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
-    from matplotlib.ticker import NullFormatter, PercentFormatter  # noqa: PLC0415
+    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter  # noqa: PLC0415
 
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -31,10 +31,11 @@ def draw(trials: Sequence[Finished], title: str, path: Path) -> None:
     axes.set(title=title, xlabel="multiply-accumulates of one image, millions", ylabel="validation accuracy")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter() if len(trials) > 1 else "{x:g}")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path)
 
 

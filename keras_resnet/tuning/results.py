@@ -52,12 +52,14 @@ def finished(tuner: Any) -> list[Finished]:
 
 def _finished(space: Any, trial: Any) -> Finished:
     design = space.design(trial.hyperparameters.copy())
-    metrics = {name: trial.metrics.get_last_value(name) for name in trial.metrics.metrics}
+    metrics = {name: float(trial.metrics.get_last_value(name)) for name in trial.metrics.metrics}
     # Between processes KerasTuner's metrics are of 24 bits, fewer than MACs have.
     metrics |= {"parameters": design.row.parameters, "macs": design.row.macs}
     own, base = dataclasses.asdict(design.recipe), dataclasses.asdict(space.base.recipe)
     changes = {name: value for name, value in own.items() if value != base[name]}
-    return Finished(trial.trial_id, trial.score, metrics, trial.hyperparameters.values, changes, design.row.fields)
+    return Finished(
+        trial.trial_id, float(trial.score), metrics, trial.hyperparameters.values, changes, design.row.fields
+    )
 
 
 def front(trials: Sequence[Finished], cost: str = "macs", gain: str = "val_accuracy") -> list[Finished]:

@@ -81,8 +81,12 @@ def search(task: Search, train: Split, console: Console) -> Any:
     """
     description = {"data": task.data, "max_latency": task.max_latency}
     keeping.check(task.out, description)
-    if not (task.out / keeping.SEARCH).exists() and task.out.is_dir() and any(task.out.iterdir()):
+    new = not (task.out / keeping.SEARCH).exists()
+    if new and task.out.is_dir() and any(not path.name.startswith(".") for path in task.out.iterdir()):
         raise ValueError(f"out must be a new directory, or hold a search. Received: {task.out}")
+    if new:  # first of all, for workers that come to see whose directory this is
+        task.out.mkdir(parents=True, exist_ok=True)
+        keeping.write(description, task.out / keeping.SEARCH)
     recipe = task.space.base.recipe
     bar = SharedBar(console, recipe.batch_size)
     objective = "val_accuracy" if task.max_latency is None else keras_tuner.Objective("reward", "max")
@@ -97,8 +101,6 @@ def search(task: Search, train: Split, console: Console) -> Any:
         project_name=TRIALS,
         **amount,
     )
-    if not (task.out / keeping.SEARCH).exists():
-        keeping.write(description, task.out / keeping.SEARCH)
     with bar:
         tuner.search(train, callbacks=[bar], verbose=0)
     return tuner

@@ -16,6 +16,7 @@ from keras_resnet.tuning.budget import Budget, Cost
 from keras_resnet.tuning.space import FORM, SIZE, Design, Knob, Value, turned
 
 Domains = Mapping[str, Sequence[Value]]
+PARTS = 64  # in which sizes shrink: more than any has values
 
 
 def nearest(
@@ -23,8 +24,9 @@ def nearest(
 ) -> dict[str, Value] | None:
     """The values of the nearest point within the budget, at no more than the size of this one.
 
-    The sizes step down one at a time, that which stands highest among its values first, so that a network keeps its
-    proportions; where the smallest is not enough, forms change, as few as will do.
+    All sizes shrink together, by the same share of what they are above their smallest, so that a network keeps its
+    proportions and different points stay different networks. Where the smallest is not enough, forms change, as few
+    as will do.
 
     Args:
         base: what the knobs turn.
@@ -37,20 +39,12 @@ def nearest(
         The values; None where there is no such point.
     """
     values = dict(values)
-    while not _allowed(base, knobs, values, budget):
-        if not _step_down(knobs, values, domains):
-            return next(
-                (
-                    other
-                    for other in sorted(
-                        _smallest_points(knobs, values, domains),
-                        key=lambda other: sum(other.get(name) != value for name, value in values.items()),
-                    )
-                    if _allowed(base, knobs, other, budget)
-                ),
-                None,
-            )
-    return values
+    # Option A shortcuts cannot narrow: the widest stages step down, and nothing else, until there is a network.
+    widths = [knob for knob in knobs if knob.name.startswith("width")]
+    while _cost(base, knobs, values) is None and _step_down(widths, values, domains):
+        pass
+    candidates = itertools.chain(_shrinking(knobs, values, domains), _other_forms(knobs, values, domains))
+    return next((other for other in candidates if _allowed(base, knobs, other, budget)), None)
 
 
 def check_reachable(base: Design, knobs: Sequence[Knob], budget: Budget) -> None:
@@ -75,19 +69,40 @@ def check_reachable(base: Design, knobs: Sequence[Knob], budget: Budget) -> None
     )
 
 
+def _places(knobs: Sequence[Knob], values: Mapping[str, Value], domains: Domains) -> dict[str, tuple[int, list[Value]]]:
+    """Of each size that is there: which of its values it has, counted from the smallest, and these."""
+    ordered = {
+        knob.name: sorted(domains[knob.name])  # type: ignore[type-var]
+        for knob in knobs
+        if knob.kind == SIZE and knob.name in values and knob.is_active(values)
+    }
+    return {name: (domain.index(values[name]), domain) for name, domain in ordered.items()}
+
+
+def _shrinking(knobs: Sequence[Knob], values: Mapping[str, Value], domains: Domains) -> Iterator[dict[str, Value]]:
+    """The point itself, and smaller and smaller ones of its proportions."""
+    places = _places(knobs, values, domains)
+    for part in range(PARTS, -1, -1):
+        yield {**values, **{name: domain[place * part // PARTS] for name, (place, domain) in places.items()}}
+
+
+def _other_forms(knobs: Sequence[Knob], values: Mapping[str, Value], domains: Domains) -> Iterator[dict[str, Value]]:
+    """Every form at its smallest, those first that differ in little."""
+    yield from sorted(
+        _smallest_points(knobs, values, domains),
+        key=lambda other: sum(other.get(name) != value for name, value in values.items()),
+    )
+
+
 def _step_down(knobs: Sequence[Knob], values: dict[str, Value], domains: Domains) -> bool:
     """Takes the size that stands highest among its values one down; False where all are lowest."""
-    heights = {}
-    for knob in knobs:
-        if knob.kind == SIZE and knob.name in values and knob.is_active(values):
-            domain = sorted(domains[knob.name])  # type: ignore[type-var]
-            place = domain.index(values[knob.name])
-            if place:
-                heights[knob.name] = (place / (len(domain) - 1), domain[place - 1])
-    if not heights:
+    places = _places(knobs, values, domains)
+    heights = {name: place / max(len(domain) - 1, 1) for name, (place, domain) in places.items()}
+    highest = max(heights, key=lambda name: heights[name], default=None)
+    if highest is None or not heights[highest]:
         return False
-    highest = max(heights, key=lambda name: heights[name][0])
-    values[highest] = heights[highest][1]
+    place, domain = places[highest]
+    values[highest] = domain[place - 1]
     return True
 
 
