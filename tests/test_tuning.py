@@ -14,7 +14,8 @@ from keras_resnet.training import RECIPES, Recipe
 from keras_resnet.tuning import TUNABLES
 from keras_resnet.tuning.as_python import IMPORTS, code
 from keras_resnet.tuning.budget import cost
-from keras_resnet.tuning.space import Design, knobs_of, turned
+from keras_resnet.tuning.design import Design, turned
+from keras_resnet.tuning.space import knobs_of
 
 # One of each family, small enough to be built: what differs between them is in these.
 FAMILIES = ("ResNet18", "ResNet50V2", "ResNet50D", "ResNeXt50_32x4d", "WideResNet40_4", "SEResNet18", "ECAResNet50D",

@@ -39,14 +39,14 @@ def test_a_search_by_a_chief_and_two_workers_ends_though_one_is_killed_in_a_tria
     while "begins" not in lost.stdout.readline():
         pass
     lost.send_signal(signal.SIGKILL)
-    assert lost.wait() == -signal.SIGKILL
-    others = other.communicate(timeout=300)[0]
+    lost.communicate()
+    assert lost.returncode == -signal.SIGKILL
+    other.communicate(timeout=300)
     said = chief.communicate(timeout=60)[0]
     assert (other.returncode, chief.returncode) == (0, 0)
     assert "nothing heard of worker-1: trial" in said
-    assert others.count("begins") == 6  # the trial that was lost too
     trials = tuner_of("RandomSearch", tmp_path, 6).oracle.trials.values()
-    assert [trial.status for trial in trials] == ["COMPLETED"] * 6
+    assert [trial.status for trial in trials] == ["COMPLETED"] * 6  # that which was lost too
 
 
 def test_the_chief_is_on_the_loopback_interface_unless_told_otherwise(environment):

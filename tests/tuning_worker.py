@@ -19,5 +19,5 @@ class Slow(Arithmetic):
 if __name__ == "__main__":
     name, address, directory = sys.argv[1:]
     kr.tuning.join(name, address)
-    kr.tuning.RandomSearch.patience = 6.0
+    kr.tuning.RandomSearch.patience = 8.0
     tuner_of("RandomSearch", directory, 6, space_of(Slow)).search(verbose=0)

@@ -25,8 +25,9 @@ from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.recipes import RECIPES, Recipe
 from keras_resnet.tuning.as_python import code
 from keras_resnet.tuning.budget import Budget
+from keras_resnet.tuning.design import Design, turned
 from keras_resnet.tuning.latency import latency
-from keras_resnet.tuning.space import Design, knobs_of, turned
+from keras_resnet.tuning.space import knobs_of
 from keras_resnet.tuning.within import check_reachable, nearest
 
 Reward = Callable[[Mapping[str, float]], float]

@@ -1,77 +1,19 @@
-"""The space that a search walks: a table of what can be tuned, each entry a function from a design to its knobs.
-
-A knob is one hyperparameter: the values it can have, the one that leaves the design as it is, and the function that
-gives a design another. It knows nothing of KerasTuner, so that the same space serves other tuners.
-"""
+"""The space that a search walks: a table of what can be tuned, each entry a function from a design to its knobs."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_resnet import gates, stems
 from keras_resnet.arguments import known
 from keras_resnet.blocks import bottleneck_block, residual_block
 from keras_resnet.orderings import ORDERINGS
-from keras_resnet.training.recipes import CHOICES, Recipe
-from keras_resnet.tuning.budget import DEFAULTS, STEMS, Cost, cost
-from keras_resnet.zoo import Row
-
-Value = int | float | str
-
-
-@dataclasses.dataclass(frozen=True)
-class Design:
-    """A point of a space: a row that says everything about the network, and the recipe to train it by."""
-
-    row: Row
-    recipe: Recipe
-
-    def field(self, name: str) -> Any:
-        """An argument of `ResNet`: the row's, or the default."""
-        return self.row.fields.get(name, DEFAULTS[name])
-
-    def with_fields(self, **fields: Any) -> Design:
-        """Another network, trained in the same way."""
-        row = dataclasses.replace(self.row, fields={**self.row.fields, **fields})
-        return dataclasses.replace(self, row=row)
-
-    def with_recipe(self, **fields: Any) -> Design:
-        """The same network, trained in another way."""
-        return dataclasses.replace(self, recipe=dataclasses.replace(self.recipe, **fields))
-
-    @property
-    def cost(self) -> Cost:
-        """What the network costs, without building it; a `ValueError` where it could not be built."""
-        return cost(self.row.fields, self.row.fields["input_shape"])
-
-
-@dataclasses.dataclass(frozen=True)
-class Knob:
-    """A hyperparameter.
-
-    Attributes:
-        name: of the hyperparameter.
-        values: that it can have; numbers climb.
-        default: the value of the design that the space is around.
-        turn: gives a design another value.
-        kind: "size", where a greater value costs more; "form", where values differ in cost; "training", in none.
-        given: the name of the knob before it on which this depends, and the values with which it is there; or None.
-    """
-
-    name: str
-    values: tuple[Value, ...]
-    default: Value
-    turn: Callable[[Design, Any], Design]
-    kind: str = "training"
-    given: tuple[str, tuple[Value, ...]] | None = None
-
-    def is_active(self, values: Mapping[str, Value]) -> bool:
-        """Whether this is there, the knobs before it being set to `values`."""
-        return self.given is None or values.get(self.given[0]) in self.given[1]
-
+from keras_resnet.training.recipes import CHOICES
+from keras_resnet.tuning.budget import STEMS
+from keras_resnet.tuning.design import FORM, SIZE, Design, Knob
 
 DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256)
 WIDTHS = (1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 1, 5 / 4, 3 / 2, 2)  # of the base's
@@ -207,7 +149,6 @@ def _scaled(field: str) -> Callable[[Design], list[Knob]]:
     return knobs
 
 
-SIZE, FORM = "size", "form"
 _SGD = ("optimizer", ("sgd",))
 # In the order in which they are turned: what depends on another comes after it.
 TUNABLES: dict[str, Callable[[Design], list[Knob]]] = {
@@ -253,15 +194,6 @@ def knobs_of(base: Design, tune: Sequence[str]) -> tuple[Knob, ...]:
     return tuple(left)
 
 
-def turned(base: Design, knobs: Sequence[Knob], values: Mapping[str, Value]) -> Design:
-    """The design at a point of the space; a knob without a value, or at its default, changes nothing."""
-    design = base
-    for knob in knobs:
-        if values.get(knob.name, knob.default) != knob.default and knob.is_active(values):
-            design = knob.turn(design, values[knob.name])
-    return design
-
-
 def _with(own: Any, others: Any) -> tuple[Any, ...]:
     return tuple(sorted({own, *others}))
 
@@ -295,8 +227,8 @@ def _block_name(base: Design) -> str:
 def _stems(base: Design) -> dict[str, Any]:
     """Those that the images are large enough for, and small enough."""
     side, own = base.row.size, base.field("stem")
-    usual = (stems.cifar,) if side <= SMALL else ()
-    usual += (stems.imagenet, stems.deep, stems.deep_tiered, stems.deep_strided)
+    usual = [stems.cifar] if side <= SMALL else []
+    usual += [stems.imagenet, stems.deep, stems.deep_tiered, stems.deep_strided]
     fitting = [stem for stem in usual if stem is own or _stride(base, STEMS[stem].stride) <= side]
     return {stem.__name__: stem for stem in dict.fromkeys((own, *fitting))}
 

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from keras_resnet.tuning.budget import Budget, Cost
-from keras_resnet.tuning.space import FORM, SIZE, Design, Knob, Value, turned
+from keras_resnet.tuning.design import FORM, SIZE, Design, Knob, Value, turned
 
 Domains = Mapping[str, Sequence[Value]]
 PARTS = 64  # in which sizes shrink: more than any has values
@@ -72,7 +72,7 @@ def check_reachable(base: Design, knobs: Sequence[Knob], budget: Budget) -> None
 def _places(knobs: Sequence[Knob], values: Mapping[str, Value], domains: Domains) -> dict[str, tuple[int, list[Value]]]:
     """Of each size that is there: which of its values it has, counted from the smallest, and these."""
     ordered = {
-        knob.name: sorted(domains[knob.name])  # type: ignore[type-var]
+        knob.name: sorted(domains[knob.name])
         for knob in knobs
         if knob.kind == SIZE and knob.name in values and knob.is_active(values)
     }
@@ -110,7 +110,7 @@ def _smallest_points(knobs: Sequence[Knob], start: Mapping[str, Value], domains:
     """Every form at its smallest, training as at `start`."""
     choices = {
         knob.name: {
-            SIZE: lambda knob: [min(domains[knob.name])],  # type: ignore[type-var]
+            SIZE: lambda knob: [min(domains[knob.name])],
             FORM: lambda knob: domains[knob.name],
         }.get(knob.kind, lambda knob: [start.get(knob.name, knob.default)])(knob)
         for knob in knobs

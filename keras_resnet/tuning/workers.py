@@ -53,7 +53,7 @@ def join(name: str, address: str = LOOPBACK) -> None:
 def watching(oracle: Any, patience: float) -> Iterator[None]:
     """On the chief: gives the trials of workers that are silent for `patience` seconds to others."""
     heard: dict[str, float] = {}
-    create, get = oracle.create_trial, oracle.get_trial
+    create, get, end = oracle.create_trial, oracle.get_trial, oracle.end_trial
 
     def create_trial(tuner_id: str) -> Any:
         heard[tuner_id] = time.monotonic()
@@ -70,12 +70,17 @@ def watching(oracle: Any, patience: float) -> Iterator[None]:
                 heard[tuner_id] = time.monotonic()
         return get(trial_id)
 
+    def end_trial(trial: Any) -> None:
+        if trial.trial_id in oracle._retry_queue:  # its worker was silent, and at work
+            oracle._retry_queue.remove(trial.trial_id)
+        end(trial)
+
     def look() -> None:
         for tuner_id in list(oracle.tuner_ids):
             if time.monotonic() - heard.setdefault(tuner_id, time.monotonic()) > patience:
                 _forget(oracle, tuner_id)
 
-    oracle.create_trial, oracle.get_trial = create_trial, get_trial
+    oracle.create_trial, oracle.get_trial, oracle.end_trial = create_trial, get_trial, end_trial
     with _every(min(1.0, patience / 4), look):
         yield
 
