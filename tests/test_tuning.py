@@ -139,7 +139,8 @@ def test_hyperparameters_of_ones_own_are_kept_to(tmp_path):
     own = keras_tuner.HyperParameters()
     own.Fixed("depth_2", 6)
     assert space.design(own).field("depths")[0] == 6
-    for stage in (3, 4):
+    own = keras_tuner.HyperParameters()
+    for stage in (2, 3, 4):
         own.Fixed(f"depth_{stage}", 6)
     with pytest.raises(
         keras_tuner.errors.FailedTrialError, match="no network within max_params=None, max_macs=40000000"
