@@ -166,10 +166,11 @@ def test_with_both_oracle_files_torn_the_trials_are_still_there(tmp_path):
         (tmp_path / "digits" / name).write_text("{")
     torn = tmp_path / "digits" / "trial_2" / "trial.json"
     torn.write_text(torn.read_text()[:40])
-    again = tuner_of("RandomSearch", tmp_path, 4)
-    assert len(again.oracle.trials) == 3
-    again.search(verbose=0)
-    assert len(again.oracle.trials) == 4
+    again = tuner_of("RandomSearch", tmp_path, 5)
+    statuses = [trial.status for trial in again.oracle.trials.values()]
+    assert statuses == ["COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
+    again.search(verbose=0)  # ends
+    assert len(again.oracle.trials) == 5
 
 
 def contents(directory):
@@ -178,7 +179,7 @@ def contents(directory):
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"tune": ("depth",)}, "space"), ({"max_macs": 20_000}, "budget"), ({"base": "ResNet20"}, "base")],
+    [({"tune": ("width",)}, "space"), ({"max_macs": 29_000}, "budget"), ({"recipe": Recipe(epochs=2)}, "recipe")],
 )
 def test_a_directory_of_another_search_is_refused_and_untouched(options, named, tmp_path):
     tuner_of("RandomSearch", tmp_path, 1).search(verbose=0)

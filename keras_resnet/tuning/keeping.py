@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from keras_tuner import HyperParameters
 from keras_tuner.engine.trial import Trial
 
 from keras_resnet.beside import written_beside
@@ -71,8 +72,7 @@ def _save_trial(directory: Path, trial: Any) -> None:
 
 def _restore(oracle: Any, directory: Path) -> None:
     paths = sorted(directory.glob("trial_*/trial.json"))
-    states = [state for path in paths if (state := _read(path)) is not None]
-    oracle.trials = {state["trial_id"]: Trial.from_state(state) for state in states}
+    oracle.trials = {path.parent.name.removeprefix("trial_"): _trial(path) for path in paths}
     state = _read(directory / ORACLE)
     if state is None:
         (directory / ORACLE).unlink(missing_ok=True)  # or it would become the one before
@@ -95,7 +95,8 @@ def _restore(oracle: Any, directory: Path) -> None:
                 order.append(number)
         if over and number in oracle._retry_queue:
             oracle._retry_queue.remove(number)
-        oracle._record_values(trial)
+        if trial.hyperparameters.values:
+            oracle._record_values(trial)
     if hasattr(oracle, "_ordered_ids"):
         _restore_grid(oracle)
 
@@ -104,9 +105,19 @@ def _restore_grid(oracle: Any) -> None:
     """KerasTuner saves nothing of where a grid is, so that a search taken up would end at once."""
     compare = functools.cmp_to_key(oracle._compare)
     oracle._ordered_ids = type(oracle._ordered_ids)()
-    for trial in sorted(oracle.trials.values(), key=lambda trial: compare(trial.hyperparameters.values)):
+    known = [trial for trial in oracle.trials.values() if trial.hyperparameters.values]
+    for trial in sorted(known, key=lambda trial: compare(trial.hyperparameters.values)):
         oracle._ordered_ids.insert(trial.trial_id)
-    oracle._populate_next = list(oracle.end_order)
+    oracle._populate_next = [number for number in oracle.end_order if oracle.trials[number] in known]
+
+
+def _trial(path: Path) -> Trial:
+    """The trial of a file; where that is torn one that failed, as KerasTuner numbers trials by how many there are."""
+    state = _read(path)
+    if state is not None:
+        return Trial.from_state(state)
+    number = path.parent.name.removeprefix("trial_")
+    return Trial(HyperParameters(), number, "FAILED", f"{path} cannot be read")
 
 
 def _read(path: Path) -> Any:
