@@ -25,11 +25,11 @@ def main(data: str = "digits", trials: str | int = 8, *, size: int = 16, recipe:
     from ray import tune  # noqa: PLC0415  (this package does without)
 
     images = kr.data.load(data, "train")
+    shape, classes = (size, size, images.channels), len(images.classes)  # Ray cannot send the images themselves
 
     def space() -> kr.HyperResNet:
-        shape = (size, size, images.channels)
         tuned = ("depth", "width", "gate")
-        return kr.HyperResNet(shape, len(images.classes), base="ResNet20", max_macs=5e6, tune=tuned, recipe=recipe)
+        return kr.HyperResNet(shape, classes, base="ResNet20", max_macs=5e6, tune=tuned, recipe=recipe)
 
     def trial(values: dict[str, Any]) -> dict[str, float]:
         here, hp = space(), keras_tuner.HyperParameters()
