@@ -166,7 +166,7 @@ def search(trials: Sequence[Finished], console: Console) -> None:
             _macs(int(of["macs"])),
             f"{of['latency']:.1f}",
             f"{of['seconds'] / 60:.1f}",
-            " ".join(f"{d}x{w}" for d, w in zip(trial.fields["depths"], trial.fields["filters"], strict=True)),
+            " ".join(f"{blocks}x{width}" for blocks, width in trial.stages),
             *(_field(name, trial.changes[name]).partition("=")[2] if name in trial.changes else "" for name in changed),
         )
     console.print(table)

@@ -11,7 +11,7 @@ import keras_resnet as kr
 from keras_resnet import zoo
 from keras_resnet.stages import parameters
 from keras_resnet.training import RECIPES, Recipe
-from keras_resnet.tuning import TUNABLES
+from keras_resnet.tuning import TUNABLES, Finished
 from keras_resnet.tuning.as_python import IMPORTS, code
 from keras_resnet.tuning.budget import cost
 from keras_resnet.tuning.design import turned
@@ -202,6 +202,11 @@ def test_the_space_is_as_large_as_the_issue_of_depth_and_width_asks():
     values = {knob.name: knob.values for knob in space.knobs}
     assert all({1, own} < set(values[f"depth_{stage}"]) for stage, own in enumerate((3, 4, 6, 3), start=2))
     assert all(len(values[f"width_{stage}"]) == 9 for stage in (2, 3, 4, 5))
+
+
+def test_the_stages_of_a_network_are_told_where_its_row_leaves_them_to_the_defaults():
+    fields = kr.HyperResNet((64, 64, 3), 10, base="ResNet18", tune=("depth",)).base.row.fields
+    assert Finished("0", 0.5, {}, {}, {}, fields).stages == [(2, 64), (2, 128), (2, 256), (2, 512)]
 
 
 def test_a_default_recipe_is_one_of_the_table():

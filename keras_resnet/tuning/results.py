@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_resnet.tuning.as_python import code
+from keras_resnet.tuning.budget import DEFAULTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Finished:
     def code(self) -> str:
         """The line of Python that builds the network, after `import functools, keras_resnet as kr`."""
         return code(self.fields)
+
+    @property
+    def stages(self) -> list[tuple[int, int]]:
+        """Blocks and width of each stage."""
+        depths, filters = (self.fields.get(name, DEFAULTS[name]) for name in ("depths", "filters"))
+        return list(zip(depths, filters, strict=True))
 
 
 def finished(tuner: Any) -> list[Finished]:
