@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import json
 import signal
 import subprocess
 import sys
@@ -171,6 +172,17 @@ def test_with_both_oracle_files_torn_the_trials_are_still_there(tmp_path):
     assert statuses == ["COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
     again.search(verbose=0)  # ends
     assert len(again.oracle.trials) == 5
+
+
+def test_a_trial_killed_after_its_report_is_judged_by_its_second_run(tmp_path):
+    tuner_of("RandomSearch", tmp_path, 1).search(verbose=0)
+    path = tmp_path / "digits" / "trial_0" / "trial.json"
+    trial = json.loads(path.read_text())
+    trial["metrics"]["metrics"]["val_accuracy"]["observations"] = [{"value": [99.0], "step": 0}]
+    path.write_text(json.dumps({**trial, "status": "RUNNING"}))
+    again = tuner_of("RandomSearch", tmp_path, 1)
+    again.search(verbose=0)
+    assert (again.oracle.trials["0"].status, again.oracle.trials["0"].score < 2) == ("COMPLETED", True)
 
 
 def contents(directory):

@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
 import keras_resnet as kr
+from keras_resnet.tuning import workers
 from tests.conftest import ROOT
-from tests.test_tuning_tuners import tuner_of
+from tests.test_tuning_tuners import space_of, tuner_of
 
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
@@ -47,6 +49,23 @@ def test_a_search_by_a_chief_and_two_workers_ends_though_one_is_killed_in_a_tria
     assert "nothing heard of worker-1: trial" in said
     trials = tuner_of("RandomSearch", tmp_path, 6).oracle.trials.values()
     assert [trial.status for trial in trials] == ["COMPLETED"] * 6  # that which was lost too
+
+
+def test_a_lost_trial_begins_again_where_the_space_has_no_other_points_either(tmp_path):
+    oracle = tuner_of("RandomSearch", tmp_path, 100, space_of(tune=("gate",), max_macs=None)).oracle
+    oracle.verbose = 0
+    with workers.watching(oracle, patience=1.0):
+        lost = oracle.create_trial("worker-1").trial_id
+        oracle.update_trial(lost, {"val_accuracy": 1.0})  # killed before it said that this is the end
+        while (trial := oracle.create_trial("worker-2")).status != "STOPPED":
+            if trial.status == "RUNNING":
+                assert not trial.metrics.exists("val_accuracy")
+                oracle.update_trial(trial.trial_id, {"val_accuracy": 0.5})
+                trial.status = "COMPLETED"
+                oracle.end_trial(trial)
+            time.sleep(0.1)
+    assert {trial.status for trial in oracle.trials.values()} == {"COMPLETED"}
+    assert oracle.trials[lost].score == 0.5
 
 
 def test_the_chief_is_on_the_loopback_interface_unless_told_otherwise(environment):

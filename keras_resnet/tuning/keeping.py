@@ -95,10 +95,17 @@ def _restore(oracle: Any, directory: Path) -> None:
                 order.append(number)
         if over and number in oracle._retry_queue:
             oracle._retry_queue.remove(number)
+        if not over:
+            forget_metrics(trial)
         if trial.hyperparameters.values:
             oracle._record_values(trial)
     if hasattr(oracle, "_ordered_ids"):
         _restore_grid(oracle)
+
+
+def forget_metrics(trial: Any) -> None:
+    """For a trial that begins again: KerasTuner would keep what the first run reported, with the second's weights."""
+    trial.metrics = type(trial.metrics)()
 
 
 def _restore_grid(oracle: Any) -> None:

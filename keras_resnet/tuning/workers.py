@@ -18,7 +18,9 @@ from typing import Any
 
 import grpc
 import keras_tuner
-from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.engine.trial import TrialStatus
+
+from keras_resnet.tuning.keeping import forget_metrics
 
 LOOPBACK = "127.0.0.1:8000"
 
@@ -57,12 +59,12 @@ def watching(oracle: Any, patience: float) -> Iterator[None]:
 
     def create_trial(tuner_id: str) -> Any:
         heard[tuner_id] = time.monotonic()
-        full = oracle.max_trials and len(oracle.trials) >= oracle.max_trials
-        if full and set(oracle.ongoing_trials) - {tuner_id} and not oracle._retry_queue:
-            # It may be needed yet, should one of the others fall silent.
+        trial = create(tuner_id)
+        if trial.status == TrialStatus.STOPPED and (oracle.ongoing_trials or oracle._retry_queue):
+            # The worker may be needed yet, should one of the others fall silent.
             oracle.tuner_ids.add(tuner_id)
-            return Trial(oracle.get_space(), "", TrialStatus.IDLE)
-        return create(tuner_id)
+            trial.status = TrialStatus.IDLE
+        return trial
 
     def get_trial(trial_id: str) -> Any:
         for tuner_id, trial in list(oracle.ongoing_trials.items()):
@@ -101,10 +103,12 @@ def heard(tuner: Any, patience: float) -> Iterator[None]:
 @keras_tuner.synchronized
 def _forget(oracle: Any, tuner_id: str) -> None:
     oracle.tuner_ids.discard(tuner_id)
-    trial = oracle.ongoing_trials.pop(tuner_id, None)
+    trial = oracle.ongoing_trials.get(tuner_id)
     if trial is not None:
         print(f"nothing heard of {tuner_id}: trial {trial.trial_id} begins again")
-        oracle._retry_queue.append(trial.trial_id)
+        forget_metrics(trial)
+        oracle._retry_queue.append(trial.trial_id)  # before it is taken from the others: `create_trial` looks at both
+        del oracle.ongoing_trials[tuner_id]
         oracle.save()
 
 
