@@ -203,6 +203,16 @@ def test_a_directory_of_another_search_is_refused_and_untouched(options, named, 
     assert contents(tmp_path) == before
 
 
+def test_a_space_that_was_narrowed_by_hand_is_another(tmp_path):
+    tuner_of("RandomSearch", tmp_path, 1)
+    narrowed = keras_tuner.HyperParameters()
+    narrowed.Fixed("depth_2", 2)
+    with pytest.raises(ValueError, match="whose space is not the same"):
+        kr.tuning.RandomSearch(
+            space_of(), "val_accuracy", hyperparameters=narrowed, directory=tmp_path, project_name="digits"
+        )
+
+
 def test_a_search_of_plain_kerastuner_is_refused_and_untouched(tmp_path):
     tuner_of("RandomSearch", tmp_path, 1, kind=keras_tuner).search(verbose=0)
     before = contents(tmp_path)

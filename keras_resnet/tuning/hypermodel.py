@@ -91,12 +91,11 @@ class HyperResNet(keras_tuner.HyperModel):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What makes this space, as JSON can hold it: two searches with another are not the same."""
+        """What is searched beside the values of the knobs, as JSON can hold it."""
         return {
             "base": code(self.base.row.fields),
             "recipe": dataclasses.asdict(self.base.recipe),
             "budget": list(self.budget),
-            "space": [[knob.name, list(knob.values), knob.default, knob.given] for knob in self.knobs],
         }
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:

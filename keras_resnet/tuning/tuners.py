@@ -48,13 +48,16 @@ class Kept:
     def _begin(self) -> None:
         if not isinstance(self.hypermodel, HyperResNet):
             raise TypeError(f"hypermodel must be a keras_resnet.HyperResNet. Received: {self.hypermodel!r}")
-        description = {**self.hypermodel.description, "objective": str(self.oracle.objective)}
-        description["tuner"] = type(self.oracle).__name__
-        if not self._is_a_worker():
-            keeping.check(self._place, description)
         # All of the space is declared, so nothing has to be built to find it.
         space = self.oracle.get_space()
         self.hypermodel.declare_hyperparameters(space)
+        description = {
+            **self.hypermodel.description,
+            "space": space.get_config()["space"],  # with what the tuner was given as `hyperparameters`
+            "objective": str(self.oracle.objective),
+            "tuner": type(self.oracle).__name__,
+        }
+        keeping.check(self._place, description)  # a worker too: with another space it would train other networks
         self.oracle.update_space(space)
         if not self._is_a_worker():
             keeping.keep(self.oracle, self._place, description)
