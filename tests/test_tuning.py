@@ -125,6 +125,8 @@ def test_a_point_that_is_no_network_stands_for_one():
     space = kr.HyperResNet((32, 32, 3), 10, base="ResNet20", tune=("width",))
     narrowing = hyperparameters(width_2=32, width_3=16, width_4=64)  # option A shortcuts cannot
     assert space.design(narrowing).field("filters") == (16, 16, 64)
+    narrowing = hyperparameters(width_2=16, width_3=8, width_4=128)
+    assert space.design(narrowing).field("filters") == (8, 8, 128)  # what need not change does not
 
 
 def test_forms_change_where_the_smallest_sizes_are_not_enough():

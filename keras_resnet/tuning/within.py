@@ -10,7 +10,9 @@ point stays true and a grid keeps its order.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from keras_resnet.tuning.budget import Budget, Cost
 from keras_resnet.tuning.design import FORM, SIZE, Design, Knob, Value, turned
@@ -39,10 +41,8 @@ def nearest(
         The values; None where there is no such point.
     """
     values = dict(values)
-    # Option A shortcuts cannot narrow: the widest stages step down, and nothing else, until there is a network.
-    widths = [knob for knob in knobs if knob.name.startswith("width")]
-    while _cost(base, knobs, values) is None and _step_down(widths, values, domains):
-        pass
+    if _cost(base, knobs, values) is None:
+        values |= _widening(knobs, values, domains)
     candidates = itertools.chain(_shrinking(knobs, values, domains), _other_forms(knobs, values, domains))
     return next((other for other in candidates if _allowed(base, knobs, other, budget)), None)
 
@@ -94,16 +94,16 @@ def _other_forms(knobs: Sequence[Knob], values: Mapping[str, Value], domains: Do
     )
 
 
-def _step_down(knobs: Sequence[Knob], values: dict[str, Value], domains: Domains) -> bool:
-    """Takes the size that stands highest among its values one down; False where all are lowest."""
-    places = _places(knobs, values, domains)
-    heights = {name: place / max(len(domain) - 1, 1) for name, (place, domain) in places.items()}
-    highest = max(heights, key=lambda name: heights[name], default=None)
-    if highest is None or not heights[highest]:
-        return False
-    place, domain = places[highest]
-    values[highest] = domain[place - 1]
-    return True
+def _widening(
+    knobs: Sequence[Knob], values: Mapping[str, Any], domains: Mapping[str, Sequence[Any]]
+) -> dict[str, Value]:
+    """Widths that never shrink from one stage to the next, as option A shortcuts cannot: the others, as they are."""
+    widths: dict[str, Value] = {}
+    most = math.inf
+    for name in reversed([knob.name for knob in knobs if knob.name.startswith("width") and knob.name in values]):
+        fitting = [width for width in domains[name] if width <= min(most, values[name])]
+        widths[name] = most = max(fitting, default=min(domains[name]))
+    return widths
 
 
 def _smallest_points(knobs: Sequence[Knob], start: Mapping[str, Value], domains: Domains) -> Iterator[dict[str, Value]]:
