@@ -67,6 +67,13 @@ def test_a_killed_search_goes_on_when_the_command_is_typed_again(tmp_path):
     assert re.search(r"Error: directory must be new, or hold the same search. .*budget is not the same", other.stderr)
 
 
+def test_a_search_of_which_nothing_comes_says_why(tmp_path):
+    wild = ("--learning-rate", "1e30", "--warmup", 0, "--trials", 3)
+    result = invoke("tune", "--data", "digits", "--out", tmp_path / "out", *BUDGET, *wild)
+    assert re.search(r"trial 0: failed, .*the loss, nan, is no finite number", " ".join(result.output.split()))
+    assert "no trial of the search in" in str(result.exception)
+
+
 def test_a_directory_of_something_else_is_refused(tmp_path, searched):
     (tmp_path / "thesis.txt").write_text("years of work")
     assert "out must be a new directory" in str(

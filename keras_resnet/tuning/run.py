@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,8 @@ def search(task: Search, train: Split, console: Console) -> Any:
         task.space,
         objective,
         seed=recipe.seed + 1,  # KerasTuner takes 0 for none
-        # A trial whose loss is no number fails; three in a row need not be the end.
-        max_consecutive_failed_trials=max(task.trials, 3),
+        # A trial whose loss is no number fails; even all of them are for `leave` to tell.
+        max_consecutive_failed_trials=sys.maxsize,
         directory=task.out,
         project_name=TRIALS,
         **amount,
@@ -127,8 +128,9 @@ def _telling(tuner: Any, console: Console) -> Any:
         def on_trial_end(self, trial: Any) -> None:
             super().on_trial_end(trial)
             ended = self.oracle.get_trial(trial.trial_id)
-            score = "failed" if ended.score is None else f"{self.oracle.objective.name} {ended.score:.4f}"
-            console.print(f"trial {trial.trial_id}: {score}", highlight=False)
+            reason = (trial.message or "").strip().rpartition("\n")[2]
+            score = f"failed, {reason}" if ended.score is None else f"{self.oracle.objective.name} {ended.score:.4f}"
+            console.print(f"trial {trial.trial_id}: {score}", highlight=False, markup=False)
 
     return Telling
 
