@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent import futures
 
+import grpc
 import pytest
 
 import keras_resnet as kr
@@ -85,6 +87,16 @@ def test_a_worker_of_another_space_is_refused(tmp_path, monkeypatch, environment
         tuner_of("RandomSearch", tmp_path, space=space_of(tune=("width",)))
 
 
+def test_a_second_chief_on_an_address_is_refused(tmp_path, environment):
+    first = grpc.server(futures.ThreadPoolExecutor(1))
+    port = first.add_insecure_port("127.0.0.1:0")
+    first.start()
+    kr.tuning.join("chief", f"127.0.0.1:{port}")
+    with pytest.raises(ValueError, match=f"address must be a free one .* Received: 127.0.0.1:{port}"):
+        tuner_of("RandomSearch", tmp_path).search(verbose=0)
+    first.stop(None).wait()
+
+
 @pytest.mark.parametrize(
     ("name", "address", "message"),
     [
@@ -92,6 +104,7 @@ def test_a_worker_of_another_space_is_refused(tmp_path, monkeypatch, environment
         ("chief", ":8000", "address must be HOST:PORT"),
         ("", "10.0.0.7:8000", 'name must be "chief"'),
         ("undersecretary-to-the-chief", "10.0.0.7:8000", "a worker's without that word"),
+        ("lab/1", "10.0.0.7:8000", 'and "/"'),
     ],
 )
 def test_what_is_no_name_or_address_is_refused(name, address, message, environment):

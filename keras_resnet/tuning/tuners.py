@@ -79,6 +79,7 @@ class Kept:
         """Searches; see `keras_tuner.Tuner.search`. `HyperResNet.fit` gets the arguments: train, validation."""
         search = super().search  # type: ignore[misc]
         if is_chief_oracle():
+            workers.check_free()
             with workers.watching(self.oracle, self.patience):
                 search(*fit_args, **fit_kwargs)
         elif has_chief_oracle():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -46,9 +47,25 @@ def join(name: str, address: str = LOOPBACK) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise ValueError(f"address must be HOST:PORT. Received: address={address!r}")
-    if not name or (name != "chief" and "chief" in name):  # by which KerasTuner knows the chief
-        raise ValueError(f'name must be "chief", or a worker\'s without that word in it. Received: name={name!r}')
+    # By that word KerasTuner knows the chief; after its name it calls a file.
+    if not name or (name != "chief" and "chief" in name) or "/" in name:
+        raise ValueError(f'name must be "chief", or a worker\'s without that word and "/". Received: name={name!r}')
     os.environ.update(KERASTUNER_TUNER_ID=name, KERASTUNER_ORACLE_IP=host, KERASTUNER_ORACLE_PORT=port)
+
+
+def check_free() -> None:
+    """Raises a `ValueError` if the chief's address is taken.
+
+    gRPC would let two chiefs have one port, and the system give each worker either of them.
+    """
+    host, port = (os.environ[f"KERASTUNER_ORACLE_{part}"] for part in ("IP", "PORT"))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host.strip("[]"), int(port)), family=family).close()
+    except OSError as error:
+        raise ValueError(
+            f"address must be a free one of this machine, for the chief. Received: {host}:{port}, {error}"
+        ) from error
 
 
 @contextlib.contextmanager
