@@ -211,6 +211,17 @@ def test_the_stages_of_a_network_are_told_where_its_row_leaves_them_to_the_defau
     assert Finished("0", 0.5, {}, {}, {}, fields).stages == [(2, 64), (2, 128), (2, 256), (2, 512)]
 
 
+def test_the_weights_that_a_trial_begins_with_are_of_the_seed():
+    space = kr.HyperResNet((32, 32, 1), 10, base="ResNet20", tune=("optimizer",))
+    first, second = (space.build(hyperparameters()).get_weights() for _ in range(2))
+    assert all((one == other).all() for one, other in zip(first, second, strict=True))
+
+
+def test_a_whole_number_in_a_recipe_is_a_value_among_fractions():
+    space = kr.HyperResNet((32, 32, 1), 10, base="ResNet20", tune=("optimizer",), recipe=Recipe(momentum=0))
+    assert space.design(hyperparameters(momentum=0.9)).recipe.momentum == 0.9
+
+
 def test_a_default_recipe_is_one_of_the_table():
     assert kr.HyperResNet((32, 32, 3), 10, base="ResNet20").base.recipe == Recipe()
 

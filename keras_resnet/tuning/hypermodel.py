@@ -138,9 +138,10 @@ class HyperResNet(keras_tuner.HyperModel):
         )
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The network that a point stands for, built as the zoo builds its own."""
-        row = self.design(hp).row
-        return constructor(row.name, "", row.fields)()
+        """The network that a point stands for, built as the zoo builds its own, with weights of the recipe's seed."""
+        design = self.design(hp)
+        keras.utils.set_random_seed(design.recipe.seed + self._executions.get(hp, 0))
+        return constructor(design.row.name, "", design.row.fields)()
 
     def fit(
         self,

@@ -117,7 +117,7 @@ def _gate(base: Design) -> list[Knob]:
 
 
 def _drop(base: Design) -> list[Knob]:
-    depth, top = base.field("stochastic_depth"), base.field("drop_rate")
+    depth, top = float(base.field("stochastic_depth")), float(base.field("drop_rate"))
     return [
         Knob("stochastic_depth", _with(depth, (0.0, 0.05, 0.1, 0.2)), depth, _fields_turn("stochastic_depth")),
         Knob("drop_rate", _with(top, (0.0, 0.1, 0.25, 0.5)), top, _fields_turn("drop_rate")),
@@ -125,7 +125,7 @@ def _drop(base: Design) -> list[Knob]:
 
 
 def _optimizer(base: Design) -> list[Knob]:
-    own, momentum = base.recipe.optimizer, base.recipe.momentum
+    own, momentum = base.recipe.optimizer, float(base.recipe.momentum)  # KerasTuner takes no 0 among floats
     rates = {**RATES, own: {name: getattr(base.recipe, name) for name in RATES[own]}}
 
     def turn(design: Design, name: str) -> Design:
