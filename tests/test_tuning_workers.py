@@ -77,12 +77,14 @@ def test_the_chief_is_on_the_loopback_interface_unless_told_otherwise(environmen
     assert environment() == ("worker-1", "10.0.0.7", "9000")
 
 
-def test_a_worker_of_another_space_is_refused(tmp_path, monkeypatch, environment):
+def test_a_worker_has_no_results_and_one_of_another_space_is_refused(tmp_path, monkeypatch, environment):
     for name in VARIABLES:
         monkeypatch.delenv(name)
     tuner_of("RandomSearch", tmp_path)
     kr.tuning.join("worker-1", "127.0.0.1:9")
-    tuner_of("RandomSearch", tmp_path)
+    worker = tuner_of("RandomSearch", tmp_path)
+    with pytest.raises(ValueError, match="tuner must be the chief's"):
+        kr.tuning.finished(worker)
     with pytest.raises(ValueError, match="whose space is not the same"):
         tuner_of("RandomSearch", tmp_path, space=space_of(tune=("width",)))
 

@@ -51,7 +51,12 @@ def finished(tuner: Any) -> list[Finished]:
 
     Returns:
         One entry a trial.
+
+    Raises:
+        ValueError: the tuner is a worker's, of a search by several processes.
     """
+    if not hasattr(tuner.oracle, "trials"):
+        raise ValueError(f"tuner must be the chief's, as a worker knows of its own trials only. Received: {tuner!r}")
     trials = [trial for trial in tuner.oracle.trials.values() if trial.status == "COMPLETED"]
     trials.sort(key=lambda trial: trial.score, reverse=tuner.oracle.objective.direction == "max")
     return [_finished(tuner.hypermodel, trial) for trial in trials]
