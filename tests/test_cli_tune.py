@@ -54,8 +54,7 @@ def test_the_best_network_is_left_trained_and_as_a_line_of_python(searched):
 def test_a_killed_search_goes_on_when_the_command_is_typed_again(tmp_path):
     arguments = [*("tune", "--data", "digits", "--out", tmp_path / "out", *BUDGET, "--trials", 2)]
     process = subprocess.Popen([COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
-    while not re.match("trial 0: ", process.stdout.readline()):
-        pass
+    assert any(line.startswith("trial 0: ") for line in process.stdout)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     again = shell(*arguments)
