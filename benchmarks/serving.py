@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import itertools
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,6 +55,8 @@ def stock(name: str, folder: Path) -> Answer:
 def ours(model: keras.Model, precision: str, calibration: np.ndarray, folder: Path) -> Answer:
     """`kr.export.saved_model`."""
     path = kr.export.saved_model(model, folder / precision, precision=precision, calibration=calibration, agreement=ANY)
+    if not re.search(rf"^computed in +{precision}\b", (path / "card.txt").read_text(), re.M):
+        raise RuntimeError(f"{precision} became another precision: {(path / 'card.txt').read_text()}")
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
     return lambda images: serve(image=tf.constant(images))
 

@@ -154,10 +154,12 @@ def _by_rest(server: str, model: str, label: str | None, timeout: float) -> Iter
                 _raise(server, model, "UNAVAILABLE", "")
             except requests.JSONDecodeError:
                 _raise(server, model, str(response.status_code), f"status {response.status_code} without JSON")
-            if response.status_code != 200:
+            outputs = said.get("outputs") if isinstance(said, dict) else None
+            if response.status_code != 200 or not isinstance(outputs, dict):
                 codes = {404: "NOT_FOUND", 400: "INVALID_ARGUMENT"}
-                _raise(server, model, codes.get(response.status_code, ""), said.get("error", ""))
-            outputs = said["outputs"]
+                reason = said.get("error") if isinstance(said, dict) else None
+                unknown = f"status {response.status_code} without outputs"
+                _raise(server, model, codes.get(response.status_code, ""), str(reason or unknown))
             return _answers(outputs["classes"], outputs["scores"], outputs["error"])
 
         yield send
@@ -171,7 +173,8 @@ def _answers(classes: list[list[str]], scores: list[list[float]], wrong: list[st
 def _raise(server: str, model: str, code: str, details: str) -> NoReturn:
     if code == "UNAVAILABLE":
         kind = "REST" if "//" in server else "gRPC"
-        raise ConnectionError(f"no {kind} server answers at {server}") from None
+        reason = f": {details}" if details else ""  # a queue that is full is UNAVAILABLE too
+        raise ConnectionError(f"no {kind} server answers at {server}{reason}") from None
     if code == "DEADLINE_EXCEEDED":
         raise TimeoutError(f"the server at {server} does not answer in time") from None
     # TensorFlow adds the node of the graph on further lines, and frames what a graph asserts.

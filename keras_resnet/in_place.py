@@ -8,6 +8,7 @@ saves plain Keras layers too.
 from __future__ import annotations
 
 import contextlib
+import functools
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -50,15 +51,25 @@ def computing_in(model: keras.Model, name: str) -> Iterator[None]:
         ValueError: `name` is none of these.
     """
     one_of("precision", name, tuple(POLICIES))
-    inner = between_the_ends(model)
-    before = [layer.dtype_policy for layer in inner]
-    for layer in inner:
+    before = {layer: layer.dtype_policy for layer in between_the_ends(model)}
+    for layer, policy in before.items():
         layer.dtype_policy = POLICIES[name]
+        layer.__dict__["get_config"] = functools.partial(_config_with, layer, policy)
     try:
         yield
     finally:
-        for layer, policy in zip(inner, before, strict=True):
+        for layer, policy in before.items():
             layer.dtype_policy = policy
+            del layer.__dict__["get_config"]
+
+
+def _config_with(layer: Any, policy: Any) -> dict[str, Any]:
+    """The configuration of a layer as if it had another policy."""
+    now, layer.dtype_policy = layer.dtype_policy, policy
+    try:
+        return type(layer).get_config(layer)
+    finally:
+        layer.dtype_policy = now
 
 
 def layers_of(model: keras.Model) -> list[keras.layers.Layer]:

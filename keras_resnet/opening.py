@@ -65,13 +65,21 @@ def opened(model: str, weights: str | None = None, like: str | None = None, size
     return Opened(network, run.classes, batches.resize(run.recipe), as_checkpoint(run, network, path), run.data)
 
 
+def named(file: Path) -> tuple[str, ...]:
+    """The names of classes in a text file, one a line; a `ValueError` where there is no such file."""
+    try:
+        return tuple(file.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--classes must be a text file. Received: {file}, {error}") from error
+
+
 def examples(found: Opened, source: str | None, count: int) -> np.ndarray:
     """Training images as the network gets them, uint8 (N, H, W, C), chosen at random.
 
     Args:
         found: the network.
         source: as `keras_resnet.data.load` takes it; None: where the network's own are from.
-        count: of images, at least 1; all where there are fewer.
+        count: about how many, at least 1, as many of each class; all where there are fewer.
 
     Raises:
         ValueError: nothing says where images are, or they have other channels than the network takes.

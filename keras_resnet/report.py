@@ -134,16 +134,18 @@ def _field(name: str, value: object) -> str:
 def runs(compared: Sequence[Compared], console: Console) -> None:
     """The table of runs: how far, how good, how long, and where they differ in what was asked for."""
     fields = [name for name in differing(compared) if name != "epochs"]
-    asked = [name for name in ("model", "data") if len({getattr(run, name) for run in compared}) > 1]
-    for name in {"model", "data"} - set(asked):
-        say(f"{name}: {getattr(compared[0], name)}", console)
-    table = _table("run", *asked, "epochs", "validation", "test", "minutes", *fields)
+    asked = [name for name in compared[0].asked if len({run.asked[name] for run in compared}) > 1]
+    for name in ("model", "data"):
+        if name not in asked:
+            say(f"{name}: {compared[0].asked[name]}", console)
+    table = _table("run", *asked, "epochs", "best epoch", "validation", "test", "minutes", *fields)
     for name, run in zip(names(compared), compared, strict=True):
         done, accuracies = len(run.history.get("epoch", [])), run.history.get("val_accuracy", [])
         table.add_row(
             name,
-            *(getattr(run, of) for of in asked),
-            str(done) if run.seconds is not None else f"{done}, goes on",
+            *("-" if run.asked[of] is None else str(run.asked[of]) for of in asked),
+            str(done) if run.seconds is not None else f"{done}, unfinished",
+            "-" if run.best_epoch is None else str(run.best_epoch),
             f"{max(accuracies):.2%}" if accuracies else "-",
             "-" if run.test_accuracy is None else f"{run.test_accuracy:.2%}",
             "-" if run.seconds is None else f"{run.seconds / 60:.1f}",

@@ -63,9 +63,21 @@ def test_a_corrupt_image_stops_a_training_or_is_skipped_and_counted(photos, two_
     stopped = shell("train", "ResNet20", "--data", photos, "--out", tmp_path / "run", *QUICK)
     assert stopped.returncode == 2
     assert re.search(r"Error: .*dark/7.png is no readable JPEG", stopped.stderr)
-    said = json.loads((two_runs / "slow" / "run.json").read_text())
-    assert len(said["skipped"]) == 1
-    assert "dark/7.png" in said["skipped"][0]
+    for name in ("slow", "fast"):  # of which one holds images out
+        said = json.loads((two_runs / name / "run.json").read_text())
+        assert len(said["skipped"]) == 1
+        assert "dark/7.png" in said["skipped"][0]
+
+
+def test_what_skipped_corrupt_images_is_measured_again_without_them(two_runs, photos):
+    said = json.loads((two_runs / "fast" / "run.json").read_text())
+    again = invoke("evaluate", two_runs / "fast")
+    assert f"top-1 {said['test_accuracy']:.2%} on the 8 test images" in again.output
+    trained = invoke("evaluate", two_runs / "fast", "--split", "train")
+    assert re.search(r"on the 31 train images", trained.output)  # of 32
+    assert "dark/7.png is no readable" in str(
+        invoke("evaluate", two_runs / "fast", "--split", "train", "--on-corrupt", "stop").exception
+    )
 
 
 def test_a_run_can_be_repeated_from_its_recipe(two_runs, photos, tmp_path):
@@ -73,9 +85,10 @@ def test_a_run_can_be_repeated_from_its_recipe(two_runs, photos, tmp_path):
     said = json.loads(recipe.read_text())
     assert set(said["versions"]) == {"keras_resnet", "keras", "tensorflow", "backend"}
     assert (said["model"], said["data"], said["size"], said["on_corrupt"]) == ("ResNet20", photos, 8, "skip")
-    arguments = ("train", said["model"], "--data", said["data"], "--size", said["size"], "--on-corrupt", "skip")
-    result = invoke(*arguments, "--recipe", recipe, "--out", tmp_path / "again")
+    arguments = ("train", said["model"], "--data", said["data"], "--recipe", recipe)
+    result = invoke(*arguments, "--out", tmp_path / "again")
     assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "again" / "recipe.json").read_text()) == said
     assert (tmp_path / "again" / "history.csv").read_text() == (two_runs / "fast" / "history.csv").read_text()
 
 
@@ -105,6 +118,7 @@ def test_runs_are_compared_in_a_table_and_a_plot(two_runs, tmp_path):
     words = re.sub(r"[\s│┃]+", " ", result.output)
     assert all(word in words for word in ("slow", "fast", "validation", "held_out", "0.25", "0.001"))
     assert "batch_size" not in words  # the same in both
+    assert "best epoch" in words
     assert tf.io.decode_png((tmp_path / "plot.png").read_bytes()).shape[1] == 1200
 
 
@@ -133,8 +147,12 @@ def test_a_stopped_training_goes_on_when_the_command_is_typed_again(tmp_path):
     other = shell(*arguments, "--learning-rate", 0.5)
     assert other.returncode == 2
     assert "holds an unfinished run with another recipe" in re.sub(r"\s+", " ", other.stderr)
-    again = shell(*arguments)
+    again = shell(*arguments, "--overwrite")  # of finished runs and others; this one goes on
     assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["seconds"] > 0
+    wrong = shell(*arguments, "--overwrite", "--accumulate", 100_000)
+    assert wrong.returncode == 2
+    assert (tmp_path / "run" / "model.keras").exists()
     assert "epoch   1/3" not in again.stdout
     assert json.loads((tmp_path / "run" / "run.json").read_text())["test_images"] == 360
     assert not (tmp_path / "run" / "checkpoints").exists()

@@ -100,16 +100,25 @@ def test_nobody_there(scheme, files):
         address = f"{scheme}127.0.0.1:{closed.getsockname()[1]}"
         error = invoke("predict", files[0], "--server", address, "--model", "pets").exception
     assert isinstance(error, ConnectionError)
-    assert re.fullmatch(rf"no (gRPC|REST) server answers at {address}", str(error))
+    assert re.fullmatch(rf"no (gRPC|REST) server answers at {address}(: .*)?", str(error))
 
 
-def test_a_server_that_is_none_of_these(files):
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (502, b"<html>Bad gateway</html>", "status 502 without JSON"),
+        (200, b'{"predictions": []}', "status 200 without outputs"),
+        (500, b'["broken"]', "status 500 without outputs"),
+        (503, b'{"error": "the queue is full"}', "the queue is full"),
+    ],
+)
+def test_a_server_that_is_none_of_these(status, body, reason, files):
     class Page(BaseHTTPRequestHandler):
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(502)
+            self.send_response(status)
             self.end_headers()
-            self.wfile.write(b"<html>Bad gateway</html>")
+            self.wfile.write(body)
 
         def log_message(self, *said):
             pass
@@ -117,7 +126,7 @@ def test_a_server_that_is_none_of_these(files):
     page = HTTPServer(("127.0.0.1", 0), Page)
     threading.Thread(target=page.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{page.server_port}"
-    with pytest.raises(ValueError, match="refused the request: status 502 without JSON"):
+    with pytest.raises(ValueError, match=f"refused the request: {reason}"):
         list(client.ask(files[:1], address, "pets"))
     page.shutdown()
     page.server_close()

@@ -11,13 +11,14 @@ import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.data.decode import resize_for
-from keras_resnet.export import lowering
+from keras_resnet.export import card, lowering
 from keras_resnet.export.int8_kernels import available
 from tests.conftest import randomise_evenly
 
 
 def tiny(**options):
-    return kr.ResNet((1,), kr.residual_block, filters=(4,), stem=kr.stems.cifar, classes=3, **options)
+    options = {"filters": (4,), "stem": kr.stems.cifar, "classes": 3, **options}
+    return kr.ResNet((1,), kr.residual_block, **options)
 
 
 def trained(rng, **options):
@@ -49,6 +50,78 @@ def test_a_served_model_says_what_the_model_says(shape, fold, tmp_path, rng):
     answer = ask(path, image=images)
     assert list(answer) == ["probabilities"]
     np.testing.assert_allclose(answer["probabilities"], model.predict(images, verbose=0), atol=1e-5)
+
+
+def body(**options):
+    return tiny(input_shape=(8, 8, 3), include_top=False, pooling="avg", **options)
+
+
+def of_policy(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        return tiny(input_shape=(8, 8, 3))
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def wrapped(*layers, inside=None):
+    """A model of `inside`, which stays a model of its own in it, and layers after it."""
+    image = keras.Input((8, 8, 3))
+    x = (inside or body())(image, training=False)
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(image, x)
+
+
+MAKES = {
+    "sequential": lambda: keras.Sequential([keras.Input((8, 8, 3)), body(), keras.layers.Dense(3, "softmax")]),
+    "sequential, sequential inside": lambda: keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.Sequential([body(), keras.layers.Dense(4, "relu")]), keras.layers.Dense(3)]
+    ),
+    "a model inside": lambda: wrapped(keras.layers.Dropout(0.5), keras.layers.Dense(3, "softmax")),
+    "a whole classifier inside": lambda: wrapped(inside=tiny(input_shape=(8, 8, 3))),
+    "a model twice": lambda: keras.Model(
+        image := keras.Input((8, 8, 3)),
+        keras.layers.Dense(3, "softmax")(keras.layers.Add()([(net := body())(image), net(image)])),
+    ),
+    "two dense layers": lambda: wrapped(keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "sigmoid")),
+    "softmax after": lambda: wrapped(keras.layers.Dense(3), keras.layers.Softmax()),
+    "sigmoid after": lambda: wrapped(keras.layers.Dense(3), keras.layers.Activation("sigmoid")),
+    **{policy: lambda policy=policy: of_policy(policy) for policy in ("mixed_bfloat16", "mixed_float16", "float64")},
+}
+
+
+@pytest.mark.parametrize("fold", [True, False])
+@pytest.mark.parametrize("make", MAKES)
+def test_models_of_every_make_are_served_in_float32(make, fold, tmp_path, rng):
+    model = MAKES[make]()
+    randomise_evenly(model, rng)
+    images = pixels(rng)
+    # Keras' own answer in float32: for that the weights of a model of another type go into one of this type.
+    same = of_policy("float32") if "float" in make else model
+    same.set_weights(model.get_weights())
+    before = {layer.name: len(layer._inbound_nodes) for layer in model._flatten_layers()}
+    path = kr.export.saved_model(model, tmp_path, fold=fold)
+    wanted = same.predict(images, verbose=0)
+    if make == "sequential, sequential inside":
+        wanted = tf.nn.softmax(wanted).numpy()
+    np.testing.assert_allclose(ask(path, image=images)["probabilities"], wanted, atol=1e-5)
+    assert {layer.name: len(layer._inbound_nodes) for layer in model._flatten_layers()} == before
+
+
+def test_what_a_normalisation_learned_is_served(tmp_path, rng):
+    images = pixels(rng)
+    learned = keras.layers.Normalization()
+    learned.adapt(images)
+    model = keras.Sequential([keras.Input((8, 8, 3)), learned, body(include_preprocessing=False), *head()])
+    randomise_evenly(keras.Sequential(model.layers[1:]), rng)
+    path = kr.export.saved_model(model, tmp_path)
+    np.testing.assert_allclose(ask(path, image=images)["probabilities"], model.predict(images, verbose=0), atol=1e-5)
+
+
+def head():
+    return [keras.layers.Dense(3, "softmax")]
 
 
 @pytest.mark.parametrize(("activation", "apply"), [("softmax", None), ("sigmoid", None), (None, "softmax")])
@@ -169,7 +242,7 @@ def test_eight_bits_are_served_where_they_choose_as_float32_does(calibrated, tmp
 def test_eight_bits_that_do_not_become_bfloat16_and_say_so(calibrated, tmp_path, monkeypatch, caplog):
     model, images = calibrated
     monkeypatch.setattr(
-        lowering, "choices", lambda model, features, images: np.random.default_rng().random(len(images))
+        lowering, "choices", lambda model, features, images: np.random.default_rng().random((len(images), 1))
     )
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
     reason = "this TensorFlow has no int8" if not available() else "it chose only 0.0% of 32 calibration images"
@@ -184,6 +257,51 @@ def test_eight_bits_that_this_machine_has_not_become_bfloat16(calibrated, tmp_pa
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
     assert "in place of int8: this TensorFlow has no int8 convolution on this CPU" in (path / "card.txt").read_text()
     np.testing.assert_allclose(ask(path, image=images)["probabilities"], model.predict(images, verbose=0), atol=0.05)
+
+
+@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86")
+def test_eight_bits_of_a_sigmoid_are_judged_by_what_is_likelier_than_not(calibrated, tmp_path, monkeypatch):
+    body, images = calibrated
+    single = keras.layers.Dense(1, "sigmoid")(body.layers[-1].input)
+    model = keras.Model(body.input, single)
+    logits = (
+        keras.Model(body.input, body.layers[-1].input).predict(images, verbose=0) @ model.layers[-1].get_weights()[0]
+    )
+    model.layers[-1].bias.assign([-np.median(logits)])  # half of the images on each side
+    monkeypatch.setattr(lowering, "quantised", lambda model, images: lambda pixels: tf.zeros((tf.shape(pixels)[0], 64)))
+    path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
+    assert "bfloat16, in place of int8: it chose only 50.0%" in (path / "card.txt").read_text()
+
+
+def test_images_may_be_lists_or_tensors(tmp_path, rng):
+    model, images = trained(rng), pixels(rng).astype("uint8")
+    options = {"precision": "int8", "agreement": 0.01}
+    for version, given in enumerate((images, images.tolist(), tf.constant(images)), 1):
+        path = kr.export.saved_model(model, tmp_path, version, calibration=given, warmup=given, **options)
+        assert (path / "assets.extra" / "tf_serving_warmup_requests").is_file()
+
+
+def test_who_loses_a_race_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    """Another process publishes the version while this one writes."""
+    write = card.write
+
+    def beaten(*arguments):
+        (tmp_path / "1").mkdir()
+        (tmp_path / "1" / "saved_model.pb").write_text("theirs")
+        write(*arguments)
+
+    monkeypatch.setattr(card, "write", beaten)
+    with pytest.raises(ValueError, match="version must be new. Received: version=1"):
+        kr.export.saved_model(tiny(input_shape=(8, 8, 3)), tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["1", "saved_model.pb"]
+
+
+def test_a_network_of_no_numbers_is_not_published(tmp_path, rng):
+    model = trained(rng)
+    model.layers[-1].bias.assign([np.nan] * 3)
+    with pytest.raises(ValueError, match="model must give numbers. Received: one that gives no finite probabilities"):
+        kr.export.saved_model(model, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_versions_stand_side_by_side_and_nothing_else_does(tmp_path):
@@ -230,6 +348,7 @@ def test_a_wrong_argument_is_named_and_nothing_written(argument, tmp_path, rng):
     [
         ({"include_top": False, "pooling": "avg"}, "model must end in a Dense layer with a softmax"),
         ({"classifier_activation": "relu"}, "model must end in a Dense layer with a softmax"),
+        ({"classes": 1, "classifier_activation": None}, "a single output needs a sigmoid"),
         ({"input_shape": (8, 12, 3)}, "model must take square images"),
         ({"input_shape": (8, 8, 4)}, "model must take images of 1 or 3 channels, which files have. Received: 4"),
     ],

@@ -94,6 +94,17 @@ def test_openvino_computes_in_the_precision_that_it_is_asked_for(trained, tmp_pa
     assert 1e-6 < np.abs(compiled({"image": images})["probabilities"] - wanted).max() < 0.05
 
 
+def test_openvino_reads_the_saved_model_that_its_server_is_given(trained, tmp_path):
+    """OpenVINO Model Server takes a SavedModel by its `serving_default`; here it is read as the server reads it."""
+    openvino = pytest.importorskip("openvino")
+    model, images = trained("v2")
+    path = kr.export.saved_model(model, tmp_path / "pets")
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    np.testing.assert_allclose(
+        compiled({"image": images})["probabilities"], model.predict(images, verbose=0), atol=1e-4
+    )
+
+
 def test_what_is_missing_is_named(trained, tmp_path, monkeypatch):
     model, _ = trained("v1")
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)

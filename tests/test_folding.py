@@ -167,5 +167,5 @@ def test_a_folded_network_is_saved_as_plain_keras(tmp_path, rng):
 
 @pytest.mark.parametrize("model", [layers.Dense(1), None, keras.Model()])
 def test_what_has_no_graph_is_refused(model):
-    with pytest.raises(TypeError, match="model must be a functional or sequential keras.Model. Received"):
+    with pytest.raises(TypeError, match="model must be a functional or sequential keras.Model whose input is known"):
         fold_batch_norm(model)

@@ -1,5 +1,6 @@
 """A training that is killed or stopped ends as one that was not: the same weights, the same history."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 import keras_resnet as kr
 from keras_resnet.data import from_arrays
 from keras_resnet.training import checkpoints, keeping
+from keras_resnet.training.optimizers import optimizer
 from tests.conftest import ROOT
 
 EPOCHS, STEPS = 3, 4
@@ -239,6 +241,113 @@ def test_the_average_of_the_weights_is_what_is_measured_and_what_results():
     plain = network(recipe)
     kr.training.fit(plain, dataclasses.replace(recipe, ema=0.0), split, split)
     assert any(not np.array_equal(a, b) for a, b in zip(model.get_weights(), plain.get_weights(), strict=True))
+
+
+class Statistics(keras.callbacks.Callback):
+    """What the batch norms' statistics are at the end of each epoch's last step."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.params["steps"] - 1:
+            self.seen.append([np.array(variable) for variable in statistics(self.model)])
+
+
+def statistics(model):
+    return [variable for variable in model.variables if variable.name in ("moving_mean", "moving_variance")]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_statistics_of_batch_norm_are_averaged_as_the_weights_are(accumulate):
+    recipe = dataclasses.replace(BUSY, ema=0.5, held_out=0.0, accumulate=accumulate)
+    model, split, latest = network(recipe), images(), Statistics()
+    kr.training.fit(model, recipe, split, callbacks=[latest])
+    steps = kr.data.steps_per_epoch(split, recipe.batch_size)
+    expected = latest.seen[0]
+    for values in latest.seen[1:]:
+        kept = 0.5 ** (steps / accumulate)
+        expected = [kept * mean + (1 - kept) * value for mean, value in zip(expected, values, strict=True)]
+    for variable, value in zip(statistics(model), expected, strict=True):
+        np.testing.assert_allclose(variable, value, rtol=1e-5, atol=1e-6)
+
+
+def test_the_average_moves_by_updates_where_steps_are_accumulated():
+    ends = []
+    for accumulate in (1, 4):
+        recipe = dataclasses.replace(BUSY, ema=0.9, accumulate=accumulate, optimizer="sgd", weight_decay=0.0)
+        weight = keras.Variable([10.0])
+        made = optimizer(dataclasses.replace(recipe, momentum=0.0, nesterov=False), 1.0)
+        made.build([weight])
+        for _ in range(10 * accumulate):
+            made.apply([keras.ops.ones(1)], [weight])
+        ends.append((float(weight[0]), float(made._model_variables_moving_average[0][0])))
+    assert ends[0][0] == ends[1][0] == 0.0
+    # By hand: Keras begins with the weights of the first update; accumulated, an update shows in its last step alone.
+    average = slowly = 9.0
+    for value in range(8, -1, -1):
+        average = 0.9 * average + 0.1 * value
+        slowly = 0.9**0.75 * slowly + (1 - 0.9**0.75) * (value + 1)
+        slowly = 0.9**0.25 * slowly + (1 - 0.9**0.25) * value
+    assert [end[1] for end in ends] == pytest.approx([average, slowly], abs=1e-4)
+
+
+def test_more_accumulated_than_there_are_steps_is_refused():
+    with pytest.raises(ValueError, match="accumulate must be at most the 12 steps there are. Received: 13"):
+        fit(dataclasses.replace(BUSY, accumulate=13))
+
+
+def test_a_callback_can_end_the_training_for_good(tmp_path):
+    def stop():
+        callback.model.stop_training = True
+
+    callback = At(STEPS + 1, stop)
+    _, result = fit(BUSY, tmp_path, [callback])
+    assert len(result.history["loss"]) == 2 < EPOCHS
+    _, again = fit(BUSY, tmp_path, [At(1, lambda: pytest.fail("trained again"))])
+    assert again.history == result.history
+
+
+@pytest.mark.parametrize("directory", [None, "run"])
+def test_seconds_are_counted_with_and_without_a_directory(directory, tmp_path):
+    _, result = fit(BUSY, directory and tmp_path / directory)
+    assert result.seconds > 0
+
+
+class Sometimes(keras.callbacks.Callback):
+    """Logs something of every second epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch % 2:
+            logs["odd"] = 1.0
+
+
+def test_what_is_not_logged_in_every_epoch_has_gaps_in_the_history(tmp_path):
+    _, result = fit(BUSY, tmp_path, [Sometimes()])
+    np.testing.assert_equal(result.history["odd"], [np.nan, 1.0, np.nan])
+    with (tmp_path / "history.csv").open(newline="") as file:
+        assert [row["odd"] for row in csv.DictReader(file)] == ["", "1.0", ""]
+
+
+PLAIN = """
+import sys, keras
+for path in sys.argv[1:]:
+    model = keras.saving.load_model(path)
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}, path
+assert "keras_resnet" not in sys.modules
+"""
+
+
+def test_what_is_saved_in_and_after_a_training_is_plain_keras(tmp_path):
+    recipe = dataclasses.replace(RECIPES["sgd bfloat16"], epochs=1)
+    model = network(recipe)
+    save = keras.callbacks.ModelCheckpoint(tmp_path / "inside.keras")
+    kr.training.fit(model, recipe, images(), callbacks=[save])
+    model.save(tmp_path / "after.keras")
+    files = [str(tmp_path / "inside.keras"), str(tmp_path / "after.keras")]
+    # A block with stochastic depth is a layer of ours; the rest are Keras'.
+    subprocess.run([sys.executable, "-c", PLAIN, *files], check=True, cwd=tmp_path)
 
 
 if __name__ == "__main__":

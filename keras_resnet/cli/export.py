@@ -29,9 +29,15 @@ def export(
         str | None,
         typer.Option(metavar="DATA", help="For int8: images like those to be served.", show_default="the run's own"),
     ] = None,
-    images: Annotated[int, typer.Option(help="How many images to calibrate with.", min=1)] = 200,
+    images: Annotated[int, typer.Option(help="About how many images to calibrate with.", min=1)] = 200,
     name: Annotated[
         str | None, typer.Option(help="What clients call the model.", show_default="its name in the zoo")
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Names of the classes, one a line.", show_default="the run's or the weights'"
+        ),
     ] = None,
     version: Annotated[int, typer.Option(help="Number of this version; servers take the highest.", min=1)] = 1,
     top: Annotated[int, typer.Option(help="How many classes an answer names.", min=1)] = 5,
@@ -43,7 +49,7 @@ def export(
     start_keras()
     from keras_resnet import report
     from keras_resnet.export import kit, saved_model
-    from keras_resnet.opening import blank, examples, opened
+    from keras_resnet.opening import blank, examples, named, opened
 
     found = opened(model, weights, like, size)
     name = name or (found.checkpoint.model if found.checkpoint else found.model.name)
@@ -51,7 +57,7 @@ def export(
         found.model,
         kit.model_path(out, name),
         version,
-        found.classes,
+        found.classes if classes is None else named(classes),
         precision,
         examples(found, calibration, images) if precision == "int8" else None,
         top_k=top,

@@ -21,6 +21,8 @@ DATA_HELP = (
     "[bold]folder:DIR[/bold] (one folder per class, with or without train and test above them), "
     "[bold]tfrecord:DIR[/bold] (TFRecord files as ImageNet's)."
 )
+ON_CORRUPT_HELP = "What to do about a file that is no readable image."
+AGAIN = ("size", "weights", "freeze_until", "on_corrupt")  # what a recipe.json repeats, if it is not typed
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `keras-resnet models` lists them.")]
 Model = Annotated[
     str,
@@ -43,9 +45,12 @@ Like = Annotated[
     typer.Option(metavar="TAG", help="Of a file of your own: the published weights whose form and input it has."),
 ]
 
-OnCorrupt = Annotated[str, typer.Option(metavar="stop|skip", help="What to do about a file that is no readable image.")]
+OnCorrupt = Annotated[str, typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP)]
 RecipeName = Annotated[
-    str, typer.Option("--recipe", help="A recipe, as `keras-resnet recipes` lists them, or a recipe.json.")
+    str,
+    typer.Option(
+        "--recipe", help="A recipe, as `keras-resnet recipes` lists them, or a run's recipe.json, to train as it was."
+    ),
 ]
 
 
@@ -75,6 +80,12 @@ def _option(kind: Any, field: dataclasses.Field[Any]) -> Any:
     help = field.metadata["help"] + (" Repeat the option for several." if repeated else "")
     taken = list[get_args(kind)[0]] if repeated else kind  # type: ignore[misc]
     return Annotated[taken | None, typer.Option(help=help, show_default=False, rich_help_panel="Fields of the recipe")]
+
+
+def task_from(name: str) -> dict[str, Any]:
+    """What a run's `recipe.json` says beside the recipe, such as the size of the images; of other recipes nothing."""
+    content = json.loads(Path(name).read_text()) if name.endswith(".json") else {}
+    return {field: value for field, value in content.items() if field in AGAIN} if "recipe" in content else {}
 
 
 def recipe_from(name: str, changes: dict[str, Any]) -> Recipe:

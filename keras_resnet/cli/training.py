@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +11,13 @@ from rich.console import Console
 
 from keras_resnet.cli.options import (
     DATA_HELP,
+    ON_CORRUPT_HELP,
     Name,
     OnCorrupt,
     RecipeName,
-    Size,
     Weights,
     recipe_from,
+    task_from,
     with_recipe_fields,
 )
 from keras_resnet.quiet import start_keras
@@ -30,12 +30,17 @@ def train(
     out: Annotated[Path, typer.Option(help="Directory to leave the run in; an unfinished run there goes on.")],
     changes: dict[str, Any],
     recipe: RecipeName = "one_cycle",
-    size: Size = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side of the images in pixels, if the recipe says none.", show_default="the model's"),
+    ] = None,
     weights: Weights = None,
     freeze_until: Annotated[
         str | None, typer.Option(metavar="LAYER", help="What comes before this stage, such as conv4, does not learn.")
     ] = None,
-    on_corrupt: OnCorrupt = "stop",
+    on_corrupt: Annotated[
+        str | None, typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="stop")
+    ] = None,
     backend: Annotated[
         str | None, typer.Option(metavar="NAME", help="tensorflow, jax or torch.", show_default="Keras' own")
     ] = None,
@@ -59,7 +64,7 @@ def train(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Where process 0 is.", envvar="KERAS_DISTRIBUTION_JOB_ADDRESSES"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished or another run in --out.")] = False,
 ) -> None:
     """Trains a model; what was stopped or killed goes on when the same command is typed again.
 
@@ -82,13 +87,15 @@ def train(
     from keras_resnet.training.progress import ProgressBar
 
     console = Console()
-    task = run.Task(name, data, asked, size, weights, freeze_until, on_corrupt)
+    typed = {"size": size, "weights": weights, "freeze_until": freeze_until, "on_corrupt": on_corrupt}
+    again = {**task_from(recipe), **{field: value for field, value in typed.items() if value is not None}}
+    task = run.Task(name, data, asked, **again)
     try:
         with ProgressBar(console, asked.batch_size) as progress:
             result = run.train(task, out, [progress], overwrite, devices)
     except Stopped as stopped:
         report.say(f"\n{stopped}", console)
-        raise typer.Exit(128 + (signal.SIGTERM if "SIGTERM" in str(stopped) else signal.SIGINT)) from None
+        raise typer.Exit(128 + stopped.signal) from None
     except Exception as error:
         if distribution.process_of().processes == 1 or "KERAS_RESNET_TRACEBACK" in os.environ:
             raise

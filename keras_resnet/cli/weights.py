@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 import typer
 from rich.console import Console
 
-from keras_resnet.cli.options import DATA_HELP, Like, Model, Size, Weights
+from keras_resnet.cli.options import DATA_HELP, ON_CORRUPT_HELP, Like, Model, Size, Weights
 from keras_resnet.quiet import start_keras
 
 Guesses: TypeAlias = Sequence[tuple[str, float]]  # a class and its probability, the likeliest first
@@ -30,6 +30,9 @@ def evaluate(
         ),
     ] = None,
     size: Size = None,
+    on_corrupt: Annotated[
+        str | None, typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="the run's; stop")
+    ] = None,
 ) -> None:
     """Measures top-1 accuracy: of a trained model, or of published weights as they were measured."""
     start_keras()
@@ -45,11 +48,10 @@ def evaluate(
         checkpoint = published.checkpoint_of(model, weights, like)
         if data is None:
             raise ValueError("--data must be given with --weights; folder:DIR or tfds:imagenet2012, say")
-        examples = load(data, default_split(data) if split is None else split)
+        examples = load(data, default_split(data) if split is None else split, on_corrupt=on_corrupt or "stop")
         network = published.build(model, checkpoint, size)
-        report.published(
-            published.top1(network, checkpoint, examples), checkpoint, size, examples.size, data, Console()
-        )
+        accuracy = published.top1(network, checkpoint, examples)
+        report.published(accuracy, checkpoint, size, examples.size - len(examples.skipped), data, Console())
         return
     if size is not None:
         raise ValueError(f"--size must not be given without --weights. Received: {size}")
@@ -60,11 +62,12 @@ def evaluate(
     data = data or (recorded.data if recorded else None)
     if data is None:
         raise ValueError(f"--data must be given for a .keras file. Received: {model}")
-    examples = load(data, split)
+    examples = load(data, split, on_corrupt=on_corrupt or (recorded.on_corrupt if recorded else "stop"))
     if recorded and recorded.classes != examples.classes:
         raise ValueError(f"--data must have the classes of the run, {recorded.classes}. Received: {examples.classes}")
     accuracy = measure(network, examples, resize=resize(recorded.recipe) if recorded else to_square)
-    report.say(f"top-1 {accuracy:.2%} on the {examples.size:,} {split} images of {data}", Console())
+    measured = examples.size - len(examples.skipped)
+    report.say(f"top-1 {accuracy:.2%} on the {measured:,} {split} images of {data}", Console())
 
 
 def predict(

@@ -26,17 +26,20 @@ LOGGER = logging.getLogger("keras_resnet.data")
 
 
 class Damage:
-    """What was found broken in a split: `skipped` was gone without.
+    """What was found broken in a split: `skipped` was gone without, in it and in its parts.
 
     Args:
         on_corrupt: "skip" or "stop".
         describe: function from the number of a record to what is wrong with it, beginning with its file's name.
+        whole: that of the split of which this one's is a part, or None.
     """
 
-    def __init__(self, on_corrupt: str, describe: Callable[[int], str]) -> None:
+    def __init__(self, on_corrupt: str, describe: Callable[[int], str], whole: Damage | None = None) -> None:
         self.on_corrupt = one_of("on_corrupt", on_corrupt, ON_CORRUPT)
         self.describe = describe
-        self.skipped: dict[int, str] = {}
+        self.whole = whole
+        self.skipped: set[str] = set()
+        self._known: set[int] = set()
         self._lock = threading.Lock()
 
     @functools.cached_property
@@ -61,7 +64,7 @@ class Damage:
             run, it has an error in that place instead, and the record is among `unfinished`.
         """
         if self.on_corrupt == "skip":
-            return guarded(rows, read, lambda number: tf.numpy_function(self._note, [number], tf.bool))
+            return guarded(rows, read, in_python(self._note))
 
         def noted(place: tf.Tensor, number: tf.Tensor, raw: Any) -> tuple[bool, Any]:
             with tf.control_dependencies([self._begun.insert(number, number)]):
@@ -77,14 +80,28 @@ class Damage:
     def _note(self, number: np.ndarray) -> np.bool_:
         """Takes note of a record; called from the pipeline's threads, perhaps once an epoch for the same."""
         with self._lock:
-            if int(number) not in self.skipped:
-                reason = self.skipped[int(number)] = self.describe(int(number))
-                LOGGER.warning("skipped: %s", reason)
+            if int(number) not in self._known:
+                self._known.add(int(number))
+                self._skip(self.describe(int(number)))
         return np.bool_(False)
+
+    def _skip(self, reason: str) -> None:
+        if reason in self.skipped:
+            return
+        self.skipped.add(reason)
+        if self.whole is None:
+            LOGGER.warning("skipped: %s", reason)
+        else:
+            self.whole._skip(reason)
+
+
+def in_python(report: Callable[[np.ndarray], np.bool_]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function of Python as the `report` of `guarded`."""
+    return lambda number: tf.numpy_function(report, [number], tf.bool)
 
 
 def guarded(
-    rows: tf.data.Dataset, read: Callable[..., Any], report: Callable[[tf.Tensor], tf.Tensor]
+    rows: tf.data.Dataset, read: Callable[..., Any], report: Callable[[tf.Tensor], tf.Tensor], at_once: int = CORES
 ) -> tf.data.Dataset:
     """Maps `read` over rows (place, number, raw), in parallel and in order; a row where it fails stays in its place.
 
@@ -92,6 +109,7 @@ def guarded(
         rows: of any number; what `read` gets.
         read: function of the three to a tuple of tensors.
         report: called with the number of each record that cannot be read, in the graph, to return False.
+        at_once: rows that are read at the same time.
 
     Returns:
         A dataset of (whether it could be read, what `read` returned or zeros).
@@ -107,7 +125,7 @@ def guarded(
         # The second is not begun where the first gives its element.
         return sound.concatenate(tf.data.Dataset.from_tensors(row).map(broken)).take(1)
 
-    return rows.interleave(one, cycle_length=AHEAD * CORES, num_parallel_calls=CORES, deterministic=True)
+    return rows.interleave(one, cycle_length=AHEAD * at_once, num_parallel_calls=at_once, deterministic=True)
 
 
 def _zeros(spec: tf.TensorSpec) -> tf.Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.arguments import integer
-from keras_resnet.data.corrupt import Damage, guarded
+from keras_resnet.data.corrupt import Damage, guarded, in_python
 from keras_resnet.data.decode import decode, read_image
 from keras_resnet.data.records import Indexed, Records, Stream, in_range
 
@@ -43,8 +43,8 @@ class Split:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """What was wrong with each image skipped so far, beginning with its file's name, in the order of the split."""
-        return tuple(reason for _, reason in sorted(self.damage.skipped.items()))
+        """What was wrong with each image skipped so far, here or in a part, beginning with its file's name; sorted."""
+        return tuple(sorted(self.damage.skipped))
 
     @property
     def examples(self) -> tf.data.Dataset:
@@ -73,7 +73,7 @@ class Split:
 
         # An error that is not an image's comes again, and is not for this to explain.
         with contextlib.suppress(tf.errors.OpError):
-            for _ in guarded(*_in_order(records, lambda content: image_of(content, self.channels)), report):
+            for _ in guarded(*_in_order(records, lambda content: image_of(content, self.channels)), in_python(report)):
                 pass
         return [reason for _, reason in sorted(found.items())]
 
@@ -123,7 +123,9 @@ class Split:
 
     def _part(self, numbers: np.ndarray) -> Split:
         files = tuple(self.files[number] for number in numbers) if self.files else ()
-        return make(self.records.select(numbers), self.classes, self.channels, self.damage.on_corrupt, files)
+        records = self.records.select(numbers)
+        damage = Damage(self.damage.on_corrupt, records.describe, self.damage)
+        return dataclasses.replace(self, records=records, files=files, damage=damage)
 
 
 def make(

@@ -17,9 +17,10 @@ def check_backend(what: str) -> None:
         )
 
 
-def check_images(argument: str, images: Any, model: keras.Model) -> None:
-    """A `ValueError` unless there are images, such as `model` takes."""
-    shape = np.shape(images)
-    fits = len(shape) == 4 and all(side in (None, given) for side, given in zip(model.input_shape, shape))
-    if not fits or not shape[0]:
-        raise ValueError(f"{argument} must be images {model.input_shape}, at least one. Received: {shape}")
+def checked_images(argument: str, images: Any, model: keras.Model) -> np.ndarray:
+    """The images as an array; a `ValueError` unless there are some, such as `model` takes."""
+    array = np.asarray(images)
+    fits = array.ndim == 4 and all(side in (None, given) for side, given in zip(model.input_shape, array.shape))
+    if not fits or not len(array):
+        raise ValueError(f"{argument} must be images {model.input_shape}, at least one. Received: {array.shape}")
+    return array

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from keras_resnet.export.graphs import graph_of, graphs_of, nodes_of
 from keras_resnet.resnet import let_keras_recurse
 
 Layer: TypeAlias = Any  # keras.layers.Layer, whose attributes differ by kind
@@ -38,14 +38,12 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         >>> len(model.layers) - len(kr.export.fold_batch_norm(model).layers)
         19
     """
-    graph = getattr(model, "_functional", model)
-    if not hasattr(graph, "operations"):
-        raise TypeError(f"model must be a functional or sequential keras.Model. Received: {type(model).__name__}")
+    graph = graph_of(model)
     let_keras_recurse(len(graph.operations) // 5)
     # Not the model itself: one that is compiled would be compiled again.
     plain = keras.Model(graph.input, graph.output, name=model.name)
-    graphs = list(_graphs(plain, set()))
-    live = {node.operation for graph in graphs for node in _nodes(graph) if node.arguments.kwargs.get("training")}
+    graphs = graphs_of(plain)
+    live = {node.operation for graph in graphs for node in nodes_of(graph) if node.arguments.kwargs.get("training")}
     norms = _foldable(graphs, live)
     convolutions = {convolution: norm for norm, convolution in norms.items()}
     originals: dict[Any, Any] = {}
@@ -86,12 +84,12 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
 def _foldable(graphs: list[Any], live: set[Layer]) -> dict[Layer, Layer]:
     """Batch norms, and for each the layer whose output it alone reads; none of those that use a batch's statistics."""
-    calls = Counter(node.operation for graph in graphs for node in _nodes(graph))
+    calls = Counter(node.operation for graph in graphs for node in nodes_of(graph))
     found = {}
     for graph in graphs:
-        readers = Counter(id(tensor) for node in _nodes(graph) for tensor in node.input_tensors)
+        readers = Counter(id(tensor) for node in nodes_of(graph) for tensor in node.input_tensors)
         readers.update(map(id, graph.outputs))
-        for node in _nodes(graph):
+        for node in nodes_of(graph):
             norm = node.operation
             if not isinstance(norm, keras.layers.BatchNormalization) or norm in live:
                 continue
@@ -101,22 +99,6 @@ def _foldable(graphs: list[Any], live: set[Layer]) -> dict[Layer, Layer]:
             if alone and _gives_channels(before, norm):
                 found[norm] = before
     return found
-
-
-def _graphs(model: Any, seen: set[int]) -> Iterator[Any]:
-    """The model's graph and those of the models inside it, each once."""
-    graph = getattr(model, "_functional", model)
-    if id(graph) not in seen:
-        seen.add(id(graph))
-        yield graph
-        for operation in graph.operations:
-            if isinstance(operation, keras.Model):
-                yield from _graphs(operation, seen)
-
-
-def _nodes(graph: Any) -> list[Any]:
-    """Each call of a layer."""
-    return [node for nodes in graph._nodes_by_depth.values() for node in nodes]
 
 
 def _gives_channels(layer: Layer, norm: Layer) -> bool:

@@ -19,8 +19,9 @@ import tensorflow as tf
 
 from keras_resnet.arguments import one_of
 from keras_resnet.beside import written_beside
-from keras_resnet.export.checks import check_backend, check_images
+from keras_resnet.export.checks import check_backend, checked_images
 from keras_resnet.export.folding import fold_batch_norm
+from keras_resnet.export.graphs import in_one_piece
 from keras_resnet.export.network import floating, scores
 
 
@@ -42,7 +43,7 @@ def onnx(model: keras.Model, path: str | os.PathLike[str]) -> Path:
         >>> kr.export.onnx(kr.ResNet20(), "cifar.onnx")  # doctest: +SKIP
     """
     converter = _needed("tf2onnx")
-    function, path = _function(model), Path(path)
+    function, path = _function(model), _place(path)
     with written_beside(path) as aside:
         converter.convert.from_function(function, input_signature=function.input_signature, output_path=str(aside))
     return path
@@ -77,14 +78,13 @@ def openvino(
     """
     library = _needed("openvino")
     one_of("precision", precision, ("float32", "int8"))
-    path = Path(path)
+    path = _place(path)
     if path.suffix != ".xml":
         raise ValueError(f"path must end in .xml. Received: {path}")
     converted = library.convert_model(_function(model).get_concrete_function())
     if precision == "int8":
-        check_images("calibration", calibration, model)
+        images = _one_by_one(checked_images("calibration", calibration, model))
         quantisation = _needed("nncf")
-        images = _one_by_one(calibration)
         converted = quantisation.quantize(converted, quantisation.Dataset(images), subset_size=len(images))
     library.save_model(converted, str(path), compress_to_fp16=False)
     return path
@@ -115,16 +115,17 @@ def litert(
         >>> kr.export.litert(kr.ResNet20(), "cifar.tflite")  # doctest: +SKIP
     """
     one_of("precision", precision, ("float32", "int8"))
-    function, path = _function(model), Path(path)
+    function, path = _function(model), _place(path)
+    if precision == "int8":
+        images = _one_by_one(checked_images("calibration", calibration, model))
     with tempfile.TemporaryDirectory() as directory:
         module = tf.Module()
         module.serve = function  # what is saved has to belong to something
         tf.saved_model.save(module, directory, signatures={"serving_default": function})
         converter = tf.lite.TFLiteConverter.from_saved_model(directory)
         if precision == "int8":
-            check_images("calibration", calibration, model)
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: _one_by_one(calibration)
+            converter.representative_dataset = lambda: images
         with warnings.catch_warnings():
             # The converter's own, of a part of itself that it calibrates with.
             warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
@@ -136,7 +137,7 @@ def litert(
 
 def _function(model: keras.Model) -> Any:
     check_backend("an export")
-    folded = fold_batch_norm(model)
+    folded = fold_batch_norm(in_one_piece(model))
     features, score = floating(folded, "float32"), scores(folded)
     image = tf.TensorSpec(model.input_shape, tf.float32, "image")
     return tf.function(
@@ -144,7 +145,14 @@ def _function(model: keras.Model) -> Any:
     )
 
 
-def _one_by_one(images: Any) -> list[dict[str, np.ndarray]]:
+def _place(path: str | os.PathLike[str]) -> Path:
+    """Where a file goes; its directory is made where it does not exist."""
+    place = Path(path).expanduser()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _one_by_one(images: np.ndarray) -> list[dict[str, np.ndarray]]:
     return [{"image": image[None].astype("float32")} for image in images]
 
 

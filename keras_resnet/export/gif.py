@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
-MOST_PARTS = 20_000  # of at most 255 bytes: five megabytes
+MOST_BYTES = 5_000_000  # that are looked at
+MOST_BLOCKS = 100  # before the first picture: comments, and what programs note of themselves
 IMAGE, EXTENSION, END = 0x2C, 0x21, 0x3B
 
 
@@ -23,42 +26,48 @@ def first_frame(content: tf.Tensor) -> tf.Tensor:
 
 
 def _cut(content: tf.Tensor) -> tf.Tensor:
-    data = _bytes(content)
+    data = _bytes(tf.strings.substr(content, 0, MOST_BYTES))
     height, width = _side(data, 8), _side(data, 6)
+    ends = _ends_of_parts(data)
 
-    def block(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Begins a block: where its parts are, whether they are the picture's, and whether it is a block at all."""
-        kind = data[place]
-        picture = kind == IMAGE
+    def after(place: tf.Tensor, done: tf.Tensor, sound: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The place after a block, whether that was the picture, and whether it was a block at all."""
+        picture = data[place] == IMAGE
         if_picture = tf.minimum(place, tf.size(data) - 10)
         left, top, wide, high = (_side(data, if_picture + offset) for offset in (1, 3, 5, 7))
         inside = (left + wide <= width) & (top + high <= height)
         parts = tf.where(picture, place + 11 + _palette(data, if_picture + 9), place + 2)
-        return parts, picture, tf.where(picture, inside, kind == EXTENSION)
-
-    def step(
-        place: tf.Tensor, within: tf.Tensor, picture: tf.Tensor, sound: tf.Tensor, done: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
-        length = data[place]
-        began = block(place)
-        last = within & (length == 0)
-        after = (
-            tf.where(within, place + 1 + length, began[0]),
-            tf.where(within, length != 0, True),
-            tf.where(within, picture, began[1]),
-            tf.where(within, sound, began[2]),
-        )
-        return (*after, last & picture)
+        end = ends[tf.minimum(parts, tf.size(data) - 1)]
+        sound = tf.where(picture, inside, data[place] == EXTENSION) & (parts < tf.size(data)) & (data[end] == 0)
+        return end + 1, picture, sound
 
     start = 13 + _palette(data, tf.constant(10))
-    place, *_, sound, done = tf.while_loop(
-        lambda place, within, picture, sound, done: sound & ~done & (place < tf.size(data)),
-        step,
-        (start, tf.constant(False), tf.constant(False), tf.constant(True), tf.constant(False)),
-        maximum_iterations=MOST_PARTS,
+    place, done, sound = tf.while_loop(
+        lambda place, done, sound: sound & ~done & (place < tf.size(data)),
+        after,
+        (start, tf.constant(False), tf.constant(True)),
+        maximum_iterations=MOST_BLOCKS,
     )
     with tf.control_dependencies([tf.debugging.Assert(sound & done, ["GIF: no first picture"])]):
         return tf.strings.join([tf.strings.substr(content, 0, place), bytes([END])])
+
+
+def _ends_of_parts(data: tf.Tensor) -> tf.Tensor:
+    """For each place: if parts began there, each a length and as many bytes, the place of the length 0 that ends them.
+
+    All at once, in as many steps as the number of bytes has digits: a loop over the parts of one file, of one byte
+    each, would hold up a server for seconds.
+    """
+    last = tf.size(data) - 1
+    places = tf.range(tf.size(data))
+    following = tf.where(data == 0, places, tf.minimum(places + 1 + data, last))
+    steps = tf.cast(tf.math.ceil(tf.math.log(tf.cast(last + 2, tf.float32)) / math.log(2)), tf.int32)
+    _, ends = tf.while_loop(
+        lambda step, _: step < steps,
+        lambda step, following: (step + 1, tf.gather(following, following)),
+        (0, following),
+    )
+    return ends
 
 
 def _bytes(content: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ batch that it is in, which a server makes of the requests of several clients.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -21,6 +21,7 @@ MOST_BYTES = 20_000_000
 MOST_PIXELS = 25_000_000
 LONGEST = 100  # times the shorter side: to that the longer one grows when the shorter becomes the network's
 MOST_SCANS = 100  # of a progressive JPEG, which is decoded anew with each; encoders write about ten
+AT_ONCE = 8  # images of a request in the making, each of at most MOST_PIXELS; a server's own threads hold back more
 ANY = "a JPEG, PNG, WebP or GIF"
 
 
@@ -54,7 +55,7 @@ def prepared(
 
     rows = tf.data.Dataset.from_tensor_slices((contents, contents)).enumerate()
     rows = rows.map(lambda place, pair: (place, place, pair[0]))
-    whole = guarded(rows, read, lambda _: tf.constant(False)).batch(tf.size(contents, tf.int64))
+    whole = guarded(rows, read, lambda _: tf.constant(False), AT_ONCE).batch(tf.size(contents, tf.int64))
     sound, (wrong, images) = whole.get_single_element()
     wrong = tf.where(sound, wrong, f"image must be {ANY} that is whole: it cannot be decoded")
     return tf.ensure_shape(images, (None, size, size, channels)), wrong
@@ -64,16 +65,14 @@ def complaint(content: tf.Tensor) -> tf.Tensor:
     """What is wrong with the bytes of a file, a string, before any of it is decoded; "" where nothing is."""
     length = tf.strings.length(content)
     scans = _scans(content)
-    start = tf.strings.join([tf.strings.substr(content, 0, 16), " " * 16])  # what is short has a start too
-    of_kinds = [
-        (tf.strings.substr(start, kind.place, len(kind.mark)) == kind.mark, functools.partial(_of_sides, kind, content))
-        for kind in KINDS
-    ]
+    start = tf.strings.join([tf.strings.substr(content, 0, 32), " " * 32])  # what is short has a start too
+    of_kinds = [(_is_of(kind, start), functools.partial(_of_sides, kind, content)) for kind in KINDS]
     return tf.case(
         [
             (length == 0, lambda: tf.constant(f"image must be {ANY}. Received: nothing")),
             (length > MOST_BYTES, lambda: _many("bytes", MOST_BYTES, length)),
             (scans > MOST_SCANS, lambda: _many("scans", MOST_SCANS, scans)),
+            (_is_animated_webp(start), lambda: tf.constant("image must be one picture. Received: an animated WebP")),
             *of_kinds,
         ],
         default=lambda: tf.constant(f"image must be {ANY}. Received: bytes of another kind"),
@@ -99,18 +98,33 @@ def _of_sides(kind: Kind, content: tf.Tensor) -> tf.Tensor:
 
 
 def _scans(content: tf.Tensor) -> tf.Tensor:
-    """How many scans a JPEG has: FF DA stands before each, and nowhere in between."""
+    """How many scans a JPEG has.
+
+    FF DA begins one, and stands nowhere inside of it; a decoder goes on only if the length after it fits the number of
+    its channels. Without that, a film of some megabytes after the picture has a hundred such pairs by chance.
+    """
     data = tf.io.decode_raw(content, tf.uint8)
-    starts = (data[:-1] == 0xFF) & (data[1:] == 0xDA)
-    return tf.where(tf.io.is_jpeg(content), tf.math.count_nonzero(starts), 0)
+    count = tf.maximum(tf.size(data) - 4, 0)
+    first, second, high, low, channels = (data[place : place + count] for place in range(5))
+    begins = (first == 0xFF) & (second == 0xDA) & (high == 0) & (low == 6 + 2 * channels) & (channels <= 4)
+    return tf.where(tf.io.is_jpeg(content), tf.math.count_nonzero(begins), 0)
 
 
 class Kind(NamedTuple):
-    """A format of images: the bytes that mark its files, where they stand, and the sides that a file declares."""
+    """A format of images: the bytes that mark its files, by their places, and the sides that a file declares."""
 
-    mark: bytes
-    place: int
+    marks: Mapping[int, bytes]
     sides: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # height and width, int64
+
+
+def _is_of(kind: Kind, start: tf.Tensor) -> tf.Tensor:
+    found = [tf.strings.substr(start, place, len(mark)) == mark for place, mark in kind.marks.items()]
+    return tf.reduce_all(found)
+
+
+def _is_animated_webp(start: tf.Tensor) -> tf.Tensor:
+    """TensorFlow decodes all pictures of an animation (RFC 9649, section 2.7, has the place of the flag)."""
+    return _is_of(EXTENDED, start) & (_number(start, 20, 1) // 2 % 2 == 1)
 
 
 def _jpeg(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -145,12 +159,13 @@ def _number(content: tf.Tensor, place: int, count: int, order: int = 1) -> tf.Te
     return tf.reduce_sum(data * [256**power for power in range(count)][::order])
 
 
+EXTENDED = Kind({0: b"RIFF", 8: b"WEBPVP8X"}, _webp_extended)
 KINDS = (
-    Kind(b"\xff\xd8\xff", 0, _jpeg),
-    Kind(b"\x89PNG\r\n\x1a\n", 0, _png),
-    Kind(b"GIF87a", 0, screen),
-    Kind(b"GIF89a", 0, screen),
-    Kind(b"WEBPVP8 ", 8, _webp),
-    Kind(b"WEBPVP8L", 8, _webp_lossless),
-    Kind(b"WEBPVP8X", 8, _webp_extended),
+    Kind({0: b"\xff\xd8\xff"}, _jpeg),
+    Kind({0: b"\x89PNG\r\n\x1a\n"}, _png),
+    Kind({0: b"GIF87a"}, screen),
+    Kind({0: b"GIF89a"}, screen),
+    Kind({0: b"RIFF", 8: b"WEBPVP8 "}, _webp),
+    Kind({0: b"RIFF", 8: b"WEBPVP8L"}, _webp_lossless),
+    EXTENDED,
 )

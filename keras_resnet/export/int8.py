@@ -6,71 +6,64 @@ The ranges of what is quantised are those that calibration images have (Jacob et
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.export.graphs import nodes_of
 from keras_resnet.export.int8_kernels import Span
 from keras_resnet.export.int8_layers import LOWERINGS, Float, Value, floating, settled
+from keras_resnet.export.network import Features, before_the_classifier
 
 BATCH = 16  # calibration images at a time
 
 
-def quantised(model: keras.Model, images: np.ndarray) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+def quantised(model: keras.Model, images: np.ndarray) -> Features:
     """The network in 8 bits, for `tf.function`s to trace; ask `int8_kernels.available` first.
 
     Convolutions read quint8 and weights of 8 bits, with a scale for each output channel; the first convolution is in
     bfloat16, and what follows the last pooling in float32.
 
     Args:
-        model: a network of this library with its top, in float32, after `fold_batch_norm`.
+        model: a network of this library with its top, of float32 layers, after `fold_batch_norm`.
         images: for calibration, raw pixels (N, H, W, C); what goes beyond what they show is cut off.
 
     Returns:
-        `pixels -> (embedding, logits)`: float32 (N, H, W, C) to what the classifier reads, (N, F), and its answer
-        before softmax, (N, classes). All weights are constants of the graph that calls it.
+        From float32 (N, H, W, C) to what the classifier reads, (N, F). All weights are constants of the graph that
+        calls it.
 
     Raises:
-        ValueError: `model` has layers that cannot be lowered, or does not end in a classifier; `images` has none.
+        ValueError: `model` has layers that have no 8-bit form, or does not end in a classifier; `images` has none.
 
     Example:
         >>> import keras_resnet as kr, numpy as np, tensorflow as tf
         >>> from keras_resnet.export.folding import fold_batch_norm
         >>> model = fold_batch_norm(kr.ResNet20())
         >>> serve = quantised(model, np.random.uniform(0, 255, (8, 32, 32, 3)))
-        >>> embedding, logits = tf.function(serve)(tf.zeros((1, 32, 32, 3)))  # doctest: +SKIP
+        >>> embedding = tf.function(serve)(tf.zeros((1, 32, 32, 3)))  # doctest: +SKIP
     """
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images must be a batch (N, H, W, C) with N at least 1. Received: shape {images.shape}")
-    nodes = _nodes(model)
-    head = nodes[-1].operation
+    network = before_the_classifier(model)
+    nodes = [node for node in nodes_of(network) if not node.is_input]
     unknown = sorted({_described(node.operation) for node in nodes if type(node.operation) not in LOWERINGS})
     if unknown:
         raise ValueError(f"model must be of layers that have an 8-bit form. Received: {', '.join(unknown)}")
-    if type(head) is not keras.layers.Dense:
-        raise ValueError(f"model must end in a Dense layer, its classifier. Received: {_described(head)}")
-    spans = _calibrated(model, nodes, images)
+    spans = _calibrated(network, nodes, images)
 
-    def serve(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        start = Float(tf.cast(pixels, tf.float32), spans[id(model.inputs[0])])
-        values = _lowered(nodes, {id(model.inputs[0]): start}, spans)
-        embedding, logits = (values[id(tensor)] for tensor in (nodes[-1].input_tensors[0], nodes[-1].outputs[0]))
-        return floating(embedding).tensor, floating(logits).tensor
+    def serve(pixels: tf.Tensor) -> tf.Tensor:
+        start = Float(tf.cast(pixels, tf.float32), spans[id(network.inputs[0])])
+        values = _lowered(nodes, {id(network.inputs[0]): start}, spans)
+        return floating(values[id(network.outputs[0])]).tensor
 
     return serve
 
 
 def _described(operation: Any) -> str:
     return f"{type(operation).__name__} {operation.name!r}"
-
-
-def _nodes(model: keras.Model) -> list[Any]:
-    """The calls of layers, in the order of the computation."""
-    depths = sorted(model._nodes_by_depth.items(), reverse=True)
-    return [node for _, nodes in depths for node in nodes if not node.is_input]
 
 
 def _calibrated(model: keras.Model, nodes: Sequence[Any], images: np.ndarray) -> dict[int, Span]:

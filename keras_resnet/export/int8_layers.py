@@ -246,9 +246,9 @@ def _convolution_along_channels(layer: Layer, inputs: Sequence[Value], span: Spa
     return Float(layer.activation(x), span)
 
 
-def _logits(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+def _dense(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     x = floating(inputs[0]).tensor @ tf.constant(_array(layer.kernel))
-    return Float(x + tf.constant(_array(layer.bias)) if layer.use_bias else x, span)
+    return Float(layer.activation(x + tf.constant(_array(layer.bias)) if layer.use_bias else x), span)
 
 
 LOWERINGS: dict[type, Lowering] = {
@@ -267,5 +267,5 @@ LOWERINGS: dict[type, Lowering] = {
     keras.layers.Reshape: _reshaped,
     keras.layers.Conv1D: _convolution_along_channels,
     keras.layers.Dropout: _same,
-    keras.layers.Dense: _logits,
+    keras.layers.Dense: _dense,
 }

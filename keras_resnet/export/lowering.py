@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_resnet.export.int8 import quantised
 from keras_resnet.export.int8_kernels import available
-from keras_resnet.export.network import Features, floating, scores
+from keras_resnet.export.network import Features, classifier, floating, scores
 
 BATCH = 16
 
@@ -42,13 +42,9 @@ def in_int8(model: keras.Model, calibration: np.ndarray | None, agreement: float
         raise ValueError("calibration must be images where precision is 'int8'. Received: calibration=None")
     reason = "this TensorFlow has no int8 convolution on this CPU"
     if available():
-        answers = quantised(model, calibration)
-
-        def features(pixels: tf.Tensor) -> tf.Tensor:
-            return answers(pixels)[0]
-
+        features = quantised(model, calibration)
         wanted = choices(model, floating(model, "float32"), calibration)
-        found = float(np.mean(choices(model, features, calibration) == wanted))
+        found = float(np.mean(np.all(choices(model, features, calibration) == wanted, axis=-1)))
         said = f"{found:.1%} of {len(calibration)} calibration images as in float32"
         if found >= agreement:
             return Lowered(features, f"int8; {said}")
@@ -65,8 +61,15 @@ PRECISIONS: dict[str, Callable[[keras.Model, np.ndarray | None, float], Lowered]
 
 
 def choices(model: keras.Model, features: Features, images: np.ndarray) -> np.ndarray:
-    """The likeliest class of each image."""
+    """For each image the likeliest class (N, 1), or of a sigmoid which classes are likelier than not (N, classes)."""
     score = scores(model)
-    choose = tf.function(lambda pixels: tf.argmax(score(features(pixels)), axis=-1), autograph=False)
+    decide = DECISIONS[classifier(model).activation]
+    choose = tf.function(lambda pixels: decide(score(features(pixels))), autograph=False)
     parts = [images[start : start + BATCH].astype("float32") for start in range(0, len(images), BATCH)]
     return np.concatenate([choose(tf.constant(part)).numpy() for part in parts])
+
+
+DECISIONS: dict[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]] = {
+    tf.nn.softmax: lambda probabilities: tf.argmax(probabilities, axis=-1)[:, None],
+    tf.nn.sigmoid: lambda probabilities: probabilities > 0.5,
+}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +18,9 @@ from keras_resnet.arguments import integer, one_of
 from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.export import card, warm_up
-from keras_resnet.export.checks import check_backend, check_images
+from keras_resnet.export.checks import check_backend, checked_images
 from keras_resnet.export.folding import fold_batch_norm
+from keras_resnet.export.graphs import in_one_piece
 from keras_resnet.export.images import prepared
 from keras_resnet.export.lowering import PRECISIONS
 from keras_resnet.export.network import classifier, scores
@@ -25,6 +28,7 @@ from keras_resnet.export.signatures import ON_INVALID, Served
 from keras_resnet.inputs import square_side
 from keras_resnet.weights import Checkpoint
 
+CHANNELS = (1, 3)  # of the images in files
 SIZE = 224  # to which files are brought for a network that takes images of any size
 
 
@@ -49,11 +53,13 @@ def saved_model(
     `serving_default`: `image`, raw pixels (N, H, W, C), to `probabilities`. `serving_bytes`: `image_bytes`, JPEG, PNG,
     WebP or GIF files, to `classes`, `scores`, `probabilities`, `valid` and `error`. `classify`: serialized
     `tf.Example`s with `image/encoded` to `classes` and `scores`. `features`: `image` to `features`, the embedding
-    before the classifier. The version appears whole: it is written aside and renamed, so a server that polls `path`
-    never sees half a model. `card.txt` in it says what it is.
+    before the classifier. The version appears whole: it is written aside, loaded, asked once and renamed, so a server
+    that polls `path` never sees half a model. `card.txt` in it says what it is.
 
     Args:
-        model: functional, of images (N, H, W, C) with square or free sides and C 1 or 3, ending in a Dense layer.
+        model: functional or sequential, of images (N, H, W, C) with square or free sides and C 1 or 3, under any dtype
+            policy. It ends in a Dense layer with a softmax or a sigmoid, in it or after it; one with neither is taken
+            for logits of classes that exclude each other, which get a softmax.
         path: directory of the versions; made where it does not exist.
         version: number of this one, at least 1.
         class_names: as many as the model has outputs; None: their numbers.
@@ -61,7 +67,7 @@ def saved_model(
         calibration: images (N, H, W, C), raw pixels, some hundred of those to be served; needed for "int8".
         fold: whether batch norms become part of convolutions.
         top_k: classes that are named in an answer; all where there are fewer.
-        warmup: images (N, H, W, C) that a server is to answer before it is ready; or None.
+        warmup: images (N, H, W, C), at most 32, that a server is to answer before it is ready; or None.
         checkpoint: what the model was filled with, for the card and for how files are resized and cropped; or None.
         resize: how instead, a function `(image, size) -> image` of uint8; None: as the checkpoint was measured, and
             without one the centred square, resized.
@@ -74,8 +80,9 @@ def saved_model(
         The directory of the version.
 
     Raises:
-        ValueError: the version exists already, the backend is not TensorFlow, or an argument is out of its range.
-        TypeError: the model is not functional.
+        ValueError: the version exists already, the backend is not TensorFlow, the model is not as above or has layers
+            that have no form in "int8", or another argument is out of its range.
+        TypeError: the model is neither functional nor sequential, or has no known input.
 
     Example:
         >>> import keras_resnet as kr
@@ -86,18 +93,20 @@ def saved_model(
     one_of("on_invalid", on_invalid, tuple(ON_INVALID))
     if not 0 < agreement <= 1:
         raise ValueError(f"agreement must be in (0, 1]. Received: agreement={agreement!r}")
-    target = Path(path) / str(integer("version", version))
+    target = Path(path).expanduser() / str(integer("version", version))
     if target.exists():
-        raise ValueError(f"version must be new. Received: version={version}, and {target} exists")
-    classes, channels = classifier(model).units, model.input_shape[-1]
-    if channels not in (1, 3):
+        raise _not_new(target)
+    model = in_one_piece(model)
+    classes, channels = classifier(model).layer.units, model.input_shape[-1]
+    if channels not in CHANNELS:
         raise ValueError(f"model must take images of 1 or 3 channels, which files have. Received: {channels} channels")
     names = _names(class_names, classes)
     named = min(integer("top_k", top_k), classes)
     size = _size(model, checkpoint)
-    for argument, images in (("calibration", calibration), ("warmup", warmup)):
-        if images is not None:
-            check_images(argument, images, model)
+    if calibration is not None:
+        calibration = checked_images("calibration", calibration, model)
+    if warmup is not None:
+        warmup = checked_images("warmup", warmup, model)
 
     network = fold_batch_norm(model) if fold else model
     lowered = PRECISIONS[precision](network, calibration, agreement)
@@ -107,16 +116,43 @@ def saved_model(
         lowered.features, scores(network), model.input_shape[1:], names, named, to_pixels, ON_INVALID[on_invalid]
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{version}-{os.getpid()}")
+    # Of processes in containers many have the same number, and what a killed one left must not get in.
+    aside = target.with_name(f".{version}-{secrets.token_hex(8)}")
     try:
         tf.saved_model.save(served, str(aside), signatures=served.endpoints)
         if warmup is not None:
-            warm_up.write(warmup, Path(path).name, aside)
+            warm_up.write(warmup, target.parent.name, aside)
         card.write(card.facts(model, checkpoint, lowered.precision, size, classes), aside / "card.txt")
-        aside.rename(target)
+        _try(aside, np.zeros((1, *(side or size for side in model.input_shape[1:])), "float32"))
+        _publish(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+def _try(directory: Path, image: np.ndarray) -> None:
+    """Loads what was written as a server would, and asks it once: no server is to find out that it cannot be served."""
+    answer = tf.saved_model.load(str(directory)).signatures["serving_default"](image=tf.constant(image))
+    if not np.isfinite(answer["probabilities"]).all():
+        raise ValueError("model must give numbers. Received: one that gives no finite probabilities of a black image")
+
+
+def _publish(aside: Path, target: Path) -> None:
+    """Makes a version visible, whole and on the disk."""
+    for path in aside.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    try:
+        aside.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise _not_new(target) from error
+
+
+def _not_new(target: Path) -> ValueError:
+    return ValueError(f"version must be new. Received: version={target.name}, and {target} exists")
 
 
 def _names(given: Sequence[str] | None, classes: int) -> list[str]:

@@ -1,4 +1,8 @@
-"""The moving average of the weights, where a recipe asks for one: what is measured and what a training results in."""
+"""The moving average of a model, where a recipe asks for one: what is measured and what a training results in.
+
+Keras' optimizers average the weights. The statistics of batch norm are averaged here, as torchvision and timm do: those
+of the latest weights do not fit weights of many steps ago.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 
 import keras
 
+from keras_resnet.in_place import layers_of
 from keras_resnet.training.optimizers import innermost
 
 
@@ -22,14 +27,50 @@ def averaged(model: keras.Model) -> Iterator[None]:
 
 
 def swap(model: keras.Model) -> None:
-    """Exchanges the weights of a compiled model with their averages."""
+    """Exchanges the weights and statistics of a compiled model with their averages."""
     optimizer = innermost(model.optimizer)
     if not optimizer.use_ema:
         return
-    for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True):
-        held = keras.ops.copy(weight.value)
-        weight.assign(average.value)
+    weights = zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True)
+    for variable, average in [*weights, *zip(_statistics(model), optimizer.statistics, strict=True)]:
+        held = keras.ops.copy(variable.value)
+        variable.assign(average.value)
         average.assign(held)
+
+
+def hold_statistics(model: keras.Model) -> None:
+    """Gives the optimizer, where it averages, variables for the averages of the statistics: checkpoints have them."""
+    optimizer = innermost(model.optimizer)
+    if optimizer.use_ema:
+        # Past Keras' attribute tracking, which would count them twice.
+        optimizer.__dict__["statistics"] = [
+            optimizer.add_variable_from_reference(variable, "average", initializer="zeros")
+            for variable in _statistics(model)
+        ]
+
+
+def average_statistics(model: keras.Model, steps: int, first: bool) -> None:
+    """Moves the averages of the statistics by what `steps` steps would: of the model as it is after them.
+
+    Args:
+        model: compiled.
+        steps: since the last call.
+        first: whether there was none; then the averages begin with the statistics of now.
+    """
+    optimizer = innermost(model.optimizer)
+    if not optimizer.use_ema:
+        return
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()  # between the steps variables have no values on JAX
+    kept = 0.0 if first else optimizer.ema_momentum**steps
+    for variable, average in zip(_statistics(model), optimizer.statistics, strict=True):
+        average.assign(kept * average.value + (1 - kept) * variable.value)
+
+
+def _statistics(model: keras.Model) -> list[Any]:
+    """Of the batch norms that learn; those of frozen ones stay as they are."""
+    norms = (layer for layer in layers_of(model) if isinstance(layer, keras.layers.BatchNormalization))
+    return [variable for norm in norms if norm.trainable for variable in (norm.moving_mean, norm.moving_variance)]
 
 
 class AveragedInTests(keras.callbacks.Callback):

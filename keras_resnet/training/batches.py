@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -112,14 +113,15 @@ def preview(split: Split, recipe: Recipe, size: int, count: int, path: Path) -> 
         split: the images.
         recipe: what happens to them.
         size: side in pixels to train at.
-        count: images, at least 1; at most those of one batch.
+        count: images, at least 1.
         path: of the PNG.
     """
-    recipe = dataclasses.replace(recipe, batch_size=max(count, 2))
+    # Several batches, as a batch is mixed in one way.
+    recipe = dataclasses.replace(recipe, batch_size=max(math.isqrt(count), 2))
     batches = training_batches(split, recipe, Sides((size,), size), Place(), 0, 1)
     with bad_files_named(split):
-        images, targets = next(batches.as_numpy_iterator())
-    draw(images[:count], label_titles(targets[:count], split.classes), path)
+        images, targets = next(batches.unbatch().batch(count).as_numpy_iterator())
+    draw(images, label_titles(targets, split.classes), path)
 
 
 def resize(recipe: Recipe) -> Resize:

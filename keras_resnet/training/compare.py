@@ -20,17 +20,19 @@ class Compared:
 
     Attributes:
         directory: of the run.
-        model, data, recipe: what was asked for.
+        asked: what was asked for beside the recipe, as `run.Task` calls it: model, data, size, ...
+        recipe: to train by.
         history: by epoch, columns of history.csv.
+        best_epoch: from 1, if one was chosen.
         test_accuracy: on the test images, in [0, 1].
         seconds: of training.
     """
 
     directory: Path
-    model: str
-    data: str
+    asked: dict[str, Any]
     recipe: Recipe
     history: dict[str, list[float]]
+    best_epoch: int | None
     test_accuracy: float | None
     seconds: float | None
 
@@ -53,10 +55,10 @@ def read(directory: Path) -> Compared:
         came = json.loads(result.read_text()) if result.is_file() else {}
         return Compared(
             directory,
-            asked["model"],
-            asked["data"],
+            {name: asked[name] for name in ("model", "data", "size", "weights", "freeze_until", "on_corrupt")},
             recipe_of(asked["recipe"]),
             _history(directory / "history.csv"),
+            came.get("best_epoch"),
             came.get("test_accuracy"),
             came.get("seconds"),
         )
@@ -69,7 +71,7 @@ def _history(path: Path) -> dict[str, list[float]]:
         return {}
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else ())}
 
 
 def differing(runs: Sequence[Compared]) -> list[str]:
@@ -91,7 +93,8 @@ def draw(runs: Sequence[Compared], path: Path) -> None:
     for quantity, axes in panels.items():
         for name, run in zip(names(runs), runs, strict=True):
             values = run.history.get(f"val_{quantity}") or run.history.get(quantity, [])
-            axes.plot(run.history.get("epoch", []), values, label=name, linewidth=2)
+            label = name if f"val_{quantity}" in run.history else f"{name} (training)"
+            axes.plot(run.history.get("epoch", []), values, label=label, linewidth=2)
         axes.set(ylabel=f"validation {quantity}")
     figure.legend(*panels["loss"].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path)

@@ -9,13 +9,14 @@ from typing import Any
 PARTS = {"": ("training", "tab:blue"), "val_": ("validation", "tab:orange")}
 
 
-def draw(history: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
+def draw(history: Mapping[str, Sequence[float]], title: str, path: Path, best_epoch: int | None = None) -> None:
     """Draws loss and accuracy, of training and validation, into a PNG.
 
     Args:
         history: of Keras: loss, accuracy and, where there was a validation split, val_loss and val_accuracy, by epoch.
         title: above both panels.
         path: of the PNG.
+        best_epoch: from 1, if the result is that of one.
     """
     figure, panels = loss_and_accuracy()
     figure.suptitle(title)
@@ -26,8 +27,11 @@ def draw(history: Mapping[str, Sequence[float]], title: str, path: Path) -> None
         axes.set(ylabel=quantity)
         axes.legend()
     panels["accuracy"].set_ylim(0, 1.02)
-    final = history["val_accuracy" if "val_accuracy" in history else "accuracy"][-1]
-    panels["accuracy"].set_title(f"last epoch: {final:.1%}", fontsize="medium")
+    accuracies = history["val_accuracy" if "val_accuracy" in history else "accuracy"]
+    if best_epoch is not None:
+        panels["accuracy"].axvline(best_epoch, color="tab:grey", linestyle=":")
+    chosen = f"epoch {best_epoch}, the best" if best_epoch is not None else "last epoch"
+    panels["accuracy"].set_title(f"{chosen}: {accuracies[(best_epoch or 0) - 1]:.1%}", fontsize="medium")
     figure.savefig(path)
 
 

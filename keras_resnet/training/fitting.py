@@ -16,7 +16,7 @@ from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.corrupt import bad_files_named
 from keras_resnet.grouped_convolutions import native_in_training
 from keras_resnet.in_place import computing_in, forget_functions
-from keras_resnet.training.averaging import AveragedInTests
+from keras_resnet.training.averaging import AveragedInTests, hold_statistics
 from keras_resnet.training.batches import Sides, training_batches, validation_batches
 from keras_resnet.training.distribution import check, clip_whole_gradients, place, synchronised
 from keras_resnet.training.evaluation import check_channels, outputs
@@ -68,7 +68,8 @@ def fit(
         recipe: one of `RECIPES`, or your own.
         train: what to learn from.
         validation: measured after each epoch, for the curves; nothing is chosen by it. None with `held_out`.
-        callbacks: Keras callbacks. What they save is a plain Keras model.
+        callbacks: Keras callbacks. What they save is a plain Keras model; one that sets `stop_training` ends the
+            training, for good. What they remember themselves is not in the checkpoints.
         directory: for checkpoints, after each epoch and on SIGTERM and Ctrl-C, and for history.csv; or None.
 
     Returns:
@@ -86,17 +87,8 @@ def fit(
         >>> digits = kr.data.load("digits", "train")
         >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
     """
-    check_channels(model, train)
-    if len(train.classes) < 2:
-        raise ValueError(f"train must have at least two classes. Received: {train.classes}")
-    if recipe.held_out:
-        if validation is not None:
-            raise ValueError(f"validation must be None where the recipe has held_out. Received: {recipe.held_out}")
-        train, validation = train.hold_out(recipe.held_out, recipe.seed)
-    sides = Sides.of(model, recipe)
-    outputs(model, train)
-    where = place(model)
-    check(recipe, train.size, where)
+    train, validation = parts(model, recipe, train, validation)
+    sides, where = Sides.of(model, recipe), place(model)
     steps = steps_per_epoch(train, recipe.batch_size)
     epochs = recipe.epochs_of(steps)
     keras.utils.set_random_seed(recipe.seed)
@@ -136,7 +128,7 @@ def fit(
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Your input ran out of data")
         listeners.begin()
-        while state.epoch < epochs:
+        while state.epoch < epochs and not state.ended:
             # What is left of an epoch that was stopped in its middle is a fit of its own.
             until = state.epoch + 1 if state.step else epochs
             model.fit(
@@ -152,6 +144,28 @@ def fit(
         listeners.end()
         last = keeper.finish()
     return Result(state.history, state.best_epoch, state.seconds, last)
+
+
+def parts(model: keras.Model, recipe: Recipe, train: Split, validation: Split | None) -> tuple[Split, Split | None]:
+    """What `fit` learns from and what it measures by, after every check that can be made before a training.
+
+    Raises:
+        ValueError: see `fit`.
+    """
+    check_channels(model, train)
+    if len(train.classes) < 2:
+        raise ValueError(f"train must have at least two classes. Received: {train.classes}")
+    if recipe.held_out:
+        if validation is not None:
+            raise ValueError(f"validation must be None where the recipe has held_out. Received: {recipe.held_out}")
+        train, validation = train.hold_out(recipe.held_out, recipe.seed)
+    outputs(model, train)
+    Sides.of(model, recipe)
+    check(recipe, train.size, place(model))
+    steps = steps_per_epoch(train, recipe.batch_size)
+    if (total := steps * recipe.epochs_of(steps)) < recipe.accumulate:
+        raise ValueError(f"accumulate must be at most the {total} steps there are. Received: {recipe.accumulate}")
+    return train, validation
 
 
 class Listeners(keras.callbacks.CallbackList):
@@ -181,5 +195,8 @@ def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
         # On TensorFlow's CPU, XLA halves the speed (measured on ResNet-20); JAX always compiles.
         jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
     )
+    # The recipe's optimizer is of this package: with it in the file no model that is saved would load in plain Keras.
+    del model._compile_config
+    hold_statistics(model)
     # Keras would put the average in place of the weights whenever its `fit` ends, which here is no end of training.
     model.optimizer.__dict__["finalize_variable_values"] = lambda variables: None

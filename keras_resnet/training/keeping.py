@@ -22,7 +22,7 @@ import numpy as np
 from keras_resnet.beside import written_beside
 from keras_resnet.data import Split
 from keras_resnet.training import checkpoints
-from keras_resnet.training.averaging import averaged, swap
+from keras_resnet.training.averaging import average_statistics, averaged, swap
 from keras_resnet.training.distribution import Place, gathered
 from keras_resnet.training.recipes import Recipe
 
@@ -35,7 +35,11 @@ class DivergedError(ValueError):
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM; where there is a directory, all was saved."""
+    """Ctrl-C or SIGTERM, which is its `signal`; where there is a directory, all was saved."""
+
+    def __init__(self, message: str, number: signal.Signals) -> None:
+        super().__init__(message)
+        self.signal = number
 
 
 @dataclasses.dataclass
@@ -44,6 +48,7 @@ class State:
 
     epoch: int = 0  # that are over
     step: int = 0  # of the epoch that is not
+    ended: bool = False  # by a callback, before the last epoch
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     best: float = -math.inf  # validation accuracy
     best_epoch: int | None = None
@@ -124,6 +129,9 @@ class Keeper(keras.callbacks.Callback):
         """Looks whether the training is sound, and whether it is to stop."""
         self.state.step += 1
         looks = self.state.step % LOOKED_AT == 0
+        if looks or self.state.step == self.steps:  # before a validation
+            steps = self.state.step % LOOKED_AT or LOOKED_AT
+            average_statistics(self.model, steps, first=self.state.epoch == 0 and self.state.step == steps)
         if looks or (self.signal and self.where.processes == 1):
             self._check(logs or {})
             if self._told_to_stop() and self.state.step < self.steps:  # at the end that is for `on_epoch_end`
@@ -133,9 +141,9 @@ class Keeper(keras.callbacks.Callback):
         """Records and saves."""
         logs = logs or {}
         self._check(logs)
-        for name, value in logs.items():
-            self.state.history.setdefault(name, []).append(float(value))
+        self._record(logs)
         self.state.epoch, self.state.step = epoch + 1, 0
+        self.state.ended = self.model.stop_training
         if self.chooses and logs["val_accuracy"] > self.state.best:
             self.state.best, self.state.best_epoch = float(logs["val_accuracy"]), epoch + 1
             self._keep_best()
@@ -144,9 +152,7 @@ class Keeper(keras.callbacks.Callback):
             self._stop(saved=True)
 
     def save(self) -> None:
-        """Writes a checkpoint of now."""
-        if self.directory is None or not self.writes:
-            return
+        """Writes a checkpoint of now, if the weights are sound."""
         now = time.monotonic()
         self.state.seconds, self.clock = self.state.seconds + now - self.clock, now
         groups = {
@@ -161,9 +167,17 @@ class Keeper(keras.callbacks.Callback):
         }
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise self._diverged("a weight")  # in the last step, after its loss was seen
+        if self.directory is None or not self.writes:
+            return
         state = {**dataclasses.asdict(self.state), "settings": self.settings}
         checkpoints.save(self.directory / CHECKPOINTS, self.state.epoch * self.steps + self.state.step, arrays, state)
         write_history(self.state.history, self.directory / "history.csv")
+
+    def _record(self, logs: Mapping[str, Any]) -> None:
+        """One number an epoch and name, not a number where there is none: callbacks need not always log the same."""
+        history, before = self.state.history, len(next(iter(self.state.history.values()), ()))
+        for name in {**history, **logs}:
+            history.setdefault(name, [math.nan] * before).append(float(logs.get(name, math.nan)))
 
     def _check(self, logs: Mapping[str, Any]) -> None:
         loss = float(logs.get("loss", 0))
@@ -199,10 +213,10 @@ class Keeper(keras.callbacks.Callback):
         _synchronise(self.model)
         if not saved:
             self.save()
-        name = self.signal.name if self.signal else ""
+        number = self.signal or signal.SIGTERM
         where = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
         kept = f"; saved in {self.directory}, the same call goes on from there" if self.directory else ""
-        raise Stopped(f"stopped by {name} in {where}{kept}")
+        raise Stopped(f"stopped by {number.name} in {where}{kept}", number)
 
     @contextlib.contextmanager
     def heeding_signals(self) -> Iterator[None]:
@@ -244,12 +258,12 @@ def assign(variables: list[Any], arrays: Mapping[str, np.ndarray], group: str) -
 
 
 def write_history(history: Mapping[str, list[float]], path: Path) -> None:
-    """One line an epoch."""
+    """One line an epoch; nothing where there is no number."""
     with written_beside(path) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
-        epochs = range(1, 1 + min(map(len, history.values()), default=0))
-        writer.writerows(zip(epochs, *history.values(), strict=True))
+        for epoch, values in enumerate(zip(*history.values(), strict=True), start=1):
+            writer.writerow([epoch, *("" if math.isnan(value) else value for value in values)])
 
 
 def _settings(model: keras.Model, recipe: Recipe, train: Split) -> dict[str, Any]:

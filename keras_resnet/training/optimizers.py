@@ -102,7 +102,8 @@ def optimizer(recipe: Recipe, rate: Any) -> Optimizer:
         "global_clipnorm": recipe.clip_norm,
         "gradient_accumulation_steps": recipe.accumulate if recipe.accumulate > 1 else None,
         "use_ema": recipe.ema > 0,
-        "ema_momentum": recipe.ema,
+        # Of a step; Keras averages at those that only accumulate too.
+        "ema_momentum": recipe.ema ** (1 / recipe.accumulate),
     }
     made = OPTIMIZERS[recipe.optimizer](recipe, rate, common)
     # Keras would add a scaling of its own, which a resume under another policy loses; and only float16 needs one.

@@ -8,7 +8,7 @@ variables, to its output and its variables' new values, which are assigned once.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -68,10 +68,35 @@ def _recomputed(segment: Segment, x: Any, training: bool | None) -> Any:
             y = segment(x, training)
         return y, *(scope.get_current_value(variable) for variable in moved)
 
-    y, *updates = keras.remat(pure)(x, *(keras.ops.convert_to_tensor(variable) for variable in learnt))
+    remat = _remat_in_tensorflow if keras.backend.backend() == "tensorflow" else keras.remat
+    y, *updates = remat(pure)(x, *(keras.ops.convert_to_tensor(variable) for variable in learnt))
     for variable, update in zip(moved, updates, strict=True):
         variable.assign(update)
     return y
+
+
+def _remat_in_tensorflow(function: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    """What `keras.remat` does, for first derivatives.
+
+    Keras takes `tf.recompute_grad`, which looks for variables from each block back through the whole graph: the time to
+    trace a network grows with the square of its depth.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+
+    @tf.custom_gradient
+    def forgetful(*arguments: Any) -> Any:
+        def gradient(*upstream: Any) -> Any:
+            # Not before the gradient has come so far, and not taken for the computation that was done already.
+            with tf.control_dependencies(upstream):
+                again = [tf.identity(argument) for argument in arguments]
+            with tf.GradientTape() as tape:
+                tape.watch(again)
+                results = function(*again)
+            return tape.gradient(results, again, upstream)
+
+        return function(*arguments), gradient
+
+    return forgetful
 
 
 def _segments(model: keras.Model) -> list[Segment]:

@@ -26,6 +26,7 @@ from keras_resnet import zoo
 from keras_resnet.beside import written_beside
 from keras_resnet.data import Split, load
 from keras_resnet.export import saved_model
+from keras_resnet.export.saved_model import CHANNELS
 from keras_resnet.freezing import freeze
 from keras_resnet.inputs import square_side
 from keras_resnet.resnet import let_keras_recurse
@@ -33,7 +34,7 @@ from keras_resnet.training import distribution
 from keras_resnet.training.batches import Sides, resize
 from keras_resnet.training.curves import draw
 from keras_resnet.training.evaluation import evaluate
-from keras_resnet.training.fitting import fit
+from keras_resnet.training.fitting import fit, parts
 from keras_resnet.training.keeping import CHECKPOINTS
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.recipes import Recipe, recipe_of
@@ -84,6 +85,7 @@ class Run:
     seconds: float
     skipped: tuple[str, ...]
     versions: dict[str, str]
+    on_corrupt: str = "stop"
 
 
 def train(
@@ -101,7 +103,7 @@ def train(
         task: what to train, on what, and how.
         out: the directory; made where it does not exist. Of several processes all must see it, and the first writes.
         callbacks: Keras callbacks; of the first process.
-        overwrite: whether another run in `out` may be replaced.
+        overwrite: whether a finished or another run in `out` may be replaced; an unfinished one of this task goes on.
         devices: to share each batch, as `keras_resnet.training.distribution.devices` takes them.
 
     Returns:
@@ -118,10 +120,11 @@ def train(
     sides = Sides.asked(recipe, row.size if task.size is None else task.size)
     if len(sides.all) > 1:
         recipe = dataclasses.replace(recipe, sizes=sides.train)  # `fit` is not told another
+    validation = None if recipe.held_out else splits[1]
     with distribution.devices(devices):
         model = _build(task, None if len(sides.all) > 1 else sides.test, splits[0])
         where = distribution.place(model)
-        distribution.check(recipe, splits[0].size, where)
+        parts(model, recipe, splits[0], validation)
         # Only now, when nothing that the user gave can be wrong any more.
         found = _check_room(out, task, overwrite)
         distribution.gathered(0, where)  # all have looked
@@ -130,7 +133,7 @@ def train(
             _make_room(out, task, found)
         distribution.gathered(0, where)  # there is room
         listeners = [*callbacks, Board(out / "tensorboard", write_graph=False)] if first else []
-        result = fit(model, recipe, splits[0], None if recipe.held_out else splits[1], listeners, out)
+        result = fit(model, recipe, splits[0], validation, listeners, out)
     # One device from here on. Every process measures, so that none has to wait long for another.
     final = _build(task, sides.test, splits[0])
     last = bool(recipe.held_out)
@@ -145,12 +148,13 @@ def train(
         classes=splits[0].classes,
         recipe=recipe,
         parameters=final.count_params(),
-        test_images=splits[1].size,
+        test_images=splits[1].size - len(splits[1].skipped),
         test_accuracy=accuracy,
         best_epoch=result.best_epoch,
         seconds=round(result.seconds, 1),
         skipped=tuple(name for split in splits for name in split.skipped),
         versions=_versions(),
+        on_corrupt=task.on_corrupt,
     )
     if first:
         _leave(run, final, result.history, splits[1], out)
@@ -174,9 +178,10 @@ def _build(task: Task, side: int | None, split: Split) -> keras.Model:
 def _leave(run: Run, model: keras.Model, history: dict[str, list[float]], test: Split, out: Path) -> None:
     """Everything that a finished run has; `run.json` last, as it says that the run is finished."""
     save(model, out / "model.keras")
-    draw(history, f"{run.model} on {run.data}", out / "curves.png")
+    draw(history, f"{run.model} on {run.data}", out / "curves.png", run.best_epoch)
     _write_samples(test, out / "samples")
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() == "tensorflow" and test.channels in CHANNELS:
+        shutil.rmtree(out / "export", ignore_errors=True)  # of a run that was killed just here
         saved_model(
             model,
             out / "export",
@@ -243,19 +248,15 @@ def _check_room(out: Path, task: Task, overwrite: bool) -> list[str] | None:
     """What has to go from `out` before a run; None where it is an unfinished run of the same task, which goes on."""
     asked = _asked(task)
     found = [name for name in FILES if (out / name).exists()]
-    if found and not overwrite:
-        if "run.json" in found or "recipe.json" not in found:
-            raise ValueError(
-                f"out must be a new directory, or --overwrite given. Received: {out}, which holds {', '.join(found)}"
-            )
+    other: list[str] = []
+    if "run.json" not in found and "recipe.json" in found:
         begun = json.loads((out / "recipe.json").read_text())
         other = [name for name in asked if begun.get(name) != asked[name]]
-        if other:
-            raise ValueError(
-                f"out must be a new directory, or --overwrite given. Received: {out}, which holds an unfinished run "
-                f"with another {', '.join(other)}"
-            )
-        return None
+        if not other:
+            return None
+    if found and not overwrite:
+        held = f"an unfinished run with another {', '.join(other)}" if other else ", ".join(found)
+        raise ValueError(f"out must be a new directory, or --overwrite given. Received: {out}, which holds {held}")
     return found
 
 

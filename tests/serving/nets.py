@@ -1,4 +1,8 @@
-"""Two versions of a small network that answer differently, and what they answer."""
+"""Two versions of a small network that answer differently, and what they answer.
+
+Right is what TensorFlow's C++ loader computes of a version that nobody else asks: under load, in mid-swap and among
+requests that are refused the same has to come. That an export says what its network says is for test_export.
+"""
 
 from __future__ import annotations
 

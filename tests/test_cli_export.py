@@ -1,0 +1,71 @@
+"""`keras-resnet export`: what it makes of a file and of published weights."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_resnet as kr
+from keras_resnet.export.int8_kernels import available
+from tests.conftest import randomise_evenly
+from tests.test_cli import invoke
+
+
+@pytest.fixture
+def network(tmp_path, rng):
+    model = kr.CifarResNet(8, input_shape=(8, 8, 1), classes=10)
+    randomise_evenly(model, rng)
+    model.save(tmp_path / "net.keras")
+    return model, tmp_path / "net.keras"
+
+
+def test_a_file_becomes_a_model_with_names_and_a_kit(network, tmp_path, rng):
+    model, file = network
+    names = [f"digit {number}" for number in range(10)]
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
+    options = ("--out", tmp_path / "out", "--name", "digits", "--classes", tmp_path / "names.txt", "--top", 2)
+    for version in (1, 2):
+        result = invoke("export", file, *options, "--version", version)
+        assert result.exit_code == 0, result.exception
+        assert "computed in" in result.stdout
+    versions = tmp_path / "out" / "models" / "digits"
+    assert sorted(path.name for path in versions.iterdir()) == ["1", "2"]
+    assert (versions / "1" / "assets.extra" / "tf_serving_warmup_requests").is_file()
+    assert "digits" in (tmp_path / "out" / "compose.yaml").read_text()
+    image = rng.integers(0, 255, (8, 8, 1)).astype("uint8")
+    serve = tf.saved_model.load(str(versions / "2")).signatures["serving_bytes"]
+    answer = serve(image_bytes=tf.constant([tf.io.encode_png(image).numpy()]))
+    wanted = model.predict(image[None], verbose=0)[0]
+    assert [name.decode() for name in answer["classes"].numpy()[0]] == [names[i] for i in wanted.argsort()[:-3:-1]]
+    np.testing.assert_allclose(answer["probabilities"].numpy()[0], wanted, atol=1e-5)
+
+
+@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86")
+def test_eight_bits_are_calibrated_with_the_images_that_are_named(network, tmp_path):
+    _, file = network
+    result = invoke("export", file, "--out", tmp_path / "out", "--precision", "int8", "--calibration", "digits")
+    assert result.exit_code == 0, result.exception
+    # The same share of each class is drawn, so it is about what was asked for.
+    assert re.search(r"of (19\d|20\d) calibration images as in float32", " ".join(result.stdout.split()))
+    said = invoke("export", file, "--out", tmp_path / "none", "--precision", "int8").exception
+    assert "--calibration must be given for a network that is no run" in str(said)
+    assert not (tmp_path / "none").exists()
+
+
+def test_published_weights_bring_their_names_and_accuracy(tmp_path):
+    result = invoke("export", "ResNet20", "--weights", "fashion_mnist", "--out", tmp_path, "--precision", "bfloat16")
+    assert result.exit_code == 0, result.exception
+    card = (tmp_path / "models" / "ResNet20" / "1" / "card.txt").read_text()
+    for fact in ("94.53 % top-1 on fashion_mnist", "apache-2.0", "bfloat16", "(N, 28, 28, 1)"):
+        assert fact in card
+    assert b"Ankle boot" in (tmp_path / "models" / "ResNet20" / "1" / "saved_model.pb").read_bytes()
+
+
+def test_a_bad_list_of_names_is_told(network, tmp_path):
+    _, file = network
+    said = invoke("export", file, "--out", tmp_path / "out", "--classes", tmp_path / "none.txt").exception
+    assert f"--classes must be a text file. Received: {tmp_path / 'none.txt'}" in str(said)
+    (tmp_path / "few.txt").write_text("a\nb\n")
+    said = invoke("export", file, "--out", tmp_path / "out", "--classes", tmp_path / "few.txt").exception
+    assert "class_names must be as many as the model's outputs, 10. Received: 2" in str(said)
