@@ -259,3 +259,26 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(digits, tmp_path):
     (trial,) = tuner.oracle.trials.values()
     assert trial.status == "FAILED"
     assert "is no finite number" in trial.message
+
+
+def test_a_reward_is_part_of_what_a_search_is(tmp_path):
+    def tuner(**reward):
+        space = space_of(kr.HyperResNet, tune=("drop",), max_macs=None, **reward)
+        return kr.tuning.RandomSearch(space, keras_tuner.Objective("reward", "max"), max_trials=1, directory=tmp_path)
+
+    with pytest.raises(ValueError, match="objective must be another than reward where the hypermodel has none"):
+        tuner()
+    tuner(reward=kr.tuning.limited("macs", 1.0))
+    with pytest.raises(ValueError, match="same search. Received: .*, whose reward is not the same"):
+        tuner(reward=kr.tuning.limited("macs", 2.0))
+    with pytest.raises(ValueError, match="metric must be one of .*latency.*Received: metric='mac'"):
+        kr.tuning.limited("mac", 1.0)
+
+
+def test_a_worker_does_not_overwrite_the_search_that_it_joins(tmp_path, monkeypatch):
+    for name, value in (("TUNER_ID", "worker-1"), ("ORACLE_IP", "127.0.0.1"), ("ORACLE_PORT", "1")):
+        monkeypatch.setenv(f"KERASTUNER_{name}", value)
+    with pytest.raises(ValueError, match="overwrite must be False in a worker"):
+        kr.tuning.RandomSearch(
+            space_of(kr.HyperResNet), "val_accuracy", max_trials=1, directory=tmp_path, overwrite=True
+        )

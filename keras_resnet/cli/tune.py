@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,7 +104,7 @@ def tune(
         found = run.search(task, splits["train"], console)
     except Stopped as stopped:
         report.say(f"\n{stopped}; the same command goes on with the trials that are over", console)
-        raise typer.Exit(128 + (signal.SIGTERM if "SIGTERM" in str(stopped) else signal.SIGINT)) from None
+        raise typer.Exit(128 + stopped.signal) from None
     if name not in (None, "chief"):
         return
     trained = run.leave(found, splits["test"], out)

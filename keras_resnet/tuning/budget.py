@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from keras_resnet import gates, layers, shortcuts, stems
+from keras_resnet import gates, layers, shortcuts, stems, strides
 from keras_resnet.arguments import integer, integers
 from keras_resnet.blocks import bottleneck_block, inner_width, residual_block
 from keras_resnet.orderings import Ordering, ordering_of
@@ -95,6 +95,7 @@ def cost(fields: Mapping[str, Any], input_shape: Sequence[int]) -> Cost:
     x = Sketch((input_shape[0], input_shape[1]), input_shape[2])
     stem, _ = _known("stem", f["stem"], STEMS)
     stem.draw(x, filters[0] if f["stem_filters"] is None else f["stem_filters"], order)
+    _known("strides", f["strides"], STRIDES)
     plan = f["strides"](depths, stem.stride, f["output_stride"])
     smallest = stem.stride * math.prod(step.stride for stage in plan for step in stage)
     if min(input_shape[:2]) < smallest:
@@ -232,6 +233,7 @@ GATES: dict[Any, Callable[..., None]] = {
     gates.squeeze_excite: _squeeze_excite,
     gates.efficient_channel_attention: _channel_attention,
 }
+STRIDES = {strides.in_first_block: None, strides.in_last_block: None}
 SHORTCUTS: dict[Any, str | None] = {
     shortcuts.identity: None,
     shortcuts.subsample: None,

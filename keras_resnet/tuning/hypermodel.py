@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -96,6 +95,8 @@ class HyperResNet(keras_tuner.HyperModel):
             "base": code(self.base.row.fields),
             "recipe": dataclasses.asdict(self.base.recipe),
             "budget": list(self.budget),
+            # Of a function of the caller's own the name is all that is known.
+            "reward": getattr(self.reward, "__qualname__", repr(self.reward)),
         }
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
@@ -196,19 +197,17 @@ class HyperResNet(keras_tuner.HyperModel):
             recipe = dataclasses.replace(recipe, epochs=max(1, epochs - initial_epoch), iterations=0)
         checkpoints = [callback for callback in callbacks if isinstance(callback, SaveBestEpoch)]
         others = [callback for callback in callbacks if callback not in checkpoints]
-        began = time.monotonic()
         try:
             result = fit(model, recipe, train, validation, others)
         except DivergedError as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         chosen = (result.best_epoch or len(result.history["loss"])) - 1
         metrics = {name: values[chosen] for name, values in result.history.items()}
-        seconds = time.monotonic() - began
         metrics |= {
             "parameters": float(parameters(model.layers)),
             "macs": float(macs(model)),
             "latency": 1000 * latency(model),
-            "seconds": seconds,
+            "seconds": result.seconds,
         }
         if self.reward is not None:
             metrics["reward"] = float(self.reward(metrics))

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Mapping
+
+from keras_resnet.arguments import one_of
+
+METRICS = ("latency", "macs", "parameters", "seconds")
+
+
+@dataclasses.dataclass(frozen=True)
+class Limited:
+    """What `limited` makes."""
+
+    metric: str
+    limit: float
+    below: float
+    above: float
+    accuracy: str
+
+    def __call__(self, metrics: Mapping[str, float]) -> float:
+        """The reward of a trial."""
+        share = metrics[self.metric] / self.limit
+        return metrics[self.accuracy] * share ** (self.below if share <= 1 else self.above)
 
 
 def limited(
     metric: str, limit: float, *, below: float = 0.0, above: float = -1.0, accuracy: str = "val_accuracy"
-) -> Callable[[Mapping[str, float]], float]:
+) -> Limited:
     """Accuracy times `(metric / limit)` to a power: MnasNet's objective (Tan et al. 2018, arXiv:1807.11626, eq. 2).
 
     Args:
@@ -22,7 +43,7 @@ def limited(
         `keras_tuner.Objective("reward", "max")`.
 
     Raises:
-        ValueError: `limit` is not above 0.
+        ValueError: `metric` is none of these, or `limit` is not above 0.
 
     Example:
         >>> from keras_resnet.tuning import limited
@@ -30,11 +51,7 @@ def limited(
         >>> reward({"val_accuracy": 0.9, "latency": 4.0}), reward({"val_accuracy": 0.9, "latency": 10.0})
         (0.9, 0.45)
     """
+    one_of("metric", metric, METRICS)
     if limit <= 0:
         raise ValueError(f"limit must be above 0. Received: limit={limit!r}")
-
-    def reward(metrics: Mapping[str, float]) -> float:
-        share = metrics[metric] / limit
-        return metrics[accuracy] * share ** (below if share <= 1 else above)
-
-    return reward
+    return Limited(metric, limit, below, above, accuracy)

@@ -17,7 +17,7 @@ import keras_tuner
 from rich.console import Console
 
 from keras_resnet.beside import written_beside
-from keras_resnet.data import Split
+from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.training.batches import resize
 from keras_resnet.training.evaluation import evaluate
 from keras_resnet.training.progress import ProgressBar
@@ -91,7 +91,8 @@ def search(task: Search, train: Split, console: Console) -> Any:
     recipe = task.space.base.recipe
     bar = SharedBar(console, recipe.batch_size)
     objective = "val_accuracy" if task.max_latency is None else keras_tuner.Objective("reward", "max")
-    amount = {"max_epochs": recipe.epochs} if task.tuner == "Hyperband" else {"max_trials": task.trials}
+    epochs = recipe.epochs_of(steps_per_epoch(train, recipe.batch_size))
+    amount = {"max_epochs": epochs} if task.tuner == "Hyperband" else {"max_trials": task.trials}
     tuner = _telling(getattr(tuners, task.tuner), console)(
         task.space,
         objective,

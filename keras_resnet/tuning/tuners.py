@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ class Kept:
 
     Raises:
         TypeError: the hypermodel is no `HyperResNet`.
-        ValueError: the directory holds another search; nothing there was touched.
+        ValueError: the directory holds another search, and nothing there was touched; the objective is the reward of a
+            hypermodel without one; or a worker is to overwrite the search that it joins.
     """
 
     patience = 60.0
@@ -37,6 +39,11 @@ class Kept:
     directory: Any
     project_name: str
 
+    def __init__(self, *args: Any, overwrite: bool = False, **kwargs: Any) -> None:
+        if overwrite and self._is_a_worker():
+            raise ValueError("overwrite must be False in a worker, whose directory is the chief's. Received: True")
+        super().__init__(*args, overwrite=overwrite, **kwargs)  # type: ignore[call-arg]
+
     def _populate_initial_space(self) -> None:
         """Called by KerasTuner where it finds no file of this tuner; one of the search there may be all the same."""
         self._begin()
@@ -48,6 +55,9 @@ class Kept:
     def _begin(self) -> None:
         if not isinstance(self.hypermodel, HyperResNet):
             raise TypeError(f"hypermodel must be a keras_resnet.HyperResNet. Received: {self.hypermodel!r}")
+        names = {aim.name for aim in getattr(self.oracle.objective, "objectives", [self.oracle.objective])}
+        if "reward" in names and self.hypermodel.reward is None:
+            raise ValueError("objective must be another than reward where the hypermodel has none. Received: reward")
         # All of the space is declared, so nothing has to be built to find it.
         space = self.oracle.get_space()
         self.hypermodel.declare_hyperparameters(space)
@@ -80,6 +90,8 @@ class Kept:
         search = super().search  # type: ignore[misc]
         if is_chief_oracle():
             workers.check_free()
+            # KerasTuner's chief would raise with its lock held, and wait for that for ever.
+            self.oracle.max_consecutive_failed_trials = sys.maxsize
             with workers.watching(self.oracle, self.patience):
                 search(*fit_args, **fit_kwargs)
         elif has_chief_oracle():
