@@ -11,7 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("augmentation", "build", "memory", "pipelines", "serving", "serving_load", "training")
+NAMES = (
+    "augmentation",
+    "build",
+    "exporting",
+    "memory",
+    "pipelines",
+    "serving",
+    "serving_accuracy",
+    "serving_load",
+    "training",
+)
 
 
 def main() -> None:

@@ -2,8 +2,10 @@
 
 Run:     python examples/d2l_fashion_mnist.py [DATA] [OUT]
          DATA is idx:/usr/share/datasets/fashion-mnist if not given (Debian's package dataset-fashion-mnist)
-Time:    not measured yet; 60,000 images an epoch, in bfloat16
-Result:  a run directory in OUT, runs/d2l if not given; the book's own figure is 0.89 to 0.92
+Time:    72 minutes on two cores beside other work; alone 222 images/s, or 50 minutes
+Result:  a run directory in OUT, runs/d2l if not given. Seen: 88.37 % of the test images, where the book has 89 to 92.
+         Blocks of the zoo begin as the identity, which plain gradient descent is slow to leave: after 60 steps 49 % of
+         the training images are right, with `last_gamma="ones"`, as the book's network begins, 72 %
 """
 
 import sys

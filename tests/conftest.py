@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+# It makes devices when it is imported, for which it is too late in a process that collects tests.
+collect_ignore = ["two_devices.py"]
 
 
 def run_python(code, *arguments, backend="tensorflow", cwd=ROOT):

@@ -330,6 +330,15 @@ def test_what_is_not_logged_in_every_epoch_has_gaps_in_the_history(tmp_path):
         assert [row["odd"] for row in csv.DictReader(file)] == ["", "1.0", ""]
 
 
+def test_two_trainings_do_not_share_a_directory(tmp_path):
+    def again():
+        with pytest.raises(ValueError, match="one training at a time. Received: .*, where another process trains"):
+            fit(BUSY, tmp_path)
+
+    _, result = fit(BUSY, tmp_path, [At(1, again)])
+    assert len(result.history["loss"]) == EPOCHS
+
+
 PLAIN = """
 import sys, keras
 for path in sys.argv[1:]:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks import torchvision_on_cpu
 from keras_resnet.weights.table import table
 
 FROM_TIMM = [row for row in table() if row.source.startswith("hf://timm/")]
@@ -24,16 +25,9 @@ def peers():
     torch = pytest.importorskip("torch")
     if importlib.util.find_spec("timm") is None:
         pytest.skip("needs the extra `parity`")
-    # torchvision's wheel for CPUs looks for operators that only its CUDA library defines.
-    from torch import library
-
-    operators = library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    torchvision = torchvision_on_cpu.torchvision()
     import timm
-    import torchvision
 
-    peers.operators = operators  # they go when they are collected
     return torch, timm, torchvision
 
 

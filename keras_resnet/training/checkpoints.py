@@ -8,17 +8,19 @@ Each is written beside, flushed to the disk and renamed; the newest `KEPT` stay.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 KEPT = 2
 ARRAYS, STATE = "arrays.npz", "state.json"
@@ -31,6 +33,27 @@ class Checkpoint(NamedTuple):
     path: Path
     arrays: dict[str, np.ndarray]
     state: dict[str, Any]
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Keeps checkpoints to one process at a time; however that ends, the system lets go of them.
+
+    Raises:
+        ValueError: another process has them.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"directory must be of one training at a time. Received: {directory}, where another process trains"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def save(directory: Path, number: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:

@@ -16,12 +16,13 @@ from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.corrupt import bad_files_named
 from keras_resnet.grouped_convolutions import native_in_training
 from keras_resnet.in_place import computing_in, forget_functions
+from keras_resnet.training import checkpoints
 from keras_resnet.training.averaging import AveragedInTests, hold_statistics
 from keras_resnet.training.batches import Sides, training_batches, validation_batches
 from keras_resnet.training.distribution import check, clip_whole_gradients, place, synchronised
 from keras_resnet.training.evaluation import check_channels, outputs
 from keras_resnet.training.fused_batch_norm import fused
-from keras_resnet.training.keeping import Keeper, RateInLogs
+from keras_resnet.training.keeping import CHECKPOINTS, Keeper, RateInLogs
 from keras_resnet.training.logits import logits
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
@@ -77,8 +78,8 @@ def fit(
 
     Raises:
         ValueError: the model does not fit the split's images or classes, those are fewer than two, a file is no
-            readable image, `directory` holds a training with other settings, or the recipe cannot be followed on
-            several devices; or, as `DivergedError`, the loss is no finite number any more.
+            readable image, `directory` holds a training with other settings, another process trains in it, or the
+            recipe cannot be followed on several devices; or, as `DivergedError`, the loss is no finite number any more.
         KeyboardInterrupt: as `Stopped`, on SIGTERM or Ctrl-C, after saving.
 
     Example:
@@ -108,6 +109,8 @@ def fit(
         _compile(model, recipe, epochs * steps)
         if where.devices > 1 and keras.backend.backend() == "tensorflow":
             clip_whole_gradients(model.optimizer)
+        if directory is not None and where.process == 0:
+            stack.enter_context(checkpoints.alone(Path(directory) / CHECKPOINTS))
         keeper = Keeper(model, recipe, train, steps, None if directory is None else Path(directory), where)
         state = keeper.state
         listeners = Listeners(
