@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import itertools
 import json
 import signal
 import subprocess
@@ -127,9 +128,8 @@ def test_a_killed_search_is_taken_up_with_all_its_finished_trials(name, tmp_path
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, name, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
-    begun = 0
-    while begun < 4:
-        begun += "begins" in process.stdout.readline()
+    begun = (line for line in process.stdout if "begins" in line)
+    assert len(list(itertools.islice(begun, 4))) == 4
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()

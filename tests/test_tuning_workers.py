@@ -40,8 +40,7 @@ def start(name, address, directory):
 def test_a_search_by_a_chief_and_two_workers_ends_though_one_is_killed_in_a_trial(tmp_path):
     address = f"127.0.0.1:{free_port()}"
     chief, lost, other = (start(name, address, tmp_path) for name in ("chief", "worker-1", "worker-2"))
-    while "begins" not in lost.stdout.readline():
-        pass
+    assert any("begins" in line for line in lost.stdout)
     lost.send_signal(signal.SIGKILL)
     lost.communicate()
     assert lost.returncode == -signal.SIGKILL
