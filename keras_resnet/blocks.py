@@ -94,7 +94,7 @@ def residual_block(
         >>> kr.residual_block(x, 32, stride=2).shape
         (None, 16, 16, 32)
     """
-    width = _inner_width(filters, groups, base_width)
+    width = inner_width(filters, groups, base_width)
     convs = (
         _strided(width, stride, dilation, first_dilation, groups),
         Conv(filters, 3, 1, dilation, groups),
@@ -153,7 +153,7 @@ def bottleneck_block(
         >>> kr.bottleneck_block(x, 64, groups=32, base_width=4).shape
         (None, 56, 56, 256)
     """
-    width = _inner_width(filters, groups, base_width)
+    width = inner_width(filters, groups, base_width)
     out = Conv(filters * integer("expansion", expansion), 1, conv=last_conv)
     if one_of("strided", strided, (1, 2)) == 1:
         # The 3x3 stands behind the stride already, so it takes the dilation that a stride would have spared it.
@@ -254,7 +254,7 @@ def _join(skip: Tensor, branch: Tensor, joined: str, words: Words, name: str) ->
     return words.activation(y, f"{name}_out")
 
 
-def _inner_width(filters: int, groups: int, base_width: int) -> int:
+def inner_width(filters: int, groups: int, base_width: int) -> int:
     """Channels of the 3x3 convolution, rounded down as torchvision and timm do."""
     integer("base_width", base_width)
     width = integer("filters", filters) * base_width // 64 * integer("groups", groups)

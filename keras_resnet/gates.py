@@ -26,7 +26,7 @@ def squeeze_excite(x: Tensor, name: str, *, ratio: float = 1 / 16, divisor: int 
         `x`, scaled channel by channel.
     """
     width = layers.channels(x)
-    reduced = max(divisor, int(width * ratio + divisor / 2) // divisor * divisor)
+    reduced = reduced_width(width, ratio, divisor)
     y = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_se_pool")(x)
     y = keras.layers.Conv2D(reduced, 1, activation="relu", name=f"{name}_se_reduce")(y)
     y = keras.layers.Conv2D(width, 1, activation="sigmoid", name=f"{name}_se_expand")(y)
@@ -45,8 +45,7 @@ def efficient_channel_attention(x: Tensor, name: str, *, gamma: float = 2, beta:
         `x`, scaled channel by channel.
     """
     width = layers.channels(x)
-    size = int(abs(math.log2(width) + beta) / gamma)
-    kernel = max(size if size % 2 else size + 1, 3)
+    kernel = kernel_size(width, gamma, beta)
     y = keras.layers.GlobalAveragePooling2D(name=f"{name}_eca_pool")(x)
     last = keras.config.image_data_format() == "channels_last"
     # The convolution runs along the channels, which are its one "spatial" axis; it sees one feature per step.
@@ -54,3 +53,14 @@ def efficient_channel_attention(x: Tensor, name: str, *, gamma: float = 2, beta:
     y = keras.layers.Conv1D(1, kernel, padding="same", use_bias=False, activation="sigmoid", name=f"{name}_eca_conv")(y)
     y = keras.layers.Reshape((1, 1, width) if last else (width, 1, 1), name=f"{name}_eca_column")(y)
     return keras.layers.Multiply(name=f"{name}_eca_scale")([x, y])
+
+
+def reduced_width(width: int, ratio: float = 1 / 16, divisor: int = 8) -> int:
+    """Channels between the two layers of `squeeze_excite`, for `width` channels around it."""
+    return max(divisor, int(width * ratio + divisor / 2) // divisor * divisor)
+
+
+def kernel_size(width: int, gamma: float = 2, beta: float = 1) -> int:
+    """Length of the kernel of `efficient_channel_attention`, for `width` channels."""
+    size = int(abs(math.log2(width) + beta) / gamma)
+    return max(size if size % 2 else size + 1, 3)

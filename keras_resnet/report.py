@@ -17,11 +17,13 @@ from rich.table import Table
 from keras_resnet.stages import Stage
 from keras_resnet.training.compare import Compared, differing, names
 from keras_resnet.training.recipes import Recipe
+from keras_resnet.tuning.results import Finished, front
 from keras_resnet.weights import Checkpoint
 from keras_resnet.zoo import Row
 
 if TYPE_CHECKING:
     from keras_resnet.training.run import Run
+    from keras_resnet.tuning.run import Best
 
 
 def models(rows: Sequence[Row], console: Console) -> None:
@@ -150,6 +152,37 @@ def runs(compared: Sequence[Compared], console: Console) -> None:
             *(_field(of, getattr(run.recipe, of)).partition("=")[2] for of in fields),
         )
     console.print(table)
+
+
+def search(trials: Sequence[Finished], console: Console) -> None:
+    """The table of a search: its finished trials, the best first, a star at those of the Pareto front."""
+    best = front(trials)
+    changed = sorted({name for trial in trials for name in trial.changes})
+    table = _table("trial", "top-1", "parameters", "MACs", "ms", "minutes", "blocks x width", *changed)
+    for trial in trials:
+        of = trial.metrics
+        table.add_row(
+            f"{trial.trial}{' *' if trial in best else ''}",
+            f"{of['val_accuracy']:.2%}",
+            f"{int(of['parameters']):,}",
+            _macs(int(of["macs"])),
+            f"{of['latency']:.1f}",
+            f"{of['seconds'] / 60:.1f}",
+            " ".join(f"{blocks}x{width}" for blocks, width in trial.stages),
+            *(_field(name, trial.changes[name]).partition("=")[2] if name in trial.changes else "" for name in changed),
+        )
+    console.print(table)
+    say("\n* no other is as good at as few MACs (pareto.png); top-1 on the images held out; ms for one image", console)
+
+
+def best(result: Best, out: Path, console: Console) -> None:
+    """The best network of a search, as a line of Python, and where it is."""
+    say(
+        f"\n{result.test_accuracy:.2%} of the {result.test_images:,} test images are right, of the best:\n\n"
+        f"{result.trials[0].code}\n\n"
+        f"{out} holds {', '.join(sorted(path.name for path in out.iterdir()))}.",
+        console,
+    )
 
 
 def say(text: str, console: Console) -> None:

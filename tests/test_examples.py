@@ -2,7 +2,9 @@
 
 import ast
 import dataclasses
+import functools
 import importlib
+import re
 import subprocess
 import sys
 
@@ -95,6 +97,31 @@ def test_many_machines_train_one_network(tmp_path):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_a_search_on_ray_ends_within_the_budget():
+    pytest.importorskip("ray.tune")
+    command = (
+        "from examples import ray_tune; from keras_resnet.training import Recipe; "
+        "ray_tune.main(trials=2, size=8, recipe=Recipe(epochs=1, batch_size=64, held_out=0.5))"
+    )
+    # Ray begins processes that this one is not to keep.
+    ran = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert ran.returncode == 0, ran.stderr
+    line = re.search(r"kr\.ResNet\(.*\)", ran.stdout)[0]
+    assert kr.macs(eval(line, {"kr": kr, "functools": functools})) <= 5e6
+
+
+def test_the_search_on_fashion_mnist_trains_its_best_beside_resnet20(tmp_path):
+    search = importlib.import_module("examples.search_fashion_mnist.search")
+    network = "kr.ResNet(depths=(1,), block=kr.residual_block, filters=(4,), input_shape=(28, 28, 1), classes=10)"
+    (tmp_path / "best.py").write_text(f"import keras_resnet as kr\n\nmodel = {network}\n")
+    recipe = dataclasses.replace(search.RECIPE, epochs=1, batch_size=479)
+    results = search.again(tmp_path / "best.py", "digits", tmp_path, recipe, seeds=(0,))
+    assert [name for name, _, _ in results] == ["best", "ResNet20"]
+    assert (tmp_path / "again.csv").read_text().count("\n") == 3
+    budget = kr.macs(kr.ResNet20(input_shape=(28, 28, 1)))
+    assert budget == search.BUDGET
+
+
 def test_every_example_is_tested():
     tested = ("cifar10_he2015", "d2l_fashion_mnist", "fine_tuning", "imagenet_a3", "many_machines", "own_blocks")
-    assert [*tested, "segmentation"] == EXAMPLES
+    assert [*tested, "ray_tune", "segmentation"] == EXAMPLES

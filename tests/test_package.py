@@ -122,6 +122,7 @@ ROWS_OF_DESIGN = (
     ("data",),
     ("export",),
     ("training",),
+    ("tuning",),
     ("client", "prediction", "report", "quiet", "published"),
     ("opening",),
     ("api", "cli"),

@@ -10,6 +10,7 @@ import typer
 # Keras and all that imports it are imported by the commands: `--help` is to answer at once.
 from keras_resnet.cli.export import export
 from keras_resnet.cli.training import data, recipes, runs, train
+from keras_resnet.cli.tune import tune
 from keras_resnet.cli.weights import convert, evaluate, predict
 from keras_resnet.cli.zoo import models, summary
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     help="Residual networks for Keras 3: look at them, train them, try them.\n\n"
     "A first run, two minutes on two cores: [bold]keras-resnet train ResNet20 --data digits --out runs/digits[/bold]",
 )
-COMMANDS = (models, summary, recipes, data, train, runs, evaluate, predict, convert, export)
+COMMANDS = (models, summary, recipes, data, train, runs, tune, evaluate, predict, convert, export)
 for command in COMMANDS:
     app.command()(command)
 

@@ -1,0 +1,23 @@
+"""The chief of a search, or a worker of it, as a process: python -m tests.tuning_worker NAME ADDRESS DIRECTORY."""
+
+import sys
+import time
+
+import keras_resnet as kr
+from tests.test_tuning_tuners import Arithmetic, space_of, tuner_of
+
+
+class Slow(Arithmetic):
+    """Says when a trial begins, and takes its time."""
+
+    def fit(self, hp, model, **options):
+        print("begins", flush=True)
+        time.sleep(1)
+        return super().fit(hp, model, **options)
+
+
+if __name__ == "__main__":
+    name, address, directory = sys.argv[1:]
+    kr.tuning.join(name, address)
+    kr.tuning.RandomSearch.patience = 8.0
+    tuner_of("RandomSearch", directory, 6, space_of(Slow)).search(verbose=0)
