@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import importlib.resources
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -34,6 +35,18 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
     text = importlib.resources.files("keras_resnet").joinpath("imagenet_classes.csv").read_text(encoding="utf-8")
     _, *rows = csv.reader(text.splitlines())
     return tuple((wordnet_id, name) for wordnet_id, name in rows)
+
+
+def aliases(data: str, classes: int) -> Sequence[tuple[str, ...]]:
+    """All names of each class of a data set, the one to show first; nothing where there are not so many, or none."""
+    known: dict[str, list[tuple[str, ...]]] = {
+        "imagenet": [(name, wordnet_id) for wordnet_id, name in imagenet_classes()],
+        "cifar10": [(name,) for name in CIFAR10],
+        # Its files have numbers for the classes, and no names.
+        "fashion_mnist": [(name, str(number)) for number, name in enumerate(FASHION_MNIST)],
+    }
+    names = known.get(data, [])
+    return names if len(names) == classes else ()
 
 
 def decode_predictions(scores: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:

@@ -53,7 +53,7 @@ def ask(
         For each file, in order, a guess, or the `ValueError` that names the file and says why there is none.
 
     Raises:
-        ValueError: `server` is no address, or it serves no such model.
+        ValueError: `server` is no address, serves no such model, or something else than an export.
         ConnectionError: no server answers there.
         TimeoutError: it does not answer in time.
 
@@ -63,7 +63,8 @@ def ask(
         >>> for path, guess in ask([Path("photo.jpg")], "localhost:8500", "flowers"):  # doctest: +SKIP
         ...     print(path, guess.classes[0], guess.scores[0])
     """
-    if not ADDRESS.fullmatch(server):
+    port = re.search(r":(\d+)/?$", server)
+    if not ADDRESS.fullmatch(server) or (port and not 0 < int(port[1]) < 2**16):
         raise ValueError(f"server must be HOST:PORT, for gRPC, or http://HOST:PORT, for REST. Received: {server!r}")
     connect = _by_rest if "//" in server else _by_grpc
     with connect(server.rstrip("/"), model, label, timeout) as send:
@@ -129,9 +130,10 @@ def _by_grpc(server: str, model: str, label: str | None, timeout: float) -> Iter
                 outputs = stub.Predict(request, timeout=timeout).outputs
             except grpc.RpcError as error:
                 _raise(server, model, error.code().name, error.details())
-            named, scores, wrong = (tf.make_ndarray(outputs[name]) for name in ("classes", "scores", "error"))
-            classes = [[name.decode() for name in row] for row in named]
-            return _answers(classes, scores.tolist(), [reason.decode() for reason in wrong])
+            with _of_an_export(server):
+                named, scores, wrong = (tf.make_ndarray(outputs[name]) for name in ("classes", "scores", "error"))
+                classes = [[name.decode() for name in row] for row in named]
+                return _answers(len(contents), classes, scores.tolist(), [reason.decode() for reason in wrong])
 
         yield send
 
@@ -150,7 +152,7 @@ def _by_rest(server: str, model: str, label: str | None, timeout: float) -> Iter
                 said: Any = response.json()
             except requests.Timeout:
                 _raise(server, model, "DEADLINE_EXCEEDED", "")
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
                 _raise(server, model, "UNAVAILABLE", "")
             except requests.JSONDecodeError:
                 _raise(server, model, str(response.status_code), f"status {response.status_code} without JSON")
@@ -160,13 +162,25 @@ def _by_rest(server: str, model: str, label: str | None, timeout: float) -> Iter
                 reason = said.get("error") if isinstance(said, dict) else None
                 unknown = f"status {response.status_code} without outputs"
                 _raise(server, model, codes.get(response.status_code, ""), str(reason or unknown))
-            return _answers(outputs["classes"], outputs["scores"], outputs["error"])
+            with _of_an_export(server):
+                return _answers(len(contents), outputs["classes"], outputs["scores"], outputs["error"])
 
         yield send
 
 
-def _answers(classes: list[list[str]], scores: list[list[float]], wrong: list[str]) -> list[Guess | str]:
-    rows = zip(classes, scores, wrong, strict=True)
+@contextlib.contextmanager
+def _of_an_export(server: str) -> Iterator[None]:
+    """Says of whatever an answer lacks that it is none of an export's."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"the server at {server} does not answer as an export of this package does") from error
+
+
+def _answers(count: int, classes: list[list[str]], scores: list[list[float]], wrong: list[str]) -> list[Guess | str]:
+    rows = list(zip(classes, scores, wrong, strict=True))
+    if len(rows) != count:
+        raise ValueError(f"{len(rows)} answers for {count} files")
     return [reason or Guess(tuple(names), tuple(values)) for names, values, reason in rows]
 
 

@@ -55,8 +55,9 @@ def opened(model: str, weights: str | None = None, like: str | None = None, size
         checkpoint = published.checkpoint_of(model, weights, like)
         network, classes = published.build(model, checkpoint, size), published.class_names(checkpoint)
         return Opened(network, classes, resize_for(checkpoint), checkpoint, None)
-    if size is not None:
-        raise ValueError(f"--size must not be given without --weights. Received: {size}")
+    for option, given in (("--size", size), ("--like", like)):
+        if given is not None:
+            raise ValueError(f"{option} must not be given without --weights. Received: {given}")
     path = Path(model)
     network = open_model(path)
     if not path.is_dir():

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
 from keras_resnet import zoo
-from keras_resnet.classes import CIFAR10, FASHION_MNIST, imagenet_classes
+from keras_resnet.classes import aliases, imagenet_classes
 from keras_resnet.data import Split
 from keras_resnet.data.decode import resize_for
 from keras_resnet.data.sources import class_indices
@@ -52,7 +51,7 @@ def build(name: str, checkpoint: Checkpoint, size: int | None = None) -> keras.M
 
 def class_names(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The names of a checkpoint's classes in the order of its outputs; their numbers where they are not known."""
-    known = _aliases(checkpoint)
+    known = aliases(checkpoint.data, checkpoint.classes)
     return tuple(names[0] for names in known) if known else tuple(map(str, range(checkpoint.classes)))
 
 
@@ -68,18 +67,6 @@ def top1(model: keras.Model, checkpoint: Checkpoint, examples: Split) -> float:
     Raises:
         ValueError: a class of the images is none of the checkpoint's.
     """
-    known = _aliases(checkpoint)
+    known = aliases(checkpoint.data, checkpoint.classes)
     labels = class_indices(examples.classes, known) if known else None
     return evaluate(model, examples, resize=resize_for(checkpoint), labels=labels)
-
-
-def _aliases(checkpoint: Checkpoint) -> Sequence[tuple[str, ...]]:
-    """All names of each class, the one to show first; nothing where they are not known."""
-    known: dict[str, list[tuple[str, ...]]] = {
-        "imagenet": [(name, wordnet_id) for wordnet_id, name in imagenet_classes()],
-        "cifar10": [(name,) for name in CIFAR10],
-        # Its files have numbers for the classes, and no names.
-        "fashion_mnist": [(name, str(number)) for number, name in enumerate(FASHION_MNIST)],
-    }
-    names = known.get(checkpoint.data, [])
-    return names if len(names) == checkpoint.classes else ()

@@ -1,5 +1,6 @@
 """The client, and `keras-resnet predict --server`, against a server that runs."""
 
+import contextlib
 import re
 import socket
 import threading
@@ -113,6 +114,36 @@ def test_nobody_there(scheme, files):
     ],
 )
 def test_a_server_that_is_none_of_these(status, body, reason, files):
+    with answering(status, body) as address, pytest.raises(ValueError, match=f"refused the request: {reason}"):
+        list(client.ask(files[:1], address, "pets"))
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        '{"probabilities": [[0.5]]}',
+        '{"classes": [], "scores": [], "error": []}',
+        '{"classes": [["a"], ["b"]], "scores": [[1], [1]], "error": ["", ""]}',
+        '{"classes": null, "scores": [[1]], "error": [""]}',
+        '{"classes": [["a"]], "scores": [], "error": [""]}',
+    ],
+)
+def test_a_server_of_something_else_than_an_export(outputs, files):
+    said = pytest.raises(ValueError, match="the server at http://127.0.0.1:.* does not answer as an export")
+    with answering(200, f'{{"outputs": {outputs}}}'.encode()) as address, said:
+        list(client.ask(files[:1], address, "pets"))
+
+
+@pytest.mark.parametrize("server", ["localhost:0", "localhost:99999", "http://localhost:99999"])
+def test_a_port_is_a_number_of_sixteen_bits(server, files):
+    with pytest.raises(ValueError, match=f"server must be HOST:PORT.* Received: '{server}'"):
+        list(client.ask(files[:1], server, "pets"))
+
+
+@contextlib.contextmanager
+def answering(status, body):
+    """The address of a server that says the same to all."""
+
     class Page(BaseHTTPRequestHandler):
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
@@ -125,9 +156,7 @@ def test_a_server_that_is_none_of_these(status, body, reason, files):
 
     page = HTTPServer(("127.0.0.1", 0), Page)
     threading.Thread(target=page.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{page.server_port}"
-    with pytest.raises(ValueError, match=f"refused the request: {reason}"):
-        list(client.ask(files[:1], address, "pets"))
+    yield f"http://127.0.0.1:{page.server_port}"
     page.shutdown()
     page.server_close()
 

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
+from keras_resnet.classes import FASHION_MNIST
 from keras_resnet.data.decode import resize_for
 from keras_resnet.export import card, lowering
 from keras_resnet.export.int8_kernels import available
@@ -108,6 +109,32 @@ def test_models_of_every_make_are_served_in_float32(make, fold, tmp_path, rng):
         wanted = tf.nn.softmax(wanted).numpy()
     np.testing.assert_allclose(ask(path, image=images)["probabilities"], wanted, atol=1e-5)
     assert {layer.name: len(layer._inbound_nodes) for layer in model._flatten_layers()} == before
+
+
+def test_names_that_keras_gave_may_be_there_twice_and_numbered(tmp_path, rng):
+    """Of a backbone under new convolutions, say: a clone's name must be none of the others' either."""
+    inner = keras.Sequential(
+        [keras.Input((8, 8, 3)), *(keras.layers.Conv2D(3, 1, name=f"c{i}") for i in ("", "_1", "_2"))]
+    )
+    outer = [keras.layers.Conv2D(3, 1, name=name) for name in ("c", "c_1")]
+    ending = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, "softmax")]
+    model = keras.Sequential([keras.Input((8, 8, 3)), inner, *outer, *ending])
+    randomise_evenly(model, rng)
+    images = pixels(rng)
+    answer = ask(kr.export.saved_model(model, tmp_path), image=images)
+    np.testing.assert_allclose(answer["probabilities"], model.predict(images, verbose=0), atol=1e-5)
+
+
+def test_a_checkpoint_says_what_the_classes_are_and_how_good_it_is(tmp_path):
+    weights = kr.weights.find("ResNet20", "fashion_mnist")
+    model = kr.ResNet20(weights="fashion_mnist")
+    path = kr.export.saved_model(model, tmp_path, checkpoint=weights)
+    answer = ask(path, "serving_bytes", image_bytes=[png(np.zeros((28, 28, 1)))])
+    assert set(answer["classes"][0]) <= {name.encode() for name in FASHION_MNIST}
+    card = (path / "card.txt").read_text()
+    assert "94.53 % top-1 on fashion_mnist at 28 pixels" in card
+    other = kr.export.saved_model(model, tmp_path, 2, checkpoint=weights, resize=resize_for(weights))
+    assert "resized to 28 pixels by `" in (other / "card.txt").read_text()
 
 
 def test_what_a_normalisation_learned_is_served(tmp_path, rng):

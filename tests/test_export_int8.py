@@ -229,6 +229,53 @@ def test_a_dense_layer_before_the_classifier_keeps_its_activation(rng):
     assert_close(serve(tf.constant(images)).numpy(), keras.Model(body.input, hidden)(images, training=False).numpy())
 
 
+LAYERS = {
+    "threshold": keras.layers.ReLU(threshold=0.5),
+    "leaky": keras.layers.ReLU(negative_slope=0.3),
+    "capped": keras.layers.ReLU(max_value=0.7),
+    "training only": keras.layers.RandomFlip(),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_compute_what_they_say(name, rng):
+    x = keras.Input((8, 8, 3))
+    y = keras.layers.Conv2D(16, 3, activation="relu")(keras.layers.Rescaling(1 / 255)(x))
+    y = keras.layers.Conv2D(16, 3)(y)
+    y = LAYERS[name].from_config(LAYERS[name].get_config())(y)
+    model = keras.Model(x, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(y)))
+    randomise_evenly(model, rng)
+    images = shades(rng, 16, 8)
+    serve = tf.function(int8.quantised(model, images), autograph=False)
+    wanted = keras.Model(x, model.layers[-1].input)(images, training=False).numpy()
+    assert_close(serve(tf.constant(images)).numpy(), wanted)
+
+
+def test_a_normalisation_that_is_turned_round_and_an_addition_of_three(rng):
+    x = keras.Input((8, 8, 3))
+    y = keras.layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0], invert=True)(x)
+    parts = [keras.layers.Conv2D(16, 3, padding="same")(y) for _ in range(3)]
+    y = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()(parts))
+    model = keras.Model(x, keras.layers.Dense(3)(y))
+    randomise_evenly(model, rng)
+    images = shades(rng, 16, 8) / 255
+    serve = tf.function(int8.quantised(model, images), autograph=False)
+    assert_close(serve(tf.constant(images)).numpy(), keras.Model(x, y)(images).numpy())
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_get_no_answer(wrong, rng):
+    model = fold_batch_norm(tiny())
+    randomise_evenly(model, rng)
+    images = shades(rng, 4, 8)
+    serve = tf.function(int8.quantised(model, images), autograph=False)
+    wanted = serve(tf.constant(images)).numpy()
+    images[1, 2, 3, 0] = wrong
+    found = serve(tf.constant(images)).numpy()
+    assert np.isnan(found[1]).all()
+    np.testing.assert_array_equal(found[[0, 2, 3]], wanted[[0, 2, 3]])
+
+
 def test_what_has_no_8_bit_form_is_refused(rng):
     images = shades(rng, 2, 8)
     x = keras.Input((8, 8, 3))

@@ -169,3 +169,31 @@ def test_a_folded_network_is_saved_as_plain_keras(tmp_path, rng):
 def test_what_has_no_graph_is_refused(model):
     with pytest.raises(TypeError, match="model must be a functional or sequential keras.Model whose input is known"):
         fold_batch_norm(model)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Standardised(layers.Conv2D):
+    """A convolution that uses its kernel in another way (Qiao et al. 2019, arXiv:1903.10520)."""
+
+    def convolution_op(self, inputs, kernel):
+        mean, variance = keras.ops.moments(kernel, axes=(0, 1, 2), keepdims=True)
+        return super().convolution_op(inputs, (kernel - mean) / keras.ops.sqrt(variance + 1e-5))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Doubled(layers.BatchNormalization):
+    """A batch norm that does something else too."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs, training=training)
+
+
+@pytest.mark.parametrize(("convolution", "norm"), [(Standardised, layers.BatchNormalization), (layers.Conv2D, Doubled)])
+def test_what_is_derived_from_a_layer_of_keras_is_left_alone(convolution, norm, rng):
+    x = keras.Input((8, 8, 3))
+    model = keras.Model(x, layers.ReLU()(norm()(convolution(5, 3)(x))))
+    randomise(model, rng)
+    folded = compare(model, (2, 8, 8, 3), rng)
+    assert [type(layer) for layer in folded.layers if type(layer) in (Standardised, Doubled)] == [
+        kind for kind in (convolution, norm) if kind in (Standardised, Doubled)
+    ]

@@ -53,6 +53,9 @@ def export(
 
     found = opened(model, weights, like, size)
     name = name or (found.checkpoint.model if found.checkpoint else found.model.name)
+    kit.check(out, name)
+    if calibration is not None and precision != "int8":
+        raise ValueError(f"--calibration must come with --precision int8. Received: --precision {precision}")
     path = saved_model(
         found.model,
         kit.model_path(out, name),

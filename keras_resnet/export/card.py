@@ -8,20 +8,30 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from keras_resnet.data.pipeline import Resize
 from keras_resnet.weights import Checkpoint
 
 UNKNOWN = "not said"
 
 
-def facts(model: keras.Model, checkpoint: Checkpoint | None, precision: str, size: int, classes: int) -> dict[str, str]:
+def files(checkpoint: Checkpoint | None, size: int, resize: Resize | None) -> str:
+    """How files become pixels: by the caller's own function, as the checkpoint was measured, or as a centred square."""
+    if resize is not None:
+        return f"resized to {size} pixels by `{getattr(resize, '__name__', 'a function')}`"
+    if checkpoint is None:
+        return f"centred square, resized to {size} pixels"
+    return f"shorter side to {size / checkpoint.crop_pct:.0f} pixels ({checkpoint.interpolation}), centre of {size}"
+
+
+def facts(
+    model: keras.Model, checkpoint: Checkpoint | None, precision: str, files: str, classes: int
+) -> dict[str, str]:
     """What there is to say, by name."""
     accuracy = UNKNOWN
     if checkpoint and checkpoint.top1:
-        accuracy = f"{checkpoint.top1:.2f} % top-1 on {checkpoint.data or 'its data'} ({checkpoint.top1_source})"
-    files = f"centred square, resized to {size} pixels"
-    if checkpoint:
-        files = (
-            f"shorter side to {size / checkpoint.crop_pct:.0f} pixels ({checkpoint.interpolation}), centre of {size}"
+        accuracy = (
+            f"{checkpoint.top1:.2f} % top-1 on {checkpoint.data or 'its data'} at {checkpoint.size} pixels "
+            f"({checkpoint.top1_source})"
         )
     _, height, width, channels = model.input_shape
     return {

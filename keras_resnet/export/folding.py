@@ -12,6 +12,7 @@ from keras_resnet.export.graphs import graph_of, graphs_of, nodes_of
 from keras_resnet.resnet import let_keras_recurse
 
 Layer: TypeAlias = Any  # keras.layers.Layer, whose attributes differ by kind
+# Not what is derived from them, which may use its weights in another way.
 FOLDABLE = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
@@ -91,7 +92,7 @@ def _foldable(graphs: list[Any], live: set[Layer]) -> dict[Layer, Layer]:
         readers.update(map(id, graph.outputs))
         for node in nodes_of(graph):
             norm = node.operation
-            if not isinstance(norm, keras.layers.BatchNormalization) or norm in live:
+            if type(norm) is not keras.layers.BatchNormalization or norm in live:
                 continue
             tensor = node.input_tensors[0]
             before = tensor._keras_history.operation
@@ -103,7 +104,7 @@ def _foldable(graphs: list[Any], live: set[Layer]) -> dict[Layer, Layer]:
 
 def _gives_channels(layer: Layer, norm: Layer) -> bool:
     """Whether `layer` is linear, and each of its outputs' channels has a row of weights that `norm` can go into."""
-    if not isinstance(layer, FOLDABLE) or layer.activation is not keras.activations.linear:
+    if type(layer) not in FOLDABLE or layer.activation is not keras.activations.linear:
         return False
     last = getattr(layer, "data_format", "channels_last") == "channels_last"
     return norm.axis in ((-1, norm.input_spec.ndim - 1) if last else (1,))
@@ -111,12 +112,12 @@ def _gives_channels(layer: Layer, norm: Layer) -> bool:
 
 def _scales_channels(layer: Layer) -> bool:
     """Whether `layer` is a batch norm of images, of channels that come last as TensorFlow's kernel wants them."""
-    kind = isinstance(layer, keras.layers.BatchNormalization)
+    kind = type(layer) is keras.layers.BatchNormalization
     return kind and layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
 
 
 def _normalises_channels(layer: Layer) -> bool:
-    kind = isinstance(layer, keras.layers.Normalization) and not layer.invert
+    kind = type(layer) is keras.layers.Normalization and not layer.invert
     return kind and np.shape(layer.mean)[-1:] == (np.size(layer.mean),)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -75,13 +76,17 @@ def _is_other(layer: Any) -> bool:
 def _remade(graph: Any, name: str, depth: int) -> keras.Model:
     let_keras_recurse(depth // 10)
     clones: dict[Any, Any] = {}
+    taken = {operation.name for part in graphs_of(graph) for operation in part.operations}
     names: Counter[str] = Counter()
 
     def cloned(layer: Any) -> Any:
         if layer not in clones:
             names[layer.name] += 1
-            number = names[layer.name]
-            unique = layer.name if number == 1 else f"{layer.name}_{number}"
+            unique = layer.name
+            if names[layer.name] > 1:
+                numbered = (f"{layer.name}_{number}" for number in itertools.count(names[layer.name]))
+                unique = next(name for name in numbered if name not in taken)
+                taken.add(unique)
             clones[layer] = type(layer).from_config({**layer.get_config(), "dtype": "float32", "name": unique})
         return clones[layer]
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_resnet.export.graphs import nodes_of
 from keras_resnet.export.int8_kernels import Span
-from keras_resnet.export.int8_layers import LOWERINGS, Float, Value, floating, settled
+from keras_resnet.export.int8_layers import LOWERINGS, TRAINING_ONLY, Float, Value, floating, settled
 from keras_resnet.export.network import Features, before_the_classifier
 
 BATCH = 16  # calibration images at a time
@@ -57,7 +57,10 @@ def quantised(model: keras.Model, images: np.ndarray) -> Features:
     def serve(pixels: tf.Tensor) -> tf.Tensor:
         start = Float(tf.cast(pixels, tf.float32), spans[id(network.inputs[0])])
         values = _lowered(nodes, {id(network.inputs[0]): start}, spans)
-        return floating(values[id(network.outputs[0])]).tensor
+        embedding = floating(values[id(network.outputs[0])]).tensor
+        # Integers have no NaN: a pixel that is no number would get a confident answer.
+        numbers = tf.math.is_finite(tf.reduce_sum(start.tensor, (1, 2, 3)))
+        return tf.where(numbers[:, None], embedding, np.nan)
 
     return serve
 
@@ -111,6 +114,8 @@ def _is_last(addition: Any, readers: dict[int, list[Any]], makers: dict[int, Any
 
     A copy of the shortcut would not do instead: TensorFlow merges equal operations, and so equal copies.
     """
+    if len(addition.input_tensors) != 2:
+        return False
     shortcut, branch = map(id, addition.input_tensors)
     others = {id(node) for node in readers[shortcut] if node is not addition}
     way, seen = [branch], {shortcut}
@@ -127,4 +132,4 @@ def _is_last(addition: Any, readers: dict[int, list[Any]], makers: dict[int, Any
 
 def _passes_on(maker: Any) -> bool:
     """Whether what a node gives is the very memory that it reads."""
-    return maker is not None and type(maker.operation) is keras.layers.Dropout
+    return maker is not None and type(maker.operation) in TRAINING_ONLY

@@ -96,7 +96,8 @@ def _preprocessed(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
         x = x * np.float32(layer.scale) + np.float32(layer.offset)
     else:
         mean, variance = (_array(v) for v in (layer.mean, layer.variance))
-        x = (x - mean) / np.maximum(np.sqrt(variance), keras.config.epsilon())
+        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+        x = x * deviation + mean if layer.invert else (x - mean) / deviation
     return Float(tf.cast(x, tf.bfloat16), span)
 
 
@@ -151,10 +152,16 @@ def _convolved(x: tf.Tensor, filters: Filters) -> tf.Tensor:
 def _activation(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     """A ReLU is part of the convolution before it: it is the span, which now starts at zero."""
     (x,) = inputs
-    relu = isinstance(layer, keras.layers.ReLU) or layer.activation is keras.activations.relu
-    if not relu or isinstance(x, Float | Padded):
+    if not _is_relu(layer) or isinstance(x, Float | Padded):
         return Float(layer(floating(x).tensor), span)
     return settled((x if isinstance(x, Pending) else _unchanged(x, span))._replace(span=span))
+
+
+def _is_relu(layer: Layer) -> bool:
+    """Whether it cuts off what is below zero, and above the span, and nothing else."""
+    if isinstance(layer, keras.layers.ReLU):
+        return bool(layer.threshold == layer.negative_slope == 0)
+    return layer.activation is keras.activations.relu
 
 
 def _unchanged(x: Quantised, span: Span) -> Pending:
@@ -164,9 +171,9 @@ def _unchanged(x: Quantised, span: Span) -> Pending:
 
 
 def _addition(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
+    if len(inputs) > 2 or all(isinstance(x, Float) for x in inputs):
+        return Float(tf.add_n([floating(x).tensor for x in inputs]), span)
     skip, branch = inputs
-    if isinstance(skip, Float) and isinstance(branch, Float):
-        return Float(skip.tensor + branch.tensor, span)
     if isinstance(skip, Pending) and isinstance(branch, Float):  # a projection, and a branch with a gate
         skip, branch = branch, skip
     if not isinstance(branch, Pending) or branch.filters.groups(branch.x) > 1:
@@ -251,6 +258,21 @@ def _dense(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     return Float(layer.activation(x + tf.constant(_array(layer.bias)) if layer.use_bias else x), span)
 
 
+# What a network does while it learns: it changes nothing in what is served.
+TRAINING_ONLY = (
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout2D,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.RandomFlip,
+    keras.layers.RandomRotation,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomZoom,
+    keras.layers.RandomContrast,
+    keras.layers.RandomBrightness,
+    keras.layers.RandomErasing,
+    keras.layers.Identity,
+)
 LOWERINGS: dict[type, Lowering] = {
     keras.layers.Normalization: _preprocessed,
     keras.layers.Rescaling: _preprocessed,
@@ -266,6 +288,6 @@ LOWERINGS: dict[type, Lowering] = {
     keras.layers.GlobalAveragePooling2D: _global_pooling,
     keras.layers.Reshape: _reshaped,
     keras.layers.Conv1D: _convolution_along_channels,
-    keras.layers.Dropout: _same,
     keras.layers.Dense: _dense,
+    **dict.fromkeys(TRAINING_ONLY, _same),
 }

@@ -32,7 +32,7 @@ def model_path(directory: str | os.PathLike[str], name: str) -> Path:
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"name must be of letters, digits, '_', '.' and '-'. Received: name={name!r}")
-    return Path(directory) / "models" / name
+    return Path(directory).expanduser() / "models" / name
 
 
 def write(directory: str | os.PathLike[str], name: str) -> list[Path]:
@@ -48,7 +48,8 @@ def write(directory: str | os.PathLike[str], name: str) -> list[Path]:
         The files that were written.
 
     Raises:
-        ValueError: the name has characters other than letters, digits, `_`, `.` and `-`.
+        ValueError: the name has characters other than letters, digits, `_`, `.` and `-`; or the directory has the kit
+            of another model, which would go on without this one.
 
     Example:
         >>> import tempfile
@@ -57,15 +58,26 @@ def write(directory: str | os.PathLike[str], name: str) -> list[Path]:
         ...     sorted(path.name for path in kit.write(folder, "flowers"))[:3]
         ['README.md', 'batching.config', 'canary.config']
     """
-    model_path(directory, name)  # checks the name
+    check(directory, name)
     written = []
     for relative, template in _templates(files("keras_resnet.export") / "kit_files", ""):
-        path = Path(directory) / relative
+        path = Path(directory).expanduser() / relative
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(template.read_text(encoding="utf-8").replace(MARK, name), encoding="utf-8")
             written.append(path)
     return written
+
+
+def check(directory: str | os.PathLike[str], name: str) -> None:
+    """A `ValueError` unless `write` may write there: the name is one, and no kit that is there serves others alone."""
+    path = model_path(directory, name)
+    config = path.parent.parent / "config" / "models.config"
+    if config.exists() and not re.search(rf"/models/{re.escape(name)}[\"'/\s]", config.read_text(encoding="utf-8")):
+        raise ValueError(
+            f"name must be that of a model in {config}, or the directory a new one: the kit there does not serve "
+            f"others. Received: name={name!r}"
+        )
 
 
 def _templates(folder: Traversable, prefix: str) -> list[tuple[str, Traversable]]:

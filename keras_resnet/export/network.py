@@ -53,6 +53,9 @@ def classifier(model: keras.Model) -> Head:
             "model must end in a Dense layer with a softmax, a sigmoid or no activation (include_top=True). "
             f"Received: one that ends in {last!r}"
         )
+    if len(made[0].input_tensors[0].shape) != 2:
+        shape = made[0].input_tensors[0].shape
+        raise ValueError(f"model must end in a Dense layer that reads vectors (N, F). Received: one that reads {shape}")
     if layer.units == 1 and activation is keras.activations.linear:
         raise ValueError("model must end in probabilities: a single output needs a sigmoid. Received: no activation")
     return Head(layer, ACTIVATIONS[activation], made[0].input_tensors[0])

@@ -7,7 +7,7 @@ import functools
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.arguments import integer, one_of
+from keras_resnet.classes import aliases
 from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.export import card, warm_up
@@ -62,13 +63,14 @@ def saved_model(
             for logits of classes that exclude each other, which get a softmax.
         path: directory of the versions; made where it does not exist.
         version: number of this one, at least 1.
-        class_names: as many as the model has outputs; None: their numbers.
+        class_names: as many as the model has outputs; None: those of the checkpoint's data, or else their numbers.
         precision: "float32", "bfloat16" or "int8", of what is between pixels and embedding. Probabilities are float32.
         calibration: images (N, H, W, C), raw pixels, some hundred of those to be served; needed for "int8".
         fold: whether batch norms become part of convolutions.
         top_k: classes that are named in an answer; all where there are fewer.
         warmup: images (N, H, W, C), at most 32, that a server is to answer before it is ready; or None.
-        checkpoint: what the model was filled with, for the card and for how files are resized and cropped; or None.
+        checkpoint: what the model was filled with, for the card, the classes' names and how files are resized and
+            cropped: `keras_resnet.weights.find("ResNet50", "imagenet")`, say. A model does not remember it. Or None.
         resize: how instead, a function `(image, size) -> image` of uint8; None: as the checkpoint was measured, and
             without one the centred square, resized.
         agreement: share of the calibration images, in (0, 1], on which int8 must choose the class that float32 does;
@@ -100,7 +102,7 @@ def saved_model(
     classes, channels = classifier(model).layer.units, model.input_shape[-1]
     if channels not in CHANNELS:
         raise ValueError(f"model must take images of 1 or 3 channels, which files have. Received: {channels} channels")
-    names = _names(class_names, classes)
+    names = _names(class_names, checkpoint, classes)
     named = min(integer("top_k", top_k), classes)
     size = _size(model, checkpoint)
     if calibration is not None:
@@ -110,8 +112,8 @@ def saved_model(
 
     network = fold_batch_norm(model) if fold else model
     lowered = PRECISIONS[precision](network, calibration, agreement)
-    resize = resize or (resize_for(checkpoint) if checkpoint else to_square)
-    to_pixels = functools.partial(prepared, channels=channels, size=size, resize=resize)
+    resizing = resize or (resize_for(checkpoint) if checkpoint else to_square)
+    to_pixels = functools.partial(prepared, channels=channels, size=size, resize=resizing)
     served = Served(
         lowered.features, scores(network), model.input_shape[1:], names, named, to_pixels, ON_INVALID[on_invalid]
     )
@@ -122,7 +124,10 @@ def saved_model(
         tf.saved_model.save(served, str(aside), signatures=served.endpoints)
         if warmup is not None:
             warm_up.write(warmup, target.parent.name, aside)
-        card.write(card.facts(model, checkpoint, lowered.precision, size, classes), aside / "card.txt")
+        card.write(
+            card.facts(model, checkpoint, lowered.precision, card.files(checkpoint, size, resize), classes),
+            aside / "card.txt",
+        )
         _try(aside, np.zeros((1, *(side or size for side in model.input_shape[1:])), "float32"))
         _publish(aside, target)
     finally:
@@ -155,8 +160,13 @@ def _not_new(target: Path) -> ValueError:
     return ValueError(f"version must be new. Received: version={target.name}, and {target} exists")
 
 
-def _names(given: Sequence[str] | None, classes: int) -> list[str]:
-    names = list(map(str, range(classes) if given is None else given))
+def _names(given: Sequence[str] | None, checkpoint: Checkpoint | None, classes: int) -> list[str]:
+    if given is None:
+        known = aliases(checkpoint.data, classes) if checkpoint else ()
+        return [names[0] for names in known] or list(map(str, range(classes)))
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"class_names must be a sequence of strings. Received: class_names={given!r}")
+    names = list(map(str, given))
     if len(names) != classes:
         raise ValueError(f"class_names must be as many as the model's outputs, {classes}. Received: {len(names)}")
     return names
