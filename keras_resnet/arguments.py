@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import operator
+import os
 from collections.abc import Iterable, Sequence
+from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -59,6 +62,24 @@ def function_or_none(argument: str, value: Any) -> None:
     """Raises a `TypeError` unless `value` can be called or is None."""
     if value is not None and not callable(value):
         raise TypeError(f"{argument} must be a function or None. Received: {argument}={value!r}")
+
+
+def directory(argument: str, value: str | os.PathLike[str]) -> Path:
+    """`value` as a path, `~` expanded, if it is a directory or one can be made there."""
+    path = Path(value).expanduser()
+    standing = next(place for place in (path, *path.parents) if place.exists())
+    if not standing.is_dir():
+        raise ValueError(f"{argument} must be a directory. Received: {str(value)!r}; {standing} is a file")
+    return path
+
+
+def share(argument: str, value: float) -> float:
+    """`value`, if it is in (0, 1]."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{argument} must be a number in (0, 1]. Received: {argument}={value!r}")
+    if not 0 < value <= 1:
+        raise ValueError(f"{argument} must be in (0, 1]. Received: {argument}={value!r}")
+    return float(value)
 
 
 def rate(argument: str, value: float) -> float:

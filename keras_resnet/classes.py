@@ -49,6 +49,11 @@ def aliases(data: str, classes: int) -> Sequence[tuple[str, ...]]:
     return names if len(names) == classes else ()
 
 
+def names_of(data: str, classes: int) -> tuple[str, ...]:
+    """The names of a data set's classes in the order of a network's outputs; their numbers where `aliases` has none."""
+    return tuple(names[0] for names in aliases(data, classes)) or tuple(map(str, range(classes)))
+
+
 def decode_predictions(scores: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
     """What a network with ImageNet's classes sees, as in keras.applications but for spaces instead of underscores.
 

@@ -66,12 +66,17 @@ def opened(model: str, weights: str | None = None, like: str | None = None, size
     return Opened(network, run.classes, batches.resize(run.recipe), as_checkpoint(run, network, path), run.data)
 
 
-def named(file: Path) -> tuple[str, ...]:
-    """The names of classes in a text file, one a line; a `ValueError` where there is no such file."""
+def named(file: Path, count: int) -> tuple[str, ...]:
+    """The names of `count` classes in a text file, one a line; a `ValueError` where it is no such file."""
     try:
-        return tuple(file.read_text(encoding="utf-8").splitlines())
+        names = tuple(file.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"--classes must be a text file. Received: {file}, {error}") from error
+    if len(names) != count:
+        raise ValueError(
+            f"--classes must be a file of as many names as the model has outputs, {count}. Received: {len(names)}"
+        )
+    return names
 
 
 def examples(found: Opened, source: str | None, count: int) -> np.ndarray:

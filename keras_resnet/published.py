@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from keras_resnet import zoo
-from keras_resnet.classes import aliases, imagenet_classes
+from keras_resnet.classes import aliases, imagenet_classes, names_of
 from keras_resnet.data import Split
 from keras_resnet.data.decode import resize_for
 from keras_resnet.data.sources import class_indices
@@ -51,8 +51,7 @@ def build(name: str, checkpoint: Checkpoint, size: int | None = None) -> keras.M
 
 def class_names(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The names of a checkpoint's classes in the order of its outputs; their numbers where they are not known."""
-    known = aliases(checkpoint.data, checkpoint.classes)
-    return tuple(names[0] for names in known) if known else tuple(map(str, range(checkpoint.classes)))
+    return names_of(checkpoint.data, checkpoint.classes)
 
 
 def top1(model: keras.Model, checkpoint: Checkpoint, examples: Split) -> float:

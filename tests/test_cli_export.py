@@ -68,4 +68,11 @@ def test_a_bad_list_of_names_is_told(network, tmp_path):
     assert f"--classes must be a text file. Received: {tmp_path / 'none.txt'}" in str(said)
     (tmp_path / "few.txt").write_text("a\nb\n")
     said = invoke("export", file, "--out", tmp_path / "out", "--classes", tmp_path / "few.txt").exception
-    assert "class_names must be as many as the model's outputs, 10. Received: 2" in str(said)
+    assert "--classes must be a file of as many names as the model has outputs, 10. Received: 2" in str(said)
+
+
+def test_a_file_in_the_place_of_the_directory_is_told(network, tmp_path):
+    _, file = network
+    (tmp_path / "out").write_text("")
+    said = invoke("export", file, "--out", tmp_path / "out" / "net").exception
+    assert f"--out must be a directory. Received: '{tmp_path}/out/net'; {tmp_path}/out is a file" in str(said)

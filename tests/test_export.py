@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import resource
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -89,6 +90,9 @@ MAKES = {
     "two dense layers": lambda: wrapped(keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "sigmoid")),
     "softmax after": lambda: wrapped(keras.layers.Dense(3), keras.layers.Softmax()),
     "sigmoid after": lambda: wrapped(keras.layers.Dense(3), keras.layers.Activation("sigmoid")),
+    "a function of one's own": lambda: keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda pixels: pixels / 2), tiny(input_shape=(8, 8, 3))]
+    ),
     **{policy: lambda policy=policy: of_policy(policy) for policy in ("mixed_bfloat16", "mixed_float16", "float64")},
 }
 
@@ -345,29 +349,40 @@ def test_a_version_that_exists_is_not_touched(tmp_path):
         kr.export.saved_model(tiny(input_shape=(8, 8, 3)), tmp_path, version=0)
 
 
-WRONG = {
-    "version": (0, "version must be an integer of at least 1"),
-    "precision": ("float64", "precision must be one of 'float32', 'bfloat16', 'int8'"),
-    "class_names": (("a", "b"), "class_names must be as many as the model's outputs, 3. Received: 2"),
-    "top_k": (0, "top_k must be an integer of at least 1"),
-    "calibration": (
-        np.zeros((2, 9, 8, 3)),
-        r"calibration must be images \(None, 8, 8, 3\), .* Received: \(2, 9",
-    ),
-    "warmup": (np.zeros((0, 8, 8, 3)), r"warmup must be images \(None, 8, 8, 3\), at least one. Received: \(0"),
-    "agreement": (0, r"agreement must be in \(0, 1\]. Received: agreement=0"),
-    "on_invalid": ("ignore", "on_invalid must be one of 'flag', 'raise'"),
-}
+IMAGES = np.zeros((2, 8, 8, 3))
+WRONG = [
+    ({"path": Path(__file__) / "net"}, f"path must be a directory. Received: .*; {__file__} is a file"),
+    ({"version": 0}, "version must be an integer of at least 1"),
+    ({"version": 2**63}, r"version must be at most 2\*\*63 - 1. Received: version=9223372036854775808"),
+    ({"precision": "float64"}, "precision must be one of 'float32', 'bfloat16', 'int8'"),
+    ({"precision": "int8"}, "calibration must be images"),
+    ({"precision": "int8", "calibration": IMAGES, "fold": False}, "fold must be True where precision is 'int8'"),
+    ({"class_names": ("a", "b")}, "class_names must be as many as the model's outputs, 3. Received: 2"),
+    ({"class_names": "abc"}, "class_names must be a sequence of strings. Received: class_names='abc'"),
+    ({"top_k": 0}, "top_k must be an integer of at least 1"),
+    ({"calibration": IMAGES[:, :, :7]}, r"calibration must be images \(None, 8, 8, 3\), .* Received: \(2, 8, 7, 3"),
+    ({"calibration": [IMAGES[0], IMAGES[0, :7]]}, r"calibration must be images \(None, 8, 8, 3\), in one array"),
+    ({"calibration": IMAGES * np.nan}, "calibration must be images of finite numbers"),
+    ({"calibration": "photo.png"}, r"calibration must be images \(None, 8, 8, 3\), in one array"),
+    ({"warmup": IMAGES[:0]}, r"warmup must be images \(None, 8, 8, 3\), at least one. Received: \(0"),
+    ({"agreement": 0}, r"agreement must be in \(0, 1\]. Received: agreement=0"),
+    ({"agreement": "all"}, r"agreement must be a number in \(0, 1\]. Received: agreement='all'"),
+    ({"on_invalid": "ignore"}, "on_invalid must be one of 'flag', 'raise'"),
+]
 
 
-@pytest.mark.parametrize("argument", WRONG)
-def test_a_wrong_argument_is_named_and_nothing_written(argument, tmp_path, rng):
-    value, message = WRONG[argument]
-    with pytest.raises(ValueError, match=message):
-        kr.export.saved_model(trained(rng), tmp_path, **{argument: value})
-    with pytest.raises(ValueError, match="calibration must be images"):
-        kr.export.saved_model(trained(rng), tmp_path, precision="int8")
+@pytest.mark.parametrize(("options", "message"), WRONG)
+def test_a_wrong_argument_is_named_and_nothing_written(options, message, tmp_path, rng):
+    with pytest.raises((TypeError, ValueError), match=message):
+        kr.export.saved_model(trained(rng), **{"path": tmp_path, **options})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_classifier_of_every_pixel_is_refused(tmp_path):
+    body = tiny(input_shape=(8, 8, 3), include_top=False)
+    model = keras.Model(body.input, keras.layers.Dense(3, "softmax")(body.output))
+    with pytest.raises(ValueError, match=r"Dense layer that reads vectors \(N, F\). Received: .* \(None, 8, 8, 4\)"):
+        kr.export.saved_model(model, tmp_path)
 
 
 @pytest.mark.parametrize(

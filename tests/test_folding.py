@@ -171,6 +171,21 @@ def test_what_has_no_graph_is_refused(model):
         fold_batch_norm(model)
 
 
+def halved(pixels):
+    return pixels / 2
+
+
+@pytest.mark.parametrize("function", [halved, lambda pixels: pixels / 2])
+def test_functions_that_no_file_could_hold_are_kept(function, rng):
+    """Keras itself copies neither: it finds the one by its name alone, and takes the other for unsafe."""
+    x = keras.Input((8, 8, 3))
+    halves = layers.Lambda(function, output_shape=(8, 8, 3))
+    model = keras.Model(x, layers.BatchNormalization()(layers.Conv2D(5, 3)(halves(x))))
+    randomise(model, rng)
+    folded = compare(model, (2, 8, 8, 3), rng)
+    assert not any(isinstance(layer, layers.BatchNormalization) for layer in folded.layers)
+
+
 @keras.saving.register_keras_serializable("tests")
 class Standardised(layers.Conv2D):
     """A convolution that uses its kernel in another way (Qiao et al. 2019, arXiv:1903.10520)."""

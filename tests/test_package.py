@@ -107,7 +107,7 @@ def test_public_functions_are_typed_and_documented(node):
 
 
 ROWS_OF_DESIGN = (
-    ("arguments", "beside", "cost"),
+    ("arguments", "beside", "cost", "lazy"),
     ("layers", "orderings", "strides", "classes"),
     ("shortcuts", "gates", "stems", "inputs"),
     ("blocks",),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from keras_resnet.arguments import directory
 from keras_resnet.cli.options import Like, Model, Size, Weights
 from keras_resnet.quiet import start_keras
 
@@ -46,6 +47,7 @@ def export(
     ] = "flag",
 ) -> None:
     """Writes a SavedModel for TF Serving: files of images in, classes out; with all that starts a server of it."""
+    directory("--out", out)
     start_keras()
     from keras_resnet import report
     from keras_resnet.export import kit, saved_model
@@ -60,7 +62,7 @@ def export(
         found.model,
         kit.model_path(out, name),
         version,
-        found.classes if classes is None else named(classes),
+        found.classes if classes is None else named(classes, found.model.output_shape[-1]),
         precision,
         examples(found, calibration, images) if precision == "int8" else None,
         top_k=top,

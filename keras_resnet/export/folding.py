@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_resnet.export.graphs import graph_of, graphs_of, nodes_of
+from keras_resnet.export.graphs import graph_of, graphs_of, like, nodes_of
 from keras_resnet.resnet import let_keras_recurse
 
 Layer: TypeAlias = Any  # keras.layers.Layer, whose attributes differ by kind
@@ -55,13 +55,13 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         if operation in norms:
             made = keras.layers.Identity(name=operation.name)
         elif operation in convolutions:
-            made = type(operation).from_config({**operation.get_config(), "use_bias": True})
+            made = like(operation, use_bias=True)
         elif _scales_channels(operation) and operation not in live:
             made = keras.layers.DepthwiseConv2D(1, dtype=operation.dtype_policy, name=operation.name)
         elif _normalises_channels(operation):
             made = _rescaling(operation)
         else:
-            made = type(operation).from_config(operation.get_config())
+            made = like(operation)
         originals[made] = operation
         return made
 

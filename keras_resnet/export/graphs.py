@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +68,16 @@ def in_one_piece(model: keras.Model) -> keras.Model:
     return model
 
 
+def like(layer: Any, **changed: Any) -> Any:
+    """A layer like that one, with weights of its own; what is `changed` of its configuration."""
+    config = {**layer.get_config(), **changed}
+    if type(layer) is not keras.layers.Lambda:
+        return type(layer).from_config(config)
+    # Keras looks for its function by name, and refuses one that has none as not safe to load; here it is at hand.
+    own = {name: getattr(layer, name) for name in ("function", "mask", "arguments")}
+    return keras.layers.Lambda(**{**config, **own, "output_shape": layer._output_shape})
+
+
 def _is_other(layer: Any) -> bool:
     return not isinstance(layer, keras.Model) and (layer.compute_dtype, layer.variable_dtype) != ("float32", "float32")
 
@@ -76,18 +85,17 @@ def _is_other(layer: Any) -> bool:
 def _remade(graph: Any, name: str, depth: int) -> keras.Model:
     let_keras_recurse(depth // 10)
     clones: dict[Any, Any] = {}
-    taken = {operation.name for part in graphs_of(graph) for operation in part.operations}
-    names: Counter[str] = Counter()
+    names = {operation.name for part in graphs_of(graph) for operation in part.operations}
+    given_names: set[str] = set()
 
     def cloned(layer: Any) -> Any:
         if layer not in clones:
-            names[layer.name] += 1
             unique = layer.name
-            if names[layer.name] > 1:
-                numbered = (f"{layer.name}_{number}" for number in itertools.count(names[layer.name]))
-                unique = next(name for name in numbered if name not in taken)
-                taken.add(unique)
-            clones[layer] = type(layer).from_config({**layer.get_config(), "dtype": "float32", "name": unique})
+            if unique in given_names:
+                numbered = (f"{layer.name}_{number}" for number in itertools.count(2))
+                unique = next(name for name in numbered if name not in names | given_names)
+            given_names.add(unique)
+            clones[layer] = like(layer, dtype="float32", name=unique)
         return clones[layer]
 
     def run(graph: Any, inputs: Any, given: dict[str, Any]) -> Any:

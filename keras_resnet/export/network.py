@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_resnet.export.graphs import like
 from keras_resnet.grouped_convolutions import native
 from keras_resnet.in_place import between_the_ends
 
@@ -114,8 +115,7 @@ def _of_type(model: keras.Model, precision: str) -> keras.Model:
     def cloned(layer: Any) -> Any:
         if not isinstance(layer, keras.layers.Layer):
             return layer
-        config = layer.get_config()
-        return type(layer).from_config({**config, "dtype": precision} if layer in inner else config)
+        return like(layer, dtype=precision) if layer in inner else like(layer)
 
     copy = keras.models.clone_model(model, clone_function=cloned, recursive=True)
     copy.set_weights(model.get_weights())

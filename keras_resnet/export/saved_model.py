@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.arguments import integer, one_of
-from keras_resnet.classes import aliases
+from keras_resnet.arguments import directory, integer, one_of, share
+from keras_resnet.classes import names_of
 from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.export import card, warm_up
@@ -30,6 +30,7 @@ from keras_resnet.inputs import square_side
 from keras_resnet.weights import Checkpoint
 
 CHANNELS = (1, 3)  # of the images in files
+LAST_VERSION = 2**63 - 1  # servers count in int64
 SIZE = 224  # to which files are brought for a network that takes images of any size
 
 
@@ -62,11 +63,11 @@ def saved_model(
             policy. It ends in a Dense layer with a softmax or a sigmoid, in it or after it; one with neither is taken
             for logits of classes that exclude each other, which get a softmax.
         path: directory of the versions; made where it does not exist.
-        version: number of this one, at least 1.
+        version: number of this one, at least 1, in 63 bits.
         class_names: as many as the model has outputs; None: those of the checkpoint's data, or else their numbers.
         precision: "float32", "bfloat16" or "int8", of what is between pixels and embedding. Probabilities are float32.
         calibration: images (N, H, W, C), raw pixels, some hundred of those to be served; needed for "int8".
-        fold: whether batch norms become part of convolutions.
+        fold: whether batch norms become part of convolutions; they must for "int8".
         top_k: classes that are named in an answer; all where there are fewer.
         warmup: images (N, H, W, C), at most 32, that a server is to answer before it is ready; or None.
         checkpoint: what the model was filled with, for the card, the classes' names and how files are resized and
@@ -84,7 +85,8 @@ def saved_model(
     Raises:
         ValueError: the version exists already, the backend is not TensorFlow, the model is not as above or has layers
             that have no form in "int8", or another argument is out of its range.
-        TypeError: the model is neither functional nor sequential, or has no known input.
+        TypeError: the model is neither functional nor sequential, or has no known input; or another argument is of
+            another type.
 
     Example:
         >>> import keras_resnet as kr
@@ -93,9 +95,12 @@ def saved_model(
     check_backend("saved_model")
     one_of("precision", precision, tuple(PRECISIONS))
     one_of("on_invalid", on_invalid, tuple(ON_INVALID))
-    if not 0 < agreement <= 1:
-        raise ValueError(f"agreement must be in (0, 1]. Received: agreement={agreement!r}")
-    target = Path(path).expanduser() / str(integer("version", version))
+    share("agreement", agreement)
+    if precision == "int8" and not fold:
+        raise ValueError("fold must be True where precision is 'int8', which has no batch norms. Received: fold=False")
+    if integer("version", version) > LAST_VERSION:
+        raise ValueError(f"version must be at most 2**63 - 1. Received: version={version}")
+    target = directory("path", path) / str(version)
     if target.exists():
         raise _not_new(target)
     model = in_one_piece(model)
@@ -160,10 +165,9 @@ def _not_new(target: Path) -> ValueError:
     return ValueError(f"version must be new. Received: version={target.name}, and {target} exists")
 
 
-def _names(given: Sequence[str] | None, checkpoint: Checkpoint | None, classes: int) -> list[str]:
+def _names(given: Sequence[str] | None, checkpoint: Checkpoint | None, classes: int) -> Sequence[str]:
     if given is None:
-        known = aliases(checkpoint.data, classes) if checkpoint else ()
-        return [names[0] for names in known] or list(map(str, range(classes)))
+        return names_of(checkpoint.data if checkpoint else "", classes)
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"class_names must be a sequence of strings. Received: class_names={given!r}")
     names = list(map(str, given))

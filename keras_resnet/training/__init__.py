@@ -1,7 +1,8 @@
 """Training: recipes, the fit itself, and the directory that a run leaves behind."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keras_resnet.lazy import on_first_use
 
 __all__ = ["RECIPES", "Recipe", "evaluate", "fit"]
 
@@ -12,11 +13,4 @@ if TYPE_CHECKING:
 else:
     # On first use: the command line reads the recipes for its `--help`, which is not to wait for Keras.
     MODULES = {"RECIPES": "recipes", "Recipe": "recipes", "evaluate": "evaluation", "fit": "fitting"}
-
-    def __getattr__(name: str) -> Any:
-        if name in MODULES:
-            return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __dir__() -> list[str]:
-        return sorted([*globals(), *MODULES])
+    __getattr__, __dir__ = on_first_use(__name__, MODULES)

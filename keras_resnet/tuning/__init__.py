@@ -1,7 +1,8 @@
 """Searches of depth, width and more around a network of the zoo, within a budget."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keras_resnet.lazy import on_first_use
 
 __all__ = [
     "TUNABLES",
@@ -43,10 +44,4 @@ if TYPE_CHECKING:
     from keras_resnet.tuning.workers import join
 else:
     # On first use: KerasTuner takes seconds to import, and is not asked for by those who build a model.
-    def __getattr__(name: str) -> Any:
-        if name in MODULES:
-            return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __dir__() -> list[str]:
-        return sorted([*globals(), *MODULES])
+    __getattr__, __dir__ = on_first_use(__name__, MODULES)
