@@ -67,6 +67,19 @@ def test_a_fused_batch_norm_has_keras_own_numbers(rng):
         np.testing.assert_allclose(mine, keras_own, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [12, 16])
+def test_a_fused_batch_norm_gives_the_type_that_it_takes(channels, rng):
+    layer = keras.layers.BatchNormalization(dtype="mixed_bfloat16")
+    model = keras.Sequential([keras.Input((5, 5, channels)), layer])
+    randomise(model, rng)
+    x = rng.normal(2, 3, (8, 5, 5, channels)).astype("float32")
+    wanted = keras.ops.convert_to_numpy(keras.ops.cast(model(x, training=True), "float32"))
+    with fused(model):
+        y = model(x, training=True)
+    assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")), wanted, rtol=0.02, atol=0.02)
+
+
 def test_a_frozen_batch_norm_stays_as_it_is(rng):
     model = keras.Sequential([keras.Input((5, 5, 4)), keras.layers.BatchNormalization(trainable=False)])
     before = states(model)
