@@ -228,7 +228,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _break(self, fault: Fault) -> None:
         if fault.kind == "stall":
             self.server.closing.wait(30)
-        if fault.kind == "reset":  # no farewell
+        if fault.kind == "reset":  # no farewell, and what the kernel still holds is lost: most was read by then
+            self.server.closing.wait(0.5)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
         self.close_connection = bool(fault.kind)
