@@ -3,12 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.grouped_convolutions import native, native_in_training
 from keras_resnet.in_place import POLICIES, computing_in
+from keras_resnet.training.compiled_relu import compiled_relu
 from keras_resnet.training.fused_batch_norm import fused
 from keras_resnet.training.logits import logits
+from keras_resnet.training.pointwise_convolutions import pointwise
 from keras_resnet.training.recipes import CHOICES
 from keras_resnet.training.remat import rematerialised
 from tests.conftest import randomise
@@ -64,6 +67,19 @@ def test_a_fused_batch_norm_has_keras_own_numbers(rng):
         np.testing.assert_allclose(mine, keras_own, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [12, 16])
+def test_a_fused_batch_norm_gives_the_type_that_it_takes(channels, rng):
+    layer = keras.layers.BatchNormalization(dtype="mixed_bfloat16")
+    model = keras.Sequential([keras.Input((5, 5, channels)), layer])
+    randomise(model, rng)
+    x = rng.normal(2, 3, (8, 5, 5, channels)).astype("float32")
+    wanted = keras.ops.convert_to_numpy(keras.ops.cast(model(x, training=True), "float32"))
+    with fused(model):
+        y = model(x, training=True)
+    assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")), wanted, rtol=0.02, atol=0.02)
+
+
 def test_a_frozen_batch_norm_stays_as_it_is(rng):
     model = keras.Sequential([keras.Input((5, 5, 4)), keras.layers.BatchNormalization(trainable=False)])
     before = states(model)
@@ -95,6 +111,88 @@ def test_norms_that_the_kernel_does_not_fit_keep_their_own(rng):
     with fused(model):
         assert [layer for layer in model.layers if "call" in vars(layer)] == []
         assert model(rng.normal(size=(2, 4, 6, 8)), training=True).shape == (2, 8)
+
+
+@pytest.mark.parametrize("quicker", [compiled_relu, pointwise])
+def test_a_net_trains_on_quicker_kernels_as_on_tensorflows_own(quicker, net, monkeypatch):
+    monkeypatch.setattr("keras_resnet.training.compiled_relu.LEAST", 1)
+    copy = keras.models.clone_model(net)
+    copy.set_weights(net.get_weights())
+    with logits(net), logits(copy), computing_in(net, "bfloat16"), computing_in(copy, "bfloat16"):
+        plain = train(copy, np.random.default_rng(0))
+        with quicker(net):
+            assert any("call" in vars(layer) for layer in net.layers)
+            quick = train(net, np.random.default_rng(0))
+    assert not any("call" in vars(layer) for layer in net.layers)
+    # Rounded to seven bits, a sum in another order is another one.
+    np.testing.assert_allclose(quick, plain, rtol=0.02)
+    for mine, keras_own in zip(net.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, keras_own, rtol=0.1, atol=0.03)
+
+
+@pytest.mark.parametrize("least", [1, 10**6])
+def test_a_compiled_relu_is_the_same_to_the_bit(least, rng, monkeypatch):
+    monkeypatch.setattr("keras_resnet.training.compiled_relu.LEAST", least)
+    inputs = [keras.Input((4, 4, 3), dtype="bfloat16") for _ in range(2)]
+    total = keras.layers.Add(dtype="bfloat16")(inputs)
+    model = keras.Model(inputs, keras.layers.Activation("relu", dtype="bfloat16")(total))
+    x = [tf.Variable(rng.normal(size=(2, 4, 4, 3)), dtype=tf.bfloat16) for _ in inputs]
+    x[0].assign(tf.where(tf.range(3) == 2, tf.constant(np.nan, tf.bfloat16), x[0]))
+
+    def forwards_and_back():
+        with tf.GradientTape() as tape:
+            y = model(x)
+        return [y, *tape.gradient(y, x, tf.cast(tf.reshape(tf.range(96), (2, 4, 4, 3)), tf.bfloat16))]
+
+    wanted = forwards_and_back()
+    with compiled_relu(model):
+        assert all("call" in vars(layer) for layer in model.layers[2:])
+        found = forwards_and_back()
+    for mine, own in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(mine.numpy().astype("float32"), own.numpy().astype("float32"))
+
+
+def test_an_addition_that_others_read_too_stays_one(rng):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    x = keras.Input((4, 4, 3))
+    total = keras.layers.Add(name="total")([x, keras.layers.Conv2D(3, 1)(x)])
+    outer = keras.Model(x, [keras.layers.Activation("relu", name="relu")(total), total])
+    image = rng.normal(size=(2, 4, 4, 3)).astype("float32")
+    wanted = outer.predict(image, verbose=0)
+    with compiled_relu(outer):
+        assert "call" in vars(outer.get_layer("relu"))
+        assert "call" not in vars(outer.get_layer("total"))
+        outer.predict_function = None
+        found = outer.predict(image, verbose=0)
+    for mine, own in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(mine, own)
+
+
+POINTWISE = {
+    "plain": {},
+    "strided, with a bias and an activation": {"strides": 2, "activation": "relu"},
+    "padded": {"strides": 3, "padding": "same", "use_bias": False},
+}
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+def test_gradients_of_pointwise_convolutions_are_tensorflows(name, rng):
+    layer = keras.layers.Conv2D(5, 1, **POINTWISE[name], dtype="mixed_bfloat16")
+    model = keras.Sequential([keras.Input((7, 6, 8)), layer])
+    randomise(model, rng)
+    x = tf.Variable(rng.normal(size=(2, 7, 6, 8)), dtype=tf.float32)
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.cast(model(x), tf.float32) ** 2)
+        return tape.gradient(loss, [x, *(w.value for w in layer.trainable_weights)])
+
+    wanted = gradients()
+    with pointwise(model):
+        assert "call" in vars(layer)
+        found = gradients()
+    for mine, own in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(mine, own, rtol=0.01, atol=0.01 * np.abs(own).max())
 
 
 GROUPED = {

@@ -19,6 +19,7 @@ from keras_resnet.in_place import computing_in, forget_functions
 from keras_resnet.training import checkpoints
 from keras_resnet.training.averaging import AveragedInTests, hold_statistics
 from keras_resnet.training.batches import Sides, training_batches, validation_batches
+from keras_resnet.training.compiled_relu import compiled_relu
 from keras_resnet.training.distribution import check, clip_whole_gradients, place, synchronised
 from keras_resnet.training.evaluation import check_channels, outputs
 from keras_resnet.training.fused_batch_norm import fused
@@ -26,6 +27,7 @@ from keras_resnet.training.keeping import CHECKPOINTS, Keeper, RateInLogs
 from keras_resnet.training.logits import logits
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
+from keras_resnet.training.pointwise_convolutions import pointwise
 from keras_resnet.training.recipes import Recipe
 from keras_resnet.training.remat import rematerialised
 from keras_resnet.training.schedules import schedule
@@ -102,7 +104,8 @@ def fit(
             native_in_training(model),
         ):
             stack.enter_context(context)
-        stack.enter_context(fused(model))  # looks at which norms are synchronised by now
+        for quicker in (fused, compiled_relu, pointwise):  # they look at what is synchronised and bfloat16 by now
+            stack.enter_context(quicker(model))
         if recipe.remat:
             stack.enter_context(rematerialised(model))
         stack.callback(forget_functions, model)

@@ -13,6 +13,10 @@ import tensorflow as tf
 
 from keras_resnet.in_place import calls_replaced, layers_of
 
+# Of other numbers of channels the kernel takes bfloat16 one by one: of 12 a step forwards and back takes 24 ms where
+# float32 takes 3 (128 images of 28x28).
+VECTOR = 16
+
 
 def fused(model: keras.Model) -> contextlib.AbstractContextManager[None]:
     """Lets the batch norms of `model` run on the fused kernel; outside TensorFlow nothing changes.
@@ -39,7 +43,7 @@ def _fused(layer: Any, inputs: tf.Tensor, training: bool | None = None, mask: No
     mean, variance = (tf.convert_to_tensor(value) for value in (layer.moving_mean, layer.moving_variance))
     learns = bool(training and layer.trainable)
     out = tf.raw_ops.FusedBatchNormV3(
-        x=inputs,
+        x=inputs if channels % VECTOR == 0 else tf.cast(inputs, tf.float32),
         scale=tf.convert_to_tensor(layer.gamma) if layer.scale else tf.ones([channels]),
         offset=tf.convert_to_tensor(layer.beta) if layer.center else tf.zeros([channels]),
         mean=tf.zeros([0]) if learns else mean,
@@ -53,4 +57,4 @@ def _fused(layer: Any, inputs: tf.Tensor, training: bool | None = None, mask: No
         biased = out.batch_variance * ((values - 1) / values)  # the kernel's is unbiased, Keras' moving one is not
         layer.moving_mean.assign(mean * layer.momentum + out.batch_mean * (1 - layer.momentum))
         layer.moving_variance.assign(variance * layer.momentum + biased * (1 - layer.momentum))
-    return out.y
+    return tf.cast(out.y, inputs.dtype)
