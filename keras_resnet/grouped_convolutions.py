@@ -20,11 +20,7 @@ from keras_resnet.in_place import calls_replaced, forget_functions, layers_of
 @contextlib.contextmanager
 def native(model: keras.Model) -> Iterator[None]:
     """Lets the grouped convolutions of `model` be TensorFlow's own; on other backends nothing changes."""
-    grouped = [
-        layer
-        for layer in layers_of(model)
-        if isinstance(layer, keras.layers.Conv2D) and layer.groups > 1 and layer.data_format == "channels_last"
-    ]
+    grouped = [layer for layer in layers_of(model) if _fits(layer)]
     if not grouped or keras.backend.backend() != "tensorflow":
         yield
         return
@@ -39,6 +35,12 @@ def native(model: keras.Model) -> Iterator[None]:
 def native_in_training(model: keras.Model) -> contextlib.AbstractContextManager[None]:
     """`native`, if this TensorFlow has their gradients too, which on a CPU are oneDNN's."""
     return native(model) if keras.backend.backend() == "tensorflow" and _has_gradients() else contextlib.nullcontext()
+
+
+def _fits(layer: Any) -> bool:
+    # One with another `call` is in a training already, whose functions are not to be forgotten.
+    mine = type(layer) is keras.layers.Conv2D and "call" not in vars(layer)
+    return mine and layer.groups > 1 and layer.data_format == "channels_last"
 
 
 def _convolve(layer: Any, inputs: Any) -> Any:

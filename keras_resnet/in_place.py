@@ -22,14 +22,21 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 
 @contextlib.contextmanager
 def calls_replaced(replacements: Mapping[keras.layers.Layer, Callable[..., Any]]) -> Iterator[None]:
-    """Gives layers another `call`, a function `(layer, inputs, ...)` with the arguments of the layer's own."""
+    """Gives layers another `call`, a function `(layer, inputs, ...)` with the arguments of the layer's own.
+
+    Of contexts inside each other the inner one counts, and leaves the outer one as it was.
+    """
+    before = {layer: vars(layer).get("call") for layer in replacements}
     for layer, call in replacements.items():
         layer.__dict__["call"] = types.MethodType(call, layer)  # past Keras' attribute tracking
     try:
         yield
     finally:
-        for layer in replacements:
-            del layer.__dict__["call"]
+        for layer, call in before.items():
+            if call is None:
+                del layer.__dict__["call"]
+            else:
+                layer.__dict__["call"] = call
 
 
 def forget_functions(model: keras.Model) -> None:

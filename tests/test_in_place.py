@@ -14,6 +14,7 @@ from keras_resnet.training.logits import logits
 from keras_resnet.training.pointwise_convolutions import pointwise
 from keras_resnet.training.recipes import CHOICES
 from keras_resnet.training.remat import rematerialised
+from keras_resnet.training.while_training import while_training
 from tests.conftest import randomise
 
 SMALL = {"input_shape": (16, 16, 3), "classes": 5}
@@ -168,6 +169,18 @@ def test_an_addition_that_others_read_too_stays_one(rng):
         np.testing.assert_array_equal(mine, own)
 
 
+@pytest.mark.parametrize("shapes", [((4, 4, 3), (1, 1, 3)), ((4, 4, 4), (4, 4))])
+def test_an_addition_that_repeats_values_is_keras_own(shapes, rng, monkeypatch):
+    monkeypatch.setattr("keras_resnet.training.compiled_relu.LEAST", 1)
+    inputs = [keras.Input(shape, dtype="bfloat16") for shape in shapes]
+    total = keras.layers.Add(dtype="bfloat16")(inputs)
+    model = keras.Model(inputs, keras.layers.Activation("relu", dtype="bfloat16")(total))
+    x = [tf.constant(rng.normal(size=(4, *shape)), tf.bfloat16) for shape in shapes]
+    wanted = model(x)
+    with compiled_relu(model):
+        np.testing.assert_array_equal(model(x).numpy().astype("float32"), wanted.numpy().astype("float32"))
+
+
 POINTWISE = {
     "plain": {},
     "strided, with a bias and an activation": {"strides": 2, "activation": "relu"},
@@ -231,6 +244,21 @@ def test_a_grouped_net_trains_as_with_keras_own():
     np.testing.assert_allclose(quick, plain, rtol=1e-4)
     for mine, keras_own in zip(net.get_weights(), copy.get_weights(), strict=True):
         np.testing.assert_allclose(mine, keras_own, rtol=1e-2, atol=1e-4)
+
+
+def test_a_training_goes_on_after_an_evaluation_in_its_midst(rng):
+    """Which a callback may ask for; the kernels of grouped convolutions serve both."""
+    net = kr.ResNet((1,), filters=(8,), groups=4, stem=kr.stems.cifar, **SMALL)
+    split = kr.data.from_arrays(images(rng).astype("uint8"), np.arange(8) % 5, tuple("abcde"))
+    found = []
+
+    class Asked(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            found.append(kr.training.evaluate(self.model, split))
+
+    kr.training.fit(net, kr.training.Recipe(epochs=2, batch_size=4), split, callbacks=[Asked()])
+    assert len(found) == 2
+    assert not any("call" in vars(layer) for layer in net.layers)
 
 
 def test_what_has_no_groups_is_left_alone():
@@ -308,10 +336,11 @@ def test_blocks_that_are_computed_again_give_the_same_weights_and_statistics(net
         np.testing.assert_array_equal(mine, other)
 
 
-def test_outside_and_in_files_all_is_plain_keras(net, tmp_path, rng):
+def test_outside_and_in_files_all_is_plain_keras(net, tmp_path, rng, monkeypatch):
+    monkeypatch.setattr("keras_resnet.training.compiled_relu.LEAST", 1)
     configuration, x = net.get_config(), images(rng)
     before = net(x)
-    with logits(net), fused(net), rematerialised(net):
+    with while_training(net, "bfloat16"), rematerialised(net):
         train(net, rng)
         assert net.get_config() == configuration
         net.save(tmp_path / "in_training.keras")

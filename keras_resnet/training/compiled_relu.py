@@ -30,7 +30,7 @@ def compiled_relu(model: keras.Model) -> contextlib.AbstractContextManager[None]
     replaced: dict[keras.layers.Layer, Any] = {layer: _relu_of for layer in layers_of(model) if _is_relu(layer)}
     readers = _readers(model)
     for layer in layers_of(model):
-        if type(layer) is keras.layers.Add and len(layer._inbound_nodes) == 1 and len(layer.input) == 2:
+        if _adds_two_alike(layer):
             found = readers[id(layer.output)]
             if len(found) == 1 and found[0] in replaced:
                 replaced |= {layer: _add_and_relu_of, found[0]: _passed_on}
@@ -41,6 +41,12 @@ def _is_relu(layer: Any) -> bool:
     # One that is called several times may follow an addition here and something else there.
     activation = type(layer) is keras.layers.Activation and layer.activation is keras.activations.relu
     return activation and layer.compute_dtype == "bfloat16" and len(layer._inbound_nodes) == 1
+
+
+def _adds_two_alike(layer: Any) -> bool:
+    # Of other shapes Keras repeats values, in another way than TensorFlow does.
+    once = type(layer) is keras.layers.Add and len(layer._inbound_nodes) == 1
+    return once and len(layer.input) == 2 and layer.input[0].shape == layer.input[1].shape
 
 
 def _readers(model: keras.Model) -> dict[int, list[Any]]:

@@ -14,23 +14,18 @@ import numpy as np
 
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.corrupt import bad_files_named
-from keras_resnet.grouped_convolutions import native_in_training
-from keras_resnet.in_place import computing_in, forget_functions
 from keras_resnet.training import checkpoints
 from keras_resnet.training.averaging import AveragedInTests, hold_statistics
 from keras_resnet.training.batches import Sides, training_batches, validation_batches
-from keras_resnet.training.compiled_relu import compiled_relu
 from keras_resnet.training.distribution import check, clip_whole_gradients, place, synchronised
 from keras_resnet.training.evaluation import check_channels, outputs
-from keras_resnet.training.fused_batch_norm import fused
 from keras_resnet.training.keeping import CHECKPOINTS, Keeper, RateInLogs
-from keras_resnet.training.logits import logits
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
-from keras_resnet.training.pointwise_convolutions import pointwise
 from keras_resnet.training.recipes import Recipe
 from keras_resnet.training.remat import rematerialised
 from keras_resnet.training.schedules import schedule
+from keras_resnet.training.while_training import while_training
 
 
 class Result(NamedTuple):
@@ -97,18 +92,10 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
 
     with contextlib.ExitStack() as stack:
-        for context in (
-            synchronised(model, where),
-            logits(model),
-            computing_in(model, recipe.precision),
-            native_in_training(model),
-        ):
-            stack.enter_context(context)
-        for quicker in (fused, compiled_relu, pointwise):  # they look at what is synchronised and bfloat16 by now
-            stack.enter_context(quicker(model))
+        stack.enter_context(synchronised(model, where))
+        stack.enter_context(while_training(model, recipe.precision))
         if recipe.remat:
             stack.enter_context(rematerialised(model))
-        stack.callback(forget_functions, model)
         _compile(model, recipe, epochs * steps)
         if where.devices > 1 and keras.backend.backend() == "tensorflow":
             clip_whole_gradients(model.optimizer)
