@@ -24,7 +24,7 @@ from keras_resnet.training import Recipe
 from keras_resnet.training.run import save
 
 BUDGET = 30_821_248  # MACs of ResNet-20 for these images
-SEARCH = ("--max-macs", BUDGET, "--trials", 24, "--epochs", 5, "--batch-size", 128, "--precision", "bfloat16")
+SEARCH = ("--max-macs", BUDGET, "--trials", 20, "--epochs", 5, "--batch-size", 128, "--precision", "bfloat16")
 IMAGES = ("--size", 28, "--flip", "--shift", 0.0714, "--erase", 0.25, "--held-out", 0.1)
 TUNED = [word for name in ("depth", "width", "gate", "ordering") for word in ("--tune", name)]
 RECIPE = Recipe(epochs=10, batch_size=128, precision="bfloat16", flip=True, shift=0.0714, erase=0.25)
