@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 import os
-from collections.abc import Iterable, Sequence
-from numbers import Real
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,17 +74,17 @@ def directory(argument: str, value: str | os.PathLike[str]) -> Path:
 
 def share(argument: str, value: float) -> float:
     """`value`, if it is in (0, 1]."""
-    if not isinstance(value, Real):
-        raise TypeError(f"{argument} must be a number in (0, 1]. Received: {argument}={value!r}")
-    if not 0 < value <= 1:
-        raise ValueError(f"{argument} must be in (0, 1]. Received: {argument}={value!r}")
-    return float(value)
+    return _number(argument, value, "(0, 1]", lambda value: 0 < value <= 1)
 
 
 def rate(argument: str, value: float) -> float:
     """`value`, if it is a probability in [0, 1)."""
+    return _number(argument, value, "[0, 1)", lambda value: 0 <= value < 1)
+
+
+def _number(argument: str, value: float, interval: str, within: Callable[[float], bool]) -> float:
     if not isinstance(value, (int, float)):
-        raise TypeError(f"{argument} must be a number in [0, 1). Received: {argument}={value!r}")
-    if not 0 <= value < 1:
-        raise ValueError(f"{argument} must be in [0, 1). Received: {argument}={value!r}")
+        raise TypeError(f"{argument} must be a number in {interval}. Received: {argument}={value!r}")
+    if not within(value):
+        raise ValueError(f"{argument} must be in {interval}. Received: {argument}={value!r}")
     return float(value)

@@ -336,11 +336,12 @@ def test_blocks_that_are_computed_again_give_the_same_weights_and_statistics(net
         np.testing.assert_array_equal(mine, other)
 
 
-def test_outside_and_in_files_all_is_plain_keras(net, tmp_path, rng, monkeypatch):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_outside_and_in_files_all_is_plain_keras(precision, net, tmp_path, rng, monkeypatch):
     monkeypatch.setattr("keras_resnet.training.compiled_relu.LEAST", 1)
     configuration, x = net.get_config(), images(rng)
     before = net(x)
-    with while_training(net, "bfloat16"), rematerialised(net):
+    with while_training(net, precision), rematerialised(net):
         train(net, rng)
         assert net.get_config() == configuration
         net.save(tmp_path / "in_training.keras")

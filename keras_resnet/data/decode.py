@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_resnet.arguments import integer, one_of
+from keras_resnet.arguments import integer, one_of, share
 from keras_resnet.weights import Checkpoint
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -95,10 +95,7 @@ def resize_and_crop(image: tf.Tensor, size: int, *, crop_pct: float, interpolati
         TensorShape([224, 224, 3])
     """
     one_of("interpolation", interpolation, INTERPOLATIONS)
-    if not isinstance(crop_pct, (int, float)):
-        raise TypeError(f"crop_pct must be a number in (0, 1]. Received: crop_pct={crop_pct!r}")
-    if not 0 < crop_pct <= 1:
-        raise ValueError(f"crop_pct must be in (0, 1]. Received: crop_pct={crop_pct!r}")
+    share("crop_pct", crop_pct)
     shorter = math.floor(integer("size", size) / crop_pct)
     given = tf.shape(image)[:2]
     height, width = tf.unstack(shorter * given // tf.reduce_min(given))  # the longer one truncated, as in torchvision

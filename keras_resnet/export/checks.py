@@ -21,7 +21,7 @@ def checked_images(argument: str, images: Any, model: keras.Model) -> np.ndarray
     """The images as an array; a `ValueError` unless there are some, of numbers, such as `model` takes."""
     try:
         array = np.asarray(images)
-        numbers = array.astype("float32")
+        numbers = np.asarray(array, "float32")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{argument} must be images {model.input_shape}, in one array. Received: {error}") from error
     fits = array.ndim == 4 and all(side in (None, given) for side, given in zip(model.input_shape, array.shape))
