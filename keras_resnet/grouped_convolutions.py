@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet.in_place import calls_replaced, forget_functions, layers_of
+from keras_resnet.in_place import calls_replaced, layers_of
 
 
 @contextlib.contextmanager
@@ -24,12 +24,13 @@ def native(model: keras.Model) -> Iterator[None]:
     if not grouped or keras.backend.backend() != "tensorflow":
         yield
         return
+    # What was traced for prediction is traced anew. What trains stays: a callback may evaluate in its midst.
     try:
         with calls_replaced(dict.fromkeys(grouped, _convolve)):
-            forget_functions(model)
+            model.predict_function = None
             yield
     finally:
-        forget_functions(model)
+        model.predict_function = None
 
 
 def native_in_training(model: keras.Model) -> contextlib.AbstractContextManager[None]:
@@ -48,6 +49,9 @@ def _convolve(layer: Any, inputs: Any) -> Any:
 
     kernel = keras.ops.convert_to_tensor(layer.kernel)
     found = tf.nn.conv2d(inputs, kernel, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate)
+    # TensorFlow would join bias and ReLU to it, and without oneDNN (which it leaves out where there is no AVX-512) then
+    # refuses groups when it computes. A shape that is to be looked at stands between them, in exports too.
+    found = tf.ensure_shape(found, (None, None, None, layer.filters))
     if layer.use_bias:
         found = tf.nn.bias_add(found, keras.ops.convert_to_tensor(layer.bias))
     return layer.activation(found)

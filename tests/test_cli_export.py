@@ -41,7 +41,7 @@ def test_a_file_becomes_a_model_with_names_and_a_kit(network, tmp_path, rng):
     np.testing.assert_allclose(answer["probabilities"].numpy()[0], wanted, atol=1e-5)
 
 
-@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86")
+@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86 with VNNI")
 def test_eight_bits_are_calibrated_with_the_images_that_are_named(network, tmp_path):
     _, file = network
     result = invoke("export", file, "--out", tmp_path / "out", "--precision", "int8", "--calibration", "digits")

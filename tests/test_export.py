@@ -13,7 +13,7 @@ import tensorflow as tf
 import keras_resnet as kr
 from keras_resnet.classes import FASHION_MNIST
 from keras_resnet.data.decode import resize_for
-from keras_resnet.export import card, lowering
+from keras_resnet.export import card, int8_kernels, lowering
 from keras_resnet.export.int8_kernels import available
 from tests.conftest import randomise_evenly
 
@@ -258,7 +258,7 @@ def calibrated(rng):
     return model, pixels(rng, 32, (4, 4, 3)).repeat(4, 1).repeat(4, 2)
 
 
-@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86")
+@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86 with VNNI")
 def test_eight_bits_are_served_where_they_choose_as_float32_does(calibrated, tmp_path):
     model, images = calibrated
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images, agreement=0.8)
@@ -276,21 +276,32 @@ def test_eight_bits_that_do_not_become_bfloat16_and_say_so(calibrated, tmp_path,
         lowering, "choices", lambda model, features, images: np.random.default_rng().random((len(images), 1))
     )
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
-    reason = "this TensorFlow has no int8" if not available() else "it chose only 0.0% of 32 calibration images"
+    reason = "this TensorFlow has no exact int8" if not available() else "it chose only 0.0% of 32 calibration images"
     assert f"bfloat16, in place of int8: {reason}" in (path / "card.txt").read_text()
     assert f"int8 became bfloat16: {reason}" in caplog.text
     assert "_FusedQuantizedConv2D" not in (path / "saved_model.pb").read_bytes().decode("latin1")
+
+
+def test_a_processor_that_cuts_sums_off_has_no_eight_bits(monkeypatch):
+    monkeypatch.setattr(int8_kernels, "_tried", lambda ones: 2.0)
+    monkeypatch.setattr(int8_kernels, "_summed", lambda ones: 16.0)
+    assert available.__wrapped__()
+    monkeypatch.setattr(int8_kernels, "_summed", lambda ones: 8.1)  # as seen on one with AVX2 alone
+    assert not available.__wrapped__()
 
 
 def test_eight_bits_that_this_machine_has_not_become_bfloat16(calibrated, tmp_path, monkeypatch, caplog):
     model, images = calibrated
     monkeypatch.setattr(lowering, "available", lambda: False)
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
-    assert "in place of int8: this TensorFlow has no int8 convolution on this CPU" in (path / "card.txt").read_text()
+    assert (
+        "in place of int8: this TensorFlow has no exact int8 convolution on this CPU (x86 with VNNI has)"
+        in (path / "card.txt").read_text()
+    )
     np.testing.assert_allclose(ask(path, image=images)["probabilities"], model.predict(images, verbose=0), atol=0.05)
 
 
-@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86")
+@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86 with VNNI")
 def test_eight_bits_of_a_sigmoid_are_judged_by_what_is_likelier_than_not(calibrated, tmp_path, monkeypatch):
     body, images = calibrated
     single = keras.layers.Dense(1, "sigmoid")(body.layers[-1].input)

@@ -29,7 +29,9 @@ from tests.conftest import SHARED, randomise_evenly
 CIFAR = SHARED / "cifar10"
 TRAINED = {"ResNet20": "resnet20-12fca82f.th", "ResNet56": "resnet56-4bfd9763.th"}
 
-pytestmark = pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86")
+pytestmark = pytest.mark.skipif(
+    not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86 with VNNI"
+)
 
 # One row of each kind in the zoo, shallower: the others differ in depth alone.
 FAMILIES = {

@@ -106,9 +106,11 @@ def test_evaluate_refuses_labels_that_do_not_fit(colours, labels, error, message
         evaluate(dark_or_bright((0, 1)), colours, labels=labels)
 
 
-def test_fit_refuses_channels_first(colours, channels_first):
+def test_fit_refuses_channels_first(colours, request):
+    model = tiny(input_shape=(8, 8, 1), classes=2)
+    request.getfixturevalue("channels_first")
     with pytest.raises(ValueError, match="must be 'channels_last': the pipeline gives"):
-        kr.training.fit(tiny(input_shape=(1, 8, 8), classes=2), QUICK, colours)
+        kr.training.fit(model, QUICK, colours)
 
 
 @pytest.mark.parametrize(

@@ -60,11 +60,23 @@ class Filters(NamedTuple):
 
 @functools.cache
 def available() -> bool:
-    """Whether this TensorFlow on this processor has the kernels; they are tried, once."""
+    """Whether this TensorFlow has the kernels, and they are exact on this processor; they are tried, once.
+
+    One without VNNI adds two products in 16 bits, and cuts off what is beyond: two of 255 * 127 are.
+    """
+    ones = tf.ones((1, 2, 2, 16))
     try:
-        return abs(float(_tried(tf.ones((1, 2, 2, 16)))) - 2) < 0.1
+        return abs(float(_tried(ones)) - 2) < 0.1 and abs(float(_summed(ones)) - 16) < 0.2
     except (tf.errors.OpError, ValueError, RuntimeError):  # unknown operation, attribute or kernel
         return False
+
+
+@tf.function(autograph=False)
+def _summed(ones: tf.Tensor) -> tf.Tensor:
+    """Sixteen times one, the largest products that there are."""
+    zero = np.zeros(16, "float32")
+    every = Filters(CONVOLUTION, np.ones((1, 1, 16, 16), "float32"), zero)
+    return tf.reduce_max(dequantise(convolve(quantise(ones, Span(zero, zero + 1)), every, Span(zero, zero + 16))))
 
 
 @tf.function(autograph=False)

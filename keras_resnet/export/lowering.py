@@ -40,7 +40,7 @@ def in_int8(model: keras.Model, calibration: np.ndarray | None, agreement: float
     """Integers, where they choose as float32 does on enough of the calibration images; else bfloat16."""
     if calibration is None:
         raise ValueError("calibration must be images where precision is 'int8'. Received: calibration=None")
-    reason = "this TensorFlow has no int8 convolution on this CPU"
+    reason = "this TensorFlow has no exact int8 convolution on this CPU (x86 with VNNI has)"
     if available():
         features = quantised(model, calibration)
         wanted = choices(model, floating(model, "float32"), calibration)

@@ -75,7 +75,8 @@ def saved_model(
         resize: how instead, a function `(image, size) -> image` of uint8; None: as the checkpoint was measured, and
             without one the centred square, resized.
         agreement: share of the calibration images, in (0, 1], on which int8 must choose the class that float32 does;
-            below it, or where this TensorFlow has no kernel for int8, it is bfloat16 and the log and the card say so.
+            below it, or where this TensorFlow has no exact kernel for int8 (it has on x86 with VNNI, and servers need
+            that too), it is bfloat16 and the log and the card say so.
         on_invalid: what becomes of files that are no images. "flag": `valid` is False for them; "raise": the request
             fails.
 
