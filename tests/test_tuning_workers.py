@@ -10,6 +10,7 @@ from concurrent import futures
 
 import grpc
 import pytest
+from keras_tuner.src.engine import conditions
 
 import keras_resnet as kr
 from keras_resnet.tuning import workers
@@ -74,6 +75,13 @@ def test_the_chief_is_on_the_loopback_interface_unless_told_otherwise(environmen
     assert environment() == ("chief", "127.0.0.1", "8000")
     kr.tuning.join("worker-1", "10.0.0.7:9000")
     assert environment() == ("worker-1", "10.0.0.7", "9000")
+
+
+def test_what_is_said_between_processes_is_not_printed(environment, capsys):
+    kr.tuning.join("worker-1")
+    message = conditions.Parent("gate", ["squeeze_excite"]).to_proto()
+    assert message.parent.values[0].string_value == "squeeze_excite"
+    assert capsys.readouterr().out == ""
 
 
 def test_a_worker_has_no_results_and_one_of_another_space_is_refused(tmp_path, monkeypatch, environment):

@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.src.engine import conditions
 
 from keras_resnet.tuning.keeping import forget_metrics
 
@@ -50,6 +51,8 @@ def join(name: str, address: str = LOOPBACK) -> None:
     # By that word KerasTuner knows the chief; after its name it calls a file.
     if not name or (name != "chief" and "chief" in name) or "/" in name:
         raise ValueError(f'name must be "chief", or a worker\'s without that word and "/". Received: name={name!r}')
+    # A print was left in KerasTuner 1.4.8's `Parent.to_proto`: each message between the processes would tell the gate.
+    conditions.print = lambda *_: None
     os.environ.update(KERASTUNER_TUNER_ID=name, KERASTUNER_ORACLE_IP=host, KERASTUNER_ORACLE_PORT=port)
 
 
