@@ -1,4 +1,4 @@
-"""What a network costs: its multiply-accumulates, exact, from the shapes of its layers."""
+"""What a network costs: multiply-accumulates and activations, exact, from the shapes of its layers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import keras
 WEIGHTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.Dense)
 # ... and of these one as long as the kernel's sides.
 DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+CONVOLUTIONS = (*WEIGHTED[:-1], *DEPTHWISE)
 
 
 def macs(model: keras.Model, *, per_normalised: int = 0) -> int:
@@ -37,6 +38,29 @@ def macs(model: keras.Model, *, per_normalised: int = 0) -> int:
         40551040
     """
     return sum(layer_macs(layer, per_normalised) for layer in flat_layers(model))
+
+
+def activations(model: keras.Model) -> int:
+    """Numbers that the convolutions of a forward pass give for one image: what memory and its bandwidth are needed for.
+
+    Counted as in "Designing Network Design Spaces" (arXiv:2003.13678), where they foretell the time on accelerators
+    better than multiply-accumulates do.
+
+    Args:
+        model: a functional model whose input sides are known; nested models count.
+
+    Returns:
+        The number of outputs of all convolutions.
+
+    Raises:
+        ValueError: a shape depends on the input's size, and that is None.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> kr.activations(kr.ResNet50())
+        11113984
+    """
+    return sum(math.prod(_shape(layer)) for layer in flat_layers(model) if isinstance(layer, CONVOLUTIONS))
 
 
 def layer_macs(layer: keras.Layer, per_normalised: int = 0) -> int:

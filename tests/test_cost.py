@@ -44,6 +44,20 @@ def test_macs_grow_with_the_image():
     assert large == 4 * small
 
 
+def test_activations_are_the_outputs_of_convolutions_counted_by_hand():
+    x = keras.Input((8, 8, 4))
+    y = keras.layers.Conv2D(6, 3, strides=2, padding="same")(x)  # 4 * 4 * 6
+    y = keras.layers.ReLU()(keras.layers.DepthwiseConv2D(3, padding="same")(y))  # as many again
+    inner = keras.Model(x, y)
+    y = keras.layers.Dense(5)(keras.layers.Flatten()(inner(x)))
+    assert kr.activations(keras.Model(x, y)) == 2 * 4 * 4 * 6
+
+
+@pytest.mark.parametrize(("name", "millions"), [("ResNet18", 2.5), ("ResNet50", 11.1)])
+def test_activations_are_those_that_timm_publishes(name, millions):
+    assert round(kr.activations(getattr(kr, name)()) / 1e6, 1) == millions
+
+
 def test_macs_need_the_size_of_the_image():
     with pytest.raises(ValueError, match="build it with input_shape"):
         kr.macs(kr.ResNet18(include_top=False))
