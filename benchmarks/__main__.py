@@ -1,43 +1,56 @@
-"""`python -m benchmarks NAME` measures, prints, and writes benchmarks/results/NAME.json."""
+"""Measures this package beside its peers, in turns in one run.
+
+`python -m benchmarks NAME` measures, prints, and writes benchmarks/results/NAME.json; `--quick` measures less and
+writes nothing. `check` runs the quick form of all and says which targets hold (exit status 1 if one is missed), `table`
+writes MODELS.md, docs/pareto.png and README's speed section from what was measured.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
-import os
-import platform
-from importlib.metadata import version
-from pathlib import Path
+import sys
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.report import Report
+
 NAMES = (
-    "augmentation",
+    "serve",
+    "train",
+    "input",
     "build",
-    "exporting",
     "memory",
-    "pipelines",
-    "serving",
-    "serving_accuracy",
-    "serving_load",
-    "training",
+    "gpu",
+    "latency",
+    "augmentation",
+    "exporting",
+    "serve_accuracy",
+    "serve_load",
 )
 
 
-def main() -> None:
-    """Runs one benchmark."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=NAMES, help="what to measure")
-    name = parser.parse_args().name
-    figures = importlib.import_module(f"benchmarks.{name}").run()
-    RESULTS.mkdir(exist_ok=True)
-    record = {
-        "figures": {key: round(value, 3) for key, value in figures.items()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {package: version(package) for package in ("keras", "tensorflow", "numpy")},
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+def main() -> int:
+    """Runs one benchmark, or what is made of them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=(*NAMES, "check", "table"), help="what to do")
+    parser.add_argument("--quick", action="store_true", help="less of it, and write nothing")
+    asked = parser.parse_args()
+    if asked.name == "table":
+        importlib.import_module("benchmarks.table").write()
+        return 0
+    if asked.name == "check":
+        modules = {name: importlib.import_module(f"benchmarks.{name}") for name in NAMES}
+        return importlib.import_module("benchmarks.check").check(modules)
+    module = importlib.import_module(f"benchmarks.{asked.name}")
+    report = Report(asked.name)
+    module.run(report, module.QUICK if asked.quick else module.FULL)
+    if report.missed:
+        print(f"missed: {'; '.join(report.missed)}")
+    if not asked.quick:
+        report.write(f"python -m benchmarks {asked.name}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

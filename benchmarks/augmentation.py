@@ -6,6 +6,7 @@ keras.layers.RandAugment changes all images of a batch alike, and MixUp and CutM
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -13,15 +14,28 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.measure import in_turns
+from benchmarks.measure import ROUNDS, in_turns, timed
+from benchmarks.report import Report
 from keras_resnet.data import augment
 from keras_resnet.data.corrupt import CORES
 
 SIZES = {"32x32": ((128, 32, 32, 3), 60), "224x224": ((32, 224, 224, 3), 6)}  # shape of a batch, batches a turn
 CLASSES = 10
+PEER = "keras.layers"
 BYTES = (0, 255)
 
 Op = Callable[[tf.Tensor, tf.Tensor], object]  # (images, seed) -> images, or images and targets
+
+
+@dataclasses.dataclass(frozen=True)
+class Amount:
+    """How often."""
+
+    rounds: int
+
+
+FULL = Amount(ROUNDS)
+QUICK = Amount(3)
 
 
 def layer(of_keras: keras.Layer) -> Op:
@@ -71,34 +85,26 @@ def rows() -> dict[str, tuple[Op, Op | None]]:
     }
 
 
-def turn(op: Op, images: np.ndarray, batches: int) -> Callable[[], None]:
-    """A run of an augmentation over so many batches."""
+def turn(op: Op, images: np.ndarray, batches: int) -> Callable[[], float]:
+    """So many batches through an augmentation: images a second."""
     seeds = tf.data.Dataset.random(seed=0).batch(2, drop_remainder=True)
     data = tf.data.Dataset.zip(tf.data.Dataset.from_tensors(images).repeat(batches), seeds).map(op, CORES)
     options = tf.data.Options()
     options.autotune.enabled = False  # as in `pipeline`
     data = data.prefetch(2).with_options(options)
 
-    def run_once() -> None:
+    def consume() -> None:
         for _ in data:
             pass
 
-    return run_once
+    return timed(len(images) * batches, consume)
 
 
-def run() -> dict[str, float]:
-    """Thousands of images a second of each, and the ratio to Keras'."""
-    result = {}
+def run(report: Report, amount: Amount) -> None:
+    """Each at each size."""
     for size, (shape, batches) in SIZES.items():
         images = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
         for name, (ours, theirs) in rows().items():
-            subjects = {"ours": ours} | ({"keras": theirs} if theirs else {})
-            times = in_turns({who: turn(op, images, batches) for who, op in subjects.items()})
-            speed = {who: len(images) * batches / taken.median / 1000 for who, taken in times.items()}
-            result[f"{name} {size} thousand images/s"] = speed["ours"]
-            line = f"{name:22}{size:>8} {speed['ours']:8.2f} thousand images/s"
-            if theirs:
-                result[f"{name} {size} over keras.layers"] = speed["ours"] / speed["keras"]
-                line += f"   keras.layers {speed['keras']:8.2f}   ratio {speed['ours'] / speed['keras']:6.2f}"
-            print(line, flush=True)
-    return result
+            subjects = {"keras_resnet": ours} | ({PEER: theirs} if theirs else {})
+            turns = {who: turn(op, images, batches) for who, op in subjects.items()}
+            report.compare(f"{name} {size}", in_turns(turns, amount.rounds), PEER, "images")

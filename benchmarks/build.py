@@ -1,4 +1,4 @@
-"""How long it takes to build a network, by layer, beside keras.applications; target: at most 2.5 ms a layer.
+"""How long it takes to build a network, by layer, beside keras.applications and KerasHub; and to import the package.
 
 What a layer costs is Keras' own. ResNet152 takes a quarter longer than theirs because its 60 million weights are drawn
 from the normal distribution of He et al. 2015, which is slower to draw from than their uniform one.
@@ -6,41 +6,94 @@ from the normal distribution of He et al. 2015, which is slower to draw from tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import functools
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 
 import keras
 
 import keras_resnet as kr
-from benchmarks.measure import in_turns
+from benchmarks import keras_hub_nets
+from benchmarks.measure import ROUNDS, Rates, in_turns, timed
+from benchmarks.report import Report
+from benchmarks.workers import Turn, workers
 
-TARGET = 2.5  # milliseconds a layer
-DEEP = ("ResNet110", "ResNet1001V2", "ResNet1202")
-
-
-def theirs() -> keras.Model:
-    """The same widths and input as ours."""
-    return keras.applications.ResNet152(weights=None)
+PEER = "keras.applications"
 
 
-def run() -> dict[str, float]:
-    """Milliseconds a layer of each net, and the ratio to keras.applications."""
-    subjects: dict[str, Callable[[], keras.Model]] = {"keras.applications.ResNet152": theirs}
-    subjects |= {name: getattr(kr, name) for name in ("ResNet152", *DEEP)}
-    layers = {}
-    for name, build in subjects.items():
-        layers[name] = len(build().layers)
-    result = {}
-    for name, times in in_turns(subjects).items():
-        result[f"{name} ms a layer"] = 1000 * times.median / layers[name]
-        print(
-            f"{name:32} {layers[name]:5} layers   median {times.median:6.2f} s   min {min(times.seconds):6.2f}   "
-            f"max {max(times.seconds):6.2f}   {result[f'{name} ms a layer']:5.2f} ms a layer"
-        )
-    ratio = result["keras.applications.ResNet152 ms a layer"] / result["ResNet152 ms a layer"]
-    result["ResNet152 over keras.applications"] = ratio
-    slowest = max(result[f"{name} ms a layer"] for name in DEEP)
-    print(f"a layer of ResNet152 is built {ratio:.2f} times as fast as theirs")
-    print(
-        f"slowest of the deep: {slowest:.2f} ms a layer; target {TARGET}: {'holds' if slowest <= TARGET else 'missed'}"
+@dataclasses.dataclass(frozen=True)
+class Amount:
+    """Networks, each with the peers that have it too; and how often."""
+
+    cases: Mapping[str, tuple[str, ...]]
+    rounds: int
+
+
+FULL = Amount(
+    {
+        "ResNet50": ("keras.applications", "KerasHub"),
+        "ResNet152": ("keras.applications",),
+        "ResNet110": (),
+        "ResNet1001V2": (),
+        "ResNet1202": (),
+    },
+    ROUNDS,
+)
+QUICK = Amount({"ResNet50": ("keras.applications", "KerasHub"), "ResNet110": ()}, 3)
+
+
+def layers_of(build: Callable[[], keras.Model]) -> Turn:
+    """Layers that are built a second."""
+    build()
+    count = len(list(build()._flatten_layers(include_self=False)))
+    return lambda *_: timed(count, build)()
+
+
+def ours(name: str) -> Turn:
+    """A row of the zoo."""
+    return layers_of(getattr(kr, name))
+
+
+def of_applications(name: str) -> Turn:
+    """keras.applications' network."""
+    return layers_of(functools.partial(getattr(keras.applications, name), weights=None))
+
+
+def of_keras_hub(name: str) -> Turn:
+    """KerasHub's."""
+    return layers_of(functools.partial(keras_hub_nets.net, name))
+
+
+SUBJECTS: dict[str, Callable[[str], Turn]] = {PEER: of_applications, "KerasHub": of_keras_hub, "keras_resnet": ours}
+
+
+def seconds_of(statement: str) -> float:
+    """Seconds of an import in a fresh interpreter, as that interpreter tells."""
+    clock = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
+    said = subprocess.run(
+        [sys.executable, "-c", clock.format(statement)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
     )
-    return result
+    return float(said.stdout.split()[-1])
+
+
+def run(report: Report, amount: Amount) -> None:
+    """Milliseconds a layer of each network, and the seconds that the import adds to that of Keras."""
+    of = functools.partial
+    for case, peers in amount.cases.items():
+        with workers({who: of(SUBJECTS[who], case) for who in (*peers, "keras_resnet")}, report.left_out) as started:
+            rates = in_turns(started, amount.rounds)
+        report.compare(case, rates, PEER, "layers")
+        for who, rate in rates.items():
+            report.add(f"{case}, {who}, ms a layer", 1000 / rate.median)
+    statements = {"keras": "import keras", "keras_resnet": "import keras_resnet"}
+    turns = {who: of(_inverse, statement) for who, statement in statements.items()}
+    rates = in_turns(turns, amount.rounds)
+    report.compare("import", rates, "keras", "imports")
+    added = [1 / own - 1 / other for own, other in zip(rates["keras_resnet"].rounds, rates["keras"].rounds)]
+    report.add("import keras_resnet beyond import keras, s", Rates(added).median)
+
+
+def _inverse(statement: str) -> float:
+    return 1 / seconds_of(statement)

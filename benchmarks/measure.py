@@ -1,8 +1,7 @@
-"""Timing that holds on a machine whose speed drifts: in turns, and judged by the ratio."""
+"""Rates that hold on a machine whose speed drifts: in turns, A B A B, and judged by ratios within a round."""
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -11,35 +10,53 @@ from typing import NamedTuple
 ROUNDS = 5
 
 
-class Times(NamedTuple):
-    """Seconds of each round."""
+class Rates(NamedTuple):
+    """What was done per second in each round."""
 
-    seconds: list[float]
+    rounds: list[float]
 
     @property
     def median(self) -> float:
-        return statistics.median(self.seconds)
+        """The middle one."""
+        return statistics.median(self.rounds)
+
+    def over(self, peer: Rates) -> float:
+        """The median of the ratios: both ran in each round, one after the other, so drift falls out."""
+        return statistics.median(own / other for own, other in zip(self.rounds, peer.rounds))
 
 
-def said_in_turns(subjects: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, Times]:
-    """The same for subjects that say themselves how many seconds what counts took them; they warm up by themselves."""
-    seconds: dict[str, list[float]] = {name: [] for name in subjects}
-    for _ in range(rounds):
-        for name, subject in subjects.items():
-            gc.collect()
-            seconds[name].append(subject())
-    return {name: Times(values) for name, values in seconds.items()}
+def timed(work: float, act: Callable[[], object]) -> Callable[[], float]:
+    """A turn of `act`, which does so much work: what it does per second."""
+
+    def turn() -> float:
+        began = time.perf_counter()
+        act()
+        return work / (time.perf_counter() - began)
+
+    return turn
 
 
-def in_turns(subjects: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, Times]:
-    """Runs all subjects once to warm up and then in turns, A B A B, and times each turn."""
+def in_turns(subjects: Mapping[str, Callable[..., float]], rounds: int, *arguments: object) -> dict[str, Rates]:
+    """Each subject once to warm up, then all in turns.
+
+    Args:
+        subjects: by name; each says itself how much it did per second (`timed`).
+        rounds: that count.
+        arguments: for each call.
+
+    Returns:
+        The rates by name.
+
+    Example:
+        >>> from benchmarks.measure import in_turns, timed
+        >>> rates = in_turns({"a": timed(1, lambda: sum(range(1000))), "b": timed(1, lambda: None)}, 3)
+        >>> rates["b"].over(rates["a"]) > 1
+        True
+    """
     for subject in subjects.values():
-        subject()
-    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+        subject(*arguments)
+    rates: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(rounds):
         for name, subject in subjects.items():
-            gc.collect()  # nobody pays for what the one before left behind
-            start = time.perf_counter()
-            subject()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: Times(values) for name, values in seconds.items()}
+            rates[name].append(subject(*arguments))
+    return {name: Rates(values) for name, values in rates.items()}

@@ -2,7 +2,7 @@
 
 Run:     python examples/cifar10_he2015.py [DATA] [OUT]
          DATA is tfds:cifar10 if not given, which TensorFlow Datasets downloads; the same command goes on after a kill
-Time:    not run here, where the data cannot be had; 64,000 steps at the speed of `python -m benchmarks training`. What
+Time:    not run here, where the data cannot be had; 64,000 steps at the speed of `python -m benchmarks train`. What
          runs is the test of this file: the recipe with a few other images
 Result:  a run directory in OUT, runs/cifar10_he2015 if not given
 """

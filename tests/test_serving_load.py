@@ -1,4 +1,4 @@
-"""A server under load and abuse, for seconds; `python -m benchmarks serving_load` does it for minutes."""
+"""A server under load and abuse, for seconds; `python -m benchmarks serve_load` does it for minutes."""
 
 import collections
 

@@ -7,10 +7,12 @@ import keras
 import pytest
 
 import keras_resnet as kr
+from benchmarks import models_page
 from keras_resnet import zoo
 from keras_resnet.constructor import LEADING, Constructor, constructor
 from keras_resnet.stages import stages
 from tests import golden
+from tests.conftest import ROOT
 
 # Trainable parameters as published, not as counted here. Sources: timm 1.0.31 for the ImageNet nets; for the CIFAR nets
 # He et al. 2015 and 2016 print millions, and these are the counts of their public PyTorch and Torch code.
@@ -94,6 +96,8 @@ def test_row_and_network_agree(name, cheap_weights):
     table = stages(model)
     assert sum(stage.parameters for stage in table) == row.parameters == PARAMETERS[name]
     assert sum(stage.macs for stage in table) == kr.macs(model) == row.macs
+    exact = models_page.line(models_page.exact(row, kr.activations(model)))
+    assert exact in (ROOT / "MODELS.md").read_text(), "run: python -m benchmarks table"
     if name in TIMM_GMACS:
         assert round(kr.macs(model, per_normalised=2) / 1e9, 2) == TIMM_GMACS[name]
     assert model.input.shape == (None, row.size, row.size, 3)

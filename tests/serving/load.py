@@ -1,6 +1,6 @@
 """Many clients at once, strangers among them, while versions are swapped: what is answered, how fast, and what not.
 
-The tests run it for seconds, `python -m benchmarks serving_load` for minutes.
+The tests run it for seconds, `python -m benchmarks serve_load` for minutes.
 """
 
 from __future__ import annotations

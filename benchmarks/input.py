@@ -1,17 +1,14 @@
 """Images a second from JPEG files and from 32x32 images in memory, beside what tutorials of tf.data do.
 
-Targets: 1.9 times the naive decode, crop and resize of 500x375 photographs and 0.85 of decoding alone; 7 times a map
-over single 32x32 images. The photographs are real ones, cut to 500x375 and encoded anew with quality 95: of
-scikit-learn's two, windows; beside a checkout with the BCCD data, its micrographs too, which hold fewer details and
-so are quicker to decode.
+The photographs are real ones, cut to 500x375 and encoded anew with quality 95: of scikit-learn's two, windows; beside
+a checkout with the BCCD data, its micrographs too, which hold fewer details and so are quicker to decode.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,16 +17,30 @@ import tensorflow as tf
 from sklearn.datasets import load_sample_images
 
 import keras_resnet as kr
-from benchmarks.measure import in_turns
+from benchmarks.measure import ROUNDS, in_turns, timed
+from benchmarks.report import Report
 from keras_resnet.data import augment
 from keras_resnet.data.corrupt import CORES
-from keras_resnet.data.crops import random_resized_crop
+from keras_resnet.data.crops import centre_square, random_resized_crop
 
 BCCD = Path(__file__).parent.parent.parent / "shared" / "data" / "bccd" / "JPEGImages"
 HEIGHT, WIDTH, SIZE = 375, 500, 224
-FILES, BATCHES, BATCH = 64, 48, 32  # a turn is 1,536 images
-SMALL, SMALL_BATCHES, SMALL_BATCH = 20_000, 1200, 128  # enough that the start of an iterator does not count
-TARGETS = {"over naive": 1.9, "of decoding alone": 0.85, "over a map": 7.0}
+FILES, BATCH = 64, 32
+SMALL, SMALL_BATCH = 20_000, 128
+Crop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # shape (2,) and seed (2,) -> top, left, height, width
+
+
+@dataclasses.dataclass(frozen=True)
+class Amount:
+    """Batches of a turn: enough that the start of an iterator does not count."""
+
+    batches: int
+    small_batches: int
+    rounds: int
+
+
+FULL = Amount(48, 1200, ROUNDS)
+QUICK = Amount(12, 400, 3)
 
 
 def windows() -> list[np.ndarray]:
@@ -47,7 +58,7 @@ def micrographs() -> list[np.ndarray]:
     return [tf.image.resize(image, (HEIGHT, WIDTH), antialias=True).numpy().astype("uint8") for image in decoded]
 
 
-def naive(files: list[str]) -> tf.data.Dataset:
+def naive(files: list[str], crop: Crop) -> tf.data.Dataset:
     """What tutorials do: decode all, make it float32, cut out, resize, mirror; with the parallelism they advise.
 
     That is `decode_jpeg`, `convert_image_dtype`, a slice, `resize` and `random_flip_left_right` image by image in a map
@@ -56,7 +67,7 @@ def naive(files: list[str]) -> tf.data.Dataset:
 
     def image_of(number: tf.Tensor, file: tf.Tensor) -> tf.Tensor:
         image = tf.image.convert_image_dtype(tf.io.decode_jpeg(tf.io.read_file(file), channels=3), tf.float32)
-        top, left, height, width = tf.unstack(random_resized_crop(tf.shape(image)[:2], tf.stack([0, number])))
+        top, left, height, width = tf.unstack(crop(tf.shape(image)[:2], tf.stack([0, number])))
         image = tf.image.resize(image[top : top + height, left : left + width], (SIZE, SIZE))
         return tf.image.random_flip_left_right(image)
 
@@ -73,7 +84,7 @@ def decoding(files: list[str]) -> tf.data.Dataset:
     return dataset.batch(BATCH).prefetch(2).with_options(options)
 
 
-def ours(folder: Path, crop: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None) -> tf.data.Dataset:
+def ours(folder: Path, crop: Crop) -> tf.data.Dataset:
     """The pipeline of training, with crops and mirroring."""
     split = kr.data.load(f"folder:{folder}", "all")
     return kr.data.train_pipeline(split, SIZE, BATCH, crop=crop, augmentations=(augment.flip,))
@@ -113,71 +124,60 @@ def gathered(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
     return kr.data.train_pipeline(split, 32, SMALL_BATCH, augmentations=steps)
 
 
-def run() -> dict[str, float]:
-    """Ratios to the naive pipelines, and images a second."""
-    result: dict[str, float] = {}
+def turn(dataset: tf.data.Dataset, batches: int, batch: int) -> Callable[[], float]:
+    """So many batches: images a second."""
+
+    def consume() -> None:
+        for _ in dataset.take(batches):
+            pass
+
+    return timed(batches * batch, consume)
+
+
+def run(report: Report, amount: Amount) -> None:
+    """Files of photographs, and 32x32 images in memory."""
     with tempfile.TemporaryDirectory() as directory:
         for name, images in {"photographs": windows(), "micrographs": micrographs()}.items():
             if not images:
-                print(f"{name}: not here")
+                report.leave_out(name, "the BCCD images are not beside this checkout")
                 continue
             folder = Path(directory, name)
-            (folder / "all").mkdir(parents=True)
-            for number, image in enumerate(images):
-                content = tf.io.encode_jpeg(np.ascontiguousarray(image), quality=95).numpy()
-                (folder / "all" / f"{number}.jpg").write_bytes(content)
-            files = sorted(map(str, folder.rglob("*.jpg")))
+            files = written(images, folder / "all")
             subjects = {
-                "naive": naive(files),
+                "naive": naive(files, random_resized_crop),
+                "naive centre": naive(files, centre_square),
                 "decoding alone": decoding(files),
                 "random crop": ours(folder, random_resized_crop),
-                "centre": ours(folder, None),
+                "centre": ours(folder, centre_square),
             }
-            times = _measured(name, subjects, BATCHES, BATCH, result)
-            for subject in ("random crop", "centre"):
-                for peer, target in (("naive", "over naive"), ("decoding alone", "of decoding alone")):
-                    _judge(f"{name}, {subject}", times[peer], times[subject], target, result)
-    photographs = np.stack(windows()).reshape(-1, WIDTH, 3)[: 32 * (FILES * HEIGHT // 32)]
-    tiles = photographs.reshape(-1, 32, WIDTH, 3)[:, :, : WIDTH // 32 * 32].reshape(-1, 32, WIDTH // 32, 32, 3)
-    small = np.resize(tiles.swapaxes(1, 2).reshape(-1, 32, 32, 3), (SMALL, 32, 32, 3))
-    labels = np.arange(SMALL) % 10
+            turns = {who: turn(dataset, amount.batches, BATCH) for who, dataset in subjects.items()}
+            rates = in_turns(turns, amount.rounds)
+            report.compare(name, rates, "decoding alone", "images")
+            for own, peer in (("random crop", "naive"), ("centre", "naive centre")):
+                report.add(f"{name}, {own} over {peer}", rates[own].over(rates[peer]))
+    small, labels = tiles(), np.arange(SMALL) % 10
     subjects = {
         "map": mapped(small, labels),
         "map in uint8": mapped_whole_levels(small, labels),
-        "ours": gathered(small, labels),
+        "keras_resnet": gathered(small, labels),
     }
-    times = _measured("32x32", subjects, SMALL_BATCHES, SMALL_BATCH, result)
-    for peer in ("map", "map in uint8"):
-        _judge(f"32x32, {peer}", times[peer], times["ours"], "over a map", result)
-    return result
+    turns = {who: turn(dataset, amount.small_batches, SMALL_BATCH) for who, dataset in subjects.items()}
+    rates = in_turns(turns, amount.rounds)
+    report.compare("32x32", rates, "map", "images")
+    report.add("32x32, keras_resnet over map in uint8", rates["keras_resnet"].over(rates["map in uint8"]))
 
 
-def _measured(
-    name: str, subjects: dict[str, tf.data.Dataset], batches: int, batch: int, result: dict[str, float]
-) -> dict[str, list[float]]:
-    """Seconds of each subject, round by round."""
-    spent: dict[str, list[float]] = {subject: [] for subject in subjects}
-
-    def consume(subject: str) -> None:
-        begun = time.process_time()  # of all threads
-        for _ in subjects[subject].take(batches):
-            pass
-        spent[subject].append(time.process_time() - begun)
-
-    times = in_turns({subject: functools.partial(consume, subject) for subject in subjects})
-    for subject, taken in times.items():
-        rates = [batches * batch / seconds for seconds in taken.seconds]
-        cores = statistics.median(spent[subject][1:]) / batches / batch * 1e6  # without the warming up
-        result[f"{name}, {subject}, images a second"] = statistics.median(rates)
-        result[f"{name}, {subject}, processor time of an image in microseconds"] = cores
-        print(f"{name:12} {subject:16} median {statistics.median(rates):8,.0f} images a second", end="")
-        print(f"   min {min(rates):8,.0f}   max {max(rates):8,.0f}   processor {cores:7,.1f} us an image")
-    return {subject: taken.seconds for subject, taken in times.items()}
+def written(images: list[np.ndarray], folder: Path) -> list[str]:
+    """The images as JPEG files."""
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images):
+        content = tf.io.encode_jpeg(np.ascontiguousarray(image), quality=95).numpy()
+        (folder / f"{number}.jpg").write_bytes(content)
+    return sorted(map(str, folder.iterdir()))
 
 
-def _judge(name: str, peer: list[float], own: list[float], target: str, result: dict[str, float]) -> None:
-    """Prints the ratio: the median over the rounds, in each of which both ran one after the other."""
-    ratio = statistics.median(theirs / ours for theirs, ours in zip(peer, own))
-    result[f"{name} {target}"] = ratio
-    held = "holds" if ratio >= TARGETS[target] else "missed"
-    print(f"{name}: {ratio:.2f} {target}; target {TARGETS[target]}: {held}")
+def tiles() -> np.ndarray:
+    """The photographs cut into squares of 32 pixels."""
+    photographs = np.stack(windows()).reshape(-1, WIDTH, 3)[: 32 * (FILES * HEIGHT // 32)]
+    cut = photographs.reshape(-1, 32, WIDTH, 3)[:, :, : WIDTH // 32 * 32].reshape(-1, 32, WIDTH // 32, 32, 3)
+    return np.resize(cut.swapaxes(1, 2).reshape(-1, 32, 32, 3), (SMALL, 32, 32, 3))

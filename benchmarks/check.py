@@ -1,0 +1,42 @@
+"""The quick form of every benchmark, and which targets hold; nothing is kept."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from types import ModuleType
+
+from benchmarks.report import Report
+from benchmarks.targets import targets
+
+
+def check(modules: Mapping[str, ModuleType]) -> int:
+    """Runs them all, and tells the targets that were measured, missed, or are not in the quick form.
+
+    Args:
+        modules: the benchmarks by name.
+
+    Returns:
+        0, or 1 if a target was missed or a benchmark ended in an error.
+    """
+    lines, bad = [], False
+    for name, module in modules.items():
+        print(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}", flush=True)
+        report = Report(name)
+        try:
+            module.run(report, module.QUICK)
+        except Exception:
+            traceback.print_exc()
+            lines.append(f"{name}: ended in an error")
+            bad = True
+            continue
+        lines += [f"{name}: {what} left out, {reason}" for what, reason in report.left_out.items()]
+        for figure, target in targets(name).items():
+            if figure not in report.figures:
+                lines.append(f"{name}: {figure}: not in the quick form, or left out")
+            else:
+                found = report.figures[figure]
+                lines.append(f"{name}: {figure}: {found:.3g}, {target.said(found)}")
+        bad |= bool(report.missed)
+    print("\n" + "\n".join(lines))
+    return int(bad)

@@ -1,0 +1,61 @@
+"""A training step of ResNet-50 on a GPU in bfloat16: this package on JAX beside torchvision's under `torch.compile`.
+
+The subjects are in `gpu_steps`. It needs JAX, torch and torchvision, and neither TensorFlow nor images; without a GPU
+it says so and measures nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from benchmarks import gpu_steps
+from benchmarks.measure import ROUNDS, in_turns
+from benchmarks.report import Report
+from benchmarks.workers import Turn, UnavailableError, needs, workers
+
+OURS, PEER, TOP = "keras_resnet on JAX", "torchvision, torch.compile", "matrices in bfloat16"
+
+
+@dataclasses.dataclass(frozen=True)
+class Amount:
+    """Images a step, their side in pixels, rows of the matrices of the ceiling, steps of a turn."""
+
+    batch: int
+    size: int
+    matrix: int
+    steps: int
+    rounds: int
+
+
+FULL = Amount(256, 224, 8192, 20, ROUNDS)
+QUICK = Amount(64, 224, 8192, 5, 3)
+
+
+def why_not() -> str:
+    """Why nothing can be measured here; "" if it can."""
+    try:
+        needs("jax", "torch", "torchvision")
+    except UnavailableError as reason:
+        return str(reason)
+    import torch  # noqa: PLC0415
+
+    return "" if torch.cuda.is_available() else "there is no GPU"
+
+
+def run(report: Report, amount: Amount) -> None:
+    """All three in turns, each in a process of its own."""
+    reason = why_not()
+    if reason:
+        report.leave_out("all", reason)
+        return
+    size = (amount.batch, amount.size, amount.steps)
+    subjects: dict[str, functools.partial[Turn]] = {
+        OURS: functools.partial(gpu_steps.ours, *size),
+        PEER: functools.partial(gpu_steps.theirs, *size),
+        TOP: functools.partial(gpu_steps.matrices, amount.matrix, amount.steps),
+    }
+    with workers(subjects, report.left_out) as started:
+        rates = in_turns(started, amount.rounds)
+    flops = 3 * 2 * gpu_steps.macs(amount.size)
+    report.compare("ResNet50", rates, PEER, "images", flops, {OURS: TOP, PEER: TOP})

@@ -1,0 +1,93 @@
+"""How long each network of the zoo takes for one image, folded and with constants as it is exported.
+
+The classifier is in it, and not the reading of a file. Each network is held against ResNet-50 in float32 in the same
+rounds, and what is given is that ratio times ResNet-50's median over the whole run, so that networks which were
+measured an hour apart can be compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import keras_resnet as kr
+from benchmarks.machine import bfloat16_is_native
+from benchmarks.measure import ROUNDS, in_turns
+from benchmarks.report import Report
+from benchmarks.serve import as_trained
+from benchmarks.workers import Turn, Worker, workers
+from keras_resnet import zoo
+
+REFERENCE = "ResNet50"
+SECONDS = 0.3  # a turn takes at least that, and one image
+
+
+@dataclasses.dataclass(frozen=True)
+class Amount:
+    """Which networks, and how often."""
+
+    networks: tuple[str, ...]
+    rounds: int
+
+
+FULL = Amount(tuple(zoo.ROWS), ROUNDS)
+QUICK = Amount(("ResNet18", "ResNet20"), 3)
+
+
+def network(name: str, precisions: tuple[str, ...]) -> Turn:
+    """Images a second, one at a time, in the precision that is asked for."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    from keras_resnet.export.network import floating, scores  # noqa: PLC0415
+
+    folded = kr.export.fold_batch_norm(as_trained(getattr(kr, name)()))
+    side = zoo.ROWS[name].size
+    image = tf.constant(np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype("float32"))
+    score = scores(folded)
+
+    def compiled(precision: str) -> Callable[[tf.Tensor], tf.Tensor]:
+        features = floating(folded, precision)
+        return tf.function(lambda image: score(features(image)), autograph=False)
+
+    answers = {precision: compiled(precision) for precision in precisions}
+
+    def turn(precision: str) -> float:
+        began, count = time.perf_counter(), 0
+        while count == 0 or time.perf_counter() - began < SECONDS:
+            answers[precision](image)
+            count += 1
+        return count / (time.perf_counter() - began)
+
+    return turn
+
+
+def run(report: Report, amount: Amount) -> None:
+    """Milliseconds an image of each network in each precision."""
+    precisions = ("float32", "bfloat16") if bfloat16_is_native() else ("float32",)
+    if len(precisions) == 1:
+        report.leave_out("bfloat16", "this processor does not compute in it")
+    ratios: dict[str, float] = {}
+    references: list[float] = []
+    with workers({REFERENCE: functools.partial(network, REFERENCE, precisions)}, report.left_out) as reference:
+        for name in amount.networks:
+            with workers({name: functools.partial(network, name, precisions)}, report.left_out) as started:
+                turns: dict[str, Turn] = {
+                    precision: functools.partial(_of, started[name], precision) for precision in precisions
+                }
+                turns["reference"] = functools.partial(_of, reference[REFERENCE], "float32")
+                rates = in_turns(turns, amount.rounds)
+            references += rates["reference"].rounds
+            for precision in precisions:
+                ratios[f"{name}, {precision}"] = rates["reference"].over(rates[precision])
+                print(f"  {name}, {precision}: {ratios[f'{name}, {precision}']:.3g} of {REFERENCE}'s time", flush=True)
+    for figure, ratio in ratios.items():
+        report.add(f"{figure}, ms", 1000 * ratio / statistics.median(references))
+
+
+def _of(worker: Worker, precision: str) -> float:
+    return worker(precision)

@@ -1,0 +1,72 @@
+"""What a figure was measured on: the machine, the versions, the commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = (
+    "keras",
+    "tensorflow",
+    "numpy",
+    "keras-hub",
+    "torch",
+    "torchvision",
+    "timm",
+    "openvino",
+    "onnxruntime",
+    "jax",
+)
+# Instructions that decide what a network costs in few bits.
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+
+def machine() -> str:
+    """Processor, cores, and what it computes natively."""
+    with_flags = [name for name in INSTRUCTIONS if name in flags()]
+    return f"{platform.machine()}, {os.cpu_count()} cores, {' '.join(with_flags) or 'no vector instructions known'}"
+
+
+def flags() -> frozenset[str]:
+    """What the kernel says that the processor can do; nothing where it says nothing."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(word for line in lines if line.startswith("flags") for word in line.split())
+
+
+def bfloat16_is_native() -> bool:
+    """Whether the processor multiplies in bfloat16; else it is taken apart, and slower than float32."""
+    return bool(flags() & {"avx512_bf16", "amx_bf16"})
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that are here."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str:
+    """The commit that is checked out, with "+" where files differ from it; results themselves do not count."""
+    try:
+        name = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git(
+            "status", "--porcelain", "--", ":/", ":!/benchmarks/results", ":!/MODELS.md", ":!/docs", ":!/README.md"
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return name + ("+" if changed else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()

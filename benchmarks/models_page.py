@@ -1,0 +1,91 @@
+"""MODELS.md: what each network of the zoo costs and gives, and the checkpoints there are for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from benchmarks.results_of import figures, result
+from keras_resnet.weights import Checkpoint
+from keras_resnet.weights.table import of_model
+from keras_resnet.zoo import Row
+
+INTRODUCTION = """# Models
+
+Written by `python -m benchmarks table`; the tests hold what is exact (parameters, multiply-accumulates, activations,
+checkpoints) against the code. Multiply-accumulates and activations (outputs of convolutions) are for one image of the
+size given. {latency}
+
+![ImageNet top-1 over multiply-accumulates](docs/pareto.png)
+"""
+MEASURED = """Milliseconds are for one image, of the network as `kr.export` folds it, on {machine}
+(`python -m benchmarks latency`, commit {commit}; medians of five rounds, each in turn with ResNet-50)."""
+NOT_MEASURED = "Milliseconds have not been measured yet (`python -m benchmarks latency`)."
+NETWORKS = ("model", "image", "parameters", "MACs", "activations", "float32", "bfloat16", "top-1", "checkpoint")
+CHECKPOINTS = ("model", "`weights=`", "data", "top-1", "at", "measured by", "licence", "source")
+
+
+def page(rows: Iterable[Row], activations: Callable[[Row], int]) -> str:
+    """The text.
+
+    Args:
+        rows: of the zoo.
+        activations: those of a row's network.
+    """
+    rows = list(rows)
+    took = figures("latency")
+    latency = MEASURED.format(**result("latency")) if took else NOT_MEASURED
+    networks = [[*exact(row, activations(row)), *_times(row, took), *_best(row)] for row in rows]
+    checkpoints = [checkpoint(found) for row in rows for found in of_model(row.name)]
+    parts = (
+        INTRODUCTION.format(latency=latency),
+        "## Networks\n",
+        "\n".join(_lines(NETWORKS, networks)),
+        "\nTop-1 is in percent, of ImageNet or, for 32x32 images, CIFAR-10; of the checkpoint that is recommended.\n",
+        "## Checkpoints\n",
+        "\n".join(_lines(CHECKPOINTS, checkpoints)),
+        "\nThose of licence cc-by-nc must not be used commercially.",
+    )
+    return "\n".join(parts) + "\n"
+
+
+def exact(row: Row, activations: int) -> list[str]:
+    """The cells that do not depend on a machine."""
+    size = f"{row.size}x{row.size}"
+    return [f"`{row.name}`", size, f"{row.parameters:,}", f"{row.macs / 1e9:.3f} G", f"{activations / 1e6:.2f} M"]
+
+
+def checkpoint(found: Checkpoint) -> list[str]:
+    """The cells of a checkpoint."""
+    top1 = "" if found.top1 is None else f"{found.top1:.2f}"
+    tag = f"`{found.tag}`{', recommended' if found.recommended else ''}"
+    return [
+        f"`{found.model}`",
+        tag,
+        found.data,
+        top1,
+        f"{found.size}, {found.crop_pct:g}",
+        found.top1_source,
+        found.licence,
+        found.source,
+    ]
+
+
+def line(cells: Iterable[str]) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def _lines(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    head = list(head)
+    return [line(head), line("---" for _ in head), *map(line, rows)]
+
+
+def _times(row: Row, took: Mapping[str, Any]) -> list[str]:
+    found = [took.get(f"{row.name}, {precision}, ms") for precision in ("float32", "bfloat16")]
+    return ["" if value is None else f"{value:.3g} ms" for value in found]
+
+
+def _best(row: Row) -> list[str]:
+    best = next((found for found in of_model(row.name) if found.recommended and found.top1 is not None), None)
+    return ["", ""] if best is None else [f"{best.top1:.2f}", f"`{best.tag}` at {best.size}, {best.licence}"]

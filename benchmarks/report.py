@@ -1,0 +1,109 @@
+"""What a benchmark found: printed as it comes, judged by its targets, and written as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.machine import commit, machine, versions
+from benchmarks.measure import Rates
+from benchmarks.targets import targets
+from keras_resnet.beside import written_beside
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Report:
+    """The figures of one benchmark.
+
+    Attributes:
+        name: of the benchmark.
+        figures: by name.
+        left_out: what could not be measured here, and why.
+        rounds: what was measured, of each subject in each round.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.figures: dict[str, float] = {}
+        self.left_out: dict[str, str] = {}
+        self.rounds: dict[str, list[float]] = {}
+
+    def add(self, figure: str, value: float) -> None:
+        """Takes a figure, prints it, and judges it if something is asked of it."""
+        self.figures[figure] = value
+        target = targets(self.name).get(figure)
+        print(f"  {figure}: {value:.3g}" + (f"   {target.said(value)}" if target else ""), flush=True)
+
+    def compare(
+        self,
+        case: str,
+        rates: Mapping[str, Rates],
+        peer: str,
+        unit: str,
+        flops: float = 0.0,
+        ceilings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prints a line a subject, and takes the medians, the ratios to the peer and the fractions of a ceiling.
+
+        Args:
+            case: what is compared: "ResNet50 at 8", say. It begins the names of the figures.
+            rates: in so many `unit`s a second; FLOP/s of the ceilings among them.
+            peer: the subject that the others are held against.
+            unit: as "images".
+            flops: that one `unit` takes.
+            ceilings: by subject, the one among the rates that bounds it.
+        """
+        ceilings = ceilings or {}
+        print(f"{case}\n  {'':28}{'median':>10}{'min':>10}{'max':>10}  {unit}/s", flush=True)
+        for name, rate in rates.items():
+            self.rounds[f"{case}, {name}"] = rate.rounds
+            if name in ceilings.values():
+                continue
+            spread = "".join(f"{figure:10.4g}" for figure in (rate.median, min(rate.rounds), max(rate.rounds)))
+            over = f"   {rate.over(rates[peer]):6.2f} times {peer}" if name != peer and peer in rates else ""
+            print(f"  {name:28}{spread}{over}", flush=True)
+        for name in dict.fromkeys(ceilings.values()):
+            if name in rates:
+                self.add(f"{name}, TFLOP/s beside {case}", rates[name].median / 1e12)
+        for name, rate in rates.items():
+            if name in ceilings.values():
+                continue
+            self.figures[f"{case}, {name}, {unit}/s"] = rate.median
+            if name != peer and peer in rates:
+                self.add(f"{case}, {name} over {peer}", rate.over(rates[peer]))
+            if flops and ceilings.get(name) in rates:
+                done = Rates([flops * value for value in rate.rounds])
+                self.add(f"{case}, {name} of the ceiling", done.over(rates[ceilings[name]]))
+
+    def leave_out(self, what: str, reason: str) -> None:
+        """Notes and prints what is not measured."""
+        self.left_out[what] = reason
+        print(f"  {what}: left out, {reason}", flush=True)
+
+    @property
+    def missed(self) -> list[str]:
+        """The figures that do not hold what is asked of them."""
+        found = targets(self.name).items()
+        return [name for name, target in found if name in self.figures and not target.holds(self.figures[name])]
+
+    def write(self, command: str) -> None:
+        """Into benchmarks/results."""
+        record = {
+            "command": command,
+            "machine": machine(),
+            "commit": commit(),
+            "versions": versions(),
+            "figures": {name: _short(value) for name, value in self.figures.items()},
+            "left out": self.left_out,
+            "rounds": {name: [_short(value) for value in values] for name, values in self.rounds.items()},
+        }
+        RESULTS.mkdir(exist_ok=True)
+        with written_beside(RESULTS / f"{self.name}.json") as aside:
+            aside.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _short(value: float) -> float:
+    """Four digits, which is more than the machine repeats."""
+    return float(f"{value:.4g}")

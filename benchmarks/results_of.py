@@ -1,0 +1,19 @@
+"""What benchmarks/results holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmarks.report import RESULTS
+
+
+def result(benchmark: str) -> dict[str, Any]:
+    """What the last run of a benchmark that was kept has written; empty if there is none."""
+    path = RESULTS / f"{benchmark}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def figures(benchmark: str) -> dict[str, float]:
+    """Its figures by name."""
+    return result(benchmark).get("figures", {})

@@ -1,0 +1,185 @@
+"""How fast an exported ResNet-50 answers, over keras.applications' `model.export`, beside other engines.
+
+Weights are drawn, as trained ones cannot be had for all: of what they are only zeros save time. What fewer bits cost in
+accuracy is `serve_accuracy`. Each subject is a process of its own, and answers 32 images a turn in batches. Ours are in
+keras.applications' form; KerasHub's and torch's networks stride later, and have 6 % (V2: 17 %) more to compute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_resnet as kr
+from benchmarks import keras_hub_nets, torch_nets
+from benchmarks.ceilings import ceilings
+from benchmarks.machine import bfloat16_is_native
+from benchmarks.measure import ROUNDS, in_turns, timed
+from benchmarks.report import Report
+from benchmarks.workers import Turn, UnavailableError, needs, workers
+from keras_resnet.weights.table import table
+
+PEER = "keras.applications"
+ANY = 1e-9  # random weights agree with nothing: what is measured is the speed
+Answer = Callable[[np.ndarray], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Amount:
+    """How much is measured."""
+
+    networks: tuple[str, ...]
+    batches: tuple[int, ...]
+    images: int
+    rounds: int
+
+
+FULL = Amount(("ResNet50", "ResNet50V2"), (1, 8, 32), 32, ROUNDS)
+QUICK = Amount(("ResNet50",), (8,), 8, 3)
+
+
+def as_trained(model: keras.Model) -> keras.Model:
+    """The model with means and offsets that are not zero: TensorFlow leaves out what adds zero, and joins less."""
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            for variable in (layer.beta, layer.moving_mean):
+                variable.assign(rng.normal(0, 0.1, variable.shape))
+        elif isinstance(layer, keras.Model):
+            as_trained(layer)
+    return model
+
+
+def as_theirs(name: str) -> keras.Model:
+    """Ours in keras.applications' form, which strides elsewhere: the zoo's own has 6 % (V2: 17 %) more to compute."""
+    fields = next(row.fields for row in table() if (row.model, row.tag) == (name, "keras"))
+    return as_trained(getattr(kr, name)(**fields))
+
+
+def noise(count: int) -> np.ndarray:
+    """Images of noise."""
+    return np.random.default_rng(1).uniform(0, 255, (count, 224, 224, 3)).astype("float32")
+
+
+def turn_of(answer: Answer, images: int) -> Turn:
+    """A turn: so many images in batches of the size that it is asked for."""
+
+    def turn(batch: int) -> float:
+        pixels = noise(batch)
+        return timed(images, lambda: [answer(pixels) for _ in range(images // batch)])()
+
+    return turn
+
+
+def stock(name: str, images: int, build: Callable[[str], keras.Model]) -> Turn:
+    """Another library's Keras model as Keras exports it."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    model = as_trained(build(name))
+    with tempfile.TemporaryDirectory() as directory:
+        model.export(directory, verbose=False)
+        serve = tf.saved_model.load(directory).signatures["serving_default"]
+    (argument,) = serve.structured_input_signature[1]
+    return turn_of(lambda pixels: serve(**{argument: tf.constant(pixels)}), images)
+
+
+def of_applications(name: str) -> keras.Model:
+    """keras.applications' network."""
+    return getattr(keras.applications, name)(weights=None)
+
+
+def ours(name: str, images: int, precision: str) -> Turn:
+    """`kr.export.saved_model`."""
+    with tempfile.TemporaryDirectory() as directory:
+        return turn_of(exported(as_theirs(name), precision, noise(16), Path(directory)), images)
+
+
+def exported(model: keras.Model, precision: str, calibration: np.ndarray, folder: Path) -> Answer:
+    """A model's `saved_model`, loaded again; it is to be in this precision, and no other."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    path = kr.export.saved_model(model, folder / precision, precision=precision, calibration=calibration, agreement=ANY)
+    if not re.search(rf"^computed in +{precision}\b", (path / "card.txt").read_text(), re.M):
+        raise UnavailableError(f"{precision} became another precision: {(path / 'card.txt').read_text()}")
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    return lambda pixels: serve(image=tf.constant(pixels))
+
+
+def openvino(name: str, images: int, precision: str) -> Turn:
+    """Ours as OpenVINO's IR, computed in float32, in bfloat16, or in int8 and bfloat16."""
+    needs("openvino", "nncf")
+    import openvino as library  # noqa: PLC0415
+
+    hint = {"INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "net.xml")
+        kr.export.openvino(as_theirs(name), path, "int8" if precision == "int8" else "float32", noise(16))
+        compiled = library.Core().compile_model(path, "CPU", hint)
+    return turn_of(lambda pixels: compiled({"image": pixels}), images)
+
+
+def onnxruntime(name: str, images: int) -> Turn:
+    """Ours as ONNX."""
+    needs("onnxruntime", "tf2onnx")
+    import onnxruntime as library  # noqa: PLC0415
+
+    options = library.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would take the others' cores
+    with tempfile.TemporaryDirectory() as directory:
+        session = library.InferenceSession(kr.export.onnx(as_theirs(name), Path(directory, "net.onnx")), options)
+    return turn_of(lambda pixels: session.run(None, {"image": pixels}), images)
+
+
+def torch(name: str, images: int, how: str, precision: str) -> Turn:
+    """torchvision's or timm's network under torch, "eager" or "inductor"."""
+    net = torch_nets.net(name).eval()
+    import torch as library  # noqa: PLC0415
+
+    run = torch_nets.compiled(net, how)
+
+    def answer(pixels: np.ndarray) -> Any:
+        with library.inference_mode(), library.autocast("cpu", library.bfloat16, enabled=precision == "bfloat16"):
+            return run(library.from_numpy(pixels).permute(0, 3, 1, 2))
+
+    return turn_of(answer, images)
+
+
+def subjects(name: str, images: int, precisions: tuple[str, ...]) -> dict[str, Callable[[], Turn]]:
+    """All that are asked, by name."""
+    of = functools.partial
+    peers: dict[str, Callable[[], Turn]] = {
+        PEER: of(stock, name, images, of_applications),
+        "KerasHub": of(stock, name, images, keras_hub_nets.net),
+        **{f"keras_resnet {kind}": of(ours, name, images, kind) for kind in (*precisions, "int8")},
+        **{f"OpenVINO {kind}": of(openvino, name, images, kind) for kind in (*precisions, "int8")},
+        "onnxruntime float32": of(onnxruntime, name, images),
+    }
+    for how in ("eager", "inductor"):
+        peers |= {f"torch {how} {kind}": of(torch, name, images, how, kind) for kind in precisions}
+    return peers
+
+
+def run(report: Report, amount: Amount) -> None:
+    """Both networks, each subject at each batch size."""
+    precisions = ("float32", "bfloat16") if bfloat16_is_native() else ("float32",)
+    if len(precisions) == 1:
+        report.leave_out("bfloat16", "this processor does not compute in it")
+    # Of those that have the same to compute.
+    tops = dict.fromkeys((PEER, "onnxruntime float32"), "convolutions in float32")
+    tops |= {f"{who} {kind}": f"convolutions in {kind}" for who in ("keras_resnet", "OpenVINO") for kind in precisions}
+    for name in amount.networks:
+        flops = 2 * kr.macs(as_theirs(name))
+        asked = subjects(name, amount.images, precisions)
+        asked |= {top: of for top, of in ceilings(*precisions).items() if top in tops.values()}
+        with workers(asked, report.left_out) as started:
+            for batch in amount.batches:
+                rates = in_turns(started, amount.rounds, batch)
+                report.compare(f"{name} at {batch}", rates, PEER, "images", flops, tops)

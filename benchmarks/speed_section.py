@@ -1,0 +1,47 @@
+"""The speed section of README.md: a table of figures, each with the command that measures it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from benchmarks.models_page import line
+from benchmarks.results_of import figures, result
+
+TABLE = Path(__file__).with_name("readme.csv")  # what README shows: words, benchmark, figure, unit
+BEGIN, END = "<!-- speed: written by python -m benchmarks table -->", "<!-- end of speed -->"
+NONE = "Nothing has been measured since the benchmarks were last changed."
+
+
+def section() -> str:
+    """The lines between the marks."""
+    with TABLE.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    head = ("what", "seen", "command")
+    lines = [line(head), line("---" for _ in head)]
+    for row in rows:
+        found = figures(row["benchmark"]).get(row["figure"])
+        if found is not None:
+            seen = f"{found:.3g} {row['unit']}".strip()
+            lines.append(line((row["words"], seen, f"`python -m benchmarks {row['benchmark']}`")))
+    measured = machines({row["benchmark"] for row in rows})
+    return "\n".join([BEGIN, *measured, "", *lines, END] if measured else [BEGIN, NONE, END])
+
+
+def machines(benchmarks: set[str]) -> list[str]:
+    """On what it was measured: a line for each machine and commit."""
+    found = {(of["machine"], of["commit"]) for of in map(result, sorted(benchmarks)) if of}
+    return [f"Measured on {machine}, at commit {commit}." for machine, commit in sorted(found)]
+
+
+def with_section(readme: str) -> str:
+    """The README with the section as it is now.
+
+    Raises:
+        ValueError: the marks are not there.
+    """
+    found, count = re.subn(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: section(), readme, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"README.md must have the marks {BEGIN} and {END} once. Received: {count} times")
+    return found

@@ -1,0 +1,56 @@
+"""Writes MODELS.md, docs/pareto.png and README's speed section from the zoo and benchmarks/results."""
+
+from __future__ import annotations
+
+import functools
+from unittest import mock
+
+import keras
+
+import keras_resnet as kr
+from benchmarks import models_page, pareto, speed_section
+from benchmarks.machine import ROOT
+from keras_resnet import zoo
+from keras_resnet.beside import written_beside
+from keras_resnet.weights import Checkpoint
+from keras_resnet.weights.forms import FORMS
+
+PAGE, PICTURE, README = ROOT / "MODELS.md", ROOT / "docs" / "pareto.png", ROOT / "README.md"
+
+
+def activations(row: zoo.Row) -> int:
+    """Of the row's network."""
+    return kr.activations(_built(row.name))
+
+
+def macs(checkpoint: Checkpoint) -> int:
+    """Of the network that a checkpoint fits, at the size its accuracy was measured at."""
+    return _macs(checkpoint.model, checkpoint.size, checkpoint.form)
+
+
+@functools.cache  # many checkpoints fit the same network
+def _macs(model: str, size: int, form: str) -> int:
+    return kr.macs(_built(model, input_shape=(size, size, 3), **FORMS[form].fields))
+
+
+def _built(name: str, **fields: object) -> keras.Model:
+    keras.backend.clear_session()
+    # Only counted: drawing hundreds of millions of normal numbers would take minutes.
+    with mock.patch.object(keras.initializers.VarianceScaling, "__call__", _zeros):
+        return kr.create_model(name, **fields)
+
+
+def _zeros(initializer: object, shape: tuple[int, ...], dtype: str | None = None) -> object:
+    return keras.ops.zeros(shape, dtype)
+
+
+def write() -> None:
+    """All three."""
+    rows = zoo.ROWS.values()
+    with written_beside(PAGE) as aside:
+        aside.write_text(models_page.page(rows, activations))
+    pareto.draw(pareto.points(rows, macs), PICTURE)
+    with written_beside(README) as aside:
+        aside.write_text(speed_section.with_section(README.read_text()))
+    for path in (PAGE, PICTURE, README):
+        print(f"wrote {path.relative_to(ROOT)}")

@@ -1,0 +1,36 @@
+"""The peers under torch: torchvision's and timm's networks, eager or compiled by inductor, channels last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.torchvision_on_cpu import torchvision
+from benchmarks.workers import needs
+
+NETS = {"ResNet50": "torchvision", "ResNet50V2": "timm resnetv2_50"}  # where a network of that kind is
+
+
+def net(name: str) -> Any:
+    """The network of that name, channels last.
+
+    Raises:
+        UnavailableError: torch, torchvision or timm is not installed.
+    """
+    needs("torch", "torchvision", "timm")
+    import torch  # noqa: PLC0415
+
+    if NETS[name] == "torchvision":
+        made = torchvision().models.resnet50()
+    else:
+        torchvision()  # which timm imports
+        import timm  # noqa: PLC0415
+
+        made = timm.create_model(NETS[name].split()[1])
+    return made.to(memory_format=torch.channels_last)
+
+
+def compiled(module: Any, how: str) -> Any:
+    """The module as "eager" or "inductor" run it."""
+    import torch  # noqa: PLC0415
+
+    return torch.compile(module, dynamic=False) if how == "inductor" else module

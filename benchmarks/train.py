@@ -1,0 +1,207 @@
+"""How fast `kr.training.fit` trains, over stock Keras' `fit` of the same network on the same batches, and beside torch.
+
+The step is what counts: each turn of ours traces it anew and trains two epochs, of which the second is measured; the
+peers keep theirs. `bare loop` is the step that ours takes in a loop of six lines, without Keras' `fit`, metrics or
+callbacks. ResNeXt is in the table for its grouped convolutions, which Keras leaves to XLA.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_resnet as kr
+from benchmarks import keras_hub_nets, torch_nets
+from benchmarks.ceilings import ceilings
+from benchmarks.machine import bfloat16_is_native
+from benchmarks.measure import ROUNDS, in_turns, timed
+from benchmarks.report import Report
+from benchmarks.workers import Turn, workers
+from keras_resnet.in_place import POLICIES
+from keras_resnet.training.recipes import Recipe
+from keras_resnet.training.while_training import while_training
+
+PEER = "stock fit"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A network, and how much of it is trained in a turn."""
+
+    model: str
+    precision: str
+    size: int
+    batch: int
+    steps: int
+
+    @property
+    def images(self) -> int:
+        """Of a turn."""
+        return self.batch * self.steps
+
+    def build(self) -> keras.Model:
+        """The network, for ten classes."""
+        return getattr(kr, self.model)(input_shape=(self.size, self.size, 3), classes=10)
+
+    def split(self) -> kr.data.Split:
+        """Noise: pixels cost the same whatever they show."""
+        pixels = np.random.default_rng(0).integers(0, 256, (self.images, self.size, self.size, 3), "uint8")
+        return kr.data.from_arrays(pixels, np.arange(self.images) % 10, tuple(map(str, range(10))))
+
+    def recipe(self) -> Recipe:
+        """Two epochs of plain training, so that both sides do the same."""
+        return Recipe(
+            epochs=2,
+            batch_size=self.batch,
+            learning_rate=1e-3,
+            shift=0.0,
+            label_smoothing=0.0,
+            precision=self.precision,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Amount:
+    """How much is measured."""
+
+    cases: tuple[Case, ...]
+    rounds: int
+
+
+SMALL = (Case("ResNet20", "float32", 32, 128, 20), Case("ResNet20", "bfloat16", 32, 128, 20))
+LARGE = Case("ResNet50", "bfloat16", 224, 32, 3)
+GROUPED = Case("ResNeXt50_32x4d", "float32", 32, 4, 1)  # as little as there can be: the stock step takes seconds
+FULL = Amount((*SMALL, LARGE, dataclasses.replace(LARGE, precision="float32", batch=16), GROUPED), ROUNDS)
+QUICK = Amount(SMALL, 3)
+
+
+class LastEpoch(keras.callbacks.Callback):
+    """Seconds of the last epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Starts the clock."""
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stops it."""
+        self.seconds = time.perf_counter() - self.began
+
+
+def ours(case: Case) -> Turn:
+    """`kr.training.fit`."""
+    model, split = case.build(), case.split()
+
+    def turn(*_: object) -> float:
+        clock = LastEpoch()
+        kr.training.fit(model, case.recipe(), split, callbacks=[clock])
+        return case.images / clock.seconds
+
+    return turn
+
+
+def stock(case: Case, build: Callable[[Case], keras.Model]) -> Turn:
+    """What Keras' guides say: a policy, compile, fit."""
+    keras.config.set_dtype_policy(POLICIES[case.precision])
+    model, split = build(case), case.split()
+    model.compile(
+        keras.optimizers.SGD(1e-3, 0.9, nesterov=True, weight_decay=5e-4),
+        keras.losses.CategoricalCrossentropy(),
+        metrics=["accuracy"],
+        jit_compile=False,  # "auto" is the same on a CPU
+    )
+    batches = kr.data.train_pipeline(split, case.size, case.batch)
+
+    def turn(*_: object) -> float:
+        clock = LastEpoch()
+        model.fit(batches, epochs=1, steps_per_epoch=case.steps, callbacks=[clock], verbose=0, shuffle=False)
+        return case.images / clock.seconds
+
+    return turn
+
+
+def of_keras_hub(case: Case) -> keras.Model:
+    """KerasHub's network."""
+    return keras_hub_nets.net(case.model, case.size, 10)
+
+
+def bare(case: Case) -> Turn:
+    """The step that ours takes, in a loop of its own."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    model, split = case.build(), case.split()
+    stack = contextlib.ExitStack()  # for as long as the process lives
+    stack.enter_context(while_training(model, case.precision))
+    optimizer = keras.optimizers.SGD(1e-3, 0.9, nesterov=True)
+    optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.CategoricalCrossentropy(from_logits=True)
+
+    @tf.function
+    def step(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = loss_of(targets, model(images, training=True))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    batches = iter(kr.data.train_pipeline(split, case.size, case.batch))
+    epoch = timed(case.images, lambda: [float(step(*next(batches))) for _ in range(case.steps)])
+    return lambda *_: epoch()
+
+
+def torch(case: Case, how: str) -> Turn:
+    """torchvision's network under torch, "eager" or "inductor", with autocast where it is bfloat16."""
+    net = torch_nets.net(case.model).train()
+    import torch as library  # noqa: PLC0415
+
+    run = torch_nets.compiled(net, how)
+    optimizer = library.optim.SGD(net.parameters(), 1e-3, 0.9, nesterov=True, weight_decay=5e-4)
+    images = library.rand(case.batch, 3, case.size, case.size).to(memory_format=library.channels_last)
+    labels = library.arange(case.batch) % 10
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        with library.autocast("cpu", library.bfloat16, enabled=case.precision == "bfloat16"):
+            loss = library.nn.functional.cross_entropy(run(images), labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    epoch = timed(case.images, lambda: [step() for _ in range(case.steps)])
+    return lambda *_: epoch()
+
+
+def subjects(case: Case) -> dict[str, Callable[[], Turn]]:
+    """All that are asked, by name."""
+    of = functools.partial
+    asked = {PEER: of(stock, case, Case.build), "keras_resnet": of(ours, case)}
+    if case in SMALL:
+        asked["bare loop"] = of(bare, case)
+    if case.model in torch_nets.NETS:
+        asked["KerasHub"] = of(stock, case, of_keras_hub)
+        asked |= {f"torch {how}": of(torch, case, how) for how in ("eager", "inductor")}
+    return asked | {top: build for top, build in ceilings(case.precision).items() if top == _top(case)}
+
+
+def run(report: Report, amount: Amount) -> None:
+    """Each case."""
+    for case in amount.cases:
+        name = f"{case.model} {case.precision}"
+        if case.precision == "bfloat16" and not bfloat16_is_native():
+            report.leave_out(name, "this processor does not compute in bfloat16")
+            continue
+        with workers(subjects(case), report.left_out) as started:
+            rates = in_turns(started, amount.rounds)
+        flops = 3 * 2 * kr.macs(case.build())  # forwards, and backwards to inputs and to kernels
+        report.compare(name, rates, PEER, "images", flops, {"keras_resnet": _top(case), PEER: _top(case)})
+        if "bare loop" in rates:
+            report.add(f"{name}, keras_resnet over a bare loop", rates["keras_resnet"].over(rates["bare loop"]))
+
+
+def _top(case: Case) -> str:
+    return f"convolutions in {case.precision}"

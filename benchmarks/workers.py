@@ -1,0 +1,112 @@
+"""Each subject in a process of its own, which builds it once and takes a turn whenever it is asked.
+
+So libraries do not share threads, memory or settings; one that conflicts with the others can have an environment of its
+own. `PYTHON_OF` names the interpreter of such subjects by the first word of their name; no peer needs that so far.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib.util
+import multiprocessing
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+Turn = Callable[..., float]  # one turn, and what it did per second
+SPAWN = multiprocessing.get_context("spawn")
+PYTHON_OF: dict[str, str] = {}
+
+
+class UnavailableError(Exception):
+    """A subject cannot be measured here, and why."""
+
+
+class SubjectError(Exception):
+    """A subject ended in an error; the text is its traceback."""
+
+
+def needs(*packages: str) -> None:
+    """Leaves the subject out where one of the packages is not installed."""
+    missing = [package for package in packages if not importlib.util.find_spec(package)]
+    if missing:
+        raise UnavailableError(f"not installed: {', '.join(missing)}")
+
+
+class Worker:
+    """A process with a subject."""
+
+    def __init__(self, name: str, build: Callable[[], Turn]) -> None:
+        self.name = name
+        self._ours, theirs = SPAWN.Pipe()
+        SPAWN.set_executable(PYTHON_OF.get(name.split(maxsplit=1)[0], sys.executable))
+        self._process = SPAWN.Process(target=_serve, args=(build, theirs))
+        self._process.start()
+        theirs.close()
+        self._heard()
+
+    def __call__(self, *arguments: object) -> float:
+        """A turn."""
+        self._ours.send(arguments)
+        return self._heard()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._ours.close()
+        self._process.join(10)
+        self._process.kill()
+
+    def _heard(self) -> Any:
+        try:
+            error, value = self._ours.recv()
+        except EOFError:
+            self._process.join(10)
+            raise SubjectError(f"{self.name}: its process has died with {self._process.exitcode}") from None
+        if error is not None:
+            self.close()
+            raise error(value if error is UnavailableError else f"{self.name}:\n{value}")
+        return value
+
+
+@contextlib.contextmanager
+def workers(subjects: Mapping[str, Callable[[], Turn]], left_out: dict[str, str]) -> Iterator[dict[str, Worker]]:
+    """Starts the subjects one after another, and ends them.
+
+    Args:
+        subjects: functions that can be pickled and build a turn, by name.
+        left_out: gets those that cannot be measured here, with the reason.
+
+    Yields:
+        The others.
+    """
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for name, build in subjects.items():
+            try:
+                found[name] = Worker(name, build)
+            except UnavailableError as reason:
+                left_out[name] = str(reason)
+                continue
+            stack.callback(found[name].close)
+        yield found
+
+
+def _serve(build: Callable[[], Turn], pipe: Connection) -> None:
+    """In the process: builds, then takes turns until the other end is closed."""
+    try:
+        turn = build()
+        pipe.send((None, None))
+        while True:
+            try:
+                arguments = pipe.recv()
+            except EOFError:
+                return
+            gc.collect()  # nobody pays for what the turn before left behind
+            pipe.send((None, turn(*arguments)))
+    except UnavailableError as reason:
+        pipe.send((UnavailableError, str(reason)))
+    except Exception:
+        pipe.send((SubjectError, traceback.format_exc()))

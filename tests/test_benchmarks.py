@@ -1,0 +1,352 @@
+"""The benchmarks: timing in turns, processes, reports, targets, and what is generated from the results."""
+
+import csv
+import functools
+import json
+import math
+import re
+import subprocess
+import sys
+import types
+
+import pytest
+
+from benchmarks import (
+    __main__ as driver,
+)
+from benchmarks import (
+    augmentation,
+    build,
+    check,
+    exporting,
+    gpu,
+    input,
+    keras_hub_nets,
+    latency,
+    machine,
+    memory,
+    models_page,
+    pareto,
+    serve,
+    serve_accuracy,
+    speed_section,
+    train,
+)
+from benchmarks import report as reports
+from benchmarks.measure import Rates, in_turns, timed
+from benchmarks.report import Report
+from benchmarks.results_of import result
+from benchmarks.targets import TABLE, Target, targets
+from benchmarks.workers import SubjectError, UnavailableError, needs, workers
+from keras_resnet import zoo
+from keras_resnet.weights.table import table
+from tests import benchmark_subjects as subjects
+from tests.conftest import ROOT
+
+MODELS = (ROOT / "MODELS.md").read_text()
+
+
+def test_subjects_take_turns_after_warming_up():
+    order = []
+
+    def subject(name):
+        return lambda: order.append(name) or 1.0
+
+    in_turns({"a": subject("a"), "b": subject("b")}, 2)
+    assert order == ["a", "b", "a", "b", "a", "b"]
+
+
+def test_the_warming_up_does_not_count():
+    taken = iter([100.0, 1.0, 2.0, 3.0])
+    assert in_turns({"a": lambda: next(taken)}, 3)["a"].rounds == [1.0, 2.0, 3.0]
+
+
+def test_a_ratio_is_that_within_the_rounds_so_that_drift_falls_out():
+    ours, theirs = Rates([20.0, 2.0, 10.0]), Rates([10.0, 1.0, 5.0])
+    assert ours.over(theirs) == 2.0
+    assert ours.median == 10.0
+
+
+def test_a_rate_is_work_over_time():
+    assert 0 < timed(1.0, lambda: sum(range(100_000)))() < timed(1.0, lambda: None)()
+
+
+def test_a_worker_is_a_process_of_its_own_that_stays():
+    left_out = {}
+    builds = {"one": subjects.number_of_the_process, "two": subjects.number_of_the_process}
+    with workers(builds, left_out) as started:
+        first = {name: worker() for name, worker in started.items()}
+        assert {name: worker() for name, worker in started.items()} == first
+    assert len(set(first.values())) == 2
+    assert left_out == {}
+
+
+def test_a_subject_that_cannot_be_measured_is_left_out_with_its_reason():
+    left_out = {}
+    with workers({"cart": subjects.unavailable, "other": subjects.number_of_the_process}, left_out) as started:
+        assert list(started) == ["other"]
+    assert left_out == {"cart": "it has no wheels"}
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [(subjects.broken, "in the midst of building"), (subjects.dying, "has died with 7")],
+)
+def test_a_subject_that_fails_says_what_of(build, said):
+    with pytest.raises(SubjectError, match=said), workers({"bad": build}, {}):
+        pass
+
+
+def test_a_turn_that_fails_says_what_of():
+    bad = {"bad": subjects.broken_in_its_turn}
+    with workers(bad, {}) as started, pytest.raises(SubjectError, match=r"bad:\n(.|\n)*ZeroDivisionError"):
+        started["bad"]()
+
+
+def test_a_package_that_is_not_installed_is_named():
+    with pytest.raises(UnavailableError, match="not installed: no_such_package"):
+        needs("json", "no_such_package")
+
+
+def test_a_bound_holds_on_its_own_side():
+    least, most = Target("x", "f", "at least", 2.0), Target("x", "f", "at most", 2.0)
+    assert [least.holds(value) for value in (1.9, 2.0, 2.1)] == [False, True, True]
+    assert [most.holds(value) for value in (1.9, 2.0, 2.1)] == [True, True, False]
+    assert least.said(1.9) == "at least 2: MISSED"
+    assert most.said(1.9) == "at most 2: holds"
+
+
+def test_the_targets_are_of_benchmarks_and_each_is_given_once():
+    with TABLE.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["benchmark"] for row in rows} <= set(driver.NAMES)
+    assert {row["bound"] for row in rows} == {"at least", "at most"}
+    assert len({(row["benchmark"], row["figure"]) for row in rows}) == len(rows)
+    assert {"serve", "train", "build"} <= {row["benchmark"] for row in rows}
+
+
+@pytest.fixture
+def report(monkeypatch):
+    """A report with one target."""
+    wanted = {"case, ours over peer": Target("made", "case, ours over peer", "at least", 3.0)}
+    monkeypatch.setattr(reports, "targets", lambda benchmark: wanted)
+    return Report("made")
+
+
+def test_a_report_judges_what_is_asked_for(report, capsys):
+    rates = {"peer": Rates([1.0, 2.0, 4.0]), "ours": Rates([2.0, 4.0, 8.0]), "top": Rates([1e12, 1e12, 1e12])}
+    report.compare("case", rates, "peer", "images", 1e11, {"ours": "top"})
+    assert report.figures == {
+        "top, TFLOP/s beside case": 1.0,
+        "case, peer, images/s": 2.0,
+        "case, ours, images/s": 4.0,
+        "case, ours over peer": 2.0,
+        "case, ours of the ceiling": pytest.approx(0.4),
+    }
+    assert report.missed == ["case, ours over peer"]
+    said = capsys.readouterr().out
+    assert re.search(r"ours +4 +2 +8 +2\.00 times peer", said)
+    assert "case, ours over peer: 2   at least 3: MISSED" in said
+
+
+def test_a_report_is_written_with_what_it_was_measured_on(report, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reports, "RESULTS", tmp_path)
+    report.add("figure", 1.23456789)
+    report.leave_out("the rest", "it rains")
+    report.write("python -m benchmarks made")
+    record = json.loads((tmp_path / "made.json").read_text())
+    assert record["figures"] == {"figure": 1.235}
+    assert record["left out"] == {"the rest": "it rains"}
+    assert record["command"] == "python -m benchmarks made"
+    assert record["machine"].startswith(machine.platform.machine())
+    assert record["versions"]["keras"]
+    assert record["commit"]
+
+
+def test_a_changed_file_marks_the_commit(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True)
+
+    git("init", "-q")
+    (tmp_path / "code.py").write_text("1")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    assert re.fullmatch("[0-9a-f]{12}", machine.commit())
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "results" / "x.json").write_text("{}")
+    assert re.fullmatch("[0-9a-f]{12}", machine.commit())
+    (tmp_path / "code.py").write_text("2")
+    assert re.fullmatch(r"[0-9a-f]{12}\+", machine.commit())
+
+
+def of_figures(figures):
+    """A benchmark that finds these."""
+
+    def run(report, amount):
+        for name, value in figures.items():
+            report.add(name, value)
+
+    return types.SimpleNamespace(__doc__="Made up.", run=run, QUICK=None)
+
+
+def test_check_fails_if_a_target_is_missed_or_a_benchmark_fails(capsys):
+    figure, target = next(iter(targets("build").items()))
+    assert check.check({"build": of_figures({figure: target.value})}) == 0
+    assert f"build: {figure}: {target.value:.3g}, at most {target.value:g}: holds" in capsys.readouterr().out
+    assert check.check({"build": of_figures({figure: target.value + 1})}) == 1
+    assert "MISSED" in capsys.readouterr().out
+    broken = types.SimpleNamespace(__doc__="Made up.", run=lambda report, amount: 1 / 0, QUICK=None)
+    assert check.check({"gpu": broken, "build": of_figures({figure: 0.0})}) == 1
+    said = capsys.readouterr().out
+    assert "gpu: ended in an error" in said
+    assert f"build: {figure}: 0, at most" in said
+
+
+# Of each benchmark as little as there can be, with a figure that it then has to give.
+SMALL = {
+    "train": (
+        train,
+        train.Amount((train.Case("ResNet20", "float32", 32, 8, 1),), 1),
+        "ResNet20 float32, keras_resnet over stock fit",
+    ),
+    "input": (input, input.Amount(1, 1, 1), "32x32, keras_resnet over map"),
+    "build": (build, build.Amount({"ResNet20": ()}, 1), "import keras_resnet beyond import keras, s"),
+    "memory": (
+        memory,
+        memory.Amount((("ResNet20", False), ("ResNet20", True)), 128, 1),
+        "ResNet20, share of memory that remat saves",
+    ),
+    "latency": (latency, latency.Amount(("ResNet20",), 1), "ResNet20, float32, ms"),
+    "augmentation": (augmentation, augmentation.Amount(1), "flip 32x32, keras_resnet over keras.layers"),
+    "exporting": (exporting, exporting.Amount("ResNet20", 1), "ResNet20, keras_resnet over model.export"),
+    "serve_accuracy": (
+        serve_accuracy,
+        serve_accuracy.Amount(1),
+        "ResNet20 on CIFAR-10, int8, chooses as Keras",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_gives_its_figures(name, monkeypatch):
+    module, amount, figure = SMALL[name]
+    monkeypatch.setattr(augmentation, "SIZES", {"32x32": ((4, 32, 32, 3), 1)})
+    monkeypatch.setattr(input, "micrographs", list)
+    report = Report(name)
+    if name == "serve_accuracy":
+        first = next(iter(serve_accuracy.trained(report)), None)
+        if first is None:
+            pytest.skip("needs ../shared/data or dataset-fashion-mnist")
+        monkeypatch.setattr(serve_accuracy, "trained", lambda report: [first])
+        figure = f"{first.name}, int8, chooses as Keras"
+    if name == "latency":
+        monkeypatch.setattr(latency, "REFERENCE", "ResNet20")
+    module.run(report, amount)
+    assert math.isfinite(report.figures[figure])
+    assert not [what for what in report.left_out if what not in ("bfloat16", "micrographs")]
+
+
+def test_serving_is_measured_in_turns(monkeypatch):
+    def few(name, images, precisions):
+        return {
+            serve.PEER: functools.partial(subjects.slow, 2),
+            "keras_resnet float32": functools.partial(subjects.quick, 2),
+        }
+
+    monkeypatch.setattr(serve, "subjects", few)
+    monkeypatch.setattr(serve, "ceilings", lambda *_: {"convolutions in float32": subjects.ceiling})
+    report = Report("serve")
+    serve.run(report, serve.Amount(("ResNet50",), (1, 2), 2, 1))
+    assert report.figures["ResNet50 at 2, keras_resnet float32 over keras.applications"] > 1
+    assert report.figures["ResNet50 at 1, keras_resnet float32 of the ceiling"] > 0
+
+
+def test_serving_has_all_its_subjects():
+    asked = serve.subjects("ResNet50", 32, ("float32", "bfloat16"))
+    ours = [f"{who} {kind}" for who in ("keras_resnet", "OpenVINO") for kind in ("float32", "bfloat16", "int8")]
+    theirs = [f"torch {how} {kind}" for how in ("eager", "inductor") for kind in ("float32", "bfloat16")]
+    assert sorted(asked) == sorted([serve.PEER, "KerasHub", "onnxruntime float32", *ours, *theirs])
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("ResNet50", 25_557_032), ("ResNet50V2", 25_549_352)])
+def test_the_peer_in_keras_hub_is_the_same_network(name, parameters):
+    pytest.importorskip("keras_hub")
+    net = keras_hub_nets.net(name)
+    assert sum(weight.shape.num_elements() for weight in net.trainable_weights) == parameters
+
+
+def test_without_a_gpu_it_is_said_and_nothing_is_measured():
+    if not gpu.why_not():
+        pytest.skip("there is one")
+    report = Report("gpu")
+    gpu.run(report, gpu.FULL)
+    assert report.figures == {}
+    assert re.search("there is no GPU|not installed", report.left_out["all"])
+
+
+def test_every_benchmark_is_tested():
+    assert {*SMALL, "serve", "serve_load", "gpu"} == set(driver.NAMES)  # serve_load by tests/test_serving_load.py
+
+
+def test_the_driver_names_what_there_is():
+    help_text = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert all(name in help_text for name in (*driver.NAMES, "check", "table", "--quick"))
+
+
+@pytest.mark.parametrize("name", driver.NAMES)
+def test_results_are_whole(name):
+    """What is committed has every figure that something is asked of, and was measured at a commit."""
+    found = result(name)
+    if not found:
+        pytest.skip("not measured yet")
+    missing = [figure for figure in targets(name) if figure not in found["figures"]]
+    assert not missing or found["left out"]
+    assert not found["commit"].endswith("+")
+    assert found["command"] == f"python -m benchmarks {name}"
+
+
+def test_readme_shows_what_was_measured():
+    readme = (ROOT / "README.md").read_text()
+    assert speed_section.with_section(readme) == readme, "run: python -m benchmarks table"
+    with speed_section.TABLE.open(newline="") as file:
+        for row in csv.DictReader(file):
+            found = result(row["benchmark"])
+            assert not found or row["figure"] in found["figures"] or found["left out"], row
+
+
+def test_a_readme_without_its_marks_is_refused():
+    with pytest.raises(ValueError, match="once. Received: 0 times"):
+        speed_section.with_section("# no marks")
+
+
+def test_models_page_has_every_row_and_checkpoint():
+    networks = re.findall(r"^\| `(\w+)` \| \d+x\d+ \|", MODELS, re.M)
+    assert networks == list(zoo.ROWS)
+    lines = MODELS.splitlines()
+    for checkpoint in table():
+        assert models_page.line(models_page.checkpoint(checkpoint)) in lines, "run: python -m benchmarks table"
+
+
+def test_a_family_for_every_model():
+    found = {name: pareto.family(name) for name in zoo.ROWS}
+    assert set(found.values()) == {title for title, _ in pareto.FAMILIES}
+    assert found["SEResNeXt50_32x4d"] == "SE-ResNet, SE-ResNeXt"
+    assert found["ECAResNet50D"] == "ECA-ResNet"
+    assert found["ResNet50D"] == "ResNet-D"
+
+
+def test_the_front_has_what_none_of_its_cost_beats():
+    cheap, better, beaten, dear = (
+        pareto.Point("ResNet18", 224, macs, top1) for macs, top1 in ((1, 70.0), (2, 75.0), (2, 74.0), (3, 75.0))
+    )
+    assert pareto.front([dear, beaten, better, cheap]) == [cheap, better]
+
+
+def test_the_picture_has_the_published_checkpoints(tmp_path):
+    found = pareto.points(zoo.ROWS.values(), lambda checkpoint: 10**9 * checkpoint.size)
+    assert {point.name for point in found} >= {"ResNet50", "ResNet50V2", "ResNetRS420"}
+    pareto.draw(found, tmp_path / "docs" / "pareto.png")
+    assert (tmp_path / "docs" / "pareto.png").stat().st_size > 10_000
