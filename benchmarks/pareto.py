@@ -74,12 +74,12 @@ def draw(found: Iterable[Point], path: Path) -> None:
             axes.scatter(*place, color=f"C{number}", alpha=alpha, s=36, linewidths=0)
         axes.scatter([], [], color=f"C{number}", label=title)
     for number, point in enumerate(best):
-        side, place = (("right", (-5, 5)), ("left", (6, -10)))[number % 2]  # in turn, so that neighbours do not meet
+        side, offset = (("right", (-5, 5)), ("left", (6, -10)))[number % 2]  # in turn, so that neighbours do not meet
         axes.annotate(
             f"{point.name} {point.size}",
             (point.macs / 1e9, point.top1),
             textcoords="offset points",
-            xytext=place,
+            xytext=offset,
             ha=side,
             fontsize="x-small",
         )
