@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import resource
+import re
+from pathlib import Path
 
 import numpy as np
 
@@ -51,7 +52,8 @@ def bytes_of(name: str, remat: bool, batch: int, steps: int) -> Turn:
 
 
 def _peak() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # getrusage's maximum begins with that of the process that started this one.
+    return 1024 * int(re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.M)[1])
 
 
 def run(report: Report, amount: Amount) -> None:

@@ -118,17 +118,19 @@ def test_norms_that_the_kernel_does_not_fit_keep_their_own(rng):
 def test_a_net_trains_on_quicker_kernels_as_on_tensorflows_own(quicker, net, monkeypatch):
     monkeypatch.setattr("keras_resnet.training.compiled_relu.LEAST", 1)
     copy = keras.models.clone_model(net)
-    copy.set_weights(net.get_weights())
+    start = net.get_weights()
+    copy.set_weights(start)
     with logits(net), logits(copy), computing_in(net, "bfloat16"), computing_in(copy, "bfloat16"):
-        plain = train(copy, np.random.default_rng(0))
+        plain = train(copy, np.random.default_rng(0), steps=1)
         with quicker(net):
             assert any("call" in vars(layer) for layer in net.layers)
-            quick = train(net, np.random.default_rng(0))
+            quick = train(net, np.random.default_rng(0), steps=1)
     assert not any("call" in vars(layer) for layer in net.layers)
-    # Rounded to seven bits, a sum in another order is another one.
-    np.testing.assert_allclose(quick, plain, rtol=0.02)
-    for mine, keras_own in zip(net.get_weights(), copy.get_weights(), strict=True):
-        np.testing.assert_allclose(mine, keras_own, rtol=0.1, atol=0.03)
+    np.testing.assert_allclose(quick, plain, rtol=1e-3)
+    # Rounded to seven bits, a sum in another order is another one: each weight's step is off by at most 0.14 of itself
+    # (twelve nets with drawn weights). Later steps enlarge that, with gates and drop-out the most.
+    for mine, keras_own, before in zip(net.get_weights(), copy.get_weights(), start, strict=True):
+        assert np.linalg.norm(mine - keras_own) <= 0.25 * np.linalg.norm(keras_own - before)
 
 
 @pytest.mark.parametrize("least", [1, 10**6])
