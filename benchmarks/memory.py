@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +52,8 @@ def bytes_of(name: str, remat: bool, batch: int, steps: int) -> Turn:
 
 def _peak() -> int:
     # getrusage's maximum begins with that of the process that started this one.
-    return 1024 * int(re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.M)[1])
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def run(report: Report, amount: Amount) -> None:
