@@ -29,6 +29,7 @@ from keras_resnet.training.recipes import Recipe
 from keras_resnet.training.while_training import while_training
 
 PEER = "stock fit"
+LIFELONG = contextlib.ExitStack()  # what is entered stays so until the process ends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +137,7 @@ def bare(case: Case) -> Turn:
     import tensorflow as tf  # noqa: PLC0415
 
     model, split = case.build(), case.split()
-    stack = contextlib.ExitStack()  # for as long as the process lives
-    stack.enter_context(while_training(model, case.precision))
+    LIFELONG.enter_context(while_training(model, case.precision))
     optimizer = keras.optimizers.SGD(1e-3, 0.9, nesterov=True)
     optimizer.build(model.trainable_variables)
     loss_of = keras.losses.CategoricalCrossentropy(from_logits=True)

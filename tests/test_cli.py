@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from keras_resnet import cli
 from keras_resnet.cli import COMMANDS
 from keras_resnet.data import idx
 from keras_resnet.data.sources import SOURCES
-from tests.conftest import FASHION, ROOT
+from tests.conftest import FASHION, ROOT, run_python
 from tests.serving.process import serving
 from tests.test_data import write_idx, write_png
 from tests.test_package import main_command
@@ -52,6 +53,19 @@ def test_the_main_job_reads_digits(digits):
     assert json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"] >= 0.985
     assert len(re.findall(r"^epoch +\d+/15", run.stdout, re.M)) == 15
     assert run.stderr == ""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN is for x86")
+@pytest.mark.parametrize(("set_by_user", "found"), [(None, "1"), ("0", "0")])
+def test_commands_compute_on_onednn_unless_told_otherwise(set_by_user, found, monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    if set_by_user:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", set_by_user)
+    code = (
+        "from keras_resnet.quiet import start_keras; start_keras()\n"
+        "from tensorflow.python.util import _pywrap_util_port; print(int(_pywrap_util_port.IsMklEnabled()))"
+    )
+    assert run_python(code).strip() == found
 
 
 def test_what_the_main_job_says_to_type_next_works(digits):

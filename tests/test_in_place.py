@@ -15,7 +15,7 @@ from keras_resnet.training.pointwise_convolutions import pointwise
 from keras_resnet.training.recipes import CHOICES
 from keras_resnet.training.remat import rematerialised
 from keras_resnet.training.while_training import while_training
-from tests.conftest import randomise
+from tests.conftest import randomise, run_python
 
 SMALL = {"input_shape": (16, 16, 3), "classes": 5}
 NETS = {
@@ -234,7 +234,30 @@ def test_grouped_convolutions_are_tensorflows_own_and_the_same(name, dtype, rng)
     assert np.array_equal(model.predict(x, verbose=0), wanted)
 
 
-@pytest.mark.skipif(not _has_gradients(), reason="needs oneDNN, which TensorFlow uses on x86 with AVX-512")
+def test_a_grouped_net_is_evaluated_and_served_without_onednn(tmp_path, monkeypatch):
+    """TensorFlow alone has no kernel of a grouped convolution with bias and ReLU, and would make one of the three."""
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    code = """
+import sys, keras, numpy as np, tensorflow as tf, keras_resnet as kr
+from keras_resnet.grouped_convolutions import native
+from tests.conftest import randomise
+
+rng = np.random.default_rng(0)
+net = kr.ResNet((1,), filters=(8,), groups=4, stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=5)
+randomise(net, rng)
+images = rng.uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+wanted = net.predict(images, verbose=0)
+folded = kr.export.fold_batch_norm(net)
+with native(folded):
+    np.testing.assert_allclose(folded.predict(images, verbose=0), wanted, atol=1e-5)
+kr.export.saved_model(net, sys.argv[1])
+serve = tf.saved_model.load(sys.argv[1] + "/1").signatures["serving_default"]
+np.testing.assert_allclose(serve(image=tf.constant(images))["probabilities"], wanted, atol=1e-5)
+"""
+    run_python(code, tmp_path / "export")
+
+
+@pytest.mark.skipif(not _has_gradients(), reason="needs oneDNN")
 def test_a_grouped_net_trains_as_with_keras_own():
     net = kr.ResNet((1,), filters=(8,), groups=4, stem=kr.stems.cifar, **SMALL)
     copy = keras.models.clone_model(net)

@@ -61,6 +61,10 @@ def test_nothing_is_left_to_fill_in(folder):
         assert "{{" not in path.read_text()
 
 
+def test_the_server_computes_on_onednn(compose):
+    assert compose["services"]["serving"]["environment"] == {"TF_ENABLE_ONEDNN_OPTS": "1"}
+
+
 def test_what_was_changed_by_hand_stays(tmp_path):
     kit.write(tmp_path, "pets")
     (tmp_path / "compose.yaml").write_text("mine")
