@@ -64,5 +64,5 @@ def ours(name: str) -> Turn:
 def run(report: Report, amount: Amount) -> None:
     """Exports a second of both, and the ratio."""
     subjects = {PEER: functools.partial(stock, amount.network), "keras_resnet": functools.partial(ours, amount.network)}
-    with workers(subjects, report.left_out) as started:
+    with workers(subjects, report.leave_out) as started:
         report.compare(amount.network, in_turns(started, amount.rounds), PEER, "exports")

@@ -55,7 +55,7 @@ def run(report: Report, amount: Amount) -> None:
         PEER: functools.partial(gpu_steps.theirs, *size),
         TOP: functools.partial(gpu_steps.matrices, amount.matrix, amount.steps),
     }
-    with workers(subjects, report.left_out) as started:
+    with workers(subjects, report.leave_out) as started:
         rates = in_turns(started, amount.rounds)
     flops = 3 * 2 * gpu_steps.macs(amount.size)
     report.compare("ResNet50", rates, PEER, "images", flops, {OURS: TOP, PEER: TOP})

@@ -73,9 +73,9 @@ def run(report: Report, amount: Amount) -> None:
         report.leave_out("bfloat16", "this processor does not compute in it")
     ratios: dict[str, float] = {}
     references: list[float] = []
-    with workers({REFERENCE: functools.partial(network, REFERENCE, precisions)}, report.left_out) as reference:
+    with workers({REFERENCE: functools.partial(network, REFERENCE, precisions)}, report.leave_out) as reference:
         for name in amount.networks:
-            with workers({name: functools.partial(network, name, precisions)}, report.left_out) as started:
+            with workers({name: functools.partial(network, name, precisions)}, report.leave_out) as started:
                 turns: dict[str, Turn] = {
                     precision: functools.partial(_of, started[name], precision) for precision in precisions
                 }

@@ -61,7 +61,7 @@ def run(report: Report, amount: Amount) -> None:
     for name, remat in amount.cases:
         case = f"{name}{' remat' if remat else ''} at batch {amount.batch}"
         with workers(
-            {case: functools.partial(bytes_of, name, remat, amount.batch, amount.steps)}, report.left_out
+            {case: functools.partial(bytes_of, name, remat, amount.batch, amount.steps)}, report.leave_out
         ) as started:
             report.add(f"{case}, GiB", started[case]("bytes") / GIB)
             report.add(f"{case}, s a step", started[case]("s a step"))

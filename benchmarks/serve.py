@@ -180,7 +180,7 @@ def run(report: Report, amount: Amount) -> None:
         flops = 2 * kr.macs(as_theirs(name))
         asked = subjects(name, amount.images, precisions)
         asked |= {top: of for top, of in ceilings(*precisions).items() if top in tops.values()}
-        with workers(asked, report.left_out) as started:
+        with workers(asked, report.leave_out) as started:
             for batch in amount.batches:
                 rates = in_turns(started, amount.rounds, batch)
                 report.compare(f"{name} at {batch}", rates, PEER, "images", flops, tops)

@@ -51,6 +51,7 @@ def measured(report: Report, name: str, size: Size) -> None:
     """The figures of one run."""
     start = time.perf_counter()
     outcome = drive(size)
+    missing = size.malformed - len(outcome.refused) + size.swaps - len(outcome.swapped)
     for what, figure in {
         "seconds": time.perf_counter() - start,
         "answered": len(outcome.milliseconds),
@@ -59,12 +60,12 @@ def measured(report: Report, name: str, size: Size) -> None:
         "malformed and refused": len(outcome.refused),
         "swaps": len(outcome.swapped),
         "faults": len(outcome.faults),
+        "malformed not refused or swaps not made": missing,
         "server MB before": outcome.megabytes[0],
         "server MB after": outcome.megabytes[1],
     }.items():
         report.add(f"{name}, {what}", float(figure))
     for fault, count in collections.Counter(outcome.faults).most_common(20):
         print(f"{count} times: {fault}")
-    missing = size.malformed - len(outcome.refused) + size.swaps - len(outcome.swapped)
     if outcome.faults or missing:
-        raise SubjectError(f"{len(outcome.faults)} faults, {missing} malformed requests or swaps missing")
+        raise SubjectError(f"{len(outcome.faults)} faults, {missing} malformed not refused or swaps not made")

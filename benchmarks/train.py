@@ -195,7 +195,7 @@ def run(report: Report, amount: Amount) -> None:
         if case.precision == "bfloat16" and not bfloat16_is_native():
             report.leave_out(name, "this processor does not compute in bfloat16")
             continue
-        with workers(subjects(case), report.left_out) as started:
+        with workers(subjects(case), report.leave_out) as started:
             rates = in_turns(started, amount.rounds)
         flops = 3 * 2 * kr.macs(case.build())  # forwards, and backwards to inputs and to kernels
         report.compare(name, rates, PEER, "images", flops, {"keras_resnet": _top(case), PEER: _top(case)})

@@ -72,12 +72,14 @@ class Worker:
 
 
 @contextlib.contextmanager
-def workers(subjects: Mapping[str, Callable[[], Turn]], left_out: dict[str, str]) -> Iterator[dict[str, Worker]]:
+def workers(
+    subjects: Mapping[str, Callable[[], Turn]], leave_out: Callable[[str, str], object]
+) -> Iterator[dict[str, Worker]]:
     """Starts the subjects one after another, and ends them.
 
     Args:
         subjects: functions that can be pickled and build a turn, by name.
-        left_out: gets those that cannot be measured here, with the reason.
+        leave_out: called with the name of each that cannot be measured here, and the reason.
 
     Yields:
         The others.
@@ -88,7 +90,7 @@ def workers(subjects: Mapping[str, Callable[[], Turn]], left_out: dict[str, str]
             try:
                 found[name] = Worker(name, build)
             except UnavailableError as reason:
-                left_out[name] = str(reason)
+                leave_out(name, str(reason))
                 continue
             stack.callback(found[name].close)
         yield found

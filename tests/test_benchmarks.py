@@ -75,7 +75,7 @@ def test_a_rate_is_work_over_time():
 def test_a_worker_is_a_process_of_its_own_that_stays():
     left_out = {}
     builds = {"one": subjects.number_of_the_process, "two": subjects.number_of_the_process}
-    with workers(builds, left_out) as started:
+    with workers(builds, left_out.__setitem__) as started:
         first = {name: worker() for name, worker in started.items()}
         assert {name: worker() for name, worker in started.items()} == first
     assert len(set(first.values())) == 2
@@ -84,7 +84,9 @@ def test_a_worker_is_a_process_of_its_own_that_stays():
 
 def test_a_subject_that_cannot_be_measured_is_left_out_with_its_reason():
     left_out = {}
-    with workers({"cart": subjects.unavailable, "other": subjects.number_of_the_process}, left_out) as started:
+    with workers(
+        {"cart": subjects.unavailable, "other": subjects.number_of_the_process}, left_out.__setitem__
+    ) as started:
         assert list(started) == ["other"]
     assert left_out == {"cart": "it has no wheels"}
 
@@ -94,13 +96,13 @@ def test_a_subject_that_cannot_be_measured_is_left_out_with_its_reason():
     [(subjects.broken, "in the midst of building"), (subjects.dying, "has died with 7")],
 )
 def test_a_subject_that_fails_says_what_of(build, said):
-    with pytest.raises(SubjectError, match=said), workers({"bad": build}, {}):
+    with pytest.raises(SubjectError, match=said), workers({"bad": build}, {}.__setitem__):
         pass
 
 
 def test_a_turn_that_fails_says_what_of():
     bad = {"bad": subjects.broken_in_its_turn}
-    with workers(bad, {}) as started, pytest.raises(SubjectError, match=r"bad:\n(.|\n)*ZeroDivisionError"):
+    with workers(bad, {}.__setitem__) as started, pytest.raises(SubjectError, match=r"bad:\n(.|\n)*ZeroDivisionError"):
         started["bad"]()
 
 
