@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.models_page import line
 from benchmarks.results_of import figures, result
+from benchmarks.targets import targets
 
 TABLE = Path(__file__).with_name("readme.csv")  # what README shows: words, benchmark, figure, unit
 BEGIN, END = "<!-- speed: written by python -m benchmarks table -->", "<!-- end of speed -->"
@@ -18,20 +20,33 @@ def section() -> str:
     """The lines between the marks."""
     with TABLE.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    head = ("what", "seen", "command")
+    head = ("what", "seen", "asked", "command")
     lines = [line(head), line("---" for _ in head)]
     for row in rows:
         found = figures(row["benchmark"]).get(row["figure"])
         if found is not None:
             seen = f"{found:.3g} {row['unit']}".strip()
-            lines.append(line((row["words"], seen, f"`python -m benchmarks {row['benchmark']}`")))
-    measured = machines({row["benchmark"] for row in rows})
-    return "\n".join([BEGIN, *measured, "", *lines, END] if measured else [BEGIN, NONE, END])
+            asked = targets(row["benchmark"]).get(row["figure"])
+            said = asked.said(found) if asked else ""
+            lines.append(line((row["words"], seen, said, f"`python -m benchmarks {row['benchmark']}`")))
+    benchmarks = sorted({row["benchmark"] for row in rows})
+    measured = machines(benchmarks)
+    return "\n".join([BEGIN, *measured, "", *lines, *left_out(benchmarks), END] if measured else [BEGIN, NONE, END])
 
 
-def machines(benchmarks: set[str]) -> list[str]:
+def left_out(benchmarks: Iterable[str]) -> list[str]:
+    """What could not be measured, and why: an item for each, after a line that says so."""
+    found = [
+        f"- `{benchmark}`, {what}: {reason}"
+        for benchmark in benchmarks
+        for what, reason in result(benchmark).get("left out", {}).items()
+    ]
+    return ["", "Left out on that machine:", "", *found] if found else []
+
+
+def machines(benchmarks: Iterable[str]) -> list[str]:
     """On what it was measured: a line for each machine and commit."""
-    found = {(of["machine"], of["commit"]) for of in map(result, sorted(benchmarks)) if of}
+    found = {(of["machine"], of["commit"]) for of in map(result, benchmarks) if of}
     return [f"Measured on {machine}, at commit {commit}." for machine, commit in sorted(found)]
 
 

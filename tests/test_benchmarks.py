@@ -27,6 +27,7 @@ from benchmarks import (
     memory,
     models_page,
     pareto,
+    results_of,
     serve,
     serve_accuracy,
     speed_section,
@@ -319,6 +320,17 @@ def test_readme_shows_what_was_measured():
         for row in csv.DictReader(file):
             found = result(row["benchmark"])
             assert not found or row["figure"] in found["figures"] or found["left out"], row
+
+
+def test_the_speed_section_says_what_is_asked_and_what_was_left_out(monkeypatch):
+    missed = "ResNet50 at 8, keras_resnet float32 over keras.applications"
+    found = {"machine": "a cart", "commit": "abc", "figures": {missed: 1.0}, "left out": {"bfloat16": "no wheels"}}
+    for module, name in ((speed_section, "result"), (results_of, "result")):
+        monkeypatch.setattr(module, name, lambda benchmark: found if benchmark == "serve" else {})
+    lines = speed_section.section().splitlines()
+    assert "Measured on a cart, at commit abc." in lines
+    assert [line for line in lines if "| 1 times | at least 1.15: MISSED |" in line]
+    assert "- `serve`, bfloat16: no wheels" in lines
 
 
 def test_a_readme_without_its_marks_is_refused():
