@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from benchmarks.results_of import figures, result
+from benchmarks.results_of import figures, left_out, result
 from keras_resnet.weights import Checkpoint
 from keras_resnet.weights.table import of_model
 from keras_resnet.zoo import Row
@@ -19,7 +19,7 @@ size given. {latency}
 ![ImageNet top-1 over multiply-accumulates](docs/pareto.png)
 """
 MEASURED = """Milliseconds are for one image, of the network as `kr.export` folds it, on {machine}
-(`python -m benchmarks latency`, commit {commit}; medians of five rounds, each in turn with ResNet-50)."""
+(`python -m benchmarks latency`, commit {commit}; medians of five rounds, each in turn with ResNet-50).{without}"""
 NOT_MEASURED = "Milliseconds have not been measured yet (`python -m benchmarks latency`)."
 NETWORKS = ("model", "image", "parameters", "MACs", "activations", "float32", "bfloat16", "top-1", "checkpoint")
 CHECKPOINTS = ("model", "`weights=`", "data", "top-1", "at", "measured by", "licence", "source")
@@ -34,7 +34,8 @@ def page(rows: Iterable[Row], activations: Callable[[Row], int]) -> str:
     """
     rows = list(rows)
     took = figures("latency")
-    latency = MEASURED.format(**result("latency")) if took else NOT_MEASURED
+    without = "".join(f"\nLeft out there: {what}." for what in left_out("latency"))
+    latency = MEASURED.format(**result("latency"), without=without) if took else NOT_MEASURED
     networks = [[*exact(row, activations(row)), *_times(row, took), *_best(row)] for row in rows]
     checkpoints = [checkpoint(found) for row in rows for found in of_model(row.name)]
     parts = (

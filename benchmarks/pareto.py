@@ -68,8 +68,8 @@ def draw(found: Iterable[Point], path: Path) -> None:
     line = [point.macs / 1e9 for point in best], [point.top1 for point in best]
     axes.plot(*line, color="0.6", linewidth=1, drawstyle="steps-post", zorder=1, label="Pareto front")
     for number, (title, _) in enumerate(FAMILIES):
-        members = [point for point in found if family(point.name) == title]
-        for alpha, some in ((0.35, set(members) - set(best)), (1.0, set(members) & set(best))):
+        for alpha, of_front in ((0.35, False), (1.0, True)):
+            some = [point for point in found if family(point.name) == title and (point in best) == of_front]
             place = [point.macs / 1e9 for point in some], [point.top1 for point in some]
             axes.scatter(*place, color=f"C{number}", alpha=alpha, s=36, linewidths=0)
         axes.scatter([], [], color=f"C{number}", label=title)

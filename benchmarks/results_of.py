@@ -17,3 +17,8 @@ def result(benchmark: str) -> dict[str, Any]:
 def figures(benchmark: str) -> dict[str, float]:
     """Its figures by name."""
     return result(benchmark).get("figures", {})
+
+
+def left_out(benchmark: str) -> list[str]:
+    """What it could not measure, each with the reason."""
+    return [f"{what}: {reason}" for what, reason in result(benchmark).get("left out", {}).items()]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.models_page import line
-from benchmarks.results_of import figures, result
+from benchmarks.results_of import figures, left_out, result
 from benchmarks.targets import targets
 
 TABLE = Path(__file__).with_name("readme.csv")  # what README shows: words, benchmark, figure, unit
@@ -31,16 +31,12 @@ def section() -> str:
             lines.append(line((row["words"], seen, said, f"`python -m benchmarks {row['benchmark']}`")))
     benchmarks = sorted({row["benchmark"] for row in rows})
     measured = machines(benchmarks)
-    return "\n".join([BEGIN, *measured, "", *lines, *left_out(benchmarks), END] if measured else [BEGIN, NONE, END])
+    return "\n".join([BEGIN, *measured, "", *lines, *without(benchmarks), END] if measured else [BEGIN, NONE, END])
 
 
-def left_out(benchmarks: Iterable[str]) -> list[str]:
+def without(benchmarks: Iterable[str]) -> list[str]:
     """What could not be measured, and why: an item for each, after a line that says so."""
-    found = [
-        f"- `{benchmark}`, {what}: {reason}"
-        for benchmark in benchmarks
-        for what, reason in result(benchmark).get("left out", {}).items()
-    ]
+    found = [f"- `{benchmark}`, {what}" for benchmark in benchmarks for what in left_out(benchmark)]
     return ["", "Left out on that machine:", "", *found] if found else []
 
 
