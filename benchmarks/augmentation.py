@@ -67,13 +67,13 @@ def rows() -> dict[str, tuple[Op, Op | None]]:
     """By name, ours and Keras'."""
     jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
     layers = keras.layers
-    turn = layers.RandomRotation(15 / 360, fill_mode="constant")
+    rotation = layers.RandomRotation(15 / 360, fill_mode="constant")
     shift = layers.RandomTranslation(1 / 8, 1 / 8, fill_mode="constant", interpolation="nearest")
     of_jitter = layers.RandomColorJitter(BYTES, **{f"{name}_factor": value for name, value in jitter.items()})
     return {
         "flip": (augment.flip, layer(layers.RandomFlip("horizontal"))),
         "pad_and_crop": (functools.partial(augment.pad_and_crop, pixels=4), layer(shift)),
-        "rotate": (functools.partial(augment.rotate, degrees=15), layer(turn)),
+        "rotate": (functools.partial(augment.rotate, degrees=15), layer(rotation)),
         "random_resized_crop": (augment.random_resized_crop, None),
         "colour_jitter": (functools.partial(augment.colour_jitter, **jitter), layer(of_jitter)),
         "hue": (functools.partial(augment.colour_jitter, hue=0.1), layer(layers.RandomHue(0.2, BYTES))),

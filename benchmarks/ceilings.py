@@ -1,4 +1,4 @@
-"""What this machine can do at most: FLOP/s of products of matrices and of convolutions, in float32 and bfloat16.
+"""What this machine can do at most: FLOP/s of convolutions and of products of matrices, in float32 and bfloat16.
 
 The convolution is the fastest of a ResNet-50's, with nothing behind it: to reduce its output to a number takes up to a
 quarter of its time in bfloat16.

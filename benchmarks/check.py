@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from benchmarks.report import Report
+from benchmarks.results_of import excused
 from benchmarks.targets import targets
 
 
@@ -33,7 +34,8 @@ def check(modules: Mapping[str, ModuleType]) -> int:
         lines += [f"{name}: {what} left out, {reason}" for what, reason in report.left_out.items()]
         for figure, target in targets(name).items():
             if figure not in report.figures:
-                lines.append(f"{name}: {figure}: not in the quick form, or left out")
+                why = "left out" if excused(figure, report.left_out) else "not in the quick form"
+                lines.append(f"{name}: {figure}: {why}")
             else:
                 found = report.figures[figure]
                 lines.append(f"{name}: {figure}: {found:.3g}, {target.said(found)}")

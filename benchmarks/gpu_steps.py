@@ -96,6 +96,14 @@ def macs(size: int) -> int:
     return kr.macs(kr.ResNet50(input_shape=(size, size, 3)))
 
 
+def backend_of_jax() -> str:
+    """Where JAX computes: "gpu", say."""
+    _start_jax()
+    import jax  # noqa: PLC0415
+
+    return jax.default_backend()
+
+
 def _start_jax() -> None:
     """Before Keras is imported; and torch needs room on the device as well."""
     os.environ.setdefault("KERAS_BACKEND", "jax")

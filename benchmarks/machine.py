@@ -28,16 +28,23 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "am
 def machine() -> str:
     """Processor, cores, and what it computes natively."""
     with_flags = [name for name in INSTRUCTIONS if name in flags()]
-    return f"{platform.machine()}, {os.cpu_count()} cores, {' '.join(with_flags) or 'no vector instructions known'}"
+    model = next(iter(told("model name")), platform.processor())
+    named = f"{platform.machine()} ({model})" if model else platform.machine()
+    return f"{named}, {os.cpu_count()} cores, {' '.join(with_flags) or 'no vector instructions known'}"
 
 
 def flags() -> frozenset[str]:
     """What the kernel says that the processor can do; nothing where it says nothing."""
+    return frozenset(word for line in told("flags") for word in line.split())
+
+
+def told(what: str) -> list[str]:
+    """What Linux says of each core under this name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return frozenset()
-    return frozenset(word for line in lines if line.startswith("flags") for word in line.split())
+        return []
+    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == what]
 
 
 def bfloat16_is_native() -> bool:

@@ -33,7 +33,7 @@ QUICK = Amount((("ResNet110", False), ("ResNet110", True)), 128, 1)
 
 
 def bytes_of(name: str, remat: bool, batch: int, steps: int) -> Turn:
-    """Trains; the bytes above those when the network was built."""
+    """Trains; the most bytes that it holds, above those before."""
     pixels = np.random.default_rng(0).integers(0, 256, (batch * steps, 32, 32, 3), "uint8")
     split = kr.data.from_arrays(pixels, np.arange(batch * steps) % 10, tuple(map(str, range(10))))
     model = getattr(kr, name)(input_shape=(32, 32, 3))
@@ -43,17 +43,17 @@ def bytes_of(name: str, remat: bool, batch: int, steps: int) -> Turn:
     def turn(what: str) -> float:
         if what == "s a step":
             return clock.seconds / steps
-        before = _peak()
+        before = _status("VmRSS")
         kr.training.fit(model, recipe, split, callbacks=[clock])
-        return _peak() - before
+        return _status("VmHWM") - before
 
     return turn
 
 
-def _peak() -> int:
+def _status(what: str) -> int:
     # getrusage's maximum begins with that of the process that started this one.
     lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 def run(report: Report, amount: Amount) -> None:

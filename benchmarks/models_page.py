@@ -21,28 +21,31 @@ size given. {latency}
 MEASURED = """Milliseconds are for one image, of the network as `kr.export` folds it, on {machine}
 (`python -m benchmarks latency`, commit {commit}; medians of five rounds, each in turn with ResNet-50).{without}"""
 NOT_MEASURED = "Milliseconds have not been measured yet (`python -m benchmarks latency`)."
-NETWORKS = ("model", "image", "parameters", "MACs", "activations", "float32", "bfloat16", "top-1", "checkpoint")
+TOP1 = """Top-1 is in percent, of ImageNet or, for 32x32 images, CIFAR-10; of the checkpoint that is recommended. Its
+images may be larger than the row's, and cost more: both stand beside it."""
+NETWORKS = ("model", "image", "parameters", "MACs", "activations", "float32", "bfloat16", "top-1", "of checkpoint")
 CHECKPOINTS = ("model", "`weights=`", "data", "top-1", "at", "measured by", "licence", "source")
 
 
-def page(rows: Iterable[Row], activations: Callable[[Row], int]) -> str:
+def page(rows: Iterable[Row], activations: Callable[[Row], int], macs: Callable[[Checkpoint], int]) -> str:
     """The text.
 
     Args:
         rows: of the zoo.
         activations: those of a row's network.
+        macs: multiply-accumulates at the size that a checkpoint was measured at.
     """
     rows = list(rows)
     took = figures("latency")
     without = "".join(f"\nLeft out there: {what}." for what in left_out("latency"))
     latency = MEASURED.format(**result("latency"), without=without) if took else NOT_MEASURED
-    networks = [[*exact(row, activations(row)), *_times(row, took), *_best(row)] for row in rows]
+    networks = [[*exact(row, activations(row)), *_times(row, took), *_best(row, macs)] for row in rows]
     checkpoints = [checkpoint(found) for row in rows for found in of_model(row.name)]
     parts = (
         INTRODUCTION.format(latency=latency),
         "## Networks\n",
         "\n".join(_lines(NETWORKS, networks)),
-        "\nTop-1 is in percent, of ImageNet or, for 32x32 images, CIFAR-10; of the checkpoint that is recommended.\n",
+        f"\n{TOP1}\n",
         "## Checkpoints\n",
         "\n".join(_lines(CHECKPOINTS, checkpoints)),
         "\nThose of licence cc-by-nc must not be used commercially.",
@@ -87,6 +90,13 @@ def _times(row: Row, took: Mapping[str, Any]) -> list[str]:
     return ["" if value is None else f"{value:.3g} ms" for value in found]
 
 
-def _best(row: Row) -> list[str]:
-    best = next((found for found in of_model(row.name) if found.recommended and found.top1 is not None), None)
-    return ["", ""] if best is None else [f"{best.top1:.2f}", f"`{best.tag}` at {best.size}, {best.licence}"]
+def recommended(name: str) -> Checkpoint | None:
+    """The checkpoint of a model that is recommended, if its accuracy is published."""
+    return next((found for found in of_model(name) if found.recommended and found.top1 is not None), None)
+
+
+def _best(row: Row, macs: Callable[[Checkpoint], int]) -> list[str]:
+    best = recommended(row.name)
+    if best is None:
+        return ["", ""]
+    return [f"{best.top1:.2f}", f"`{best.tag}` at {best.size}, {macs(best) / 1e9:.3f} G, {best.licence}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from benchmarks.machine import commit, machine, versions
@@ -26,6 +26,7 @@ class Report:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.commit = commit()  # a run takes hours, and each worker reads the code as it is when it starts
         self.figures: dict[str, float] = {}
         self.left_out: dict[str, str] = {}
         self.rounds: dict[str, list[float]] = {}
@@ -43,9 +44,9 @@ class Report:
         peer: str,
         unit: str,
         flops: float = 0.0,
-        ceilings: Mapping[str, str] | None = None,
+        ceilings: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        """Prints a line a subject, and takes the medians, the ratios to the peer and the fractions of a ceiling.
+        """Prints a line a subject, and takes the medians, the ratios to the peer and the fractions of ceilings.
 
         Args:
             case: what is compared: "ResNet50 at 8", say. It begins the names of the figures.
@@ -53,29 +54,31 @@ class Report:
             peer: the subject that the others are held against.
             unit: as "images".
             flops: that one `unit` takes.
-            ceilings: by subject, the one among the rates that bounds it.
+            ceilings: by subject, those among the rates that bound it.
         """
         ceilings = ceilings or {}
+        bounds = dict.fromkeys(top for tops in ceilings.values() for top in tops)
         print(f"{case}\n  {'':28}{'median':>10}{'min':>10}{'max':>10}  {unit}/s", flush=True)
         for name, rate in rates.items():
             self.rounds[f"{case}, {name}"] = rate.rounds
-            if name in ceilings.values():
+            if name in bounds:
                 continue
             spread = "".join(f"{figure:10.4g}" for figure in (rate.median, min(rate.rounds), max(rate.rounds)))
             over = f"   {rate.over(rates[peer]):6.2f} times {peer}" if name != peer and peer in rates else ""
             print(f"  {name:28}{spread}{over}", flush=True)
-        for name in dict.fromkeys(ceilings.values()):
-            if name in rates:
-                self.add(f"{name}, TFLOP/s beside {case}", rates[name].median / 1e12)
+        for top in bounds:
+            if top in rates:
+                self.add(f"{top}, TFLOP/s beside {case}", rates[top].median / 1e12)
         for name, rate in rates.items():
-            if name in ceilings.values():
+            if name in bounds:
                 continue
             self.figures[f"{case}, {name}, {unit}/s"] = rate.median
             if name != peer and peer in rates:
                 self.add(f"{case}, {name} over {peer}", rate.over(rates[peer]))
-            if flops and ceilings.get(name) in rates:
-                done = Rates([flops * value for value in rate.rounds])
-                self.add(f"{case}, {name} of the ceiling", done.over(rates[ceilings[name]]))
+            done = Rates([flops * value for value in rate.rounds])
+            for top in ceilings.get(name, ()):
+                if top in rates:
+                    self.add(f"{case}, {name} of {top}", done.over(rates[top]))
 
     def leave_out(self, what: str, reason: str) -> None:
         """Notes and prints what is not measured."""
@@ -89,11 +92,11 @@ class Report:
         return [name for name, target in found if name in self.figures and not target.holds(self.figures[name])]
 
     def write(self, command: str) -> None:
-        """Into benchmarks/results."""
+        """Into benchmarks/results; a commit that has changed since the start is marked with "+"."""
         record = {
             "command": command,
             "machine": machine(),
-            "commit": commit(),
+            "commit": self.commit if commit() == self.commit else f"{self.commit.rstrip('+')}+",
             "versions": versions(),
             "figures": {name: _short(value) for name, value in self.figures.items()},
             "left out": self.left_out,

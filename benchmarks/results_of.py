@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.report import RESULTS
@@ -22,3 +23,8 @@ def figures(benchmark: str) -> dict[str, float]:
 def left_out(benchmark: str) -> list[str]:
     """What it could not measure, each with the reason."""
     return [f"{what}: {reason}" for what, reason in result(benchmark).get("left out", {}).items()]
+
+
+def excused(figure: str, without: Iterable[str]) -> bool:
+    """Whether a figure is not there because of something that was left out: their names are part of its name."""
+    return any(what in figure for what in without)

@@ -2,7 +2,8 @@
 
 Weights are drawn, as trained ones cannot be had for all: of what they are only zeros save time. What fewer bits cost in
 accuracy is `serve_accuracy`. Each subject is a process of its own, and answers 32 images a turn in batches. Ours are in
-keras.applications' form; KerasHub's and torch's networks stride later, and have 6 % (V2: 17 %) more to compute.
+keras.applications' form; KerasHub's and torch's networks stride later, and have 6 % (V2: 17 %) more to compute. Under
+inductor torch's weights are frozen, as ours are in a SavedModel.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from benchmarks.workers import Turn, UnavailableError, needs, workers
 from keras_resnet.weights.table import table
 
 PEER = "keras.applications"
-ANY = 1e-9  # random weights agree with nothing: what is measured is the speed
+NO_AGREEMENT = 1e-9  # random weights agree with nothing: what is measured is the speed
 Answer = Callable[[np.ndarray], Any]
 
 
@@ -106,7 +107,9 @@ def exported(model: keras.Model, precision: str, calibration: np.ndarray, folder
     """A model's `saved_model`, loaded again; it is to be in this precision, and no other."""
     import tensorflow as tf  # noqa: PLC0415
 
-    path = kr.export.saved_model(model, folder / precision, precision=precision, calibration=calibration, agreement=ANY)
+    path = kr.export.saved_model(
+        model, folder / precision, precision=precision, calibration=calibration, agreement=NO_AGREEMENT
+    )
     found = re.search(r"^computed in +(.*)$", (path / "card.txt").read_text(), re.M)
     if found is None or not found[1].startswith(precision):
         raise UnavailableError(f"computed in {found and found[1]}")
@@ -143,7 +146,9 @@ def torch(name: str, images: int, how: str, precision: str) -> Turn:
     """torchvision's or timm's network under torch, "eager" or "inductor"."""
     net = torch_nets.net(name).eval()
     import torch as library  # noqa: PLC0415
+    from torch._inductor import config  # noqa: PLC0415
 
+    config.freezing = True  # weights are constants and batch norms folded, which inductor does not do by itself
     run = torch_nets.compiled(net, how)
 
     def answer(pixels: np.ndarray) -> Any:
@@ -174,12 +179,11 @@ def run(report: Report, amount: Amount) -> None:
     if len(precisions) == 1:
         report.leave_out("bfloat16", "this processor does not compute in it")
     # Of those that have the same to compute.
-    tops = dict.fromkeys((PEER, "onnxruntime float32"), "convolutions in float32")
-    tops |= {f"{who} {kind}": f"convolutions in {kind}" for who in ("keras_resnet", "OpenVINO") for kind in precisions}
+    tops = dict.fromkeys((PEER, "onnxruntime float32"), ceilings("float32"))
+    tops |= {f"{who} {kind}": ceilings(kind) for who in ("keras_resnet", "OpenVINO") for kind in precisions}
     for name in amount.networks:
         flops = 2 * kr.macs(as_theirs(name))
-        asked = subjects(name, amount.images, precisions)
-        asked |= {top: of for top, of in ceilings(*precisions).items() if top in tops.values()}
+        asked = subjects(name, amount.images, precisions) | ceilings(*precisions)
         with workers(asked, report.leave_out) as started:
             for batch in amount.batches:
                 rates = in_turns(started, amount.rounds, batch)

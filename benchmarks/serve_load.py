@@ -1,9 +1,8 @@
 """A server under load and abuse: 16 clients for a minute, batches of 1 to 8, 1,000 malformed requests; then 100 swaps.
 
 ResNet-20, float32, asked by gRPC and REST about pixels and files; clients and server share the machine, so the
-milliseconds say how a crowded machine does, not how fast the network is. It ends in an error if one request was
-answered wrongly or not at all, or one that is malformed was not refused. The server is `tensorflow_model_server` where
-it is on the PATH, else the tests' stand-in.
+milliseconds say how a crowded machine does, not how fast the network is. Faults are requests that were answered wrongly
+or not at all. The server is `tensorflow_model_server` where it is on the PATH, else the tests' stand-in.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from benchmarks.report import Report
-from benchmarks.workers import SubjectError
 from tests.serving.load import Size, drive
-from tests.serving.process import PROGRAM
+from tests.serving.process import REAL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +40,8 @@ QUICK = Amount({"load": Size(clients=16, seconds=10, malformed=100, swaps=0)})
 
 def run(report: Report, amount: Amount) -> None:
     """Each in a run of its own."""
-    print(" ".join(PROGRAM))
+    if REAL is None:
+        report.leave_out("tensorflow_model_server", "it is not on the PATH: the server is the tests' stand-in")
     for name, size in amount.sizes.items():
         measured(report, name, size)
 
@@ -67,5 +66,3 @@ def measured(report: Report, name: str, size: Size) -> None:
         report.add(f"{name}, {what}", float(figure))
     for fault, count in collections.Counter(outcome.faults).most_common(20):
         print(f"{count} times: {fault}")
-    if outcome.faults or missing:
-        raise SubjectError(f"{len(outcome.faults)} faults, {missing} malformed not refused or swaps not made")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.models_page import line
-from benchmarks.results_of import figures, left_out, result
+from benchmarks.results_of import excused, left_out, result
 from benchmarks.targets import targets
 
 TABLE = Path(__file__).with_name("readme.csv")  # what README shows: words, benchmark, figure, unit
@@ -23,11 +23,12 @@ def section() -> str:
     head = ("what", "seen", "asked", "command")
     lines = [line(head), line("---" for _ in head)]
     for row in rows:
-        found = figures(row["benchmark"]).get(row["figure"])
-        if found is not None:
-            seen = f"{found:.3g} {row['unit']}".strip()
+        of = result(row["benchmark"])
+        if not excused(row["figure"], of.get("left out", ())):
+            found = of.get("figures", {}).get(row["figure"])
             asked = targets(row["benchmark"]).get(row["figure"])
-            said = asked.said(found) if asked else ""
+            seen = "not measured yet" if found is None else f"{found:.3g} {row['unit']}".strip()
+            said = asked.said(found) if asked and found is not None else ""
             lines.append(line((row["words"], seen, said, f"`python -m benchmarks {row['benchmark']}`")))
     benchmarks = sorted({row["benchmark"] for row in rows})
     measured = machines(benchmarks)

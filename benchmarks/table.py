@@ -48,7 +48,7 @@ def write() -> None:
     """All three."""
     rows = zoo.ROWS.values()
     with written_beside(PAGE) as aside:
-        aside.write_text(models_page.page(rows, activations))
+        aside.write_text(models_page.page(rows, activations, macs))
     pareto.draw(pareto.points(rows, macs), PICTURE)
     with written_beside(README) as aside:
         aside.write_text(speed_section.with_section(README.read_text()))

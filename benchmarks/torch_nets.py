@@ -10,7 +10,7 @@ from benchmarks.workers import needs
 NETS = {"ResNet50": "torchvision", "ResNet50V2": "timm resnetv2_50"}  # where a network of that kind is
 
 
-def net(name: str) -> Any:
+def net(name: str, classes: int = 1000) -> Any:
     """The network of that name, channels last.
 
     Raises:
@@ -20,12 +20,12 @@ def net(name: str) -> Any:
     import torch  # noqa: PLC0415
 
     if NETS[name] == "torchvision":
-        made = torchvision().models.resnet50()
+        made = torchvision().models.resnet50(num_classes=classes)
     else:
         torchvision()  # which timm imports
         import timm  # noqa: PLC0415
 
-        made = timm.create_model(NETS[name].split()[1])
+        made = timm.create_model(NETS[name].split()[1], num_classes=classes)
     return made.to(memory_format=torch.channels_last)
 
 

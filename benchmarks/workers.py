@@ -1,7 +1,6 @@
 """Each subject in a process of its own, which builds it once and takes a turn whenever it is asked.
 
-So libraries do not share threads, memory or settings; one that conflicts with the others can have an environment of its
-own. `PYTHON_OF` names the interpreter of such subjects by the first word of their name; no peer needs that so far.
+So libraries do not share threads, memory or settings. All peers are of one environment, as none of them conflict.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import contextlib
 import gc
 import importlib.util
 import multiprocessing
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
@@ -18,7 +16,6 @@ from typing import Any
 
 Turn = Callable[..., float]  # one turn, and what it did per second
 SPAWN = multiprocessing.get_context("spawn")
-PYTHON_OF: dict[str, str] = {}
 
 
 class UnavailableError(Exception):
@@ -42,7 +39,6 @@ class Worker:
     def __init__(self, name: str, build: Callable[[], Turn]) -> None:
         self.name = name
         self._ours, theirs = SPAWN.Pipe()
-        SPAWN.set_executable(PYTHON_OF.get(name.split(maxsplit=1)[0], sys.executable))
         self._process = SPAWN.Process(target=_serve, args=(build, theirs))
         self._process.start()
         theirs.close()

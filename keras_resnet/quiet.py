@@ -22,7 +22,7 @@ def start_keras(before_devices: Callable[[], None] = lambda: None) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if platform.machine() == "x86_64":
-        # TensorFlow leaves oneDNN off without AVX-512. With AVX2 alone ResNet-20 trains 2.4 times as fast on it.
+        # TensorFlow leaves oneDNN off without AVX-512. With AVX2 alone ResNet-20 trained 2.4 times as fast on it.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _stderr_held_back():
         import keras  # noqa: PLC0415

@@ -2,8 +2,8 @@
 
 Run:     python examples/search_fashion_mnist/search.py [DATA] [OUT]
          DATA is idx:/usr/share/datasets/fashion-mnist if not given (Debian's package dataset-fashion-mnist), OUT
-         runs/search; the same command goes on after a kill. Two processes work side by side, in the search as chief and
-         workers on port 8000 of loopback: networks this small leave two cores idle where one process has them
+         runs/search; the same command goes on after a kill. Two networks train side by side, in the search by a chief
+         and two workers on port 8000 of loopback: networks this small leave two cores idle where one process has them
 Time:    1.7 hours on two cores
 Result:  OUT/search as `keras-resnet tune` leaves it, OUT/again.csv with the test accuracy of each of the six trainings;
          README.md beside this file says what was found
@@ -17,6 +17,7 @@ import functools
 import multiprocessing
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -43,9 +44,18 @@ def main(data: str = "idx:/usr/share/datasets/fashion-mnist", out: str = "runs/s
     command = [*SEARCH, *IMAGES, *TUNED, "--base", "ResNet20", "--data", data, "--out", folder / "search"]
     tune = [sys.executable, "-m", "keras_resnet", "tune", *map(str, command), "--name"]
     processes = [subprocess.Popen([*tune, name]) for name in ("chief", "worker-1", "worker-2")]
-    if [process.wait() for process in processes] != [0, 0, 0]:
-        raise SystemExit("the search has failed")
+    wait_for(processes)
     return again(folder / "search" / "best.py", data, folder, RECIPE)
+
+
+def wait_for(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Returns when all have ended; if one fails, the others are ended: a chief without workers would wait for ever."""
+    while any(process.poll() is None for process in processes) and not any(process.returncode for process in processes):
+        time.sleep(1)
+    if any(process.returncode for process in processes):
+        for process in processes:
+            process.terminate()
+        raise SystemExit("the search has failed")
 
 
 def again(

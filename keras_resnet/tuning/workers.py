@@ -52,7 +52,7 @@ def join(name: str, address: str = LOOPBACK) -> None:
     if not name or (name != "chief" and "chief" in name) or "/" in name:
         raise ValueError(f'name must be "chief", or a worker\'s without that word and "/". Received: name={name!r}')
     # A print was left in KerasTuner 1.4.8's `Parent.to_proto`: each message between the processes would tell the gate.
-    conditions.print = lambda *_: None
+    conditions.print = lambda *_, **__: None
     os.environ.update(KERASTUNER_TUNER_ID=name, KERASTUNER_ORACLE_IP=host, KERASTUNER_ORACLE_PORT=port)
 
 

@@ -1,0 +1,107 @@
+"""What is generated from the results (README's speed section, MODELS.md, the Pareto plot), and that they are whole."""
+
+import csv
+import re
+
+import pytest
+
+from benchmarks import __main__ as driver
+from benchmarks import models_page, pareto, results_of, speed_section
+from benchmarks.results_of import excused, result
+from benchmarks.targets import targets
+from keras_resnet import zoo
+from keras_resnet.weights.forms import FORMS
+from tests.conftest import ROOT
+
+MODELS = (ROOT / "MODELS.md").read_text()
+
+
+def test_what_was_left_out_excuses_its_own_figures_only():
+    assert excused("ResNet50 at 8, ours bfloat16 over peer", {"bfloat16": "no wheels"})
+    assert not excused("ResNet50 at 8, ours float32 over peer", {"bfloat16": "no wheels"})
+
+
+@pytest.mark.parametrize("name", driver.NAMES)
+def test_results_are_whole(name):
+    """What is committed has every figure that something is asked of, and was measured at a commit."""
+    found = result(name)
+    if not found:
+        pytest.skip("not measured yet")
+    missing = [figure for figure in targets(name) if figure not in found["figures"]]
+    assert [figure for figure in missing if not excused(figure, found["left out"])] == []
+    assert not found["commit"].endswith("+")
+    assert found["command"] == f"python -m benchmarks {name}"
+
+
+def test_readme_shows_what_was_measured():
+    readme = (ROOT / "README.md").read_text()
+    assert speed_section.with_section(readme) == readme, "run: python -m benchmarks table"
+    with speed_section.TABLE.open(newline="") as file:
+        for row in csv.DictReader(file):
+            found = result(row["benchmark"])
+            assert not found or row["figure"] in found["figures"] or excused(row["figure"], found["left out"]), row
+
+
+def test_the_speed_section_says_what_is_asked_and_what_was_left_out(monkeypatch):
+    missed = "ResNet50 at 8, keras_resnet float32 over keras.applications"
+    found = {"machine": "a cart", "commit": "abc", "figures": {missed: 1.0}, "left out": {"bfloat16": "no wheels"}}
+    for module, name in ((speed_section, "result"), (results_of, "result")):
+        monkeypatch.setattr(module, name, lambda benchmark: found if benchmark == "serve" else {})
+    lines = speed_section.section().splitlines()
+    assert "Measured on a cart, at commit abc." in lines
+    assert [line for line in lines if "| 1 times | at least 1.15: MISSED |" in line]
+    assert [line for line in lines if "| not measured yet |" in line and "benchmarks build`" in line]
+    assert not [line for line in lines if "served in bfloat16" in line]
+    assert "- `serve`, bfloat16: no wheels" in lines
+
+
+def test_a_readme_without_its_marks_is_refused():
+    with pytest.raises(ValueError, match="once. Received: 0 times"):
+        speed_section.with_section("# no marks")
+
+
+def test_models_page_is_what_the_code_says():
+    """But for activations, which tests/test_zoo.py counts, and the costs of checkpoints at other sizes."""
+    cells = {row[0].strip("`"): row for row in re.findall(r"^\| (`\w+`) \| \d+x\d+ \|(.*)", MODELS, re.M)}
+    activations = {name: 1e6 * float(row[1].split("|")[2].split()[0]) for name, row in cells.items()}
+    macs = {
+        name: 1e9 * float(found[1]) for name, row in cells.items() if (found := re.search(r"at \d+, (\S+) G", row[1]))
+    }
+    assert list(cells) == list(zoo.ROWS)
+    written = models_page.page(
+        zoo.ROWS.values(), lambda row: round(activations[row.name]), lambda checkpoint: round(macs[checkpoint.model])
+    )
+    assert written == MODELS, "run: python -m benchmarks table"
+
+
+def test_what_a_checkpoint_costs_at_the_size_of_its_networks_images_is_as_in_the_column():
+    found = {name: models_page.recommended(name) for name in zoo.ROWS}
+    same = {
+        n: best for n, best in found.items() if best and best.size == zoo.ROWS[n].size and not FORMS[best.form].fields
+    }
+    assert len(same) > 5
+    for name, best in same.items():
+        costs = f"{zoo.ROWS[name].macs / 1e9:.3f} G"
+        assert re.search(rf"^\| `{name}` \|.* {costs} \|.* at {best.size}, {costs}, ", MODELS, re.M), name
+
+
+def test_a_family_for_every_model():
+    found = {name: pareto.family(name) for name in zoo.ROWS}
+    assert set(found.values()) == {title for title, _ in pareto.FAMILIES}
+    assert found["SEResNeXt50_32x4d"] == "SE-ResNet, SE-ResNeXt"
+    assert found["ECAResNet50D"] == "ECA-ResNet"
+    assert found["ResNet50D"] == "ResNet-D"
+
+
+def test_the_front_has_what_none_of_its_cost_beats():
+    cheap, better, beaten, dear = (
+        pareto.Point("ResNet18", 224, macs, top1) for macs, top1 in ((1, 70.0), (2, 75.0), (2, 74.0), (3, 75.0))
+    )
+    assert pareto.front([dear, beaten, better, cheap]) == [cheap, better]
+
+
+def test_the_picture_has_the_published_checkpoints(tmp_path):
+    found = pareto.points(zoo.ROWS.values(), lambda checkpoint: 10**9 * checkpoint.size)
+    assert {point.name for point in found} >= {"ResNet50", "ResNet50V2", "ResNetRS420"}
+    pareto.draw(found, tmp_path / "docs" / "pareto.png")
+    assert (tmp_path / "docs" / "pareto.png").stat().st_size > 10_000
