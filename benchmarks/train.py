@@ -172,7 +172,7 @@ def torch(case: Case, how: str) -> Turn:
             loss = library.nn.functional.cross_entropy(run(images), labels)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     epoch = timed(case.images, lambda: [step() for _ in range(case.steps)])
     return lambda *_: epoch()
