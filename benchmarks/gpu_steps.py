@@ -1,4 +1,4 @@
-"""What `gpu` measures: a step of this package on JAX, one of torchvision's network, and a product of matrices.
+"""What `gpu` measures: a step of this package on JAX, one of torchvision's network, and what the device can do at most.
 
 Both steps are in bfloat16 with float32 weights, SGD with momentum, on a batch that lies on the device.
 """
@@ -83,25 +83,41 @@ def matrices(rows: int, steps: int) -> Turn:
     _start_jax()
     import jax  # noqa: PLC0415
 
-    matrix = jax.numpy.ones((rows, rows), "bfloat16")
+    matrix = jax.random.normal(jax.random.key(0), (rows, rows), "bfloat16")  # ones would take less power
     product = jax.jit(lambda a: a @ a)
     return _turn(2 * rows**3, steps, lambda: product(matrix), jax.block_until_ready)
 
 
-def macs(size: int) -> int:
-    """Multiply-accumulates of ResNet-50 for an image of that side."""
-    _start_jax()
-    import keras_resnet as kr  # noqa: PLC0415
-
-    return kr.macs(kr.ResNet50(input_shape=(size, size, 3)))
-
-
-def backend_of_jax() -> str:
-    """Where JAX computes: "gpu", say."""
+def convolutions(batch: int, steps: int) -> Turn:
+    """A ResNet-50's 3x3 convolution of 28x28 positions and 128 channels in bfloat16, by JAX: FLOP/s."""
     _start_jax()
     import jax  # noqa: PLC0415
 
-    return jax.default_backend()
+    images = jax.random.normal(jax.random.key(0), (batch, 28, 28, 128), "bfloat16")
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 128, 128), "bfloat16")
+    layout = ("NHWC", "HWIO", "NHWC")
+    convolve = jax.jit(
+        lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+    )
+    flops = 2 * batch * 28**2 * 128**2 * 3**2
+    return _turn(flops, steps, lambda: convolve(images, kernel), jax.block_until_ready)
+
+
+def macs(size: int) -> Turn:
+    """No rate: multiply-accumulates of ResNet-50 for an image of that side."""
+    _start_jax()
+    import keras_resnet as kr  # noqa: PLC0415
+
+    count = float(kr.macs(kr.ResNet50(input_shape=(size, size, 3))))
+    return lambda *_: count
+
+
+def jax_has_a_gpu() -> Turn:
+    """No rate: whether JAX computes on a GPU."""
+    _start_jax()
+    import jax  # noqa: PLC0415
+
+    return lambda *_: jax.default_backend() == "gpu"
 
 
 def _start_jax() -> None:

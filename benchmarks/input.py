@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ import tensorflow as tf
 from sklearn.datasets import load_sample_images
 
 import keras_resnet as kr
-from benchmarks.measure import ROUNDS, in_turns, timed
+from benchmarks.measure import ROUNDS, Rates, in_turns, timed
 from benchmarks.report import Report
+from benchmarks.workers import Turn, workers
 from keras_resnet.data import augment
 from keras_resnet.data.corrupt import CORES
 from keras_resnet.data.crops import centre_square, random_resized_crop
@@ -27,12 +28,13 @@ BCCD = Path(__file__).parent.parent.parent / "shared" / "data" / "bccd" / "JPEGI
 HEIGHT, WIDTH, SIZE = 375, 500, 224
 FILES, BATCH = 64, 32
 SMALL, SMALL_BATCH = 20_000, 128
+LABELS = np.arange(SMALL) % 10
 Crop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # shape (2,) and seed (2,) -> top, left, height, width
 
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """Batches of a turn: enough that the start of an iterator does not count."""
+    """Batches of a turn: enough that what is fetched ahead does not count."""
 
     batches: int
     small_batches: int
@@ -90,48 +92,57 @@ def ours(folder: Path, crop: Crop) -> tf.data.Dataset:
     return kr.data.train_pipeline(split, SIZE, BATCH, crop=crop, augmentations=(augment.flip,))
 
 
-def mapped(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+def mapped() -> tf.data.Dataset:
     """Pad, crop and mirror image by image in floats, as tutorials do."""
 
     def augmented(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.image.resize_with_crop_or_pad(tf.cast(image, tf.float32) / 255, 40, 40)
         return tf.image.random_flip_left_right(tf.image.random_crop(image, (32, 32, 3))), tf.one_hot(label, 10)
 
-    return _batched(images, labels, augmented)
+    return _batched(augmented)
 
 
-def mapped_whole_levels(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+def mapped_whole_levels() -> tf.data.Dataset:
     """The same in uint8."""
 
     def augmented(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.image.random_crop(tf.pad(image, ((4, 4), (4, 4), (0, 0))), (32, 32, 3))
         return tf.image.random_flip_left_right(image), tf.one_hot(label, 10)
 
-    return _batched(images, labels, augmented)
+    return _batched(augmented)
 
 
-def _batched(
-    images: np.ndarray, labels: np.ndarray, augmented: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-) -> tf.data.Dataset:
-    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(10_000).repeat()
+def _batched(augmented: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]) -> tf.data.Dataset:
+    dataset = tf.data.Dataset.from_tensor_slices((tiles(), LABELS)).shuffle(10_000).repeat()
     return dataset.map(augmented, tf.data.AUTOTUNE).batch(SMALL_BATCH).prefetch(tf.data.AUTOTUNE)
 
 
-def gathered(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+def gathered() -> tf.data.Dataset:
     """The pipeline of training."""
-    split = kr.data.from_arrays(images, labels, tuple("0123456789"))
+    split = kr.data.from_arrays(tiles(), LABELS, tuple("0123456789"))
     steps = (functools.partial(augment.pad_and_crop, pixels=4), augment.flip)
     return kr.data.train_pipeline(split, 32, SMALL_BATCH, augmentations=steps)
 
 
-def turn(dataset: tf.data.Dataset, batches: int, batch: int) -> Callable[[], float]:
-    """So many batches: images a second."""
+def pulled(build: Callable[[], tf.data.Dataset], batches: int, batch: int) -> Turn:
+    """An endless pipeline, whose iterator stays: images a second of so many batches.
 
-    def consume() -> None:
-        for _ in dataset.take(batches):
-            pass
+    Some are pulled before the clock starts: what was fetched ahead while others had their turns, and until they too
+    have fetched ahead and are still. Nor is the end of an iterator timed, which stalls where tf.data tunes itself.
+    """
+    iterator = iter(build())
 
-    return timed(batches * batch, consume)
+    def pull(count: int) -> None:
+        for _ in range(count):
+            next(iterator)
+
+    timed_pull = timed(batches * batch, lambda: pull(batches))
+
+    def turn(*_: object) -> float:
+        pull(max(1, batches // 3))
+        return timed_pull()
+
+    return turn
 
 
 def run(report: Report, amount: Amount) -> None:
@@ -143,28 +154,29 @@ def run(report: Report, amount: Amount) -> None:
                 continue
             folder = Path(directory, name)
             files = written(images, folder / "all")
-            subjects = {
-                "naive": naive(files, random_resized_crop),
-                "naive centre": naive(files, centre_square),
-                "decoding alone": decoding(files),
-                "random crop": ours(folder, random_resized_crop),
-                "centre": ours(folder, centre_square),
+            of_files = {
+                "naive": functools.partial(naive, files, random_resized_crop),
+                "naive centre": functools.partial(naive, files, centre_square),
+                "decoding alone": functools.partial(decoding, files),
+                "random crop": functools.partial(ours, folder, random_resized_crop),
+                "centre": functools.partial(ours, folder, centre_square),
             }
-            turns = {who: turn(dataset, amount.batches, BATCH) for who, dataset in subjects.items()}
-            rates = in_turns(turns, amount.rounds)
+            rates = _in_turns(report, of_files, amount.batches, BATCH, amount.rounds)
             report.compare(name, rates, "decoding alone", "images")
             for own, peer in (("random crop", "naive"), ("centre", "naive centre")):
                 report.add(f"{name}, {own} over {peer}", rates[own].over(rates[peer]))
-    small, labels = tiles(), np.arange(SMALL) % 10
-    subjects = {
-        "map": mapped(small, labels),
-        "map in uint8": mapped_whole_levels(small, labels),
-        "keras_resnet": gathered(small, labels),
-    }
-    turns = {who: turn(dataset, amount.small_batches, SMALL_BATCH) for who, dataset in subjects.items()}
-    rates = in_turns(turns, amount.rounds)
+    of_arrays = {"map": mapped, "map in uint8": mapped_whole_levels, "keras_resnet": gathered}
+    rates = _in_turns(report, of_arrays, amount.small_batches, SMALL_BATCH, amount.rounds)
     report.compare("32x32", rates, "map", "images")
     report.add("32x32, keras_resnet over map in uint8", rates["keras_resnet"].over(rates["map in uint8"]))
+
+
+def _in_turns(
+    report: Report, pipelines: Mapping[str, Callable[[], tf.data.Dataset]], batches: int, batch: int, rounds: int
+) -> dict[str, Rates]:
+    subjects = {name: functools.partial(pulled, build, batches, batch) for name, build in pipelines.items()}
+    with workers(subjects, report.leave_out) as started:
+        return in_turns(started, rounds)
 
 
 def written(images: list[np.ndarray], folder: Path) -> list[str]:

@@ -16,11 +16,10 @@ from collections.abc import Callable
 import numpy as np
 
 import keras_resnet as kr
-from benchmarks.machine import bfloat16_is_native
 from benchmarks.measure import ROUNDS, in_turns
 from benchmarks.report import Report
 from benchmarks.serve import as_trained
-from benchmarks.workers import Turn, Worker, workers
+from benchmarks.workers import Turn, workers
 from keras_resnet import zoo
 
 REFERENCE = "ResNet50"
@@ -69,25 +68,19 @@ def network(name: str, precisions: tuple[str, ...]) -> Turn:
 
 def run(report: Report, amount: Amount) -> None:
     """Milliseconds an image of each network in each precision."""
-    precisions = ("float32", "bfloat16") if bfloat16_is_native() else ("float32",)
-    if len(precisions) == 1:
-        report.leave_out("bfloat16", "this processor does not compute in it")
+    precisions = report.precisions()
     ratios: dict[str, float] = {}
     references: list[float] = []
     with workers({REFERENCE: functools.partial(network, REFERENCE, precisions)}, report.leave_out) as reference:
         for name in amount.networks:
             with workers({name: functools.partial(network, name, precisions)}, report.leave_out) as started:
                 turns: dict[str, Turn] = {
-                    precision: functools.partial(_of, started[name], precision) for precision in precisions
+                    precision: functools.partial(started[name], precision) for precision in precisions
                 }
-                turns[BESIDE] = functools.partial(_of, reference[REFERENCE], "float32")
+                turns[BESIDE] = functools.partial(reference[REFERENCE], "float32")
                 rates = in_turns(turns, amount.rounds)
             report.compare(name, rates, BESIDE, "images")
             references += rates[BESIDE].rounds
             ratios |= {f"{name}, {precision}": rates[BESIDE].over(rates[precision]) for precision in precisions}
     for figure, ratio in ratios.items():
         report.add(f"{figure}, ms", 1000 * ratio / statistics.median(references))
-
-
-def _of(worker: Worker, precision: str) -> float:
-    return worker(precision)

@@ -20,6 +20,9 @@ PACKAGES = (
     "openvino",
     "onnxruntime",
     "jax",
+    "jaxlib",
+    "nncf",
+    "tf2onnx",
 )
 # Instructions that decide what a network costs in few bits.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
@@ -30,7 +33,18 @@ def machine() -> str:
     with_flags = [name for name in INSTRUCTIONS if name in flags()]
     model = next(iter(told("model name")), platform.processor())
     named = f"{platform.machine()} ({model})" if model else platform.machine()
-    return f"{named}, {os.cpu_count()} cores, {' '.join(with_flags) or 'no vector instructions known'}"
+    processor = f"{named}, {os.cpu_count()} cores, {' '.join(with_flags) or 'no vector instructions known'}"
+    return "; ".join([processor, *gpus()])
+
+
+def gpus() -> list[str]:
+    """NVIDIA's, each with its driver; none where its tool is not there."""
+    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [line.replace(", ", " with driver ") for line in found.splitlines()]
 
 
 def flags() -> frozenset[str]:

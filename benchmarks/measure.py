@@ -21,7 +21,7 @@ class Rates(NamedTuple):
         return statistics.median(self.rounds)
 
     def over(self, peer: Rates) -> float:
-        """The median of the ratios: both ran in each round, one after the other, so drift falls out."""
+        """The median of the ratios: both ran in each round, seconds apart, so drift falls out."""
         return statistics.median(own / other for own, other in zip(self.rounds, peer.rounds))
 
 

@@ -13,17 +13,28 @@ from keras_resnet.zoo import Row
 INTRODUCTION = """# Models
 
 Written by `python -m benchmarks table`; the tests hold what is exact (parameters, multiply-accumulates, activations,
-checkpoints) against the code. Multiply-accumulates and activations (outputs of convolutions) are for one image of the
-size given. {latency}
+checkpoints) against the code, but for what a checkpoint costs at another size, which is counted when this is written.
+Multiply-accumulates and activations (outputs of convolutions) are for one image of the size given. {latency}
 
 ![ImageNet top-1 over multiply-accumulates](docs/pareto.png)
 """
-MEASURED = """Milliseconds are for one image, of the network as `kr.export` folds it, on {machine}
-(`python -m benchmarks latency`, commit {commit}; medians of five rounds, each in turn with ResNet-50).{without}"""
-NOT_MEASURED = "Milliseconds have not been measured yet (`python -m benchmarks latency`)."
+MEASURED = """Latency is for one image, of the network as `kr.export` folds it, on {machine}
+(`python -m benchmarks latency`, commit {commit}): the median, over five rounds, of how many times as long as ResNet-50
+beside it the network takes, times the median of all that ResNet-50 took.{without}"""
+NOT_MEASURED = "Latency has not been measured yet (`python -m benchmarks latency`)."
 TOP1 = """Top-1 is in percent, of ImageNet or, for 32x32 images, CIFAR-10; of the checkpoint that is recommended. Its
 images may be larger than the row's, and cost more: both stand beside it."""
-NETWORKS = ("model", "image", "parameters", "MACs", "activations", "float32", "bfloat16", "top-1", "of checkpoint")
+NETWORKS = (
+    "model",
+    "image",
+    "parameters",
+    "MACs",
+    "activations",
+    "latency, float32",
+    "latency, bfloat16",
+    "top-1",
+    "of checkpoint",
+)
 CHECKPOINTS = ("model", "`weights=`", "data", "top-1", "at", "measured by", "licence", "source")
 
 

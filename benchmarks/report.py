@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from benchmarks.machine import commit, machine, versions
+from benchmarks.machine import bfloat16_is_native, commit, machine, versions
 from benchmarks.measure import Rates
 from benchmarks.targets import targets
 from keras_resnet.beside import written_beside
@@ -43,7 +43,7 @@ class Report:
         rates: Mapping[str, Rates],
         peer: str,
         unit: str,
-        flops: float = 0.0,
+        flops: Mapping[str, float] | None = None,
         ceilings: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """Prints a line a subject, and takes the medians, the ratios to the peer and the fractions of ceilings.
@@ -53,10 +53,10 @@ class Report:
             rates: in so many `unit`s a second; FLOP/s of the ceilings among them.
             peer: the subject that the others are held against.
             unit: as "images".
-            flops: that one `unit` takes.
-            ceilings: by subject, those among the rates that bound it.
+            flops: that one `unit` takes, by subject.
+            ceilings: by subject of `flops`, those among the rates that bound it.
         """
-        ceilings = ceilings or {}
+        flops, ceilings = flops or {}, ceilings or {}
         bounds = dict.fromkeys(top for tops in ceilings.values() for top in tops)
         print(f"{case}\n  {'':28}{'median':>10}{'min':>10}{'max':>10}  {unit}/s", flush=True)
         for name, rate in rates.items():
@@ -75,15 +75,26 @@ class Report:
             self.figures[f"{case}, {name}, {unit}/s"] = rate.median
             if name != peer and peer in rates:
                 self.add(f"{case}, {name} over {peer}", rate.over(rates[peer]))
-            done = Rates([flops * value for value in rate.rounds])
             for top in ceilings.get(name, ()):
                 if top in rates:
+                    done = Rates([flops[name] * value for value in rate.rounds])
                     self.add(f"{case}, {name} of {top}", done.over(rates[top]))
 
+    def precisions(self) -> tuple[str, ...]:
+        """Float32, and bfloat16 where the processor computes in it; else it is left out."""
+        if bfloat16_is_native():
+            return ("float32", "bfloat16")
+        self.leave_out("bfloat16", "this processor does not compute in it")
+        return ("float32",)
+
     def leave_out(self, what: str, reason: str) -> None:
-        """Notes and prints what is not measured."""
+        """Notes and prints what is not measured; all words between its commas are part of the figures' names."""
         self.left_out[what] = reason
         print(f"  {what}: left out, {reason}", flush=True)
+
+    def leaver_out(self, case: str) -> Callable[[str, str], None]:
+        """`leave_out` of the subjects of a case."""
+        return lambda who, reason: self.leave_out(f"{case}, {who}", reason)
 
     @property
     def missed(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,5 +27,5 @@ def left_out(benchmark: str) -> list[str]:
 
 
 def excused(figure: str, without: Iterable[str]) -> bool:
-    """Whether a figure is not there because of something that was left out: their names are part of its name."""
-    return any(what in figure for what in without)
+    """Whether a figure is not there because of something that was left out: all its words are in the figure's name."""
+    return any(all(re.search(rf"\b{re.escape(part)}\b", figure) for part in what.split(", ")) for what in without)

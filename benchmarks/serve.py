@@ -21,14 +21,15 @@ import numpy as np
 
 import keras_resnet as kr
 from benchmarks import keras_hub_nets, torch_nets
-from benchmarks.ceilings import ceilings
-from benchmarks.machine import bfloat16_is_native
+from benchmarks.ceilings import ceilings, names
 from benchmarks.measure import ROUNDS, in_turns, timed
 from benchmarks.report import Report
 from benchmarks.workers import Turn, UnavailableError, needs, workers
+from keras_resnet import zoo
 from keras_resnet.weights.table import table
 
 PEER = "keras.applications"
+STRIDE_LATER = ("KerasHub", "torch")  # the zoo's own form
 NO_AGREEMENT = 1e-9  # random weights agree with nothing: what is measured is the speed
 Answer = Callable[[np.ndarray], Any]
 
@@ -175,16 +176,13 @@ def subjects(name: str, images: int, precisions: tuple[str, ...]) -> dict[str, C
 
 def run(report: Report, amount: Amount) -> None:
     """Both networks, each subject at each batch size."""
-    precisions = ("float32", "bfloat16") if bfloat16_is_native() else ("float32",)
-    if len(precisions) == 1:
-        report.leave_out("bfloat16", "this processor does not compute in it")
-    # Of those that have the same to compute.
-    tops = dict.fromkeys((PEER, "onnxruntime float32"), ceilings("float32"))
-    tops |= {f"{who} {kind}": ceilings(kind) for who in ("keras_resnet", "OpenVINO") for kind in precisions}
+    precisions = report.precisions()
     for name in amount.networks:
-        flops = 2 * kr.macs(as_theirs(name))
-        asked = subjects(name, amount.images, precisions) | ceilings(*precisions)
-        with workers(asked, report.leave_out) as started:
+        asked = subjects(name, amount.images, precisions)
+        flops = dict.fromkeys(asked, 2.0 * kr.macs(as_theirs(name)))
+        flops |= dict.fromkeys((who for who in asked if who.startswith(STRIDE_LATER)), 2.0 * zoo.ROWS[name].macs)
+        tops = {who: names("bfloat16" if "bfloat16" in who else "float32") for who in asked if "int8" not in who}
+        with workers(asked | ceilings(*precisions), report.leaver_out(name)) as started:
             for batch in amount.batches:
                 rates = in_turns(started, amount.rounds, batch)
                 report.compare(f"{name} at {batch}", rates, PEER, "images", flops, tops)

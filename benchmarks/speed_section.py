@@ -13,7 +13,7 @@ from benchmarks.targets import targets
 
 TABLE = Path(__file__).with_name("readme.csv")  # what README shows: words, benchmark, figure, unit
 BEGIN, END = "<!-- speed: written by python -m benchmarks table -->", "<!-- end of speed -->"
-NONE = "Nothing has been measured since the benchmarks were last changed."
+NONE = "Nothing has been measured yet."
 
 
 def section() -> str:
@@ -24,8 +24,8 @@ def section() -> str:
     lines = [line(head), line("---" for _ in head)]
     for row in rows:
         of = result(row["benchmark"])
-        if not excused(row["figure"], of.get("left out", ())):
-            found = of.get("figures", {}).get(row["figure"])
+        found = of.get("figures", {}).get(row["figure"])
+        if found is not None or not excused(row["figure"], of.get("left out", ())):
             asked = targets(row["benchmark"]).get(row["figure"])
             seen = "not measured yet" if found is None else f"{found:.3g} {row['unit']}".strip()
             said = asked.said(found) if asked and found is not None else ""
@@ -38,13 +38,17 @@ def section() -> str:
 def without(benchmarks: Iterable[str]) -> list[str]:
     """What could not be measured, and why: an item for each, after a line that says so."""
     found = [f"- `{benchmark}`, {what}" for benchmark in benchmarks for what in left_out(benchmark)]
-    return ["", "Left out on that machine:", "", *found] if found else []
+    return ["", "Left out there:", "", *found] if found else []
 
 
 def machines(benchmarks: Iterable[str]) -> list[str]:
-    """On what it was measured: a line for each machine and commit."""
-    found = {(of["machine"], of["commit"]) for of in map(result, benchmarks) if of}
-    return [f"Measured on {machine}, at commit {commit}." for machine, commit in sorted(found)]
+    """On what it was measured: an item for each machine and commit."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for benchmark in benchmarks:
+        if of := result(benchmark):
+            found.setdefault((of["machine"], of["commit"]), []).append(f"`{benchmark}`")
+    items = [f"- {', '.join(names)}: {machine}, commit {commit}" for (machine, commit), names in sorted(found.items())]
+    return ["Medians of five rounds, measured on:", "", *items] if items else []
 
 
 def with_section(readme: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import Any
 
 from benchmarks.torchvision_on_cpu import torchvision
-from benchmarks.workers import needs
+from benchmarks.workers import UnavailableError, needs
 
 NETS = {"ResNet50": "torchvision", "ResNet50V2": "timm resnetv2_50"}  # where a network of that kind is
 
@@ -33,4 +35,8 @@ def compiled(module: Any, how: str) -> Any:
     """The module as "eager" or "inductor" run it."""
     import torch  # noqa: PLC0415
 
-    return torch.compile(module, dynamic=False) if how == "inductor" else module
+    if how != "inductor":
+        return module
+    if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise UnavailableError("inductor needs a C++ compiler")
+    return torch.compile(module, dynamic=False)

@@ -20,7 +20,7 @@ import numpy as np
 
 import keras_resnet as kr
 from benchmarks import keras_hub_nets, torch_nets
-from benchmarks.ceilings import ceilings
+from benchmarks.ceilings import ceilings, names
 from benchmarks.machine import bfloat16_is_native
 from benchmarks.measure import ROUNDS, in_turns, timed
 from benchmarks.report import Report
@@ -181,13 +181,13 @@ def torch(case: Case, how: str) -> Turn:
 def subjects(case: Case) -> dict[str, Callable[[], Turn]]:
     """All that are asked, by name."""
     of = functools.partial
-    asked = {PEER: of(stock, case, Case.build), "keras_resnet": of(ours, case)}
+    asked: dict[str, Callable[[], Turn]] = {PEER: of(stock, case, Case.build), "keras_resnet": of(ours, case)}
     if case in SMALL:
         asked["bare loop"] = of(bare, case)
     if case.model in torch_nets.NETS:
         asked["KerasHub"] = of(stock, case, of_keras_hub)
         asked |= {f"torch {how}": of(torch, case, how) for how in ("eager", "inductor")}
-    return asked | ceilings(case.precision)
+    return asked
 
 
 def run(report: Report, amount: Amount) -> None:
@@ -197,11 +197,11 @@ def run(report: Report, amount: Amount) -> None:
         if case.precision == "bfloat16" and not bfloat16_is_native():
             report.leave_out(name, "this processor does not compute in bfloat16")
             continue
-        with workers(subjects(case), report.leave_out) as started:
+        asked = subjects(case)
+        with workers(asked | ceilings(case.precision), report.leaver_out(name)) as started:
             rates = in_turns(started, amount.rounds)
-        flops = 3 * 2 * kr.macs(case.build())  # forwards, and backwards to inputs and to kernels
-        report.compare(
-            name, rates, PEER, "images", flops, dict.fromkeys((PEER, "keras_resnet"), ceilings(case.precision))
-        )
+        flops = 3.0 * 2 * kr.macs(case.build())  # forwards, and backwards to inputs and to kernels
+        tops = dict.fromkeys(asked, names(case.precision))
+        report.compare(name, rates, PEER, "images", dict.fromkeys(asked, flops), tops)
         if "bare loop" in rates:
             report.add(f"{name}, keras_resnet over a bare loop", rates["keras_resnet"].over(rates["bare loop"]))

@@ -20,6 +20,7 @@ from benchmarks import (
     check,
     exporting,
     gpu,
+    gpu_steps,
     input,
     keras_hub_nets,
     latency,
@@ -132,7 +133,7 @@ def report(monkeypatch):
 
 def test_a_report_judges_what_is_asked_for(report, capsys):
     rates = {"peer": Rates([1.0, 2.0, 4.0]), "ours": Rates([2.0, 4.0, 8.0]), "top": Rates([1e12, 1e12, 1e12])}
-    report.compare("case", rates, "peer", "images", 1e11, {"ours": ["top"]})
+    report.compare("case", rates, "peer", "images", {"ours": 1e11}, {"ours": ["top"]})
     assert report.figures == {
         "top, TFLOP/s beside case": 1.0,
         "case, peer, images/s": 2.0,
@@ -298,7 +299,20 @@ def test_without_a_gpu_it_is_said_and_nothing_is_measured():
     report = Report("gpu")
     gpu.run(report, gpu.FULL)
     assert report.figures == {}
-    assert re.search("there is no GPU|not installed", report.left_out["all"])
+    assert re.search("there is no GPU|not installed", report.left_out["ResNet50"])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        functools.partial(gpu_steps.convolutions, 2, 1),
+        functools.partial(gpu_steps.matrices, 64, 1),
+        functools.partial(gpu_steps.macs, 32),
+    ],
+)
+def test_what_bounds_a_step_on_jax_is_measured_on_any_device(build):
+    with workers({"it": build}, {}.__setitem__) as started:
+        assert started["it"]() > 0
 
 
 def test_every_benchmark_is_tested():
