@@ -14,7 +14,9 @@ INTRODUCTION = """# Models
 
 Written by `python -m benchmarks table`; the tests hold what is exact (parameters, multiply-accumulates, activations,
 checkpoints) against the code, but for what a checkpoint costs at another size, which is counted when this is written.
-Multiply-accumulates and activations (outputs of convolutions) are for one image of the size given. {latency}
+Multiply-accumulates and activations (outputs of convolutions) are for one image of the size given.
+
+{latency}
 
 ![ImageNet top-1 over multiply-accumulates](docs/pareto.png)
 """
