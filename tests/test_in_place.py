@@ -10,8 +10,8 @@ from keras_resnet.grouped_convolutions import _has_gradients, native, native_in_
 from keras_resnet.in_place import POLICIES, computing_in
 from keras_resnet.training.compiled_relu import compiled_relu
 from keras_resnet.training.fused_batch_norm import fused
+from keras_resnet.training.kernel_gradients import products
 from keras_resnet.training.logits import logits
-from keras_resnet.training.pointwise_convolutions import pointwise
 from keras_resnet.training.recipes import CHOICES
 from keras_resnet.training.remat import rematerialised
 from keras_resnet.training.while_training import while_training
@@ -114,9 +114,10 @@ def test_norms_that_the_kernel_does_not_fit_keep_their_own(rng):
         assert model(rng.normal(size=(2, 4, 6, 8)), training=True).shape == (2, 8)
 
 
-@pytest.mark.parametrize("quicker", [compiled_relu, pointwise])
+@pytest.mark.parametrize("quicker", [compiled_relu, products])
 def test_a_net_trains_on_quicker_kernels_as_on_tensorflows_own(quicker, net, monkeypatch):
     monkeypatch.setattr("keras_resnet.training.compiled_relu.LEAST", 1)
+    monkeypatch.setattr("keras_resnet.training.kernel_gradients.LEAST", 1)
     copy = keras.models.clone_model(net)
     start = net.get_weights()
     copy.set_weights(start)
@@ -183,18 +184,28 @@ def test_an_addition_that_repeats_values_is_keras_own(shapes, rng, monkeypatch):
         np.testing.assert_array_equal(model(x).numpy().astype("float32"), wanted.numpy().astype("float32"))
 
 
-POINTWISE = {
-    "plain": {},
-    "strided, with a bias and an activation": {"strides": 2, "activation": "relu"},
-    "padded": {"strides": 3, "padding": "same", "use_bias": False},
+KERNELS = {
+    "1x1": (1, {}),
+    "1x1, strided, with a bias and an activation": (1, {"strides": 2, "activation": "relu"}),
+    "1x1, padded": (1, {"strides": 3, "padding": "same", "use_bias": False}),
+    "3x3": (3, {"padding": "same", "use_bias": False}),
+    "3x3, strided, with a bias and an activation": (3, {"strides": 2, "activation": "relu"}),
+    "of even and odd sides": ((2, 5), {"padding": "same"}),
+    "larger strides": ((3, 2), {"strides": 3}),
 }
 
 
-@pytest.mark.parametrize("name", POINTWISE)
-def test_gradients_of_pointwise_convolutions_are_tensorflows(name, rng):
-    layer = keras.layers.Conv2D(5, 1, **POINTWISE[name], dtype="mixed_bfloat16")
-    model = keras.Sequential([keras.Input((7, 6, 8)), layer])
+def convolution(kernel_size, options, rng, filters=5):
+    layer = keras.layers.Conv2D(filters, kernel_size, **options, dtype="mixed_bfloat16")
+    model = keras.Sequential([keras.Input((None, None, 8)), layer])
     randomise(model, rng)
+    return layer, model
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_gradients_of_kernels_are_tensorflows(name, rng, monkeypatch):
+    monkeypatch.setattr("keras_resnet.training.kernel_gradients.LEAST", 1)
+    layer, model = convolution(*KERNELS[name], rng)
     x = tf.Variable(rng.normal(size=(2, 7, 6, 8)), dtype=tf.float32)
 
     def gradients():
@@ -203,11 +214,29 @@ def test_gradients_of_pointwise_convolutions_are_tensorflows(name, rng):
         return tape.gradient(loss, [x, *(w.value for w in layer.trainable_weights)])
 
     wanted = gradients()
-    with pointwise(model):
+    with products(model):
         assert "call" in vars(layer)
         found = gradients()
     for mine, own in zip(found, wanted, strict=True):
         np.testing.assert_allclose(mine, own, rtol=0.01, atol=0.01 * np.abs(own).max())
+
+
+@pytest.mark.parametrize(
+    ("size", "options"), [(3, {"padding": "same", "strides": 2}), (3, {"dilation_rate": 2}), (1, {"groups": 2})]
+)
+def test_gradients_of_other_convolutions_stay_tensorflows_own(size, options, rng, monkeypatch):
+    monkeypatch.setattr("keras_resnet.training.kernel_gradients.LEAST", 1)
+    layer, model = convolution(size, options, rng, filters=6)
+    with products(model):
+        assert "call" not in vars(layer)
+
+
+def test_only_kernels_of_many_channels_and_those_of_1x1_are_products(rng):
+    model = kr.ResNet18(input_shape=(32, 32, 3), weights=None)
+    with computing_in(model, "bfloat16"), products(model):
+        taken = {layer.name for layer in model.layers if "call" in vars(layer)}
+    assert {"conv3_block1_0_conv", "conv4_block1_1_conv", "conv5_block2_2_conv"} <= taken
+    assert not taken & {"conv1_conv", "conv2_block1_1_conv", "conv3_block2_1_conv"}
 
 
 GROUPED = {

@@ -11,8 +11,8 @@ from keras_resnet.grouped_convolutions import native_in_training
 from keras_resnet.in_place import computing_in, forget_functions
 from keras_resnet.training.compiled_relu import compiled_relu
 from keras_resnet.training.fused_batch_norm import fused
+from keras_resnet.training.kernel_gradients import products
 from keras_resnet.training.logits import logits
-from keras_resnet.training.pointwise_convolutions import pointwise
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def while_training(model: keras.Model, precision: str) -> Iterator[None]:
         # These look at what is bfloat16 by now.
         fused(model),
         compiled_relu(model),
-        pointwise(model),
+        products(model),
     ):
         try:
             yield
