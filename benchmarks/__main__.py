@@ -1,8 +1,8 @@
 """Measures this package beside its peers, in turns in one run.
 
 `python -m benchmarks NAME` measures, prints, and writes benchmarks/results/NAME.json; `--quick` measures less and
-writes nothing. `check` runs the quick form of all and says which targets hold (exit status 1 if one is missed), `table`
-writes MODELS.md, docs/pareto.png and README's speed section from what was measured.
+writes nothing. `all` measures one after another, `check` runs the quick form of all and says which targets hold (exit
+status 1 if one is missed), `table` writes MODELS.md, docs/pareto.png and README's speed section from what was measured.
 
 TensorFlow is on oneDNN for all, us and peers; by itself it leaves that off where there is no AVX-512.
 """
@@ -13,6 +13,7 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 
 from benchmarks.report import Report
 
@@ -38,7 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=(*NAMES, "check", "table"), help="what to do")
+    parser.add_argument("name", choices=(*NAMES, "all", "check", "table"), help="what to do")
     parser.add_argument("--quick", action="store_true", help="less of it, and write nothing")
     asked = parser.parse_args()
     if asked.name == "table":
@@ -47,14 +48,25 @@ def main() -> int:
     if asked.name == "check":
         modules = {name: importlib.import_module(f"benchmarks.{name}") for name in NAMES}
         return importlib.import_module("benchmarks.check").check(modules)
-    module = importlib.import_module(f"benchmarks.{asked.name}")
-    report = Report(asked.name)
-    module.run(report, module.QUICK if asked.quick else module.FULL)
+    names = NAMES if asked.name == "all" else (asked.name,)
+    done = [measured(name, asked.quick) for name in names]
+    return int(not all(done))
+
+
+def measured(name: str, quick: bool) -> bool:
+    """Runs one benchmark, and keeps what it found unless that was the quick form; whether it came to its end."""
+    module = importlib.import_module(f"benchmarks.{name}")
+    report = Report(name)
+    try:
+        module.run(report, module.QUICK if quick else module.FULL)
+    except Exception:  # the others of `all` are measured all the same
+        traceback.print_exc()
+        return False
     if report.missed:
         print(f"missed: {'; '.join(report.missed)}")
-    if not asked.quick:
-        report.write(f"python -m benchmarks {asked.name}")
-    return 0
+    if not quick:
+        report.write(f"python -m benchmarks {name}")
+    return True
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import csv
 import functools
 import json
 import math
+import os
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -99,6 +101,14 @@ def test_a_turn_that_fails_says_what_of():
     bad = {"bad": subjects.broken_in_its_turn}
     with workers(bad, {}.__setitem__) as started, pytest.raises(SubjectError, match=r"bad:\n(.|\n)*ZeroDivisionError"):
         started["bad"]()
+
+
+def test_a_subject_that_dies_while_it_waits_says_what_of():
+    with workers({"bad": subjects.number_of_the_process}, {}.__setitem__) as started:
+        os.kill(int(started["bad"]()), signal.SIGKILL)
+        started["bad"]._process.join(10)
+        with pytest.raises(SubjectError, match="bad: its process has died with -9"):
+            started["bad"]()
 
 
 def test_a_package_that_is_not_installed_is_named():
@@ -323,4 +333,17 @@ def test_the_driver_names_what_there_is():
     help_text = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    assert all(name in help_text for name in (*driver.NAMES, "check", "table", "--quick"))
+    assert all(name in help_text for name in (*driver.NAMES, "all", "check", "table", "--quick"))
+
+
+def test_all_measures_each_in_turn_and_one_that_fails_stops_no_other(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(driver, "NAMES", ("build", "input"))
+    broken = types.SimpleNamespace(run=lambda report, amount: 1 / 0, FULL=None)
+    monkeypatch.setitem(sys.modules, "benchmarks.build", broken)
+    monkeypatch.setitem(sys.modules, "benchmarks.input", types.SimpleNamespace(run=of_figures({"f": 1}).run, FULL=None))
+    monkeypatch.setattr(reports, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "all"])
+    assert driver.main() == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert json.loads((tmp_path / "input.json").read_text())["figures"] == {"f": 1}
+    assert not (tmp_path / "build.json").exists()
