@@ -1,8 +1,9 @@
 """Measures this package beside its peers, in turns in one run.
 
 `python -m benchmarks NAME` measures, prints, and writes benchmarks/results/NAME.json; `--quick` measures less and
-writes nothing. `all` measures one after another, `check` runs the quick form of all and says which targets hold (exit
-status 1 if one is missed), `table` writes MODELS.md, docs/pareto.png and README's speed section from what was measured.
+writes nothing. `all` measures one after another (exit status 1 if one ends in an error), `check` runs the quick form of
+all and says which targets hold (exit status 1 if one is missed), `table` writes MODELS.md, docs/pareto.png and README's
+speed section from what was measured.
 
 TensorFlow is on oneDNN for all, us and peers; by itself it leaves that off where there is no AVX-512.
 """
@@ -12,8 +13,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import subprocess
 import sys
-import traceback
 
 from benchmarks.report import Report
 
@@ -48,25 +49,27 @@ def main() -> int:
     if asked.name == "check":
         modules = {name: importlib.import_module(f"benchmarks.{name}") for name in NAMES}
         return importlib.import_module("benchmarks.check").check(modules)
-    names = NAMES if asked.name == "all" else (asked.name,)
-    done = [measured(name, asked.quick) for name in names]
-    return int(not all(done))
-
-
-def measured(name: str, quick: bool) -> bool:
-    """Runs one benchmark, and keeps what it found unless that was the quick form; whether it came to its end."""
-    module = importlib.import_module(f"benchmarks.{name}")
-    report = Report(name)
-    try:
-        module.run(report, module.QUICK if quick else module.FULL)
-    except Exception:  # the others of `all` are measured all the same
-        traceback.print_exc()
-        return False
+    if asked.name == "all":
+        return _all(["--quick"] if asked.quick else [])
+    module = importlib.import_module(f"benchmarks.{asked.name}")
+    report = Report(asked.name)
+    module.run(report, module.QUICK if asked.quick else module.FULL)
     if report.missed:
         print(f"missed: {'; '.join(report.missed)}")
-    if not quick:
-        report.write(f"python -m benchmarks {name}")
-    return True
+    if not asked.quick:
+        report.write(f"python -m benchmarks {asked.name}")
+    return 0
+
+
+def _all(options: list[str]) -> int:
+    """Each in a process of its own, as if it were typed: none has what another left, or ends with it."""
+    failed = []
+    for name in NAMES:
+        print(f"\npython -m benchmarks {name}", flush=True)
+        if subprocess.run([sys.executable, "-m", "benchmarks", name, *options], check=False).returncode:
+            failed.append(name)
+    print(f"\nended in an error: {', '.join(failed) or 'none'}")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -44,11 +44,14 @@ def without(benchmarks: Iterable[str]) -> list[str]:
 def machines(benchmarks: Iterable[str]) -> list[str]:
     """On what it was measured: an item for each machine and commit."""
     found: dict[tuple[str, str], list[str]] = {}
+    once = ""
     for benchmark in benchmarks:
         if of := result(benchmark):
             found.setdefault((of["machine"], of["commit"]), []).append(f"`{benchmark}`")
+            if of["figures"] and not of["rounds"]:
+                once += f" (`{benchmark}`: one)"
     items = [f"- {', '.join(names)}: {machine}, commit {commit}" for (machine, commit), names in sorted(found.items())]
-    return ["Medians of five rounds, measured on:", "", *items] if items else []
+    return [f"Medians of five rounds{once}, measured on:", "", *items] if items else []
 
 
 def with_section(readme: str) -> str:

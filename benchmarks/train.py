@@ -4,6 +4,10 @@ The step is what counts: of both `fit`s each turn trains two epochs, and the sec
 anew. `bare loop` is the step that ours takes in a loop of six lines, without Keras' `fit`, metrics or callbacks. Stock
 Keras decays every variable and apart from the gradient, ours the kernels and within it. ResNeXt is in the table for its
 grouped convolutions, which Keras leaves to XLA.
+
+Of what convolutions reach, a step can be the smaller a part the faster they are. On a processor with AMX (1.7 TFLOP/s
+in bfloat16) the arithmetic of a ResNet-50's step of 32 images takes 0.5 s; that each of its 356 million activations is
+read or written 17 times by convolutions, batch norms and ReLUs takes as long or longer: 12 GB at 13 to 19 GB/s.
 """
 
 from __future__ import annotations

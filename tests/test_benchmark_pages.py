@@ -47,9 +47,11 @@ def test_readme_shows_what_was_measured():
 def test_the_speed_section_says_what_is_asked_and_what_was_left_out(monkeypatch):
     missed = "ResNet50 at 8, keras_resnet float32 over keras.applications"
     found = {"machine": "a cart", "commit": "abc", "figures": {missed: 1.0}, "left out": {"bfloat16": "no wheels"}}
+    found["rounds"] = {}
     for module, name in ((speed_section, "result"), (results_of, "result")):
         monkeypatch.setattr(module, name, lambda benchmark: found if benchmark == "serve" else {})
     lines = speed_section.section().splitlines()
+    assert lines[1] == "Medians of five rounds (`serve`: one), measured on:"
     assert "- `serve`: a cart, commit abc" in lines
     assert [line for line in lines if "| 1 times | at least 1.15: MISSED |" in line]
     assert [line for line in lines if "| not measured yet |" in line and "benchmarks build`" in line]
