@@ -24,7 +24,7 @@ from keras_resnet import zoo
 
 REFERENCE = "ResNet50"
 BESIDE = f"{REFERENCE} in float32"
-SECONDS = 0.5  # a turn takes at least that; with 0.3 s the same network came out 20 % apart in two runs
+SECONDS = 1.0  # a turn takes at least that; with 0.3 s the same network came out 20 % apart in two runs
 
 
 @dataclasses.dataclass(frozen=True)
