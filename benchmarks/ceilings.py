@@ -20,7 +20,7 @@ SECONDS = 1.0  # a turn takes at least that: what is timed for less comes out fa
 
 def convolution(dtype: str) -> Turn:
     """The fastest convolution of `SHAPES`: its FLOP/s."""
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     def of_shape(side: int, channels: int, kernel: int) -> Callable[[], float]:
         x = tf.cast(tf.random.normal((BATCH, side, side, channels)), dtype)
@@ -35,7 +35,7 @@ def convolution(dtype: str) -> Turn:
 
 def product(dtype: str) -> Turn:
     """A product of two square matrices: its FLOP/s."""
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     matrix = tf.cast(tf.random.normal((ROWS, ROWS)), dtype)
     multiply = tf.function(tf.matmul)

@@ -39,7 +39,7 @@ def why_not() -> str:
         needs("jax", "torch", "torchvision")
     except UnavailableError as reason:
         return str(reason)
-    import torch  # noqa: PLC0415
+    import torch
 
     none = "there is no GPU that both torch and JAX can use"
     if not torch.cuda.is_available():

@@ -18,11 +18,11 @@ WARM_UP = 3  # steps
 def ours(batch: int, size: int, steps: int) -> Turn:
     """`keras_resnet.ResNet50`, one jitted function a step."""
     _start_jax()
-    import jax  # noqa: PLC0415
-    import keras  # noqa: PLC0415
-    import numpy as np  # noqa: PLC0415
+    import jax
+    import keras
+    import numpy as np
 
-    import keras_resnet as kr  # noqa: PLC0415
+    import keras_resnet as kr
 
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = kr.ResNet50(input_shape=(size, size, 3), classifier_activation=None)
@@ -56,9 +56,9 @@ def ours(batch: int, size: int, steps: int) -> Turn:
 
 def theirs(batch: int, size: int, steps: int) -> Turn:
     """torchvision's ResNet-50, channels last, autocast to bfloat16, compiled."""
-    import torch  # noqa: PLC0415
+    import torch
 
-    from benchmarks.torchvision_on_cpu import torchvision  # noqa: PLC0415
+    from benchmarks.torchvision_on_cpu import torchvision
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = torchvision().models.resnet50().to(device, memory_format=torch.channels_last).train()
@@ -81,7 +81,7 @@ def theirs(batch: int, size: int, steps: int) -> Turn:
 def matrices(rows: int, steps: int) -> Turn:
     """A product of two square matrices in bfloat16, by JAX: FLOP/s."""
     _start_jax()
-    import jax  # noqa: PLC0415
+    import jax
 
     matrix = jax.random.normal(jax.random.key(0), (rows, rows), "bfloat16")  # ones would take less power
     product = jax.jit(lambda a: a @ a)
@@ -91,7 +91,7 @@ def matrices(rows: int, steps: int) -> Turn:
 def convolutions(batch: int, steps: int) -> Turn:
     """A ResNet-50's 3x3 convolution of 28x28 positions and 128 channels in bfloat16, by JAX: FLOP/s."""
     _start_jax()
-    import jax  # noqa: PLC0415
+    import jax
 
     images = jax.random.normal(jax.random.key(0), (batch, 28, 28, 128), "bfloat16")
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 128, 128), "bfloat16")
@@ -106,7 +106,7 @@ def convolutions(batch: int, steps: int) -> Turn:
 def macs(size: int) -> Turn:
     """No rate: multiply-accumulates of ResNet-50 for an image of that side."""
     _start_jax()
-    import keras_resnet as kr  # noqa: PLC0415
+    import keras_resnet as kr
 
     count = float(kr.macs(kr.ResNet50(input_shape=(size, size, 3))))
     return lambda *_: count
@@ -115,7 +115,7 @@ def macs(size: int) -> Turn:
 def jax_has_a_gpu() -> Turn:
     """No rate: whether JAX computes on a GPU."""
     _start_jax()
-    import jax  # noqa: PLC0415
+    import jax
 
     return lambda *_: jax.default_backend() == "gpu"
 

@@ -14,7 +14,7 @@ def net(name: str, size: int = 224, classes: int = 1000) -> keras.Model:
         UnavailableError: keras-hub is not installed.
     """
     needs("keras_hub")
-    import keras_hub  # noqa: PLC0415
+    import keras_hub
 
     second = name.endswith("V2")
     backbone = keras_hub.models.ResNetBackbone(

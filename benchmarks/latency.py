@@ -41,9 +41,9 @@ QUICK = Amount(("ResNet18", "ResNet20"), 3)
 
 def network(name: str, precisions: tuple[str, ...]) -> Turn:
     """Images a second, one at a time, in the precision that is asked for."""
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
-    from keras_resnet.export.network import floating, scores  # noqa: PLC0415
+    from keras_resnet.export.network import floating, scores
 
     folded = kr.export.fold_batch_norm(as_trained(getattr(kr, name)()))
     side = zoo.ROWS[name].size

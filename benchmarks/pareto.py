@@ -58,8 +58,8 @@ def front(found: Iterable[Point]) -> list[Point]:
 
 def draw(found: Iterable[Point], path: Path) -> None:
     """Draws them, those of the front with their names, into a PNG."""
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.ticker import LogLocator, NullFormatter  # noqa: PLC0415
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(10, 6.5), dpi=120, layout="constrained")
     axes = figure.subplots()

@@ -83,7 +83,7 @@ def turn_of(answer: Answer, images: int) -> Turn:
 
 def stock(name: str, images: int, build: Callable[[str], keras.Model]) -> Turn:
     """Another library's Keras model as Keras exports it."""
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     model = as_trained(build(name))
     with tempfile.TemporaryDirectory() as directory:
@@ -106,7 +106,7 @@ def ours(name: str, images: int, precision: str) -> Turn:
 
 def exported(model: keras.Model, precision: str, calibration: np.ndarray, folder: Path) -> Answer:
     """A model's `saved_model`, loaded again; it is to be in this precision, and no other."""
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     path = kr.export.saved_model(
         model, folder / precision, precision=precision, calibration=calibration, agreement=NO_AGREEMENT
@@ -121,7 +121,7 @@ def exported(model: keras.Model, precision: str, calibration: np.ndarray, folder
 def openvino(name: str, images: int, precision: str) -> Turn:
     """Ours as OpenVINO's IR, computed in float32, in bfloat16, or in int8 and bfloat16."""
     needs("openvino", "nncf")
-    import openvino as library  # noqa: PLC0415
+    import openvino as library
 
     hint = {"INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
     with tempfile.TemporaryDirectory() as directory:
@@ -134,7 +134,7 @@ def openvino(name: str, images: int, precision: str) -> Turn:
 def onnxruntime(name: str, images: int) -> Turn:
     """Ours as ONNX."""
     needs("onnxruntime", "tf2onnx")
-    import onnxruntime as library  # noqa: PLC0415
+    import onnxruntime as library
 
     options = library.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would take the others' cores
@@ -146,8 +146,8 @@ def onnxruntime(name: str, images: int) -> Turn:
 def torch(name: str, images: int, how: str, precision: str) -> Turn:
     """torchvision's or timm's network under torch, "eager" or "inductor"."""
     net = torch_nets.net(name).eval()
-    import torch as library  # noqa: PLC0415
-    from torch._inductor import config  # noqa: PLC0415
+    import torch as library
+    from torch._inductor import config
 
     config.freezing = True  # weights are constants and batch norms folded, which inductor does not do by itself
     run = torch_nets.compiled(net, how)

@@ -19,13 +19,13 @@ def net(name: str, classes: int = 1000) -> Any:
         UnavailableError: torch, torchvision or timm is not installed.
     """
     needs("torch", "torchvision", "timm")
-    import torch  # noqa: PLC0415
+    import torch
 
     if NETS[name] == "torchvision":
         made = torchvision().models.resnet50(num_classes=classes)
     else:
         torchvision()  # which timm imports
-        import timm  # noqa: PLC0415
+        import timm
 
         made = timm.create_model(NETS[name].split()[1], num_classes=classes)
     return made.to(memory_format=torch.channels_last)
@@ -33,7 +33,7 @@ def net(name: str, classes: int = 1000) -> Any:
 
 def compiled(module: Any, how: str) -> Any:
     """The module as "eager" or "inductor" run it."""
-    import torch  # noqa: PLC0415
+    import torch
 
     if how != "inductor":
         return module

@@ -9,13 +9,13 @@ from types import ModuleType
 @functools.cache
 def torchvision() -> ModuleType:
     """torchvision; its wheel looks for operators when it is imported that only its CUDA library defines."""
-    import torch  # noqa: PLC0415
+    import torch
 
     operators = torch.library.Library("torchvision", "FRAGMENT")
     if not hasattr(torch.ops.torchvision, "nms"):
         for name in ("nms", "qnms"):
             operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision as library  # noqa: PLC0415
+    import torchvision as library
 
     _KEPT.append(operators)
     return library

@@ -140,7 +140,7 @@ def of_keras_hub(case: Case) -> keras.Model:
 
 def bare(case: Case) -> Turn:
     """The step that ours takes, in a loop of its own."""
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     model, split = case.build(), case.split()
     LIFELONG.enter_context(while_training(model, case.precision))
@@ -163,7 +163,7 @@ def bare(case: Case) -> Turn:
 def torch(case: Case, how: str) -> Turn:
     """torchvision's network under torch, "eager" or "inductor", with autocast where it is bfloat16."""
     net = torch_nets.net(case.model, classes=10).train()
-    import torch as library  # noqa: PLC0415
+    import torch as library
 
     run = torch_nets.compiled(net, how)
     optimizer = library.optim.SGD(net.parameters(), 1e-3, 0.9, nesterov=True, weight_decay=5e-4)
