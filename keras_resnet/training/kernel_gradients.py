@@ -3,7 +3,9 @@
 oneDNN's gradient of a kernel is the slowest part of a training step in bfloat16: on a processor with AMX a third of
 ResNet-50's. A product of two matrices is two to three times as fast where the kernel is 1x1. Of a 3x3 kernel it takes
 nine; of 32 images, milliseconds of oneDNN and of the nine there: 58 and 15 at 7x7 with 512 channels, 72 and 19 if
-strided to that, 24 and 17 at 14x14 with 256, 50 and 55 at 28x28 with 256, 14 and 24 at 28x28 with 128.
+strided to that, 24 and 17 at 14x14 with 256, 50 and 55 at 28x28 with 256, 14 and 24 at 28x28 with 128. With AVX512_BF16
+and no AMX oneDNN is not so slow: in turns, a step of ResNet-50 took 2.71 s with all of this and 2.75 s without, one of
+ResNet-18 1.05 s and 1.09 s.
 """
 
 from __future__ import annotations
