@@ -34,7 +34,10 @@ Crop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # shape (2,) and seed (2,) -
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """Batches of a turn: enough that what is fetched ahead does not count."""
+    """Batches of a turn: enough that what is fetched ahead does not count.
+
+    A turn of 12 batches of photographs lasts a tenth of a second, and gave 2.29 over naive where 48 gave 1.10.
+    """
 
     batches: int
     small_batches: int
@@ -42,7 +45,7 @@ class Amount:
 
 
 FULL = Amount(48, 1200, ROUNDS)
-QUICK = Amount(12, 400, 3)
+QUICK = Amount(48, 400, 3)
 
 
 def windows() -> list[np.ndarray]:
