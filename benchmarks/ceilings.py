@@ -1,33 +1,36 @@
-"""What this machine can do at most: FLOP/s of convolutions and of products of matrices, in float32 and bfloat16.
+"""What TensorFlow reaches here: FLOP/s of convolutions and of products of matrices, in float32 and bfloat16.
 
-The convolutions are those of a ResNet-50, with nothing behind them: to reduce their output to a number takes up to a
-quarter of its time in bfloat16. Which is fastest differs from machine to machine; each is tried in every round.
+The convolutions are the 3x3 ones of a ResNet-50 at 32 images, with nothing behind them: to reduce their output to a
+number takes up to a quarter of its time in bfloat16. Which is fastest differs from machine to machine; each is tried in
+every round. The 1x1 ones are slower (benchmarks/serve.py), and engines with kernels of their own can be beyond.
 """
 
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 
+from benchmarks.measure import repeated
 from benchmarks.workers import Turn
 
-SHAPES = ((56, 64, 3), (28, 128, 3), (14, 256, 3), (28, 512, 1), (14, 1024, 1))  # side, channels, kernel
+SHAPES = ((56, 64), (28, 128), (14, 256), (7, 512))  # side, channels
+KERNEL = 3
 BATCH = 32
+SHARE = 0.5  # seconds of each shape
 ROWS = 2048  # of the square matrices
-SECONDS = 1.0  # a turn takes at least that: what is timed for less comes out far apart on a shared machine
 
 
 def convolution(dtype: str) -> Turn:
     """The fastest convolution of `SHAPES`: its FLOP/s."""
     import tensorflow as tf
 
-    def of_shape(side: int, channels: int, kernel: int) -> Callable[[], float]:
+    def of_shape(side: int, channels: int) -> Callable[[], float]:
         x = tf.cast(tf.random.normal((BATCH, side, side, channels)), dtype)
-        filters = tf.cast(tf.random.normal((kernel, kernel, channels, channels)), dtype)
+        filters = tf.cast(tf.random.normal((KERNEL, KERNEL, channels, channels)), dtype)
         convolve = tf.function(lambda x, filters: tf.nn.conv2d(x, filters, 1, "SAME"))
-        flops = 2 * BATCH * side**2 * channels**2 * kernel**2
-        return lambda: _rate(flops, lambda: convolve(x, filters), SECONDS / len(SHAPES))
+        flops = 2 * BATCH * side**2 * channels**2 * KERNEL**2
+        # An operation on a CPU is done when its function is back.
+        return lambda: repeated(flops, lambda: convolve(x, filters), SHARE)
 
     rates = [of_shape(*shape) for shape in SHAPES]
     return lambda *_: max(rate() for rate in rates)  # whatever the others are asked for
@@ -39,15 +42,7 @@ def product(dtype: str) -> Turn:
 
     matrix = tf.cast(tf.random.normal((ROWS, ROWS)), dtype)
     multiply = tf.function(tf.matmul)
-    return lambda *_: _rate(2 * ROWS**3, lambda: multiply(matrix, matrix), SECONDS)
-
-
-def _rate(flops: float, compute: Callable[[], object], seconds: float) -> float:
-    began, count = time.perf_counter(), 0
-    while count == 0 or time.perf_counter() - began < seconds:
-        compute()  # an operation on a CPU is done when its function is back
-        count += 1
-    return flops * count / (time.perf_counter() - began)
+    return lambda *_: repeated(2 * ROWS**3, lambda: multiply(matrix, matrix))
 
 
 KINDS = {"convolutions": convolution, "matrices": product}

@@ -10,13 +10,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
 
 import keras_resnet as kr
-from benchmarks.measure import ROUNDS, in_turns
+from benchmarks.measure import ROUNDS, in_turns, repeated
 from benchmarks.report import Report
 from benchmarks.serve import as_trained
 from benchmarks.workers import Turn, workers
@@ -24,7 +23,6 @@ from keras_resnet import zoo
 
 REFERENCE = "ResNet50"
 BESIDE = f"{REFERENCE} in float32"
-SECONDS = 1.0  # a turn takes at least that; with 0.3 s the same network came out 20 % apart in two runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +54,7 @@ def network(name: str, precisions: tuple[str, ...]) -> Turn:
 
     answers = {precision: compiled(precision) for precision in precisions}
 
-    def turn(precision: str) -> float:
-        began, count = time.perf_counter(), 0
-        while count == 0 or time.perf_counter() - began < SECONDS:
-            answers[precision](image)
-            count += 1
-        return count / (time.perf_counter() - began)
-
-    return turn
+    return lambda precision: repeated(1, lambda: answers[precision](image))
 
 
 def run(report: Report, amount: Amount) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 ROUNDS = 5
+SECONDS = 1.0  # of a turn, at least; with 0.3 s the same network came out 20 % apart in two runs
 
 
 class Rates(NamedTuple):
@@ -36,11 +37,20 @@ def timed(work: float, act: Callable[[], object]) -> Callable[[], float]:
     return turn
 
 
+def repeated(work: float, act: Callable[[], object], seconds: float = SECONDS) -> float:
+    """What `act`, which does so much work, does per second when it is called again and again for so many seconds."""
+    began, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - began < seconds:
+        act()
+        count += 1
+    return work * count / (time.perf_counter() - began)
+
+
 def in_turns(subjects: Mapping[str, Callable[..., float]], rounds: int, *arguments: object) -> dict[str, Rates]:
     """Each subject once to warm up, then all in turns.
 
     Args:
-        subjects: by name; each says itself how much it did per second (`timed`).
+        subjects: by name; each says itself how much it did per second (`timed`, `repeated`).
         rounds: that count.
         arguments: for each call.
 

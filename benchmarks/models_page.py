@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from benchmarks.latency import BESIDE
 from benchmarks.results_of import figures, left_out, result
 from keras_resnet.weights import Checkpoint
 from keras_resnet.weights.table import of_model
@@ -22,7 +24,8 @@ Multiply-accumulates and activations (outputs of convolutions) are for one image
 """
 MEASURED = """Latency is for one image, of the network as `kr.export` folds it, on {machine}
 (`python -m benchmarks latency`, commit {commit}): the median, over five rounds, of how many times as long as ResNet-50
-beside it the network takes, times the median of all that ResNet-50 took.{without}"""
+in float32 beside it the network takes, times the median of all that this took. In the middle of all cells the rounds'
+ratios are {spread:.0%} apart.{without}"""
 NOT_MEASURED = "Latency has not been measured yet (`python -m benchmarks latency`)."
 TOP1 = """Top-1 is in percent, of ImageNet or, for 32x32 images, CIFAR-10; of the checkpoint that is recommended. Its
 images may be larger than the row's, and cost more: both stand beside it."""
@@ -51,7 +54,7 @@ def page(rows: Iterable[Row], activations: Callable[[Row], int], macs: Callable[
     rows = list(rows)
     took = figures("latency")
     without = "".join(f"\nLeft out there: {what}." for what in left_out("latency"))
-    latency = MEASURED.format(**result("latency"), without=without) if took else NOT_MEASURED
+    latency = MEASURED.format(**result("latency"), spread=_spread(), without=without) if took else NOT_MEASURED
     networks = [[*exact(row, activations(row)), *_times(row, took), *_best(row, macs)] for row in rows]
     checkpoints = [checkpoint(found) for row in rows for found in of_model(row.name)]
     parts = (
@@ -100,7 +103,19 @@ def _lines(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 def _times(row: Row, took: Mapping[str, Any]) -> list[str]:
     found = [took.get(f"{row.name}, {precision}, ms") for precision in ("float32", "bfloat16")]
-    return ["" if value is None else f"{value:.3g} ms" for value in found]
+    return ["" if value is None else f"{float(f'{value:.2g}'):g} ms" for value in found]
+
+
+def _spread() -> float:
+    """How far the ratios of a cell's rounds lie apart, of their median: the median over all cells."""
+    rounds = result("latency")["rounds"]
+    spreads = []
+    for cell, rates in rounds.items():
+        name, _, subject = cell.partition(", ")
+        if subject != BESIDE:
+            ratios = [theirs / own for theirs, own in zip(rounds[f"{name}, {BESIDE}"], rates)]
+            spreads.append((max(ratios) - min(ratios)) / statistics.median(ratios))
+    return statistics.median(spreads)
 
 
 def recommended(name: str) -> Checkpoint | None:

@@ -1,4 +1,8 @@
-"""docs/pareto.png: ImageNet top-1 of the published checkpoints over multiply-accumulates, families in colour."""
+"""docs/pareto.png: ImageNet top-1 of the published checkpoints over multiply-accumulates, families in colour.
+
+The front is of those that may be used commercially. The others are hollow: the best of them have seen a billion more
+images than ImageNet, so beside them the front would say little of the networks.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +27,18 @@ FAMILIES: tuple[tuple[str, Callable[[str], bool]], ...] = (
 )
 
 
+LINE = 0.33  # percent of top-1 that a line of text is high
+
+
 class Point(NamedTuple):
-    """A network with a checkpoint."""
+    """A network with a checkpoint, and whether it may be used commercially."""
 
     name: str
+    tag: str
     size: int
     macs: int
     top1: float
+    commercial: bool
 
 
 def family(name: str) -> str:
@@ -40,24 +49,33 @@ def family(name: str) -> str:
 def points(rows: Iterable[Row], macs: Callable[[Checkpoint], int]) -> list[Point]:
     """Of the ImageNet checkpoints whose accuracy is published, at the size it was measured at."""
     return [
-        Point(row.name, checkpoint.size, macs(checkpoint), checkpoint.top1)
+        Point(row.name, found.tag, found.size, macs(found), found.top1, "-nc-" not in found.licence)
         for row in rows
-        for checkpoint in of_model(row.name)
-        if checkpoint.data == "imagenet" and checkpoint.top1 is not None
+        for found in of_model(row.name)
+        if found.data == "imagenet" and found.top1 is not None
     ]
 
 
 def front(found: Iterable[Point]) -> list[Point]:
-    """Those that none with as few multiply-accumulates beats, the cheapest first."""
+    """Of those for commercial use, the ones that none with as few multiply-accumulates beats, the cheapest first."""
     best: list[Point] = []
     for point in sorted(found, key=lambda point: (point.macs, -point.top1)):
-        if not best or point.top1 > best[-1].top1:
+        if point.commercial and (not best or point.top1 > best[-1].top1):
             best.append(point)
     return best
 
 
+def named(best: Iterable[Point]) -> list[Point]:
+    """Of the front, the cheapest first, the ones that are a line of text above the last of these."""
+    chosen: list[Point] = []
+    for point in best:
+        if not chosen or point.top1 - chosen[-1].top1 >= LINE:
+            chosen.append(point)
+    return chosen
+
+
 def draw(found: Iterable[Point], path: Path) -> None:
-    """Draws them, those of the front with their names, into a PNG."""
+    """Draws them into a PNG, the front's with a number where there is room, and with name, tag and size beside it."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -65,31 +83,27 @@ def draw(found: Iterable[Point], path: Path) -> None:
     axes = figure.subplots()
     found = list(found)
     best = front(found)
-    line = [point.macs / 1e9 for point in best], [point.top1 for point in best]
-    axes.plot(*line, color="0.6", linewidth=1, drawstyle="steps-post", zorder=1, label="Pareto front")
+    axes.plot(*_places(best), color="0.6", linewidth=1, drawstyle="steps-post", zorder=1, label="Pareto front")
     for number, (title, _) in enumerate(FAMILIES):
-        for alpha, of_front in ((0.35, False), (1.0, True)):
-            some = [point for point in found if family(point.name) == title and (point in best) == of_front]
-            place = [point.macs / 1e9 for point in some], [point.top1 for point in some]
-            axes.scatter(*place, color=f"C{number}", alpha=alpha, s=36, linewidths=0)
-        axes.scatter([], [], color=f"C{number}", label=title)
-    for number, point in enumerate(best):
-        side, offset = (("right", (-5, 5)), ("left", (6, -10)))[number % 2]  # in turn, so that neighbours do not meet
-        axes.annotate(
-            f"{point.name} {point.size}",
-            (point.macs / 1e9, point.top1),
-            textcoords="offset points",
-            xytext=offset,
-            ha=side,
-            fontsize="x-small",
-        )
+        colour = f"C{number}"
+        some = [point for point in found if family(point.name) == title]
+        free, others = ([point for point in some if point.commercial == wanted] for wanted in (True, False))
+        axes.scatter(*_places(free), color=colour, alpha=0.6, s=36, linewidths=0, label=title)
+        axes.scatter(*_places(others), facecolors="none", edgecolors=colour, s=30)
+    axes.scatter([], [], facecolors="none", edgecolors="0.4", s=30, label="not for commercial use (cc-by-nc)")
+    names = []  # in the empty corner, as beside their points they would cover others
+    for number, point in enumerate(named(best), 1):
+        names.append(f"{number:2}  {point.name:15}  {point.tag:14}  {point.size}")
+        place = 0.97 * point.macs / 1e9, point.top1 + LINE / 2
+        axes.text(*place, str(number), ha="right", va="center", fontsize="x-small")
+    axes.text(0.02, 0.97, "\n".join(names), transform=axes.transAxes, va="top", fontsize="x-small", family="monospace")
     axes.set(
         title="Published checkpoints, each at the size it was measured at",
         xlabel="multiply-accumulates of one image, billions",
         ylabel="ImageNet top-1, %",
     )
     axes.set_xscale("log")
-    axes.set_xlim(0.7, 300)  # room for names
+    axes.set_xlim(0.7, 200)  # room for names
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -97,3 +111,8 @@ def draw(found: Iterable[Point], path: Path) -> None:
     axes.legend(frameon=False, fontsize="small", loc="lower right")
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path)
+
+
+def _places(found: Iterable[Point]) -> tuple[list[float], list[float]]:
+    points = list(found)
+    return [point.macs / 1e9 for point in points], [point.top1 for point in points]

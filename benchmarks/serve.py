@@ -1,7 +1,7 @@
 """How fast an exported ResNet-50 answers, over keras.applications' `model.export`, beside other engines.
 
 Weights are drawn, as trained ones cannot be had for all: of what they are only zeros save time. What fewer bits cost in
-accuracy is `serve_accuracy`. Each subject is a process of its own, and answers 32 images a turn in batches. Ours are in
+accuracy is `serve_accuracy`. Each subject is a process of its own, and answers batches for a second a turn. Ours are in
 keras.applications' form; KerasHub's and torch's networks stride later, and have 6 % (V2: 17 %) more to compute. Under
 inductor torch's weights are frozen, as ours are in a SavedModel.
 
@@ -28,10 +28,11 @@ import numpy as np
 import keras_resnet as kr
 from benchmarks import keras_hub_nets, torch_nets
 from benchmarks.ceilings import ceilings, names
-from benchmarks.measure import ROUNDS, in_turns, timed
+from benchmarks.measure import ROUNDS, in_turns, repeated
 from benchmarks.report import Report
 from benchmarks.workers import Turn, UnavailableError, needs, workers
 from keras_resnet import zoo
+from keras_resnet.export.int8_kernels import available
 from keras_resnet.weights.table import table
 
 PEER = "keras.applications"
@@ -46,12 +47,11 @@ class Amount:
 
     networks: tuple[str, ...]
     batches: tuple[int, ...]
-    images: int
     rounds: int
 
 
-FULL = Amount(("ResNet50", "ResNet50V2"), (1, 8, 32), 32, ROUNDS)
-QUICK = Amount(("ResNet50",), (8,), 8, 3)
+FULL = Amount(("ResNet50", "ResNet50V2"), (1, 8, 32), ROUNDS)
+QUICK = Amount(("ResNet50",), (8,), 3)
 
 
 def as_trained(model: keras.Model) -> keras.Model:
@@ -77,17 +77,17 @@ def noise(count: int) -> np.ndarray:
     return np.random.default_rng(1).uniform(0, 255, (count, 224, 224, 3)).astype("float32")
 
 
-def turn_of(answer: Answer, images: int) -> Turn:
-    """A turn: so many images in batches of the size that it is asked for."""
+def turn_of(answer: Answer) -> Turn:
+    """A turn: images a second in batches of the size that it is asked for."""
 
     def turn(batch: int) -> float:
         pixels = noise(batch)
-        return timed(images, lambda: [answer(pixels) for _ in range(images // batch)])()
+        return repeated(batch, lambda: answer(pixels))
 
     return turn
 
 
-def stock(name: str, images: int, build: Callable[[str], keras.Model]) -> Turn:
+def stock(name: str, build: Callable[[str], keras.Model]) -> Turn:
     """Another library's Keras model as Keras exports it."""
     import tensorflow as tf
 
@@ -96,7 +96,7 @@ def stock(name: str, images: int, build: Callable[[str], keras.Model]) -> Turn:
         model.export(directory, verbose=False)
         serve = tf.saved_model.load(directory).signatures["serving_default"]
     (argument,) = serve.structured_input_signature[1]
-    return turn_of(lambda pixels: serve(**{argument: tf.constant(pixels)}), images)
+    return turn_of(lambda pixels: serve(**{argument: tf.constant(pixels)}))
 
 
 def of_applications(name: str) -> keras.Model:
@@ -104,27 +104,34 @@ def of_applications(name: str) -> keras.Model:
     return getattr(keras.applications, name)(weights=None)
 
 
-def ours(name: str, images: int, precision: str) -> Turn:
+def ours(name: str, precision: str) -> Turn:
     """`kr.export.saved_model`."""
     with tempfile.TemporaryDirectory() as directory:
-        return turn_of(exported(as_theirs(name), precision, noise(16), Path(directory)), images)
+        return turn_of(exported(as_theirs(name), precision, noise(16), Path(directory)))
 
 
 def exported(model: keras.Model, precision: str, calibration: np.ndarray, folder: Path) -> Answer:
-    """A model's `saved_model`, loaded again; it is to be in this precision, and no other."""
+    """A model's `saved_model`, loaded again.
+
+    Raises:
+        UnavailableError: int8 is asked for, and this machine has no kernel for it.
+        RuntimeError: it has one, or none is needed, and yet the network is computed in another precision.
+    """
     import tensorflow as tf
 
+    if precision == "int8" and not available():
+        raise UnavailableError("this TensorFlow has no exact int8 convolution on this processor")
     path = kr.export.saved_model(
         model, folder / precision, precision=precision, calibration=calibration, agreement=NO_AGREEMENT
     )
     found = re.search(r"^computed in +(.*)$", (path / "card.txt").read_text(), re.M)
     if found is None or not found[1].startswith(precision):
-        raise UnavailableError(f"computed in {found and found[1]}")
+        raise RuntimeError(f"{precision} was asked for, and it is computed in {found and found[1]}")
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
     return lambda pixels: serve(image=tf.constant(pixels))
 
 
-def openvino(name: str, images: int, precision: str) -> Turn:
+def openvino(name: str, precision: str) -> Turn:
     """Ours as OpenVINO's IR, computed in float32, in bfloat16, or in int8 and bfloat16."""
     needs("openvino", "nncf")
     import openvino as library
@@ -134,22 +141,20 @@ def openvino(name: str, images: int, precision: str) -> Turn:
         path = Path(directory, "net.xml")
         kr.export.openvino(as_theirs(name), path, "int8" if precision == "int8" else "float32", noise(16))
         compiled = library.Core().compile_model(path, "CPU", hint)
-    return turn_of(lambda pixels: compiled({"image": pixels}), images)
+    return turn_of(lambda pixels: compiled({"image": pixels}))
 
 
-def onnxruntime(name: str, images: int) -> Turn:
+def onnxruntime(name: str) -> Turn:
     """Ours as ONNX."""
     needs("onnxruntime", "tf2onnx")
     import onnxruntime as library
 
-    options = library.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would take the others' cores
     with tempfile.TemporaryDirectory() as directory:
-        session = library.InferenceSession(kr.export.onnx(as_theirs(name), Path(directory, "net.onnx")), options)
-    return turn_of(lambda pixels: session.run(None, {"image": pixels}), images)
+        session = library.InferenceSession(kr.export.onnx(as_theirs(name), Path(directory, "net.onnx")))
+    return turn_of(lambda pixels: session.run(None, {"image": pixels}))
 
 
-def torch(name: str, images: int, how: str, precision: str) -> Turn:
+def torch(name: str, how: str, precision: str) -> Turn:
     """torchvision's or timm's network under torch, "eager" or "inductor"."""
     net = torch_nets.net(name).eval()
     import torch as library
@@ -162,21 +167,21 @@ def torch(name: str, images: int, how: str, precision: str) -> Turn:
         with library.inference_mode(), library.autocast("cpu", library.bfloat16, enabled=precision == "bfloat16"):
             return run(library.from_numpy(pixels).permute(0, 3, 1, 2))
 
-    return turn_of(answer, images)
+    return turn_of(answer)
 
 
-def subjects(name: str, images: int, precisions: tuple[str, ...]) -> dict[str, Callable[[], Turn]]:
+def subjects(name: str, precisions: tuple[str, ...]) -> dict[str, Callable[[], Turn]]:
     """All that are asked, by name."""
     of = functools.partial
     peers: dict[str, Callable[[], Turn]] = {
-        PEER: of(stock, name, images, of_applications),
-        "KerasHub": of(stock, name, images, keras_hub_nets.net),
-        **{f"keras_resnet {kind}": of(ours, name, images, kind) for kind in (*precisions, "int8")},
-        **{f"OpenVINO {kind}": of(openvino, name, images, kind) for kind in (*precisions, "int8")},
-        "onnxruntime float32": of(onnxruntime, name, images),
+        PEER: of(stock, name, of_applications),
+        "KerasHub": of(stock, name, keras_hub_nets.net),
+        **{f"keras_resnet {kind}": of(ours, name, kind) for kind in (*precisions, "int8")},
+        **{f"OpenVINO {kind}": of(openvino, name, kind) for kind in (*precisions, "int8")},
+        "onnxruntime float32": of(onnxruntime, name),
     }
     for how in ("eager", "inductor"):
-        peers |= {f"torch {how} {kind}": of(torch, name, images, how, kind) for kind in precisions}
+        peers |= {f"torch {how} {kind}": of(torch, name, how, kind) for kind in precisions}
     return peers
 
 
@@ -184,7 +189,7 @@ def run(report: Report, amount: Amount) -> None:
     """Both networks, each subject at each batch size."""
     precisions = report.precisions()
     for name in amount.networks:
-        asked = subjects(name, amount.images, precisions)
+        asked = subjects(name, precisions)
         flops = dict.fromkeys(asked, 2.0 * kr.macs(as_theirs(name)))
         flops |= dict.fromkeys((who for who in asked if who.startswith(STRIDE_LATER)), 2.0 * zoo.ROWS[name].macs)
         tops = {who: names("bfloat16" if "bfloat16" in who else "float32") for who in asked if "int8" not in who}

@@ -84,7 +84,7 @@ def run(report: Report, amount: Amount) -> None:
 def cost(
     model: keras.Model, precision: str, images: np.ndarray, labels: np.ndarray, wanted: np.ndarray, calibrations: int
 ) -> tuple[float, float, float]:
-    """Shares of the images: chosen as `wanted`, right, and right where it is chosen as wanted.
+    """Shares of the images: chosen as `wanted`, right, and right had `wanted` been chosen.
 
     Raises:
         UnavailableError: this machine has no such precision.

@@ -28,10 +28,14 @@ class Target(NamedTuple):
 
 
 @functools.cache
+def all_targets() -> tuple[Target, ...]:
+    """The rows of the table."""
+    with TABLE.open(newline="") as file:
+        return tuple(
+            Target(row["benchmark"], row["figure"], row["bound"], float(row["value"])) for row in csv.DictReader(file)
+        )
+
+
 def targets(benchmark: str) -> dict[str, Target]:
     """Those of a benchmark, by figure."""
-    with TABLE.open(newline="") as file:
-        rows = [
-            Target(row["benchmark"], row["figure"], row["bound"], float(row["value"])) for row in csv.DictReader(file)
-        ]
-    return {row.figure: row for row in rows if row.benchmark == benchmark}
+    return {row.figure: row for row in all_targets() if row.benchmark == benchmark}

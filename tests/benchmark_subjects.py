@@ -29,12 +29,12 @@ def dying():
     os._exit(7)
 
 
-def slow(images):
-    return serve.turn_of(lambda pixels: float(np.sum(pixels)) + float(np.sum(pixels)), images)
+def slow():
+    return serve.turn_of(lambda pixels: float(np.sum(pixels)) + float(np.sum(pixels)))
 
 
-def quick(images):
-    return serve.turn_of(lambda pixels: None, images)
+def quick():
+    return serve.turn_of(lambda pixels: None)
 
 
 def ceiling():

@@ -2,10 +2,11 @@
 
 import os
 import signal
+import time
 
 import pytest
 
-from benchmarks.measure import Rates, in_turns, timed
+from benchmarks.measure import Rates, in_turns, repeated, timed
 from benchmarks.workers import SubjectError, UnavailableError, needs, workers
 from tests import benchmark_subjects as subjects
 
@@ -33,6 +34,16 @@ def test_a_ratio_is_that_within_the_rounds_so_that_drift_falls_out():
 
 def test_a_rate_is_work_over_time():
     assert 0 < timed(1.0, lambda: sum(range(100_000)))() < timed(1.0, lambda: None)()
+
+
+def test_what_is_quick_is_repeated_for_the_seconds_asked_and_what_is_slow_is_done_once():
+    calls = []
+    rate = repeated(3.0, lambda: calls.append(time.sleep(0.01)), 0.1)
+    assert 2 <= len(calls) <= 10
+    assert 0 < rate <= 3.0 / 0.01
+    calls.clear()
+    repeated(1.0, lambda: calls.append(time.sleep(0.01)), 0.001)
+    assert len(calls) == 1
 
 
 def test_a_worker_is_a_process_of_its_own_that_stays():

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import types
 
+import numpy as np
 import pytest
 
+import keras_resnet as kr
 from benchmarks import (
     __main__ as driver,
 )
@@ -34,7 +36,8 @@ from benchmarks import report as reports
 from benchmarks.measure import Rates
 from benchmarks.report import Report
 from benchmarks.targets import TABLE, Target, targets
-from benchmarks.workers import workers
+from benchmarks.workers import UnavailableError, workers
+from keras_resnet.export import lowering
 from keras_resnet.export.int8_kernels import available
 from tests import benchmark_subjects as subjects
 from tests.conftest import ROOT
@@ -183,27 +186,38 @@ def test_a_benchmark_gives_its_figures(name, monkeypatch):
 
 
 def test_serving_is_measured_in_turns(monkeypatch):
-    def few(name, images, precisions):
-        return {
-            serve.PEER: functools.partial(subjects.slow, 2),
-            "keras_resnet float32": functools.partial(subjects.quick, 2),
-        }
+    def few(name, precisions):
+        return {serve.PEER: subjects.slow, "keras_resnet float32": subjects.quick}
 
     monkeypatch.setattr(serve, "subjects", few)
     monkeypatch.setattr(serve, "ceilings", lambda *_: {"convolutions in float32": subjects.ceiling})
     report = Report("serve")
-    serve.run(report, serve.Amount(("ResNet50",), (1, 2), 2, 1))
+    serve.run(report, serve.Amount(("ResNet50",), (1, 2), 1))
     assert report.figures["ResNet50 at 2, keras_resnet float32 over keras.applications"] > 1
     assert report.figures["ResNet50 at 1, keras_resnet float32 of convolutions in float32"] > 0
 
 
-@pytest.mark.parametrize("who", [who for who in serve.subjects("ResNet50", 1, ("float32",)) if "int8" not in who])
+@pytest.mark.parametrize("who", [who for who in serve.subjects("ResNet50", ("float32",)) if "int8" not in who])
 def test_a_subject_of_serving_answers(who):
     left_out = {}
-    with workers({who: serve.subjects("ResNet50", 1, ("float32",))[who]}, left_out.__setitem__) as started:
+    with workers({who: serve.subjects("ResNet50", ("float32",))[who]}, left_out.__setitem__) as started:
         if left_out:
             pytest.skip(left_out[who])
         assert started[who](1) > 0
+
+
+def test_what_is_served_in_another_precision_than_asked_for_ends_the_benchmark(monkeypatch, tmp_path):
+    model = kr.ResNet20(input_shape=(8, 8, 3))
+    monkeypatch.setattr(lowering, "available", lambda: False)
+    monkeypatch.setattr(serve, "available", lambda: True)
+    with pytest.raises(RuntimeError, match="int8 was asked for, and it is computed in bfloat16, in place of int8"):
+        serve.exported(model, "int8", np.zeros((2, 8, 8, 3), "uint8"), tmp_path)
+
+
+def test_int8_is_left_out_where_there_is_no_kernel_for_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(serve, "available", lambda: False)
+    with pytest.raises(UnavailableError, match="no exact int8 convolution"):
+        serve.exported(kr.ResNet20(input_shape=(8, 8, 3)), "int8", np.zeros((2, 8, 8, 3), "uint8"), tmp_path)
 
 
 @pytest.mark.parametrize("build", [train.bare, train.ours, functools.partial(train.torch, how="eager")])
@@ -216,7 +230,7 @@ def test_a_subject_of_training_trains(build):
 
 
 def test_serving_has_all_its_subjects():
-    asked = serve.subjects("ResNet50", 32, ("float32", "bfloat16"))
+    asked = serve.subjects("ResNet50", ("float32", "bfloat16"))
     ours = [f"{who} {kind}" for who in ("keras_resnet", "OpenVINO") for kind in ("float32", "bfloat16", "int8")]
     theirs = [f"torch {how} {kind}" for how in ("eager", "inductor") for kind in ("float32", "bfloat16")]
     assert sorted(asked) == sorted([serve.PEER, "KerasHub", "onnxruntime float32", *ours, *theirs])
