@@ -1,8 +1,7 @@
 """How long it takes to build a network, by layer, beside keras.applications and KerasHub; and to import the package.
 
 What a layer costs is Keras' own. Ours takes about a fifth longer than keras.applications': its weights are drawn from
-the normal distribution of He et al. 2015, which is slower to draw from than their uniform one, and drawing is half of
-what a ResNet-50 takes.
+the normal distribution of He et al. 2015, which is slower to draw from than their uniform one.
 """
 
 from __future__ import annotations

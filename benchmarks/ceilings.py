@@ -2,7 +2,8 @@
 
 The convolutions are the 3x3 ones of a ResNet-50 at 32 images, with nothing behind them: to reduce their output to a
 number takes up to a quarter of its time in bfloat16. Which is fastest differs from machine to machine; each is tried in
-every round. The 1x1 ones are slower (benchmarks/serve.py), and engines with kernels of their own can be beyond.
+every round. As in training, filters are variables, whose layout oneDNN changes at each call: what serves constants can
+be beyond, and so can engines with kernels of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from benchmarks.workers import Turn
 SHAPES = ((56, 64), (28, 128), (14, 256), (7, 512))  # side, channels
 KERNEL = 3
 BATCH = 32
-SHARE = 0.5  # seconds of each shape
+SHARE = 0.5  # seconds of each shape, so that of all the turn takes two
 ROWS = 2048  # of the square matrices
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from sklearn.datasets import load_sample_images
 
 import keras_resnet as kr
-from benchmarks.measure import ROUNDS, Rates, in_turns, timed
+from benchmarks.measure import ROUNDS, SECONDS, Rates, in_turns, repeated
 from benchmarks.report import Report
 from benchmarks.workers import Turn, workers
 from keras_resnet.data import augment
@@ -27,7 +27,7 @@ from keras_resnet.data.crops import centre_square, random_resized_crop
 BCCD = Path(__file__).parent.parent.parent / "shared" / "data" / "bccd" / "JPEGImages"
 HEIGHT, WIDTH, SIZE = 375, 500, 224
 FILES, BATCH = 64, 32
-AHEAD = 4  # batches; with AUTOTUNE a peer went on fetching in the others' turns, and their rates were 2.5 times apart
+AHEAD = 4  # batches that peers fetch ahead, as ours does: bounded, so that none goes on fetching in the others' turns
 SMALL, SMALL_BATCH = 20_000, 128
 LABELS = np.arange(SMALL) % 10
 Crop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # shape (2,) and seed (2,) -> top, left, height, width
@@ -35,15 +35,13 @@ Crop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # shape (2,) and seed (2,) -
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """Batches of a turn: enough that what is fetched ahead does not count."""
+    """How often."""
 
-    batches: int
-    small_batches: int
     rounds: int
 
 
-FULL = Amount(48, 1200, ROUNDS)
-QUICK = Amount(48, 400, 3)
+FULL = Amount(ROUNDS)
+QUICK = Amount(3)
 
 
 def windows() -> list[np.ndarray]:
@@ -125,23 +123,20 @@ def gathered() -> tf.data.Dataset:
     return kr.data.train_pipeline(split, 32, SMALL_BATCH, augmentations=steps)
 
 
-def pulled(build: Callable[[], tf.data.Dataset], batches: int, batch: int) -> Turn:
-    """An endless pipeline, whose iterator stays: images a second of so many batches.
+def pulled(build: Callable[[], tf.data.Dataset], batch: int) -> Turn:
+    """An endless pipeline, whose iterator stays: images a second, in batches of so many.
 
-    Some are pulled before the clock starts: what was fetched ahead while others had their turns, and until they too
-    have fetched ahead and are still. Nor is the end of an iterator timed, which stalls where tf.data tunes itself.
+    For half a turn it is not counted: what was fetched ahead while others had their turns, and until they too have
+    fetched ahead and are still. Nor is the end of an iterator timed, which stalls where tf.data tunes itself.
     """
     iterator = iter(build())
 
-    def pull(count: int) -> None:
-        for _ in range(count):
-            next(iterator)
-
-    timed_pull = timed(batches * batch, lambda: pull(batches))
+    def pulls(seconds: float) -> float:
+        return repeated(batch, lambda: next(iterator), seconds)
 
     def turn(*_: object) -> float:
-        pull(max(1, batches // 3))
-        return timed_pull()
+        pulls(SECONDS / 2)
+        return pulls(SECONDS)
 
     return turn
 
@@ -162,20 +157,20 @@ def run(report: Report, amount: Amount) -> None:
                 "random crop": functools.partial(ours, folder, random_resized_crop),
                 "centre": functools.partial(ours, folder, centre_square),
             }
-            rates = _in_turns(report, of_files, amount.batches, BATCH, amount.rounds)
+            rates = _in_turns(report, of_files, BATCH, amount.rounds)
             report.compare(name, rates, "decoding alone", "images")
             for own, peer in (("random crop", "naive"), ("centre", "naive centre")):
                 report.add(f"{name}, {own} over {peer}", rates[own].over(rates[peer]))
     of_arrays = {"map": mapped, "map in uint8": mapped_whole_levels, "keras_resnet": gathered}
-    rates = _in_turns(report, of_arrays, amount.small_batches, SMALL_BATCH, amount.rounds)
+    rates = _in_turns(report, of_arrays, SMALL_BATCH, amount.rounds)
     report.compare("32x32", rates, "map", "images")
     report.add("32x32, keras_resnet over map in uint8", rates["keras_resnet"].over(rates["map in uint8"]))
 
 
 def _in_turns(
-    report: Report, pipelines: Mapping[str, Callable[[], tf.data.Dataset]], batches: int, batch: int, rounds: int
+    report: Report, pipelines: Mapping[str, Callable[[], tf.data.Dataset]], batch: int, rounds: int
 ) -> dict[str, Rates]:
-    subjects = {name: functools.partial(pulled, build, batches, batch) for name, build in pipelines.items()}
+    subjects = {name: functools.partial(pulled, build, batch) for name, build in pipelines.items()}
     with workers(subjects, report.leave_out) as started:
         return in_turns(started, rounds)
 

@@ -21,9 +21,13 @@ class Rates(NamedTuple):
         """The middle one."""
         return statistics.median(self.rounds)
 
+    def ratios(self, peer: Rates) -> list[float]:
+        """Those of each round: both ran in it, seconds apart, so drift falls out."""
+        return [own / other for own, other in zip(self.rounds, peer.rounds)]
+
     def over(self, peer: Rates) -> float:
-        """The median of the ratios: both ran in each round, seconds apart, so drift falls out."""
-        return statistics.median(own / other for own, other in zip(self.rounds, peer.rounds))
+        """The median of the ratios."""
+        return statistics.median(self.ratios(peer))
 
 
 def timed(work: float, act: Callable[[], object]) -> Callable[[], float]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from benchmarks.latency import BESIDE
+from benchmarks.measure import Rates
 from benchmarks.results_of import figures, left_out, result
 from keras_resnet.weights import Checkpoint
 from keras_resnet.weights.table import of_model
@@ -54,7 +55,8 @@ def page(rows: Iterable[Row], activations: Callable[[Row], int], macs: Callable[
     rows = list(rows)
     took = figures("latency")
     without = "".join(f"\nLeft out there: {what}." for what in left_out("latency"))
-    latency = MEASURED.format(**result("latency"), spread=_spread(), without=without) if took else NOT_MEASURED
+    of = result("latency")
+    latency = MEASURED.format(**of, spread=spread(of["rounds"]), without=without) if took else NOT_MEASURED
     networks = [[*exact(row, activations(row)), *_times(row, took), *_best(row, macs)] for row in rows]
     checkpoints = [checkpoint(found) for row in rows for found in of_model(row.name)]
     parts = (
@@ -103,19 +105,23 @@ def _lines(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 def _times(row: Row, took: Mapping[str, Any]) -> list[str]:
     found = [took.get(f"{row.name}, {precision}, ms") for precision in ("float32", "bfloat16")]
-    return ["" if value is None else f"{float(f'{value:.2g}'):g} ms" for value in found]
+    return ["" if value is None else f"{two_digits(value)} ms" for value in found]
 
 
-def _spread() -> float:
-    """How far the ratios of a cell's rounds lie apart, of their median: the median over all cells."""
-    rounds = result("latency")["rounds"]
-    spreads = []
+def two_digits(value: float) -> str:
+    """A number without more digits than two that say something."""
+    return f"{float(f'{value:.2g}'):g}"
+
+
+def spread(rounds: Mapping[str, list[float]]) -> float:
+    """How far a cell's ratios to `BESIDE` lie apart over the rounds, as a part of their median: median of all cells."""
+    found = []
     for cell, rates in rounds.items():
         name, _, subject = cell.partition(", ")
         if subject != BESIDE:
-            ratios = [theirs / own for theirs, own in zip(rounds[f"{name}, {BESIDE}"], rates)]
-            spreads.append((max(ratios) - min(ratios)) / statistics.median(ratios))
-    return statistics.median(spreads)
+            ratios = Rates(rounds[f"{name}, {BESIDE}"]).ratios(Rates(rates))
+            found.append((max(ratios) - min(ratios)) / statistics.median(ratios))
+    return statistics.median(found)
 
 
 def recommended(name: str) -> Checkpoint | None:

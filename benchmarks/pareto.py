@@ -1,7 +1,7 @@
 """docs/pareto.png: ImageNet top-1 of the published checkpoints over multiply-accumulates, families in colour.
 
-The front is of those that may be used commercially. The others are hollow: the best of them have seen a billion more
-images than ImageNet, so beside them the front would say little of the networks.
+The front is of those that may be used commercially; the others are hollow. The best of these have seen up to a billion
+images more than ImageNet has, so they would say little of the networks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FAMILIES: tuple[tuple[str, Callable[[str], bool]], ...] = (
 )
 
 
-LINE = 0.33  # percent of top-1 that a line of text is high
+LINE = 0.33  # percent of top-1 that a line of text is high in the figure below
 
 
 class Point(NamedTuple):
@@ -66,12 +66,12 @@ def front(found: Iterable[Point]) -> list[Point]:
 
 
 def named(best: Iterable[Point]) -> list[Point]:
-    """Of the front, the cheapest first, the ones that are a line of text above the last of these."""
+    """Of the front, the cheapest first, the ones that are a line of text below the next of these."""
     chosen: list[Point] = []
-    for point in best:
-        if not chosen or point.top1 - chosen[-1].top1 >= LINE:
+    for point in reversed(list(best)):
+        if not chosen or chosen[-1].top1 - point.top1 >= LINE:
             chosen.append(point)
-    return chosen
+    return chosen[::-1]
 
 
 def draw(found: Iterable[Point], path: Path) -> None:
@@ -94,7 +94,7 @@ def draw(found: Iterable[Point], path: Path) -> None:
     names = []  # in the empty corner, as beside their points they would cover others
     for number, point in enumerate(named(best), 1):
         names.append(f"{number:2}  {point.name:15}  {point.tag:14}  {point.size}")
-        place = 0.97 * point.macs / 1e9, point.top1 + LINE / 2
+        place = 0.965 * point.macs / 1e9, point.top1
         axes.text(*place, str(number), ha="right", va="center", fontsize="x-small")
     axes.text(0.02, 0.97, "\n".join(names), transform=axes.transAxes, va="top", fontsize="x-small", family="monospace")
     axes.set(

@@ -30,17 +30,16 @@ def section() -> str:
             seen = "not measured yet" if found is None else f"{found:.3g} {row['unit']}".strip()
             said = asked.said(found) if asked and found is not None else ""
             lines.append(line((row["words"], seen, said, f"`python -m benchmarks {row['benchmark']}`")))
-    benchmarks = sorted({row["benchmark"] for row in rows})
+    benchmarks = sorted({row["benchmark"] for row in rows} | {target.benchmark for target in all_targets()})
     measured = machines(benchmarks)
     if not measured:
         return "\n".join([BEGIN, NONE, END])
-    return "\n".join(
-        [BEGIN, *measured, "", *lines, *judged({row["figure"] for row in rows}), *without(benchmarks), END]
-    )
+    shown = {(row["benchmark"], row["figure"]) for row in rows}
+    return "\n".join([BEGIN, *measured, "", *lines, *judged(shown), *without(benchmarks), END])
 
 
-def judged(shown: Collection[str]) -> list[str]:
-    """How many of all targets hold, and an item for each that is missed and not in the table."""
+def judged(shown: Collection[tuple[str, str]]) -> list[str]:
+    """How many of all targets hold, and an item for each that is missed and not `shown`, by benchmark and figure."""
     found = {target: figures(target.benchmark).get(target.figure) for target in all_targets()}
     known = {target: value for target, value in found.items() if value is not None}
     missed = {target: value for target, value in known.items() if not target.holds(value)}
@@ -48,7 +47,7 @@ def judged(shown: Collection[str]) -> list[str]:
     items = [
         f"- `{target.benchmark}`, {target.figure}: {value:.3g}, {target.bound} {target.value:g}"
         for target, value in missed.items()
-        if target.figure not in shown
+        if (target.benchmark, target.figure) not in shown
     ]
     return ["", f"{said}; beside those above, missed are:", "", *items] if items else ["", f"{said}."]
 
@@ -62,14 +61,15 @@ def without(benchmarks: Iterable[str]) -> list[str]:
 def machines(benchmarks: Iterable[str]) -> list[str]:
     """On what it was measured: an item for each machine and commit."""
     found: dict[tuple[str, str], list[str]] = {}
-    once = ""
+    without_rounds: list[str] = []
     for benchmark in benchmarks:
         if of := result(benchmark):
             found.setdefault((of["machine"], of["commit"]), []).append(f"`{benchmark}`")
             if of["figures"] and not of["rounds"]:
-                once += f" (`{benchmark}`: one)"
+                without_rounds.append(f"`{benchmark}`")
     items = [f"- {', '.join(names)}: {machine}, commit {commit}" for (machine, commit), names in sorted(found.items())]
-    return [f"Medians of five rounds{once}, measured on:", "", *items] if items else []
+    said = f" (without rounds: {', '.join(without_rounds)})" if without_rounds else ""
+    return [f"Medians of five rounds{said}, measured on:", "", *items] if items else []
 
 
 def with_section(readme: str) -> str:

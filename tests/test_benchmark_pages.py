@@ -6,7 +6,7 @@ import re
 import pytest
 
 from benchmarks import __main__ as driver
-from benchmarks import models_page, pareto, results_of, speed_section
+from benchmarks import latency, models_page, pareto, results_of, speed_section
 from benchmarks.results_of import excused, result
 from benchmarks.targets import Target, targets
 from keras_resnet import zoo
@@ -50,7 +50,7 @@ def test_the_speed_section_says_what_is_asked_and_what_was_left_out(monkeypatch)
     for module, name in ((speed_section, "result"), (results_of, "result")):
         monkeypatch.setattr(module, name, lambda benchmark: found if benchmark == "serve" else {})
     lines = speed_section.section().splitlines()
-    assert lines[1] == "Medians of five rounds (`serve`: one), measured on:"
+    assert lines[1] == "Medians of five rounds (without rounds: `serve`), measured on:"
     assert "- `serve`: a cart, commit abc" in lines
     assert [line for line in lines if "| 1 times | at least 1.15: MISSED |" in line]
     assert [line for line in lines if "| not measured yet |" in line and "benchmarks build`" in line]
@@ -65,7 +65,7 @@ def test_the_speed_section_names_the_missed_targets_that_its_table_does_not_show
     monkeypatch.setattr(
         speed_section, "all_targets", lambda: [Target("serve", f, "at least", 2.0) for f in (shown, other)]
     )
-    assert speed_section.judged({shown}) == [
+    assert speed_section.judged({("serve", shown)}) == [
         "",
         "Of the 2 targets that were measured (`benchmarks/targets.csv`) 0 hold; beside those above, missed are:",
         "",
@@ -76,6 +76,17 @@ def test_the_speed_section_names_the_missed_targets_that_its_table_does_not_show
 def test_a_readme_without_its_marks_is_refused():
     with pytest.raises(ValueError, match="once. Received: 0 times"):
         speed_section.with_section("# no marks")
+
+
+def test_latency_is_given_in_two_digits_with_how_far_its_rounds_lie_apart():
+    assert [models_page.two_digits(value) for value in (123.4, 24.6, 3.04, 0.951)] == ["120", "25", "3", "0.95"]
+    rounds = {
+        "A, float32": [1.0, 2.0, 4.0],
+        f"A, {latency.BESIDE}": [1.0, 3.0, 8.0],  # 1, 1.5 and 2 times
+        "B, float32": [1.0, 1.0, 1.0],
+        f"B, {latency.BESIDE}": [1.0, 1.0, 1.0],
+    }
+    assert models_page.spread(rounds) == pytest.approx((1 / 1.5 + 0) / 2)
 
 
 def test_models_page_is_what_the_code_says():
@@ -128,6 +139,7 @@ def test_the_front_has_what_none_of_its_cost_beats():
 def test_numbers_in_the_picture_leave_room_for_one_another():
     points = [pareto.Point("ResNet18", "keras", 224, 1, top1, True) for top1 in (70.0, 70.3, 70.4, 71.0)]
     assert [point.top1 for point in pareto.named(points)] == [70.0, 70.4, 71.0]
+    assert [point.top1 for point in pareto.named(points[:2])] == [70.3]
 
 
 def test_the_picture_has_the_published_checkpoints(tmp_path):

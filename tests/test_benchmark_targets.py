@@ -57,3 +57,12 @@ def test_nothing_is_asked_or_shown_of_other_benchmarks():
     for table in (TABLE, speed_section.TABLE):
         with table.open(newline="") as file:
             assert {row["benchmark"] for row in csv.DictReader(file)} <= MODULES.keys() | ELSEWHERE
+
+
+def test_the_batch_that_readme_gives_of_a_training_is_the_one_that_is_measured():
+    cases = {f"{case.model} {case.precision}": case for case in train.FULL.cases}
+    with speed_section.TABLE.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["benchmark"] == "train"]
+    assert rows
+    for row in rows:
+        assert f", {cases[row['figure'].partition(',')[0].split(' of ')[0]].batch} images a step," in row["words"]

@@ -147,7 +147,7 @@ SMALL = {
         train.Amount((train.Case("ResNet20", "float32", 32, 8, 1),), 1),
         "ResNet20 float32, keras_resnet over stock fit",
     ),
-    "input": (input, input.Amount(1, 1, 1), "32x32, keras_resnet over map"),
+    "input": (input, input.Amount(1), "32x32, keras_resnet over map"),
     "build": (build, build.Amount({"ResNet20": ()}, 1), "import keras_resnet beyond import keras, s"),
     "memory": (
         memory,

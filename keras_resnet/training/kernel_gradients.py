@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from keras_resnet.in_place import calls_replaced, layers_of
 
-# Inputs times outputs of a kernel larger than 1x1. In nets those of many channels have the smaller maps; where
-# they have not, at a Wide ResNet's 28x28 with 256, a tenth of this time is lost.
+# Inputs times outputs of a kernel larger than 1x1. In nets those of many channels have the smaller maps; of a
+# Wide ResNet's 256 channels at 28x28 the gradient takes 55 ms in place of oneDNN's 50 (above).
 LEAST = 128 * 256
 
 
