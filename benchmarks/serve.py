@@ -7,8 +7,8 @@ inductor torch's weights are frozen, as ours are in a SavedModel.
 
 Where the rest of the ceiling goes in bfloat16 (ResNet-50 on AVX512_BF16, profiled by oneDNN and by a trace of the
 session): TensorFlow joins everything to the convolutions but two poolings, the scaling of the pixels (2 %) and the end
-(1 %). oneDNN's kernels alone run at 0.38 (one image) to 0.42 TFLOP/s (8) where the ceiling's reach 0.44: at 8 and 32,
-3x3 at 0.42 to 0.53, 1x1 at 0.27 to 0.42, the stem at 0.33. TensorFlow adds 60 us to each: 3 of 24 ms at one image.
+(1 %). oneDNN's kernels alone run at 0.38 (one image) to 0.42 TFLOP/s (8) where the ceiling is 0.46: at 8 and 32, 3x3
+at 0.42 to 0.53, 1x1 at 0.27 to 0.42, the stem at 0.33. TensorFlow adds 60 us to each: 3 of 24 ms at one image.
 Other numbers of threads (inter-op 1 or 2, intra-op 1 or 3) and memory that is never given back gain nothing clear.
 """
 

@@ -8,7 +8,8 @@ grouped convolutions, which Keras leaves to XLA.
 Of what convolutions reach, a step can be the smaller a part the faster they are. On a processor with AMX (1.7 TFLOP/s
 in bfloat16) the arithmetic of a ResNet-50's step of 32 images takes 0.5 s; that each of its 356 million activations is
 read or written 17 times by convolutions, batch norms and ReLUs takes as long or longer: 12 GB at 13 to 19 GB/s. The
-same step was at 0.38 of the convolutions there, and at 0.66 on a processor with AVX512_BF16 and no AMX (0.45 TFLOP/s).
+same step was at 0.38 of the convolutions there, of which those at 7x7 were not tried, and is at 0.61 on a processor
+with AVX512_BF16 and no AMX (0.43 TFLOP/s).
 """
 
 from __future__ import annotations
