@@ -66,12 +66,12 @@ def front(found: Iterable[Point]) -> list[Point]:
 
 
 def named(best: Iterable[Point]) -> list[Point]:
-    """Of the front, the cheapest first, the ones that are a line of text below the next of these."""
+    """Of the front, the cheapest first, the ones that are a line of text above the last of these."""
     chosen: list[Point] = []
-    for point in reversed(list(best)):
-        if not chosen or chosen[-1].top1 - point.top1 >= LINE:
+    for point in best:
+        if not chosen or point.top1 - chosen[-1].top1 >= LINE:
             chosen.append(point)
-    return chosen[::-1]
+    return chosen
 
 
 def draw(found: Iterable[Point], path: Path) -> None:
@@ -92,9 +92,10 @@ def draw(found: Iterable[Point], path: Path) -> None:
         axes.scatter(*_places(others), facecolors="none", edgecolors=colour, s=30)
     axes.scatter([], [], facecolors="none", edgecolors="0.4", s=30, label="not for commercial use (cc-by-nc)")
     names = []  # in the empty corner, as beside their points they would cover others
+    axes.scatter(*_places(named(best)), facecolors="none", edgecolors="black", linewidths=0.8, s=36)
     for number, point in enumerate(named(best), 1):
         names.append(f"{number:2}  {point.name:15}  {point.tag:14}  {point.size}")
-        place = 0.965 * point.macs / 1e9, point.top1
+        place = 0.965 * point.macs / 1e9, point.top1 + LINE / 2
         axes.text(*place, str(number), ha="right", va="center", fontsize="x-small")
     axes.text(0.02, 0.97, "\n".join(names), transform=axes.transAxes, va="top", fontsize="x-small", family="monospace")
     axes.set(
