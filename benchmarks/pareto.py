@@ -92,8 +92,9 @@ def draw(found: Iterable[Point], path: Path) -> None:
         axes.scatter(*_places(others), facecolors="none", edgecolors=colour, s=30)
     axes.scatter([], [], facecolors="none", edgecolors="0.4", s=30, label="not for commercial use (cc-by-nc)")
     names = []  # in the empty corner, as beside their points they would cover others
-    axes.scatter(*_places(named(best)), facecolors="none", edgecolors="black", linewidths=0.8, s=36)
-    for number, point in enumerate(named(best), 1):
+    numbered = named(best)
+    axes.scatter(*_places(numbered), facecolors="none", edgecolors="black", linewidths=0.8, s=36)
+    for number, point in enumerate(numbered, 1):
         names.append(f"{number:2}  {point.name:15}  {point.tag:14}  {point.size}")
         place = 0.965 * point.macs / 1e9, point.top1 + LINE / 2
         axes.text(*place, str(number), ha="right", va="center", fontsize="x-small")
