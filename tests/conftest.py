@@ -1,8 +1,8 @@
-"""What all tests share."""
+"""What all tests share: settings, fixtures, the limit on processor time, and the line about skipped tests."""
 
+import collections
+import gc
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -12,25 +12,62 @@ import keras
 import numpy as np
 import pytest
 
+from tests import processes
+
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 # It makes devices when it is imported, for which it is too late in a process that collects tests.
 collect_ignore = ["two_devices.py"]
 
+# Seconds of processor time that a test without the marker `slow` may take, with its fixtures.
+LIMIT = 3.0
+
+
+def pytest_collection_finish():
+    """Takes what importing has made out of the garbage collector's hands: a collection costs 0.02 s then, not 0.3."""
+    gc.collect()
+    gc.freeze()
+
+
+def processor_seconds():
+    """Processor time of this process, of the processes that it has waited for, and of the forked ones."""
+    return sum(os.times()[:4]) + processes.Running.processor_seconds
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    item.started = processor_seconds()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Fails a test that is not marked `slow` and takes long. Processor time does not depend on what else runs here."""
+    result = yield
+    seconds = processor_seconds() - item.started
+    if seconds > LIMIT and not item.get_closest_marker("slow"):
+        pytest.fail(
+            f"took {seconds:.1f} s of processor time, and a test without the marker `slow` may take {LIMIT:g} s: "
+            "make it smaller or mark it @pytest.mark.slow",
+            pytrace=False,
+        )
+    return result
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says in one line what was skipped and how to get it."""
+    reasons = collections.Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
+    if reasons:
+        told = "; ".join(f"{count} ({reason})" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"Skipped tests: {told}")
+
 
 def run_python(code, *arguments, backend="tensorflow", cwd=ROOT):
     """What a process of its own prints, on another backend of Keras say; the test fails where it does."""
-    run = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    return processes.printed(processes.fresh("-c", code, *arguments, environment={"KERAS_BACKEND": backend}, cwd=cwd))
 
 
 @pytest.fixture
@@ -55,9 +92,15 @@ def channels_first():
 
 @pytest.fixture(autouse=True)
 def _clean_keras():
-    """No test sees another's layers or policy."""
+    """No test sees another's layer names or policy. Memory is freed once a module: it takes 0.3 s each time."""
     yield
     keras.config.set_dtype_policy("float32")
+    keras.backend.clear_session(free_memory=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _free_memory():
+    yield
     keras.backend.clear_session()
 
 

@@ -1,6 +1,5 @@
 """The package: what importing it costs, what it exports, what its metadata and README say."""
 
-import ast
 import configparser
 import re
 import subprocess
@@ -89,21 +88,6 @@ def test_type_checkers_see_the_signatures(tmp_path):
     assert 'Argument "classes" to "__call__" of "Constructor" has incompatible type "str"; expected "int"' in lines[1]
     assert 'Module has no attribute "residual_blok"' in lines[2]
     assert 'Missing positional argument "split" in call to "load"' in lines[3]
-
-
-def public_functions():
-    for path in sorted((ROOT / "keras_resnet").rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-                yield pytest.param(node, id=f"{path.stem}.{node.name}")
-
-
-@pytest.mark.parametrize("node", list(public_functions()))
-def test_public_functions_are_typed_and_documented(node):
-    assert ast.get_docstring(node)
-    assert node.returns is not None
-    arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
-    assert all(argument.annotation is not None for argument in arguments)
 
 
 ROWS_OF_DESIGN = (

@@ -1,0 +1,45 @@
+"""What some tests need, and how to get it: the reasons that the last line of a run gives for what it skipped."""
+
+import importlib.util
+import sys
+
+import pytest
+
+from tests.conftest import FASHION, SHARED
+
+EXTRAS = {
+    "torch": "parity",
+    "timm": "parity",
+    "torchvision": "parity",
+    "jax": "test",
+    "mypy": "test",
+    "keras_hub": "peers",
+    "onnxruntime": "formats",
+    "openvino": "formats",
+    "nncf": "formats",
+    "ai_edge_litert": "formats",
+    "tf2onnx": "formats",
+}
+
+
+def package(name):
+    """Skips a test where a package of an extra is not installed."""
+    return pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=_reason(name))
+
+
+def import_package(name):
+    """Imports a module of such a package within a test; skips the test where it is not installed."""
+    return pytest.importorskip(name, reason=_reason(name.partition(".")[0]))
+
+
+def _reason(name):
+    return f"needs {name}: pip install -e '.[{EXTRAS[name]}]'"
+
+
+shared_data = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="needs the developers' real images and weights, ../shared/data"
+)
+fashion_mnist = pytest.mark.skipif(
+    not FASHION.is_dir(), reason="needs Fashion-MNIST: apt-get install dataset-fashion-mnist"
+)
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, for rlimits and what it says of memory")

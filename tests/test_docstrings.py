@@ -1,0 +1,24 @@
+"""The examples in the docstrings of the package run and print what they say."""
+
+import doctest
+import importlib
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+# The examples that run; `+SKIP` stands where one needs minutes, files or a server.
+EXAMPLE = re.compile(r"^ +>>> (?!.*doctest: \+SKIP)", re.M)
+FILES = [path for path in sorted((ROOT / "keras_resnet").rglob("*.py")) if EXAMPLE.search(path.read_text())]
+
+
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("name", [module_name(path) for path in FILES])
+def test_the_examples_of_a_module_run(name):
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted > 0
+    assert found.failed == 0
