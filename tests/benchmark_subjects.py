@@ -1,10 +1,10 @@
-"""Subjects for the tests of the benchmarks' workers, which are processes and find them by name."""
+"""Subjects for the tests of the benchmarks' workers, which are processes and find them by name.
+
+It imports nothing heavy, so that a new process is quick.
+"""
 
 import os
 
-import numpy as np
-
-from benchmarks import serve
 from benchmarks.measure import timed
 from benchmarks.workers import UnavailableError
 
@@ -27,14 +27,6 @@ def broken_in_its_turn():
 
 def dying():
     os._exit(7)
-
-
-def slow():
-    return serve.turn_of(lambda pixels: float(np.sum(pixels)) + float(np.sum(pixels)))
-
-
-def quick():
-    return serve.turn_of(lambda pixels: None)
 
 
 def ceiling():

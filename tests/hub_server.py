@@ -74,6 +74,7 @@ class HubServer(http.server.ThreadingHTTPServer):
         self.faults: dict[tuple[str, str], Fault] = {}
         self.requests: list[Request] = []
         self.repositories: dict[str, dict[str, tuple[str, dict[str, bytes]]]] = {}
+        self.tags: dict[tuple[str, int], tuple[str, bytes]] = {}
         self.closing = threading.Event()
         self.lock = threading.Lock()
 
@@ -84,10 +85,18 @@ class HubServer(http.server.ThreadingHTTPServer):
 
     def commit(self, name: str, files: dict[str, bytes], revision: str = "main") -> str:
         """Commits all files of a repository to a revision, and returns the commit."""
-        commit = hashlib.sha1(repr((name, sorted(files.items()))).encode()).hexdigest()
+        tags = {file: self.tag(file, content) for file, content in files.items()}
+        commit = hashlib.sha1(repr((name, sorted(tags.items()))).encode()).hexdigest()
         revisions = self.repositories.setdefault(name, {})
         revisions[revision] = revisions[commit] = (commit, files)
         return commit
+
+    def tag(self, file: str, content: bytes) -> str:
+        """How the hub names a file's content; it takes time for a large one, so it is done once."""
+        key = (file, id(content))
+        if key not in self.tags:
+            self.tags[key] = (etag_of(content, file.endswith(LARGE)), content)  # kept, so that its id is its own
+        return self.tags[key][0]
 
     def of(self, method: str, end: str) -> list[Request]:
         """The requests of a method for paths that end so."""
@@ -124,7 +133,7 @@ class HubServer(http.server.ThreadingHTTPServer):
             code = "EntryNotFound" if commit else "RevisionNotFound" if revisions else "RepoNotFound"
             return Answer(404, {"X-Error-Code": code})
         content, large = files[file], file.endswith(LARGE)
-        etag = etag_of(content, large)
+        etag = self.tag(file, content)
         headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"'}
         path = f"/storage/{etag}/{file}" if large else f"/cache/{commit}/{file}"
         self.files[path] = Answer(200, {} if large else headers, content)

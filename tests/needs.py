@@ -1,6 +1,7 @@
 """What some tests need, and how to get it: the reasons that the last line of a run gives for what it skipped."""
 
 import importlib.util
+import shutil
 import sys
 
 import pytest
@@ -32,14 +33,23 @@ def import_package(name):
     return pytest.importorskip(name, reason=_reason(name.partition(".")[0]))
 
 
+def int8():
+    """Skips a test where TensorFlow has no 8-bit convolution that is exact."""
+    from keras_resnet.export.int8_kernels import available
+
+    return pytest.mark.skipif(not available(), reason="needs int8: TensorFlow's 8-bit convolution, on x86 with VNNI")
+
+
 def _reason(name):
     return f"needs {name}: pip install -e '.[{EXTRAS[name]}]'"
 
 
-shared_data = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="needs the developers' real images and weights, ../shared/data"
-)
+SHARED_DATA = "needs the developers' real images and weights, ../shared/data"
+shared_data = pytest.mark.skipif(not SHARED.is_dir(), reason=SHARED_DATA)
 fashion_mnist = pytest.mark.skipif(
     not FASHION.is_dir(), reason="needs Fashion-MNIST: apt-get install dataset-fashion-mnist"
 )
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, for rlimits and what it says of memory")
+TRAINED = f"{SHARED_DATA}; or Fashion-MNIST: apt-get install dataset-fashion-mnist"
+curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl: apt-get install curl")
+ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'ray[train,tune]'")

@@ -52,13 +52,17 @@ class Running:
             return Path(self._folder.name, "stdout").read_text()
         return ""
 
-    def wait_for(self, text, seconds=60):
+    def wait_for(self, text, seconds=300):
         """Returns once the process has printed `text`."""
         end = time.monotonic() + seconds
         while text not in self.stdout:
             assert self._process.is_alive(), self.end()
             assert time.monotonic() < end, f"it has not printed {text!r}: {self.stdout}"
             time.sleep(0.005)
+
+    def poll(self):
+        """The exit status, as `end` has it; None while it runs."""
+        return self._process.exitcode
 
     def kill(self, number):
         os.kill(self.pid, number)

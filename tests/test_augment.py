@@ -10,6 +10,7 @@ import tensorflow as tf
 import keras_resnet as kr
 from keras_resnet.data import augment
 from keras_resnet.data.augment import colour, geometry, policies
+from tests import needs
 from tests.conftest import photographs
 
 bound = functools.partial
@@ -55,14 +56,15 @@ def photos():
     """Real images of three channels, uint8 (16, 40, 48, 3)."""
     images = photographs(16, 48)[:, 4:44]
     if not len(images):
-        pytest.skip("needs ../shared/data")
+        pytest.skip(needs.SHARED_DATA)
     return images
 
 
 IMAGES = {"digits": digits, "photographs": photos}
+SLOW = ("rand_augment", "trivial_augment_wide")  # they trace fifteen changes each
 CASES = [
     *(
-        pytest.param(op, images, id=f"{name}-{kind}")
+        pytest.param(op, images, id=f"{name}-{kind}", marks=pytest.mark.slow if name in SLOW else ())
         for name, op in AUGMENTATIONS.items()
         for kind, images in IMAGES.items()
     ),
@@ -390,6 +392,7 @@ def test_the_box_of_cutmix_has_the_share_of_the_label(images):
     assert max(shares) - min(shares) > 0.4
 
 
+@pytest.mark.slow
 def test_shares_are_from_a_beta_distribution():
     images, own = np.zeros((2, 2, 2, 1), "uint8"), np.eye(2, dtype="float32")
     for alpha, deviation in ((0.2, 0.4226), (1.0, 0.2887)):  # sqrt(1 / (4 * (2 * alpha + 1)))

@@ -36,7 +36,11 @@ def everything(monkeypatch):
     monkeypatch.setattr(gpu, "why_not", lambda: "")
 
 
-@pytest.mark.parametrize("name", MODULES)
+# They build large networks to count what those compute.
+SLOW = ("serve", "train")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in MODULES])
 def test_a_full_run_gives_each_figure_that_is_asked_for_or_shown(name, everything):
     report = Report(name)
     MODULES[name].run(report, MODULES[name].FULL)

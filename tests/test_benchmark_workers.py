@@ -46,6 +46,8 @@ def test_what_is_quick_is_repeated_for_the_seconds_asked_and_what_is_slow_is_don
     assert len(calls) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_worker_is_a_process_of_its_own_that_stays():
     left_out = {}
     builds = {"one": subjects.number_of_the_process, "two": subjects.number_of_the_process}
@@ -56,7 +58,8 @@ def test_a_worker_is_a_process_of_its_own_that_stays():
     assert left_out == {}
 
 
-def test_a_subject_that_cannot_be_measured_is_left_out_with_its_reason():
+@pytest.mark.processes
+def test_a_subject_that_cannot_be_measured_is_left_out_with_its_reason(forked):
     left_out = {}
     with workers(
         {"cart": subjects.unavailable, "other": subjects.number_of_the_process}, left_out.__setitem__
@@ -69,18 +72,20 @@ def test_a_subject_that_cannot_be_measured_is_left_out_with_its_reason():
     ("build", "said"),
     [(subjects.broken, "in the midst of building"), (subjects.dying, "has died with 7")],
 )
-def test_a_subject_that_fails_says_what_of(build, said):
+def test_a_subject_that_fails_says_what_of(build, said, forked):
     with pytest.raises(SubjectError, match=said), workers({"bad": build}, {}.__setitem__):
         pass
 
 
-def test_a_turn_that_fails_says_what_of():
+@pytest.mark.processes
+def test_a_turn_that_fails_says_what_of(forked):
     bad = {"bad": subjects.broken_in_its_turn}
     with workers(bad, {}.__setitem__) as started, pytest.raises(SubjectError, match=r"bad:\n(.|\n)*ZeroDivisionError"):
         started["bad"]()
 
 
-def test_a_subject_that_dies_while_it_waits_says_what_of():
+@pytest.mark.processes
+def test_a_subject_that_dies_while_it_waits_says_what_of(forked):
     with workers({"bad": subjects.number_of_the_process}, {}.__setitem__) as started:
         os.kill(int(started["bad"]()), signal.SIGKILL)
         started["bad"]._process.join(10)

@@ -1,5 +1,6 @@
 """The benchmarks: reports, targets, and each of them at its smallest."""
 
+import contextlib
 import csv
 import functools
 import json
@@ -12,21 +13,21 @@ import types
 import numpy as np
 import pytest
 
-import keras_resnet as kr
 from benchmarks import (
     __main__ as driver,
 )
 from benchmarks import (
     augmentation,
     build,
+    ceilings,
     check,
     exporting,
     gpu,
-    gpu_steps,
     input,
     keras_hub_nets,
     latency,
     machine,
+    measure,
     memory,
     serve,
     serve_accuracy,
@@ -39,10 +40,39 @@ from benchmarks.targets import TABLE, Target, targets
 from benchmarks.workers import UnavailableError, workers
 from keras_resnet.export import lowering
 from keras_resnet.export.int8_kernels import available
+from tests import benchmark_nets, needs, processes
 from tests import benchmark_subjects as subjects
-from tests.conftest import ROOT
+from tests.benchmark_nets import TINY
 
-TINY = train.Case("ResNet50", "float32", 32, 2, 1)
+
+@contextlib.contextmanager
+def in_this_process(asked, leave_out):
+    """Workers that are plain functions."""
+    built = {}
+    for name, build_subject in asked.items():
+        try:
+            built[name] = build_subject()
+        except UnavailableError as reason:
+            leave_out(name, str(reason))
+    yield built
+
+
+@pytest.fixture
+def short_turns(monkeypatch):
+    """Subjects in this process, whose turns end after one call; and inputs of a few images."""
+
+    def once(work, act, seconds=0.0):
+        return measure.repeated(work, act, 0.0)
+
+    for module in (build, exporting, input, latency, serve, train):
+        monkeypatch.setattr(module, "workers", in_this_process)
+    for module in (input, latency, ceilings, serve):
+        monkeypatch.setattr(module, "repeated", once)
+    for name, value in {"FILES": 4, "BATCH": 2, "SMALL": 64, "SMALL_BATCH": 16, "LABELS": np.arange(64) % 10}.items():
+        monkeypatch.setattr(input, name, value)
+    monkeypatch.setattr(augmentation, "SIZES", {"32x32": ((4, 32, 32, 3), 1)})
+    monkeypatch.setattr(exporting, "built", lambda name: benchmark_nets.network())
+    monkeypatch.setattr(train.Case, "build", lambda case: benchmark_nets.network(case.size))
 
 
 def test_a_bound_holds_on_its_own_side():
@@ -144,19 +174,19 @@ def test_check_fails_if_a_target_is_missed_or_a_benchmark_fails(capsys):
 SMALL = {
     "train": (
         train,
-        train.Amount((train.Case("ResNet20", "float32", 32, 8, 1),), 1),
+        train.Amount((train.Case("ResNet20", "float32", 16, 2, 1),), 1),
         "ResNet20 float32, keras_resnet over stock fit",
     ),
     "input": (input, input.Amount(1), "32x32, keras_resnet over map"),
     "build": (build, build.Amount({"ResNet20": ()}, 1), "import keras_resnet beyond import keras, s"),
     "memory": (
         memory,
-        memory.Amount((("ResNet20", False), ("ResNet20", True)), 128, 1),
+        memory.Amount((("ResNet20", False), ("ResNet20", True)), 32, 1),
         "ResNet20, share of memory that remat saves",
     ),
     "latency": (latency, latency.Amount(("ResNet20",), 1), "ResNet20, float32, ms"),
     "augmentation": (augmentation, augmentation.Amount(1), "flip 32x32, keras_resnet over keras.layers"),
-    "exporting": (exporting, exporting.Amount("ResNet20", 1), "ResNet20, keras_resnet over model.export"),
+    "exporting": (exporting, exporting.Amount("tiny", 1), "tiny, keras_resnet over model.export"),
     "serve_accuracy": (
         serve_accuracy,
         serve_accuracy.Amount(1),
@@ -165,17 +195,18 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_a_benchmark_gives_its_figures(name, monkeypatch):
+def test_a_benchmark_gives_its_figures(name, short_turns, forked, monkeypatch):
     module, amount, figure = SMALL[name]
-    monkeypatch.setattr(augmentation, "SIZES", {"32x32": ((4, 32, 32, 3), 1)})
     monkeypatch.setattr(input, "micrographs", list)
     report = Report(name)
     if name == "serve_accuracy":
         first = next(iter(serve_accuracy.trained(report)), None)
         if first is None:
-            pytest.skip("needs ../shared/data or dataset-fashion-mnist")
-        monkeypatch.setattr(serve_accuracy, "trained", lambda report: [first])
+            pytest.skip(needs.TRAINED)
+        few = first._replace(images=first.images[:200], labels=first.labels[:200])  # half of them calibrate
+        monkeypatch.setattr(serve_accuracy, "trained", lambda report: [few])
         figure = f"{first.name}, float32, chooses as Keras"
     if name == "latency":
         monkeypatch.setattr(latency, "REFERENCE", "ResNet20")
@@ -185,11 +216,12 @@ def test_a_benchmark_gives_its_figures(name, monkeypatch):
     assert not [what for what in left_out if not (what.endswith("int8") and not available())]
 
 
-def test_serving_is_measured_in_turns(monkeypatch):
+def test_serving_is_measured_in_turns(short_turns, monkeypatch):
     def few(name, precisions):
-        return {serve.PEER: subjects.slow, "keras_resnet float32": subjects.quick}
+        return {serve.PEER: benchmark_nets.slow, "keras_resnet float32": benchmark_nets.quick}
 
     monkeypatch.setattr(serve, "subjects", few)
+    monkeypatch.setattr(serve, "as_theirs", lambda name: benchmark_nets.network())
     monkeypatch.setattr(serve, "ceilings", lambda *_: {"convolutions in float32": subjects.ceiling})
     report = Report("serve")
     serve.run(report, serve.Amount(("ResNet50",), (1, 2), 1))
@@ -197,17 +229,20 @@ def test_serving_is_measured_in_turns(monkeypatch):
     assert report.figures["ResNet50 at 1, keras_resnet float32 of convolutions in float32"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("who", [who for who in serve.subjects("ResNet50", ("float32",)) if "int8" not in who])
-def test_a_subject_of_serving_answers(who):
+def test_a_subject_of_serving_answers(who, forked):
     left_out = {}
-    with workers({who: serve.subjects("ResNet50", ("float32",))[who]}, left_out.__setitem__) as started:
+    with workers({who: functools.partial(benchmark_nets.small, who)}, left_out.__setitem__) as started:
         if left_out:
             pytest.skip(left_out[who])
         assert started[who](1) > 0
 
 
+@pytest.mark.slow
 def test_what_is_served_in_another_precision_than_asked_for_ends_the_benchmark(monkeypatch, tmp_path):
-    model = kr.ResNet20(input_shape=(8, 8, 3))
+    model = benchmark_nets.network(8)
     monkeypatch.setattr(lowering, "available", lambda: False)
     monkeypatch.setattr(serve, "available", lambda: True)
     with pytest.raises(RuntimeError, match="int8 was asked for, and it is computed in bfloat16, in place of int8"):
@@ -217,13 +252,22 @@ def test_what_is_served_in_another_precision_than_asked_for_ends_the_benchmark(m
 def test_int8_is_left_out_where_there_is_no_kernel_for_it(monkeypatch, tmp_path):
     monkeypatch.setattr(serve, "available", lambda: False)
     with pytest.raises(UnavailableError, match="no exact int8 convolution"):
-        serve.exported(kr.ResNet20(input_shape=(8, 8, 3)), "int8", np.zeros((2, 8, 8, 3), "uint8"), tmp_path)
+        serve.exported(benchmark_nets.network(8), "int8", np.zeros((2, 8, 8, 3), "uint8"), tmp_path)
 
 
-@pytest.mark.parametrize("build", [train.bare, train.ours, functools.partial(train.torch, how="eager")])
-def test_a_subject_of_training_trains(build):
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("build", "case"),
+    [
+        (train.bare, TINY),
+        (train.ours, TINY),
+        (functools.partial(train.torch, how="eager"), train.Case("ResNet50", "float32", 32, 2, 1)),
+    ],
+)
+def test_a_subject_of_training_trains(build, case, forked):
     left_out = {}
-    with workers({"it": functools.partial(build, TINY)}, left_out.__setitem__) as started:
+    with workers({"it": functools.partial(build, case)}, left_out.__setitem__) as started:
         if left_out:
             pytest.skip(left_out["it"])
         assert started["it"]() > 0
@@ -236,13 +280,15 @@ def test_serving_has_all_its_subjects():
     assert sorted(asked) == sorted([serve.PEER, "KerasHub", "onnxruntime float32", *ours, *theirs])
 
 
+@pytest.mark.slow
+@needs.package("keras_hub")
 @pytest.mark.parametrize(("name", "parameters"), [("ResNet50", 25_557_032), ("ResNet50V2", 25_549_352)])
 def test_the_peer_in_keras_hub_is_the_same_network(name, parameters):
-    pytest.importorskip("keras_hub")
     net = keras_hub_nets.net(name)
     assert sum(weight.shape.num_elements() for weight in net.trainable_weights) == parameters
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_is_said_and_nothing_is_measured():
     if not gpu.why_not():
         pytest.skip("there is one")
@@ -252,27 +298,30 @@ def test_without_a_gpu_it_is_said_and_nothing_is_measured():
     assert re.search("there is no GPU|not installed", report.left_out["ResNet50"])
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        functools.partial(gpu_steps.convolutions, 2, 1),
-        functools.partial(gpu_steps.matrices, 64, 1),
-        functools.partial(gpu_steps.macs, 32),
-    ],
-)
-def test_what_bounds_a_step_on_jax_is_measured_on_any_device(build):
-    with workers({"it": build}, {}.__setitem__) as started:
-        assert started["it"]() > 0
+BOUNDS_ON_JAX = """
+from benchmarks import gpu_steps
+for turn in (gpu_steps.convolutions(2, 1), gpu_steps.matrices(64, 1), gpu_steps.macs(32)):
+    assert turn() > 0
+import keras
+print(keras.backend.backend())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@needs.package("jax")
+def test_what_bounds_a_step_on_jax_is_measured_on_any_device():
+    said = processes.printed(processes.fresh("-c", BOUNDS_ON_JAX, environment={"KERAS_BACKEND": None}))
+    assert said.split() == ["jax"]
 
 
 def test_every_benchmark_is_tested():
     assert {*SMALL, "serve", "serve_load", "gpu"} == set(driver.NAMES)  # serve_load by tests/test_serving_load.py
 
 
+@pytest.mark.processes
 def test_the_driver_names_what_there_is():
-    help_text = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    help_text = processes.printed(processes.python("-m", "benchmarks", "--help"))
     (choices,) = re.findall(r"^  \{([\w,\s]+)\}", help_text, re.M)
     assert re.split(r",\s*", choices) == [*driver.NAMES, "all", "check", "table"]
     assert "--quick" in help_text

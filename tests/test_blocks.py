@@ -39,7 +39,7 @@ def test_a_block_equals_numpy(block, references, channels, filters, ordering, rn
     randomise(model, rng)
     x = rng.normal(size=(2, 7, 6, channels)).astype("float32")
     expected = references[ordering](x, *reference.pieces(model, "b"))
-    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model(x, training=False), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [7, 8])
@@ -51,7 +51,7 @@ def test_a_strided_block_with_a_projection_equals_numpy(side, rng):
     relu = reference.relu
     branch = b["3_bn"](c[3](relu(b["2_bn"](c[2](relu(b["1_bn"](c[1](x))))))))
     expected = relu(branch + b["0_bn"](c[0](x)))
-    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model(x, training=False), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [7, 8])
@@ -60,7 +60,7 @@ def test_max_pool_pads_with_minus_infinity_on_all_sides(side, rng):
     images = rng.normal(-5, 1, (2, side, side, 2)).astype("float32")  # all negative: zeros would win
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
     expected = [[padded[:, i : i + 3, j : j + 3].max((1, 2)) for j in range(0, side, 2)] for i in range(0, side, 2)]
-    out = keras.Model(x, kr.layers.max_pool(x, "pool1")).predict(images, verbose=0)
+    out = keras.Model(x, kr.layers.max_pool(x, "pool1"))(images, training=False)
     np.testing.assert_array_equal(out, np.moveaxis(expected, 2, 0))
 
 
@@ -100,7 +100,7 @@ def test_gradient_reaches_every_weight(block, ordering, rng):
 def test_a_zero_gamma_block_starts_as_the_identity(block, ordering, rng):
     x = rng.uniform(0, 1, (2, 8, 8, 8)).astype("float32")
     model = build(block, (8, 8, 8), 8 if block is kr.residual_block else 4, ordering=ordering)
-    np.testing.assert_array_equal(model.predict(x, verbose=0), x)
+    np.testing.assert_array_equal(model(x, training=False), x)
 
 
 @both
@@ -148,13 +148,13 @@ def test_zero_pad_takes_every_second_pixel_and_adds_channels_of_zeros(shortcut, 
     images = rng.normal(size=(2, side, side, 3)).astype("float32")
     expected = np.zeros((2, -(-side // 2), -(-side // 2), 6), "float32")
     expected[..., where] = images[:, ::2, ::2]
-    np.testing.assert_array_equal(model.predict(images, verbose=0), expected)
+    np.testing.assert_array_equal(model(images, training=False), expected)
 
 
 def test_zero_pad_pads_channels_under_channels_first(channels_first, rng):
     x = keras.Input((3, 4, 4))
     images = rng.normal(size=(2, 3, 4, 4)).astype("float32")
-    out = keras.Model(x, kr.shortcuts.zero_pad(x, 5, 1, "b_0")).predict(images, verbose=0)
+    out = keras.Model(x, kr.shortcuts.zero_pad(x, 5, 1, "b_0"))(images, training=False)
     np.testing.assert_array_equal(out, np.pad(images, ((0, 0), (0, 2), (0, 0), (0, 0))))
 
 
@@ -165,7 +165,7 @@ def test_pool_project_averages_without_counting_the_padding(side, rng):
     model.get_layer("b_0_conv").set_weights([np.eye(2)[None, None]])
     images = rng.normal(size=(1, side, side, 2)).astype("float32")
     expected = [[images[0, i : i + 2, j : j + 2].mean((0, 1)) for j in range(0, side, 2)] for i in range(0, side, 2)]
-    np.testing.assert_allclose(model.predict(images, verbose=0)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(model(images, training=False)[0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("ordering", ["original", "full_preactivation"])
@@ -177,7 +177,7 @@ def test_pool_project_is_the_raw_input_where_shapes_agree(ordering):
 def test_subsample_takes_every_second_pixel(rng):
     x = keras.Input((5, 5, 2))
     images = rng.normal(size=(1, 5, 5, 2)).astype("float32")
-    out = keras.Model(x, kr.shortcuts.subsample(x, 2, 2, "b_0")).predict(images, verbose=0)
+    out = keras.Model(x, kr.shortcuts.subsample(x, 2, 2, "b_0"))(images, training=False)
     np.testing.assert_array_equal(out, images[:, ::2, ::2])
 
 
@@ -266,7 +266,7 @@ def test_squeeze_excite_equals_numpy(rng):
     (w1, b1), (w2, b2) = (model.get_layer(f"b_se_{part}").get_weights() for part in ("reduce", "expand"))
     hidden = np.maximum(images.mean((1, 2)) @ w1[0, 0] + b1, 0)
     expected = images * sigmoid(hidden @ w2[0, 0] + b2)[:, None, None]
-    np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model(images, training=False), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("channels", "reduced"), [(64, 8), (256, 16), (24, 8), (200, 16)])
@@ -285,7 +285,7 @@ def test_channel_attention_equals_numpy(channels, kernel, rng):
     rows = np.pad(images.mean((1, 2)), ((0, 0), (kernel // 2, kernel // 2)))
     mixed = sum(rows[:, i : i + channels] * weights[i, 0, 0] for i in range(kernel))
     np.testing.assert_allclose(
-        model.predict(images, verbose=0), images * sigmoid(mixed)[:, None, None], rtol=1e-4, atol=1e-5
+        model(images, training=False), images * sigmoid(mixed)[:, None, None], rtol=1e-4, atol=1e-5
     )
 
 

@@ -1,29 +1,18 @@
 """Checkpoints of a training: whole or not there, whatever happens while they are written."""
 
+import itertools
 import logging
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from keras_resnet.training import checkpoints
-from tests.conftest import ROOT
-
-# A process that saves without end; what is in a checkpoint tells its number, so that a mix of two would show.
-SAVER = """
-import sys, itertools, numpy as np
-from pathlib import Path
-from keras_resnet.training import checkpoints
-for number in itertools.count(int(sys.argv[2])):
-    arrays = {f"model/{i}": np.full(200_000, number, "float32") for i in range(4)}
-    checkpoints.save(Path(sys.argv[1]), number, arrays, {"number": number})
-    print(number, flush=True)
-"""
+from tests import needs, processes
 
 
 def save(directory, number):
@@ -86,7 +75,8 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     assert checkpoints.newest(tmp_path).state == {"number": 1}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system of a given size, or rlimits")
+@pytest.mark.processes
+@needs.linux
 def test_a_limit_on_files_in_mid_write_leaves_what_was_there(tmp_path):
     """A real write that fails in its middle: the kernel refuses what is beyond the limit."""
     save(tmp_path, 1)
@@ -97,31 +87,50 @@ def test_a_limit_on_files_in_mid_write_leaves_what_was_there(tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "checkpoints.save(Path(sys.argv[1]), 2, {'a': np.zeros(10**6)}, {})\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    run = processes.python("-c", code, tmp_path)
     assert "OSError: [Errno 27] File too large" in run.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
     assert checkpoints.newest(tmp_path).state == {"number": 1}
 
 
-def test_a_hundred_kills_in_mid_write_lose_nothing(tmp_path):
-    rolled = random.Random(0)
-    said, interrupted = 0, 0
+def save_without_end(directory, first, said):
+    """In a forked process: what is in a checkpoint tells its number, so that a mix of two would show."""
+    parent = os.getppid()
+    for number in itertools.count(first):
+        arrays = {f"model/{i}": np.full(200_000, number, "float32") for i in range(4)}
+        checkpoints.save(directory, number, arrays, {"number": number})
+        os.write(said, b"%d\n" % number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def kill_a_hundred(directory):
+    """In a process without threads, which forks in no time."""
+    directory, rolled, said, interrupted = Path(directory), random.Random(0), 0, 0
     for _ in range(100):
-        saver = subprocess.Popen(
-            [sys.executable, "-c", SAVER, str(tmp_path), str(said + 1)], stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        said = max(said, int(saver.stdout.readline()))  # it saves from here on
-        time.sleep(rolled.uniform(0, 0.02))
-        os.kill(saver.pid, signal.SIGKILL)
-        lines = saver.communicate()[0].split()
-        said = max([said, *map(int, lines)])
-        interrupted += any(path.name.startswith(".") for path in tmp_path.iterdir())
-        found = checkpoints.newest(tmp_path)
+        reader, writer = os.pipe()
+        saver = os.fork()
+        if not saver:
+            save_without_end(directory, said + 1, writer)
+        os.close(writer)
+        with os.fdopen(reader) as lines:
+            said = max(said, int(lines.readline()))  # it saves from here on
+            time.sleep(rolled.uniform(0, 0.02))
+            os.kill(saver, signal.SIGKILL)
+            os.waitpid(saver, 0)
+            said = max([said, *map(int, lines.read().split())])
+        interrupted += any(path.name.startswith(".") for path in directory.iterdir())
+        found = checkpoints.newest(directory)
         number = found.state["number"]
         assert number >= said  # what a save returned from is there
         assert all((array == number).all() for array in found.arrays.values())
         assert len(found.arrays) == 4
         said = number
     assert interrupted > 20  # kills did hit writes
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_a_hundred_kills_in_mid_write_lose_nothing(tmp_path):
+    code = "import sys; from tests.test_checkpoints import kill_a_hundred; kill_a_hundred(sys.argv[1])"
+    processes.printed(processes.python("-c", code, tmp_path))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_resnet.classes import decode_predictions, imagenet_classes
+from tests import needs, processes
 
 
 def test_there_are_1000_classes_in_the_order_of_their_ids():
@@ -33,10 +34,9 @@ def test_well_known_classes_are_where_they_belong(index, wordnet_id, name):
     assert imagenet_classes()[index] == (wordnet_id, name)
 
 
+@needs.package("torchvision")
 def test_the_names_are_torchvisions():
     found = importlib.util.find_spec("torchvision")
-    if found is None:
-        pytest.skip("needs torchvision")
     # Run by itself, for importing torchvision fails beside a torch of another build.
     names = runpy.run_path(str(Path(found.origin).parent / "models" / "_meta.py"))["_IMAGENET_CATEGORIES"]
     differ = [(ours, theirs) for (_, ours), theirs in zip(imagenet_classes(), names, strict=True) if ours != theirs]
@@ -65,9 +65,19 @@ def test_predictions_come_best_first_from_any_array(form):
     assert [name for _, name, _ in second[1:]] == ["tench", "goldfish"]  # equal scores in order
 
 
+OF_JAX = """
+import jax.numpy as jnp
+from keras_resnet.classes import decode_predictions
+print(decode_predictions(jnp.zeros((1, 1000)).at[0, 3].set(1), top=1)[0][0][0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@needs.package("jax")
 def test_predictions_of_other_backends_are_read():
-    jnp = pytest.importorskip("jax.numpy")
-    assert decode_predictions(jnp.asarray(scores()), top=1)[0][0][0] == "n01491361"
+    """In a process of its own, for none that has imported JAX may fork."""
+    assert processes.printed(processes.python("-c", OF_JAX)).strip() == "n01491361"
 
 
 def test_as_many_predictions_are_given_as_asked_for():

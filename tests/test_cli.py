@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,20 +17,24 @@ from keras_resnet import cli
 from keras_resnet.cli import COMMANDS
 from keras_resnet.data import idx
 from keras_resnet.data.sources import SOURCES
+from tests import needs, processes
 from tests.conftest import FASHION, ROOT, run_python
+from tests.processes import command
 from tests.serving.process import serving
 from tests.test_data import write_idx, write_png
 from tests.test_package import main_command
+from tests.test_training import of_one_block, without_export
 
-COMMAND = str(Path(sys.executable).with_name("keras-resnet"))
-
-
-def shell(*arguments, cwd=None):
-    env = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
-    env.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    return subprocess.run(
-        [COMMAND, *map(str, arguments)], capture_output=True, text=True, env=env, cwd=cwd, check=False
-    )
+# The command, with a ResNet20 of one block and without a SavedModel, see `of_one_block` and `without_export`.
+SMALL = """
+import functools, sys
+from keras_resnet import cli, zoo
+from keras_resnet.training import run
+run.saved_model = lambda *_, **__: None
+zoo._CONSTRUCTORS["ResNet20"] = functools.partial(zoo.ResNet20, depths=(1,), filters=(8,))
+sys.argv[0] = "keras-resnet"
+sys.exit(cli.main())
+"""
 
 
 def invoke(*arguments):
@@ -42,11 +47,18 @@ def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("main")
     words = main_command().split()
     assert words[0].endswith("keras-resnet")
-    run = shell(*words[1:], cwd=folder)
+    program = Path(sys.executable).with_name("keras-resnet")
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    run = subprocess.run(
+        [program, *words[1:]], capture_output=True, text=True, env=environment, cwd=folder, check=False
+    )
     assert run.returncode == 0, run.stderr
     return folder, run
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 def test_the_main_job_reads_digits(digits):
     folder, run = digits
     # What is promised to new users: 98.5 % on images that the training never saw.
@@ -55,34 +67,44 @@ def test_the_main_job_reads_digits(digits):
     assert run.stderr == ""
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN is for x86")
-@pytest.mark.parametrize(("set_by_user", "found"), [(None, "1"), ("0", "0")])
-def test_commands_compute_on_onednn_unless_told_otherwise(set_by_user, found, monkeypatch):
+def test_commands_compute_on_onednn(monkeypatch):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
-    if set_by_user:
-        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", set_by_user)
     code = (
         "from keras_resnet.quiet import start_keras; start_keras()\n"
         "from tensorflow.python.util import _pywrap_util_port; print(int(_pywrap_util_port.IsMklEnabled()))"
     )
-    assert run_python(code).strip() == found
+    assert run_python(code).strip() == "1"
 
 
+@pytest.mark.processes
+def test_commands_leave_onednn_off_where_the_user_says_so():
+    code = "import os; from keras_resnet.quiet import start_keras; start_keras(); print(os.environ[{0!r}])"
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    assert processes.printed(processes.python("-c", code.format(name), environment={name: "0"})) == "0\n"
+
+
+@pytest.mark.processes
+@pytest.mark.slow
 def test_what_the_main_job_says_to_type_next_works(digits):
     folder, run = digits
-    commands = [line.strip() for line in run.stdout.splitlines() if re.match(r"  \S*keras-resnet ", line)]
-    assert [command.split()[1] for command in commands] == ["evaluate", "predict"]
+    lines = [line.strip() for line in run.stdout.splitlines() if re.match(r"  \S*keras-resnet ", line)]
+    assert [line.split()[1] for line in lines] == ["evaluate", "predict"]
     outputs = []
-    for command in commands:
-        result = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=folder, check=False)
+    for line in lines:
+        result = command(*shlex.split(line)[1:], cwd=folder)
         assert (result.returncode, result.stderr) == (0, "")
         outputs.append(result.stdout)
     said = json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"]
     assert f"top-1 {said:.2%} on the 360 test images of digits" in outputs[0]
-    is_class = re.search(r"_is_(\d)\.png", commands[1])[1]
+    is_class = re.search(r"_is_(\d)\.png", lines[1])[1]
     assert re.search(rf"_is_{is_class}\.png: {is_class} \d+\.\d%", outputs[1])
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 def test_the_main_job_says_how_to_serve_a_directory_that_is_there(digits):
     folder, run = digits
     mounted = re.search(r"docker run .* -v (\S+):/models/ResNet20:ro", run.stdout)[1]
@@ -90,16 +112,19 @@ def test_the_main_job_says_how_to_serve_a_directory_that_is_there(digits):
     assert Path(mounted).is_relative_to(folder.resolve())
 
 
+@pytest.mark.serving
+@pytest.mark.processes
+@pytest.mark.slow
 def test_the_deploy_lines_of_the_readme_serve_digits(digits):
     folder, _ = digits
     (block,) = re.findall(r"^## Deploy\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S | re.M)
     export, start, ask = block.splitlines()
     assert start == "docker compose --project-directory deploy up -d --wait"  # in place of which the server below
-    assert shell(*export.split()[1:], cwd=folder).returncode == 0
+    assert command(*export.split()[1:], cwd=folder).returncode == 0
     with serving("ResNet20", f"--model_base_path={folder / 'deploy/models/ResNet20'}") as server:
         before, _, files = ask.replace("localhost:8500", server.grpc).rpartition(" ")
         images = sorted(str(path.relative_to(folder)) for path in folder.glob(files))
-        asked = shell(*before.split()[1:], *images, cwd=folder)
+        asked = command(*before.split()[1:], *images, cwd=folder)
     assert (asked.returncode, asked.stderr) == (0, "")
     lines = asked.stdout.splitlines()
     assert len(lines) == len(images) > 1
@@ -107,29 +132,40 @@ def test_the_deploy_lines_of_the_readme_serve_digits(digits):
         assert re.search(r"_is_(\d)\.png: \1 \d+\.\d%", line), line
 
 
-def test_a_bad_image_is_named_and_the_others_are_done(digits):
+@pytest.fixture(scope="module")
+def predicted(digits):
+    """What is said of two good images, a broken one, one that is not there and one in colour."""
     folder, _ = digits
     good = sorted((folder / "runs/digits/samples").iterdir())[:2]
     (folder / "bad[final].png").write_bytes(good[0].read_bytes()[:40])
-    result = shell("predict", good[0], "bad[final].png", "none[x].png", good[1], "--model", "runs/digits", cwd=folder)
+    write_png(folder / "colour.png", (40, 30, 3), 120)
+    images = (good[0], "bad[final].png", "none[x].png", good[1], "colour.png")
+    return good, command("predict", *images, "--model", "runs/digits/model.keras", "--top", 10, cwd=folder)
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_a_bad_image_is_named_and_the_others_are_done(predicted):
+    good, result = predicted
     assert result.returncode == 1
-    assert [line.split(":")[0] for line in result.stdout.splitlines()] == list(map(str, good))
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == [*map(str, good), "colour.png"]
     assert result.stderr.splitlines() == [
         "Error: bad[final].png is no readable JPEG, PNG, BMP, WebP or GIF",
         "Error: cannot read none[x].png: No such file or directory",
     ]
 
 
-def test_a_photograph_in_colour_is_read_by_a_net_for_grey_images(digits):
-    folder, _ = digits
-    write_png(folder / "colour.png", (40, 30, 3), 120)
-    result = shell("predict", "colour.png", "--model", "runs/digits/model.keras", "--top", 10, cwd=folder)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.count("%") == 10
+@pytest.mark.processes
+@pytest.mark.slow
+def test_a_photograph_in_colour_is_read_by_a_net_for_grey_images(predicted):
+    _, result = predicted
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("colour.png"))
+    assert line.count("%") == 10
 
 
+@pytest.mark.processes
 def test_a_user_error_is_one_line_and_status_2(tmp_path):
-    result = shell("train", "ResNet5O", "--data", "digits", "--out", tmp_path / "run")
+    result = command("train", "ResNet5O", "--data", "digits", "--out", tmp_path / "run")
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == (
@@ -139,9 +175,12 @@ def test_a_user_error_is_one_line_and_status_2(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(not FASHION.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
-def test_train_reads_fashion_mnist(tmp_path):
+@pytest.mark.slow
+@needs.fashion_mnist
+def test_train_reads_fashion_mnist(tmp_path, monkeypatch):
     """The first images of the real files, in files of the same format."""
+    of_one_block(monkeypatch)
+    without_export(monkeypatch)
     for split, count in (("train", 256), ("test", 64)):
         images, labels = idx.read(FASHION, split)
         write_idx(tmp_path / f"{idx.PREFIX[split]}-images-idx3-ubyte", images[:count])
@@ -157,22 +196,26 @@ def test_train_reads_fashion_mnist(tmp_path):
     assert "of the 64 held-out test images are right" in result.output
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 def test_paths_with_spaces_are_quoted_and_a_file_is_no_directory(tmp_path):
     for name, value in (("dark", 20), ("bright", 200)):
         for number in range(2):
             write_png(tmp_path / "photos" / name / f"{number}.png", (8, 8, 3), value + number)
     options = ("--data", f"folder:{tmp_path / 'photos'}", "--epochs", 1, "--size", 8)
     (tmp_path / "file").write_text("")
-    failed = shell("train", "ResNet20", *options, "--out", tmp_path / "file")
+    failed = processes.python("-c", SMALL, "train", "ResNet20", *options, "--out", tmp_path / "file")
     assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
     assert "File exists" in failed.stderr
-    run = shell("train", "ResNet20", *options, "--out", "a run", cwd=tmp_path)
-    command = re.search(r"\S*keras-resnet predict .*", run.stdout)[0]
-    assert "--model 'a run'" in command
-    asked = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
+    run = processes.python("-c", SMALL, "train", "ResNet20", *options, "--out", "a run", cwd=tmp_path)
+    typed = re.search(r"\S*keras-resnet (predict .*)", run.stdout)[1]
+    assert "--model 'a run'" in typed
+    asked = command(*shlex.split(typed), cwd=tmp_path)
     assert re.fullmatch(r"a run/samples/0_is_bright.png: (bright|dark) .*\n", asked.stdout), asked.stderr
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 def test_evaluate_refuses_data_of_other_classes(digits, tmp_path):
     folder, _ = digits
     labels = np.arange(10, dtype="uint8")
@@ -204,26 +247,26 @@ def test_summary_shows_the_stages():
         assert part in result.output
 
 
-@pytest.mark.parametrize("command", ["", *(command.__name__ for command in COMMANDS)])
-def test_help_answers_at_once_and_explains(command):
+@pytest.mark.processes
+def test_help_answers_at_once_and_explains():
     """Keras takes seconds to import, so no help may import it."""
+    names = [function.__name__ for function in COMMANDS]
     code = (
-        "import sys; sys.argv = ['keras-resnet', *sys.argv[1:]]\n"
+        "import sys\n"
         "from keras_resnet.cli import main\n"
-        "try: main()\n"
-        "except SystemExit as stop: assert stop.code == 0, stop.code\n"
-        "assert 'keras' not in sys.modules and 'tensorflow' not in sys.modules"
+        "for name in ['', *sys.argv[1:]]:\n"
+        "    sys.argv = ['keras-resnet', *name.split(), '--help']\n"
+        "    try: main()\n"
+        "    except SystemExit as stop: assert stop.code == 0, (name, stop.code)\n"
+        "    assert 'keras' not in sys.modules and 'tensorflow' not in sys.modules, name"
     )
-    arguments = [*command.split(), "--help"]
-    run = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    assert run.returncode == 0, run.stderr
-    assert "Usage" in run.stdout
-    if command == "train":
-        assert all(kind in run.stdout for kind in SOURCES)
+    said = processes.printed(processes.fresh("-c", code, *names)).split("Usage: ")[1:]
+    assert [re.match(r"keras-resnet (\w*)", text)[1] for text in said] == ["", *names]
+    assert all(kind in said[1 + names.index("train")] for kind in SOURCES)
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 def test_evaluate_needs_to_know_what_on(digits):
     folder, _ = digits
     model = folder / "runs/digits/model.keras"

@@ -12,14 +12,17 @@ from tests.conftest import randomise_evenly
 from tests.test_cli import invoke
 
 
-@pytest.fixture
-def network(tmp_path, rng):
-    model = kr.CifarResNet(8, input_shape=(8, 8, 1), classes=10)
-    randomise_evenly(model, rng)
-    model.save(tmp_path / "net.keras")
-    return model, tmp_path / "net.keras"
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    options = {"filters": (8,), "stem": kr.stems.cifar, "input_shape": (8, 8, 1), "classes": 10}
+    model = kr.ResNet((1,), kr.residual_block, **options)
+    randomise_evenly(model, np.random.default_rng(0))
+    file = tmp_path_factory.mktemp("network") / "net.keras"
+    model.save(file)
+    return model, file
 
 
+@pytest.mark.slow
 def test_a_file_becomes_a_model_with_names_and_a_kit(network, tmp_path, rng):
     model, file = network
     names = [f"digit {number}" for number in range(10)]
@@ -36,11 +39,12 @@ def test_a_file_becomes_a_model_with_names_and_a_kit(network, tmp_path, rng):
     image = rng.integers(0, 255, (8, 8, 1)).astype("uint8")
     serve = tf.saved_model.load(str(versions / "2")).signatures["serving_bytes"]
     answer = serve(image_bytes=tf.constant([tf.io.encode_png(image).numpy()]))
-    wanted = model.predict(image[None], verbose=0)[0]
+    wanted = np.array(model(image[None]))[0]
     assert [name.decode() for name in answer["classes"].numpy()[0]] == [names[i] for i in wanted.argsort()[:-3:-1]]
     np.testing.assert_allclose(answer["probabilities"].numpy()[0], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86 with VNNI")
 def test_eight_bits_are_calibrated_with_the_images_that_are_named(network, tmp_path):
     _, file = network
@@ -53,6 +57,7 @@ def test_eight_bits_are_calibrated_with_the_images_that_are_named(network, tmp_p
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_published_weights_bring_their_names_and_accuracy(tmp_path):
     result = invoke("export", "ResNet20", "--weights", "fashion_mnist", "--out", tmp_path, "--precision", "bfloat16")
     assert result.exit_code == 0, result.exception

@@ -5,17 +5,25 @@ import dataclasses
 import json
 import re
 import signal
-import subprocess
-import time
 
 import pytest
 import tensorflow as tf
 
 from keras_resnet.training import RECIPES, Recipe
-from tests.test_cli import COMMAND, invoke, shell
+from tests import processes
+from tests.test_cli import SMALL, invoke
 from tests.test_data import write_png
+from tests.test_training import of_one_block, without_export
 
 QUICK = ("--epochs", 2, "--batch-size", 8, "--size", 8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small():
+    with pytest.MonkeyPatch.context() as patch:
+        of_one_block(patch)
+        without_export(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +67,10 @@ def test_an_unknown_recipe_is_named_with_the_nearest():
     )
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 def test_a_corrupt_image_stops_a_training_or_is_skipped_and_counted(photos, two_runs, tmp_path):
-    stopped = shell("train", "ResNet20", "--data", photos, "--out", tmp_path / "run", *QUICK)
+    stopped = processes.python("-c", SMALL, "train", "ResNet20", "--data", photos, "--out", tmp_path / "run", *QUICK)
     assert stopped.returncode == 2
     assert re.search(r"Error: .*dark/7.png is no readable JPEG", stopped.stderr)
     for name in ("slow", "fast"):  # of which one holds images out
@@ -69,6 +79,7 @@ def test_a_corrupt_image_stops_a_training_or_is_skipped_and_counted(photos, two_
         assert "dark/7.png" in said["skipped"][0]
 
 
+@pytest.mark.slow
 def test_what_skipped_corrupt_images_is_measured_again_without_them(two_runs, photos):
     said = json.loads((two_runs / "fast" / "run.json").read_text())
     again = invoke("evaluate", two_runs / "fast")
@@ -80,6 +91,7 @@ def test_what_skipped_corrupt_images_is_measured_again_without_them(two_runs, ph
     )
 
 
+@pytest.mark.slow
 def test_a_run_can_be_repeated_from_its_recipe(two_runs, photos, tmp_path):
     recipe = two_runs / "fast" / "recipe.json"
     said = json.loads(recipe.read_text())
@@ -92,6 +104,7 @@ def test_a_run_can_be_repeated_from_its_recipe(two_runs, photos, tmp_path):
     assert (tmp_path / "again" / "history.csv").read_text() == (two_runs / "fast" / "history.csv").read_text()
 
 
+@pytest.mark.slow
 def test_the_best_epoch_and_the_last_are_both_left(two_runs):
     said = json.loads((two_runs / "fast" / "run.json").read_text())
     with (two_runs / "fast" / "history.csv").open(newline="") as file:
@@ -101,6 +114,7 @@ def test_the_best_epoch_and_the_last_are_both_left(two_runs):
     assert not (two_runs / "slow" / "last.keras").exists()  # there the result is the last
 
 
+@pytest.mark.slow
 def test_logs_for_tensorboard_are_left(two_runs):
     logs = list((two_runs / "fast" / "tensorboard").rglob("events.out.tfevents.*"))
     tags = {
@@ -112,6 +126,7 @@ def test_logs_for_tensorboard_are_left(two_runs):
     assert {"epoch_loss", "epoch_accuracy"} <= tags
 
 
+@pytest.mark.slow
 def test_runs_are_compared_in_a_table_and_a_plot(two_runs, tmp_path):
     result = invoke("runs", two_runs / "slow", two_runs / "fast", "--plot", tmp_path / "plot.png")
     assert result.exit_code == 0, result.output
@@ -126,6 +141,7 @@ def test_what_is_no_run_is_not_compared(tmp_path):
     assert "must be a run directory, with a readable recipe.json" in str(invoke("runs", tmp_path).exception)
 
 
+@pytest.mark.slow
 def test_images_are_drawn_as_a_recipe_augments_them(photos, tmp_path):
     arguments = ("data", photos, "--preview", tmp_path / "grid.png", "--size", 16, "--images", 6)
     result = invoke(*arguments, "--on-corrupt", "skip", "--mixup", 0.4, "--erase", 0.5, "--flip")
@@ -134,25 +150,25 @@ def test_images_are_drawn_as_a_recipe_augments_them(photos, tmp_path):
     assert tf.io.decode_png((tmp_path / "grid.png").read_bytes()).shape[2] == 4
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_when_the_command_is_typed_again(tmp_path):
-    arguments = [*("train", "ResNet20", "--data", "digits", "--size", 8, "--epochs", 3, "--out", tmp_path / "run")]
-    process = subprocess.Popen([COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
-    first = process.stdout.readline()
-    assert re.match(r"epoch +1/3", first)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    output = process.communicate()[0]
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "stopped by SIGTERM in epoch" in output
-    other = shell(*arguments, "--learning-rate", 0.5)
-    assert other.returncode == 2
-    assert "holds an unfinished run with another recipe" in re.sub(r"\s+", " ", other.stderr)
-    again = shell(*arguments, "--overwrite")  # of finished runs and others; this one goes on
+    arguments = [*("train", "ResNet20", "--data", "digits", "--size", 8, "--epochs", 6, "--out", tmp_path / "run")]
+    process = processes.start("-c", SMALL, *arguments)
+    process.wait_for("epoch ")
+    process.kill(signal.SIGTERM)
+    stopped = process.end()
+    assert re.match(r"epoch +1/6", stopped.stdout)
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM in epoch" in stopped.stdout
+    other = invoke(*arguments, "--learning-rate", 0.5)
+    assert "holds an unfinished run with another recipe" in str(other.exception)
+    again = processes.python("-c", SMALL, *arguments, "--overwrite")  # of finished runs and others; this one goes on
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["seconds"] > 0
-    wrong = shell(*arguments, "--overwrite", "--accumulate", 100_000)
-    assert wrong.returncode == 2
+    wrong = invoke(*arguments, "--overwrite", "--accumulate", 100_000)
+    assert "accumulate must be at most" in str(wrong.exception)
     assert (tmp_path / "run" / "model.keras").exists()
-    assert "epoch   1/3" not in again.stdout
+    assert "epoch   1/6" not in again.stdout
     assert json.loads((tmp_path / "run" / "run.json").read_text())["test_images"] == 360
     assert not (tmp_path / "run" / "checkpoints").exists()

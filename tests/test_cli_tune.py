@@ -1,19 +1,41 @@
 """The command `tune`: a table, a picture, a line of Python and a trained network; typed again, it goes on."""
 
 import csv
+import dataclasses
 import re
 import signal
-import subprocess
 
 import keras
 import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
+from keras_resnet import zoo
 from keras_resnet.tuning.run import TRIALS
-from tests.test_cli import COMMAND, invoke, shell
+from tests import processes
+from tests.test_cli import invoke
 
 BUDGET = ("--size", 8, "--max-macs", "8e4", "--epochs", 1, "--batch-size", 64, "--held-out", 0.5)
+
+
+# The command, around a ResNet20 of one block: its trials are there, in a fifth of the time.
+SMALL = """
+import dataclasses, sys
+from keras_resnet import cli, zoo
+row = zoo.ROWS["ResNet20"]
+zoo.ROWS["ResNet20"] = dataclasses.replace(row, fields={**row.fields, "depths": (1,), "filters": (8,)})
+sys.argv[0] = "keras-resnet"
+sys.exit(cli.main())
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small():
+    row = zoo.ROWS["ResNet20"]
+    with pytest.MonkeyPatch.context() as patch:
+        fields = {**row.fields, "depths": (1,), "filters": (8,)}
+        patch.setitem(zoo.ROWS, row.name, dataclasses.replace(row, fields=fields))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +48,7 @@ def searched(tmp_path_factory):
     return out, result.output
 
 
+@pytest.mark.slow
 def test_a_search_leaves_a_leaderboard_and_a_picture(searched):
     out, said = searched
     assert re.search(r"trial 0 of 2: [\d,]+ parameters, 0\.\d M MACs", said)
@@ -40,6 +63,7 @@ def test_a_search_leaves_a_leaderboard_and_a_picture(searched):
     assert tf.io.decode_png((out / "pareto.png").read_bytes()).shape[1] == 960
 
 
+@pytest.mark.slow
 def test_the_best_network_is_left_trained_and_as_a_line_of_python(searched):
     out, said = searched
     scope = {}
@@ -51,21 +75,23 @@ def test_the_best_network_is_left_trained_and_as_a_line_of_python(searched):
     assert f"{right:.2%} of the 360 test images are right" in said
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 def test_a_killed_search_goes_on_when_the_command_is_typed_again(tmp_path):
     arguments = [*("tune", "--data", "digits", "--out", tmp_path / "out", *BUDGET, "--trials", 2)]
-    process = subprocess.Popen([COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
-    assert any(line.startswith("trial 0: ") for line in process.stdout)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    again = shell(*arguments)
+    process = processes.start("-c", SMALL, *arguments)
+    process.wait_for("trial 0: ")
+    process.kill(signal.SIGKILL)
+    process.end()
+    again = processes.python("-c", SMALL, *arguments)
     assert again.returncode == 0, again.stderr
     assert "trial 0" not in again.stdout.partition("trial 1")[0]
     assert (tmp_path / "out" / "best.keras").is_file()
-    other = shell(*arguments, "--max-params", 5000)
-    assert other.returncode == 2
-    assert re.search(r"Error: directory must be new, or hold the same search. .*budget is not the same", other.stderr)
+    other = str(invoke(*arguments, "--max-params", 5000).exception)
+    assert re.search(r"directory must be new, or hold the same search. .*budget is not the same", other)
 
 
+@pytest.mark.slow
 def test_a_search_of_which_nothing_comes_says_why(tmp_path):
     wild = ("--learning-rate", "1e30", "--warmup", 0, "--trials", 3)
     result = invoke("tune", "--data", "digits", "--out", tmp_path / "out", *BUDGET, *wild)
@@ -73,6 +99,7 @@ def test_a_search_of_which_nothing_comes_says_why(tmp_path):
     assert "no trial of the search in" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_a_directory_of_something_else_is_refused(tmp_path, searched):
     (tmp_path / "thesis.txt").write_text("years of work")
     assert "out must be a new directory" in str(
@@ -98,5 +125,6 @@ def test_what_is_wrong_is_said_before_anything_is_written(options, message, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_trials_are_where_kerastuner_finds_them(searched):
     assert (searched[0] / TRIALS / "oracle.json").is_file()

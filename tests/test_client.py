@@ -6,32 +6,23 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import numpy as np
 import pytest
 
-import keras_resnet as kr
 from keras_resnet import client
+from tests.serving import nets
 from tests.serving.asking import Asking, RefusedError
 from tests.serving.process import serving
 from tests.test_cli import invoke
 from tests.test_export_images import SOUND, WRONG
 
-CLASSES = ["cat", "dog", "bird"]
 FILES = {"a.jpg": SOUND["JPEG"], "b.png": SOUND["PNG"], "text.jpg": WRONG["text"][0], "c.gif": SOUND["GIF"]}
-
-
-def export(folder, **options):
-    model = kr.ResNet20(classes=3)
-    model.layers[-1].kernel.assign(np.random.default_rng(0).normal(0, 1, (64, 3)))
-    kr.export.saved_model(model, folder, class_names=CLASSES, **options)
-    return model
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
-    export(folder / "pets")
-    with serving("pets", f"--model_base_path={folder / 'pets'}") as server:
+    nets.put(nets.small().folder, folder, 1)
+    with serving("pets", f"--model_base_path={folder}") as server:
         yield server
 
 
@@ -47,22 +38,28 @@ def files(tmp_path):
     return [tmp_path / name for name in [*FILES, "none.png"]]
 
 
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
 def test_each_file_has_its_guess_or_its_reason(address, files, monkeypatch):
     monkeypatch.setattr(client, "MOST_FILES", 2)
     found = dict(client.ask(files, address, "pets"))
     assert list(found) == files
     for path in (files[0], files[1], files[3]):
         guess = found[path]
-        assert sorted(guess.classes) == sorted(CLASSES)
+        assert set(guess.classes) < set(nets.CLASSES[1])
+        assert len(guess.classes) == 5
         assert list(guess.scores) == sorted(guess.scores, reverse=True)
-        assert sum(guess.scores) == pytest.approx(1)
+        assert 0 < sum(guess.scores) <= 1
     assert str(found[files[2]]).startswith(f"{files[2]}: image must be a JPEG, PNG, WebP or GIF. Received: ")
     assert str(found[files[4]]) == f"cannot read {files[4]}: No such file or directory"
 
 
-def test_an_export_that_raises_is_asked_file_by_file(files, tmp_path):
-    export(tmp_path / "strict", on_invalid="raise")
-    with serving("strict", f"--model_base_path={tmp_path / 'strict'}") as server:
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
+def test_an_export_that_raises_is_asked_file_by_file(files):
+    with serving("strict", f"--model_base_path={nets.strict().folder}") as server:
         with Asking(server) as asking, pytest.raises(RefusedError, match=WRONG["text"][1]) as refused:
             asking.predict("serving_bytes", {"image_bytes": list(FILES.values())})
         assert refused.value.code == "INVALID_ARGUMENT"
@@ -73,17 +70,23 @@ def test_an_export_that_raises_is_asked_file_by_file(files, tmp_path):
             assert re.fullmatch(r".*/text.jpg: image must be a JPEG, .* bytes of another kind", str(found[2]))
 
 
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
 def test_the_command_says_what_is_on_images(address, files):
     result = invoke("predict", *files, "--server", address, "--model", "pets", "--top", 2)
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
     assert [line.partition(": ")[0] for line in lines] == [str(files[0]), str(files[1]), str(files[3])]
-    assert re.fullmatch(rf"{files[0]}: \w+ \d+\.\d%, \w+ \d+\.\d%", lines[0])
+    assert re.fullmatch(rf"{files[0]}: old \w+ \d+\.\d%, old \w+ \d+\.\d%", lines[0])
     errors = result.stderr.splitlines()
     assert errors[0].startswith(f"Error: {files[2]}: image must be")
     assert errors[1] == f"Error: cannot read {files[4]}: No such file or directory"
 
 
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
 def test_what_is_wrong_with_the_server_is_said(address, files):
     for error, wanted in (
         (invoke("predict", files[0], "--server", address, "--model", "cars").exception, "model must be one that"),
@@ -155,7 +158,7 @@ def answering(status, body):
             pass
 
     page = HTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=page.serve_forever, daemon=True).start()
+    threading.Thread(target=page.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{page.server_port}"
     page.shutdown()
     page.server_close()

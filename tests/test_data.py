@@ -13,6 +13,7 @@ from keras_resnet.classes import imagenet_classes
 from keras_resnet.data import folders
 from keras_resnet.data.decode import resize_and_crop
 from keras_resnet.data.sources import SOURCES, class_indices, from_arrays
+from tests import needs
 from tests.conftest import FASHION
 
 
@@ -31,20 +32,20 @@ def test_digits_are_split_once_and_for_all():
     train, test = kr.data.load("digits", "train"), kr.data.load("digits", "test")
     assert (train.size, test.size) == (1437, 360)
     assert train.classes == test.classes == tuple("0123456789")
-    assert [int(label) for _, label in pairs(test)][:8] == [
-        int(label) for _, label in pairs(kr.data.load("digits", "test"))
-    ][:8]
-    image, _ = pairs(train)[0]
+    of_train, of_test = pairs(train), pairs(test)
+    again = kr.data.load("digits", "test").examples.take(8)
+    assert [int(label) for _, label in of_test[:8]] == [int(label) for _, label in again.as_numpy_iterator()]
+    image, _ = of_train[0]
     assert image.shape == (8, 8, 1)
     assert image.dtype == np.uint8
-    assert max(image.max() for image, _ in pairs(train)) == 255
-    seen = {image.tobytes() for image, _ in pairs(train)}
-    assert not seen & {image.tobytes() for image, _ in pairs(test)}
-    counts = np.bincount([label for _, label in pairs(test)])
+    assert max(image.max() for image, _ in of_train) == 255
+    seen = {image.tobytes() for image, _ in of_train}
+    assert not seen & {image.tobytes() for image, _ in of_test}
+    counts = np.bincount([label for _, label in of_test])
     assert counts.min() >= 34
 
 
-@pytest.mark.skipif(not FASHION.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@needs.fashion_mnist
 def test_idx_reads_fashion_mnist():
     train, test = (kr.data.load(f"idx:{FASHION}", split) for split in ("train", "test"))
     assert (train.size, test.size, train.channels) == (60_000, 10_000, 1)
@@ -193,7 +194,8 @@ def test_folders_say_what_is_missing(tmp_path):
 def tiny_tfds(tmp_path, monkeypatch):
     """A real TensorFlow data set, prepared on the spot."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    tfds = pytest.importorskip("tensorflow_datasets")
+    import tensorflow_datasets as tfds
+
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path), raising=False)
 
     class TinyBlobs(tfds.core.GeneratorBasedBuilder):

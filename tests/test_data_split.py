@@ -81,13 +81,12 @@ def test_the_same_share_of_each_class_is_held_out():
     train = kr.data.load("digits", "train")
     rest, held = train.hold_out(0.2)
     assert (rest.size, held.size) == (1150, 287)
-    counts = np.bincount([label for _, label in pairs(held)])
-    assert counts.min() >= 28
-    again = train.hold_out(0.2)[1]
-    assert [label for _, label in pairs(held)] == [label for _, label in pairs(again)]
-    assert [label for _, label in pairs(held)] != [label for _, label in pairs(train.hold_out(0.2, seed=1)[1])]
-    shown = [{image.tobytes() for image, _ in pairs(part)} for part in (rest, held)]
-    assert not shown[0] & shown[1]
+    of_rest, of_held = pairs(rest), pairs(held)
+    labels = [label for _, label in of_held]
+    assert np.bincount(labels).min() >= 28
+    assert [label for _, label in pairs(train.hold_out(0.2)[1])] == labels
+    assert [label for _, label in pairs(train.hold_out(0.2, seed=1)[1])] != labels
+    assert not {image.tobytes() for image, _ in of_rest} & {image.tobytes() for image, _ in of_held}
 
 
 def test_files_go_with_the_parts_and_small_classes_keep_one(tmp_path):
@@ -144,6 +143,7 @@ def test_corrupt_files_are_left_out_of_evaluation(spoilt, caplog):
     assert split.size == 16
 
 
+@pytest.mark.slow
 def test_in_training_what_follows_a_corrupt_file_stays_where_it_is(spoilt):
     split = kr.data.load(f"folder:{spoilt}", "all", on_corrupt="skip")
     with_holes = list(kr.data.train_pipeline(split, 6, 8).take(4).as_numpy_iterator())

@@ -143,6 +143,7 @@ def flip_byte(path, record):
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_is_skipped_with_its_name_and_counted_once(tmp_path, caplog):
     paths = write_shards(tmp_path, "train", [*grey(0, 1), b"no image", *grey(3)], [0, 1, 1, 0])
     split = kr.data.load(f"tfrecord:{tmp_path}", "train", on_corrupt="skip")

@@ -52,7 +52,11 @@ def of_dataset(_):
 SOURCES = {"arrays": of_arrays, "squares": of_squares, "files": of_files, "shards": of_shards, "dataset": of_dataset}
 
 
-@pytest.fixture(params=SOURCES)
+# The others make the same batches from other places.
+QUICK = ("arrays", "files")
+
+
+@pytest.fixture(params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in SOURCES])
 def split(request, tmp_path):
     return SOURCES[request.param](tmp_path)
 

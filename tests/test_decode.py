@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_resnet.data.decode import decode, resize_and_crop, to_square
+from tests import needs
 from tests.conftest import SHARED
 
 # Decoding
@@ -29,7 +30,7 @@ def test_decode_gives_the_channels_asked_for_whatever_the_file_has(kind, mode, c
     assert np.abs(image.numpy().astype(int) - 200).max() <= 2
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real JPEG files beside the repository")
+@needs.shared_data
 def test_decode_and_square_a_real_photograph():
     file = min((SHARED / "bccd" / "JPEGImages").iterdir())
     image = decode(tf.io.read_file(str(file)), 3)
@@ -41,7 +42,7 @@ def test_decode_and_square_a_real_photograph():
     assert np.abs(patches - square.numpy()).mean() < 3
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real JPEG files beside the repository")
+@needs.shared_data
 def test_photographs_are_decoded_as_pillow_does():
     for file in sorted((SHARED / "bccd" / "JPEGImages").iterdir())[:10]:
         pixels = decode(tf.io.read_file(str(file)), 3).numpy().astype(int)
@@ -101,7 +102,7 @@ def test_the_evaluation_transform_is_pillows_on_black_and_white(size, crop_pct, 
     check_against_pillow((rng.integers(0, 2, (301, 211, 3)) * 255).astype("uint8"), size, crop_pct, interpolation)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real JPEG files beside the repository")
+@needs.shared_data
 @pytest.mark.parametrize("interpolation", FILTERS)
 @pytest.mark.parametrize(("size", "crop_pct"), SIZES)
 def test_the_evaluation_transform_is_pillows_on_photographs(size, crop_pct, interpolation):

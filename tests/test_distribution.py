@@ -17,30 +17,51 @@ from keras_resnet.data.split import from_arrays
 from keras_resnet.training import Recipe, distribution, run
 from keras_resnet.training.batches import Sides, validation_batches
 from keras_resnet.training.distribution import Place
+from tests import needs, processes
 from tests.conftest import ROOT
 
 SETTINGS = (
     "train ResNet20 --data digits --size 8 --epochs 3 --batch-size 128 --shift 0 --learning-rate 0.02 --backend jax"
 )
+STEPS = 11  # of an epoch of digits
+# The command, with a ResNet20 of one block: most of the time goes into its compilation. Keras is imported with the
+# backend that the command is told, so the constructor changes after that.
+COMMAND = """
+import functools
+from keras_resnet.cli import main, training
+
+def start_keras(before_devices):
+    start(before_devices)
+    from keras_resnet import zoo
+    zoo._CONSTRUCTORS["ResNet20"] = functools.partial(zoo.ResNet20, depths=(1,), filters=(8,))
+
+start, training.start_keras = training.start_keras, start_keras
+main()
+"""
 
 
-@pytest.fixture(scope="module", params=["tensorflow", "jax"])
-def apart(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Variables that let processes of JAX share all that they compile."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+@pytest.fixture(scope="module", params=["tensorflow", pytest.param("jax", marks=needs.package("jax"))])
+def apart(request, tmp_path_factory, compiled):
     """What `two_devices` found on a backend, in a process with devices of its own."""
-    pytest.importorskip(request.param)
-    environment = {**os.environ, "KERAS_BACKEND": request.param, "CUDA_VISIBLE_DEVICES": ""}
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.two_devices", str(tmp_path_factory.mktemp("run"))],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return request.param, json.loads(ran.stdout.splitlines()[-1])
+    run = processes.python if request.param == "tensorflow" else processes.fresh
+    environment = {"KERAS_BACKEND": request.param, **compiled}
+    ran = run("-m", "tests.two_devices", tmp_path_factory.mktemp("run"), environment=environment)
+    return request.param, json.loads(processes.printed(ran).splitlines()[-1])
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_two_devices_stopped_and_resumed_equal_one_device(apart):
     _, found = apart
     assert "stopped by SIGTERM in epoch 2, step 3 of 4" in found["stopped"]
@@ -50,6 +71,8 @@ def test_two_devices_stopped_and_resumed_equal_one_device(apart):
     assert found["evaluated"][0] == found["evaluated"][1] > 0.9
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_what_devices_cannot_do_is_said_before_the_training(apart):
     backend, found = apart
     refused = found["refused"]
@@ -120,11 +143,10 @@ def free_port():
 
 
 def start(out, *options, **variables):
-    """The command, in a process of its own; what one compiled the next one need not."""
-    variables["JAX_COMPILATION_CACHE_DIR"] = str(out.with_name("compiled"))
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "NO_COLOR": "1", "COLUMNS": "120", **variables}
+    """The command, in a process of its own."""
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "120", **variables}
     return subprocess.Popen(
-        [sys.executable, "-m", "keras_resnet", *SETTINGS.split(), "--out", out, *map(str, options)],
+        [sys.executable, "-c", COMMAND, *SETTINGS.split(), "--out", out, *map(str, options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -133,28 +155,33 @@ def start(out, *options, **variables):
     )
 
 
-def test_two_processes_one_of_them_killed_equal_one_process(tmp_path):
+@pytest.mark.slow
+@pytest.mark.processes
+@needs.package("jax")
+def test_two_processes_one_of_them_killed_equal_one_process(tmp_path, compiled):
     """By variables of the environment first, and then, where the checkpoints go on, by options."""
-    pytest.importorskip("jax")
-    alone = start(tmp_path / "one")
+    alone = start(tmp_path / "one", **compiled)
     said = alone.communicate()[0]
     assert alone.returncode == 0, said
 
     two, address = tmp_path / "two", f"127.0.0.1:{free_port()}"
-    variables = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
-    processes = [start(two, KERAS_DISTRIBUTION_PROCESS_ID=str(number), **variables) for number in (0, 1)]
-    while not (two / "checkpoints" / "11").exists() and processes[0].poll() is None:
-        time.sleep(0.01)
-    processes[1].kill()
-    said = processes[0].communicate(timeout=60)[0]
-    processes[1].communicate()
-    assert processes[0].returncode not in {0, None}, said
+    variables = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2", **compiled}
+    pair = [start(two, KERAS_DISTRIBUTION_PROCESS_ID=str(number), **variables) for number in (0, 1)]
+    # The first epoch is over, and the two that follow take longer than it takes to see that.
+    while not (two / "checkpoints" / str(STEPS)).exists() and pair[0].poll() is None:
+        time.sleep(0.005)
+    pair[1].kill()
+    said = pair[0].communicate(timeout=60)[0]
+    pair[1].communicate()
+    assert pair[0].returncode not in {0, None}, said
     assert not (two / "run.json").exists()
 
     address = f"127.0.0.1:{free_port()}"
-    processes = [start(two, "--processes", 2, "--process", number, "--coordinator", address) for number in (1, 0)]
-    texts = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], texts
+    pair = [
+        start(two, "--processes", 2, "--process", number, "--coordinator", address, **compiled) for number in (1, 0)
+    ]
+    texts = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], texts
     assert "epoch " not in texts[0]  # the first process alone reports
     assert "epoch   1" not in texts[1]  # it was there
 

@@ -11,13 +11,23 @@ from tests.conftest import ROOT
 # The examples that run; `+SKIP` stands where one needs minutes, files or a server.
 EXAMPLE = re.compile(r"^ +>>> (?!.*doctest: \+SKIP)", re.M)
 FILES = [path for path in sorted((ROOT / "keras_resnet").rglob("*.py")) if EXAMPLE.search(path.read_text())]
+# They build a ResNet-50, train a network or export one.
+SLOW = (
+    "keras_resnet.cost",
+    "keras_resnet.export.int8",
+    "keras_resnet.training.evaluation",
+    "keras_resnet.tuning.latency",
+)
 
 
 def module_name(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("name", [module_name(path) for path in FILES])
+NAMES = [module_name(path) for path in FILES]
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in NAMES])
 def test_the_examples_of_a_module_run(name):
     found = doctest.testmod(importlib.import_module(name))
     assert found.attempted > 0

@@ -2,16 +2,18 @@
 
 import contextlib
 import re
-import shutil
 import subprocess
 
 import pytest
 
 import keras_resnet as kr
+from tests import needs
 from tests.conftest import ROOT
 from tests.serving.process import serving
 from tests.test_cli import invoke
 from tests.test_export_images import SOUND
+
+pytestmark = [pytest.mark.slow, pytest.mark.serving, pytest.mark.processes]
 
 README = (ROOT / "examples" / "serving" / "README.md").read_text()
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, re.S)
@@ -42,7 +44,7 @@ def at(server, text):
     return text.replace("localhost:8500", server.grpc).replace("http://localhost:8501", server.rest)
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+@needs.curl
 def test_curl_gets_classes(served):
     folder, server = served
     command = at(server, block("curl"))

@@ -5,8 +5,6 @@ import dataclasses
 import functools
 import importlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.training import run
+from tests import needs, processes
 from tests.conftest import ROOT, photographs
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
@@ -29,11 +28,12 @@ def test_an_example_is_short_and_says_command_time_and_result(name):
     assert len(source.splitlines()) < 150
 
 
+@pytest.mark.slow
 def test_own_blocks_learns_digits():
     assert importlib.import_module("examples.own_blocks").main() >= 0.97
 
 
-def test_segmentation_scores_every_pixel(capsys):
+def test_segmentation_scores_every_pixel(cheap_weights, capsys):
     model = importlib.import_module("examples.segmentation").build(classes=5, size=64)
     assert model.output.shape == (None, 64, 64, 5)
     assert "C5 (None, 4, 4, 512)" in capsys.readouterr().out
@@ -43,7 +43,7 @@ def quick(recipe):
     """The same recipe for a few images."""
     sizes = {"sizes": (32,), "test_size": 40} if recipe.sizes else {}
     return dataclasses.replace(
-        recipe, epochs=2, iterations=0, batch_size=4, accumulate=min(recipe.accumulate, 2), **sizes
+        recipe, epochs=1, iterations=0, precision="float32", batch_size=4, accumulate=min(recipe.accumulate, 2), **sizes
     )
 
 
@@ -51,8 +51,6 @@ def quick(recipe):
 def photos(tmp_path):
     """Real photographs of blood cells, by whether they show the darker or the brighter half of them."""
     images = sorted(photographs(24, 48), key=np.mean)
-    if not images:
-        pytest.skip("needs ../shared/data")
     for number, image in enumerate(images):
         path = tmp_path / "photos" / ("dark" if number < 12 else "bright") / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +58,11 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def test_fine_tuning_tunes(photos, tmp_path):
+@pytest.mark.slow
+@needs.shared_data
+def test_fine_tuning_tunes(photos, tmp_path, monkeypatch):
+    # Narrow, with a block a stage: how well it learns is not asked.
+    monkeypatch.setattr(kr, "ResNet18", functools.partial(kr.ResNet18, depths=(1, 1, 1, 1), filters=(8, 16, 32, 64)))
     kr.ResNet18(classes=7, input_shape=(48, 48, 3)).save_weights(tmp_path / "start.weights.h5")
     example = importlib.import_module("examples.fine_tuning")
     frozen, whole = example.main(str(photos), str(tmp_path / "start.weights.h5"), size=48)
@@ -68,10 +70,12 @@ def test_fine_tuning_tunes(photos, tmp_path):
     assert 0 <= whole <= 1
 
 
+@pytest.mark.slow
+@needs.shared_data
 @pytest.mark.parametrize(
     ("name", "recipe", "options"),
     [
-        ("imagenet_a3", "A3", {"model": "ResNet18"}),
+        ("imagenet_a3", "A3", {"model": "ResNet20"}),
         ("d2l_fashion_mnist", "D2L", {"model": "ResNet20", "size": 24}),
         ("cifar10_he2015", "RECIPES he2015_cifar", {}),
     ],
@@ -85,31 +89,31 @@ def test_recipes_of_papers_run(name, recipe, options, photos, tmp_path):
     assert (tmp_path / "run" / "model.keras").is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.processes
+@needs.ray
 def test_many_machines_train_one_network(tmp_path):
-    pytest.importorskip("ray.train")
-    command = "from pathlib import Path; from examples import many_machines; many_machines.main(Path({!r}) / 'run')"
+    code = "import pathlib, sys; from examples import many_machines; many_machines.main(pathlib.Path(sys.argv[1]))"
     # Ray begins processes that this one is not to keep.
-    ran = subprocess.run(
-        [sys.executable, "-c", command.format(str(tmp_path))], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
+    processes.printed(processes.fresh("-c", code, tmp_path / "run"))
     assert run.read(tmp_path / "run").test_accuracy >= 0.97
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.processes
+@needs.ray
 def test_a_search_on_ray_ends_within_the_budget():
-    pytest.importorskip("ray.tune")
-    command = (
+    code = (
         "from examples import ray_tune; from keras_resnet.training import Recipe; "
         "ray_tune.main(trials=2, size=8, recipe=Recipe(epochs=1, batch_size=64, held_out=0.5))"
     )
     # Ray begins processes that this one is not to keep.
-    ran = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert ran.returncode == 0, ran.stderr
-    line = re.search(r"kr\.ResNet\(.*\)", ran.stdout)[0]
+    line = re.search(r"kr\.ResNet\(.*\)", processes.printed(processes.fresh("-c", code)))[0]
     assert kr.macs(eval(line, {"kr": kr, "functools": functools})) <= 5e6
 
 
+@pytest.mark.slow
 def test_the_search_on_fashion_mnist_trains_its_best_beside_resnet20(tmp_path):
     search = importlib.import_module("examples.search_fashion_mnist.search")
     network = "kr.ResNet(depths=(1,), block=kr.residual_block, filters=(4,), input_shape=(28, 28, 1), classes=10)"

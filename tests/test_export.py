@@ -1,9 +1,11 @@
 """The SavedModel: where it lands, what it takes, what it answers."""
 
 import dataclasses
+import importlib
 import re
 import resource
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -15,7 +17,9 @@ from keras_resnet.classes import FASHION_MNIST
 from keras_resnet.data.decode import resize_for
 from keras_resnet.export import card, int8_kernels, lowering
 from keras_resnet.export.int8_kernels import available
+from tests import needs
 from tests.conftest import randomise_evenly
+from tests.serving import nets
 
 
 def tiny(**options):
@@ -29,21 +33,82 @@ def trained(rng, **options):
     return model
 
 
+@pytest.fixture(autouse=True)
+def _no_files(monkeypatch):
+    """A test's own exports take all files for black images; those of the module's fixtures read them.
+
+    The graph that reads files of strangers is nine tenths of an export's six seconds.
+    """
+
+    def black(contents, file_of, *, channels, size, resize):
+        images = tf.zeros((size, size, channels), tf.uint8)
+        return tf.repeat(images[None], tf.size(contents), axis=0), tf.fill(tf.shape(contents), "")
+
+    monkeypatch.setattr(importlib.import_module("keras_resnet.export.saved_model"), "prepared", black)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return tiny(input_shape=(8, 8, 3))
+
+
+class Exported(NamedTuple):
+    """An export that reads files."""
+
+    model: keras.Model
+    path: Path
+    signatures: Any
+
+
+CHECKPOINT = dataclasses.replace(kr.weights.find("ResNet50", "timm_a1"), size=8, crop_pct=0.5, top1=12.34)
+
+
+@pytest.fixture(scope="module")
+def of_a_checkpoint(tmp_path_factory):
+    model, folder = trained(np.random.default_rng(0)), tmp_path_factory.mktemp("checkpoint")
+    options = {"checkpoint": CHECKPOINT, "class_names": ("cat", "dog", "owl"), "top_k": 2}
+    path = kr.export.saved_model(model, folder, **options)
+    return Exported(model, path, tf.saved_model.load(str(path)).signatures)
+
+
+@pytest.fixture(scope="module")
+def strict():
+    return nets.strict()
+
+
 def pixels(rng, count=4, shape=(8, 8, 3)):
     return rng.uniform(0, 255, (count, *shape)).astype("float32")
 
 
 def ask(path, signature="serving_default", **inputs):
-    served = tf.saved_model.load(str(path)).signatures[signature]
-    return {name: value.numpy() for name, value in served(**{k: tf.constant(v) for k, v in inputs.items()}).items()}
+    return answer_of(tf.saved_model.load(str(path)).signatures[signature], **inputs)
+
+
+def answer_of(served, **inputs):
+    found = served(**{name: tf.constant(value) for name, value in inputs.items()})
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def says(model, images):
+    return model(images, training=False).numpy()
 
 
 def png(image):
     return tf.io.encode_png(image.astype("uint8")).numpy()
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 3), (None, None, 1)])
-@pytest.mark.parametrize("fold", [True, False])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("shape", "fold"),
+    [
+        ((8, 8, 3), True),
+        pytest.param((8, 8, 3), False, marks=SLOW),
+        pytest.param((None, None, 1), True, marks=SLOW),
+        pytest.param((None, None, 1), False, marks=SLOW),
+    ],
+)
 def test_a_served_model_says_what_the_model_says(shape, fold, tmp_path, rng):
     model = trained(rng, input_shape=shape)
     path = kr.export.saved_model(model, tmp_path / "net", fold=fold)
@@ -51,7 +116,7 @@ def test_a_served_model_says_what_the_model_says(shape, fold, tmp_path, rng):
     images = pixels(rng, shape=(8, 8, shape[-1]))
     answer = ask(path, image=images)
     assert list(answer) == ["probabilities"]
-    np.testing.assert_allclose(answer["probabilities"], model.predict(images, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(answer["probabilities"], says(model, images), atol=1e-5)
 
 
 def body(**options):
@@ -97,6 +162,7 @@ MAKES = {
 }
 
 
+@SLOW
 @pytest.mark.parametrize("fold", [True, False])
 @pytest.mark.parametrize("make", MAKES)
 def test_models_of_every_make_are_served_in_float32(make, fold, tmp_path, rng):
@@ -108,13 +174,14 @@ def test_models_of_every_make_are_served_in_float32(make, fold, tmp_path, rng):
     same.set_weights(model.get_weights())
     before = {layer.name: len(layer._inbound_nodes) for layer in model._flatten_layers()}
     path = kr.export.saved_model(model, tmp_path, fold=fold)
-    wanted = same.predict(images, verbose=0)
+    wanted = says(same, images)
     if make == "sequential, sequential inside":
         wanted = tf.nn.softmax(wanted).numpy()
     np.testing.assert_allclose(ask(path, image=images)["probabilities"], wanted, atol=1e-5)
     assert {layer.name: len(layer._inbound_nodes) for layer in model._flatten_layers()} == before
 
 
+@SLOW
 def test_names_that_keras_gave_may_be_there_twice_and_numbered(tmp_path, rng):
     """Of a backbone under new convolutions, say: a clone's name must be none of the others' either."""
     inner = keras.Sequential(
@@ -126,21 +193,22 @@ def test_names_that_keras_gave_may_be_there_twice_and_numbered(tmp_path, rng):
     randomise_evenly(model, rng)
     images = pixels(rng)
     answer = ask(kr.export.saved_model(model, tmp_path), image=images)
-    np.testing.assert_allclose(answer["probabilities"], model.predict(images, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(answer["probabilities"], says(model, images), atol=1e-5)
 
 
+@SLOW
 def test_a_checkpoint_says_what_the_classes_are_and_how_good_it_is(tmp_path):
     weights = kr.weights.find("ResNet20", "fashion_mnist")
     model = kr.ResNet20(weights="fashion_mnist")
-    path = kr.export.saved_model(model, tmp_path, checkpoint=weights)
+    path = kr.export.saved_model(model, tmp_path, checkpoint=weights, resize=resize_for(weights))
     answer = ask(path, "serving_bytes", image_bytes=[png(np.zeros((28, 28, 1)))])
     assert set(answer["classes"][0]) <= {name.encode() for name in FASHION_MNIST}
     card = (path / "card.txt").read_text()
     assert "94.53 % top-1 on fashion_mnist at 28 pixels" in card
-    other = kr.export.saved_model(model, tmp_path, 2, checkpoint=weights, resize=resize_for(weights))
-    assert "resized to 28 pixels by `" in (other / "card.txt").read_text()
+    assert "resized to 28 pixels by `" in card
 
 
+@SLOW
 def test_what_a_normalisation_learned_is_served(tmp_path, rng):
     images = pixels(rng)
     learned = keras.layers.Normalization()
@@ -148,30 +216,32 @@ def test_what_a_normalisation_learned_is_served(tmp_path, rng):
     model = keras.Sequential([keras.Input((8, 8, 3)), learned, body(include_preprocessing=False), *head()])
     randomise_evenly(keras.Sequential(model.layers[1:]), rng)
     path = kr.export.saved_model(model, tmp_path)
-    np.testing.assert_allclose(ask(path, image=images)["probabilities"], model.predict(images, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(ask(path, image=images)["probabilities"], says(model, images), atol=1e-5)
 
 
 def head():
     return [keras.layers.Dense(3, "softmax")]
 
 
+@SLOW
 @pytest.mark.parametrize(("activation", "apply"), [("softmax", None), ("sigmoid", None), (None, "softmax")])
 def test_what_is_served_is_probabilities(activation, apply, tmp_path, rng):
     model = trained(rng, classifier_activation=activation)
     images = pixels(rng)
-    wanted = model.predict(images, verbose=0)
+    wanted = says(model, images)
     if apply:
         wanted = keras.activations.get(apply)(wanted).numpy()
     path = kr.export.saved_model(model, tmp_path)
     np.testing.assert_allclose(ask(path, image=images)["probabilities"], wanted, atol=1e-5)
 
 
+@SLOW
 @pytest.mark.parametrize("ordering", ["original", "full_preactivation"])
 def test_half_the_bits_say_nearly_the_same_in_half_the_bytes(ordering, tmp_path, rng):
     model = kr.ResNet((1, 1), filters=(64, 128), ordering=ordering, input_shape=(32, 32, 3), classes=5)
     randomise_evenly(model, rng)
     images = pixels(rng, 8, (32, 32, 3))
-    wanted = model.predict(images, verbose=0)
+    wanted = says(model, images)
     whole, half = (
         kr.export.saved_model(model, tmp_path, number, precision=precision)
         for number, precision in enumerate(("float32", "bfloat16"), start=1)
@@ -180,71 +250,75 @@ def test_half_the_bits_say_nearly_the_same_in_half_the_bytes(ordering, tmp_path,
     assert answer.dtype == "float32"
     assert 1e-5 < np.abs(answer - wanted).max() < 0.05
     sizes = [(path / "saved_model.pb").stat().st_size for path in (whole, half)]
-    assert sizes[1] < 0.65 * sizes[0]  # the graph itself is half a megabyte
+    assert sizes[1] < 0.65 * sizes[0]
 
 
-def test_files_are_decoded_named_and_told_apart_from_what_is_none(tmp_path, rng):
-    model = trained(rng)
-    path = kr.export.saved_model(model, tmp_path, class_names=("cat", "dog", "owl"), top_k=2)
-    images = pixels(rng).round()
-    files = [png(image) for image in images]
-    answer = ask(path, "serving_bytes", image_bytes=[*files[:2], b"no image", *files[2:]])
+@SLOW
+def test_files_are_prepared_as_the_checkpoint_wants_named_and_told_apart_from_what_is_none(of_a_checkpoint, rng):
+    photographs = [rng.integers(0, 256, (*sides, 3)).astype("uint8") for sides in ((40, 30), (8, 8), (20, 33), (9, 70))]
+    files = [png(image) for image in photographs]
+    answer = answer_of(of_a_checkpoint.signatures["serving_bytes"], image_bytes=[*files[:2], b"no image", *files[2:]])
     assert answer["valid"].tolist() == [True, True, False, True, True]
     assert [bool(said) for said in answer["error"]] == [False, False, True, False, False]
     assert not answer["probabilities"][2].any()
-    wanted = model.predict(images, verbose=0)
+    prepare = resize_for(CHECKPOINT)
+    wanted = says(of_a_checkpoint.model, np.array([prepare(image, 8) for image in photographs], "float32"))
     np.testing.assert_allclose(answer["probabilities"][answer["valid"]], wanted, atol=1e-5)
     best = np.argsort(-wanted)[:, :2]
     assert answer["classes"][answer["valid"]].tolist() == np.array([b"cat", b"dog", b"owl"])[best].tolist()
     np.testing.assert_allclose(answer["scores"][answer["valid"]], np.take_along_axis(wanted, best, 1), atol=1e-5)
 
 
-def test_examples_are_classified_and_embeddings_given(tmp_path, rng):
-    model = trained(rng)
-    path = kr.export.saved_model(model, tmp_path)
-    images = pixels(rng).round()
+@SLOW
+def test_a_card_says_how_files_are_prepared_and_whose_the_weights_are(of_a_checkpoint):
+    card = (of_a_checkpoint.path / "card.txt").read_text()
+    for fact in ("12.34 % top-1 on imagenet", "timm_a1", "apache-2.0", "shorter side to 16 pixels (bicubic)"):
+        assert fact in card
+    assert "float32 (N, 8, 8, 3), 0 to 255" in card
+
+
+@SLOW
+def test_examples_are_classified(of_a_checkpoint, rng):
+    photographs = rng.integers(0, 256, (4, 16, 16, 3)).astype("uint8")
     examples = [
         tf.train.Example(
             features=tf.train.Features(
                 feature={"image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))}
             )
         ).SerializeToString()
-        for content in (*map(png, images), b"no image")
+        for content in (*map(png, photographs), b"no image")
     ]
-    answer = ask(path, "classify", inputs=examples)
+    answer = answer_of(of_a_checkpoint.signatures["classify"], inputs=examples)
     assert set(answer) == {"classes", "scores"}
-    wanted = model.predict(images, verbose=0)
-    np.testing.assert_allclose(answer["scores"][:-1], -np.sort(-wanted), atol=1e-5)
-    assert answer["classes"][0, 0] == str(wanted[0].argmax()).encode()
+    prepare = resize_for(CHECKPOINT)
+    wanted = says(of_a_checkpoint.model, np.array([prepare(image, 8) for image in photographs], "float32"))
+    np.testing.assert_allclose(answer["scores"][:-1], -np.sort(-wanted)[:, :2], atol=1e-5)
+    assert answer["classes"][0, 0] == (b"cat", b"dog", b"owl")[wanted[0].argmax()]
     assert set(answer["classes"][-1]) == {b""}
+
+
+@SLOW
+def test_embeddings_are_given(tmp_path, rng):
+    model, images = trained(rng), pixels(rng)
     before = keras.Model(model.input, model.layers[-1].input)
-    np.testing.assert_allclose(
-        ask(path, "features", image=images)["features"], before.predict(images, verbose=0), rtol=1e-4, atol=1e-4
-    )
+    answer = ask(kr.export.saved_model(model, tmp_path), "features", image=images)
+    np.testing.assert_allclose(answer["features"], says(before, images), rtol=1e-4, atol=1e-4)
 
 
-def test_a_request_with_what_is_no_image_fails_where_that_is_asked_for(tmp_path, rng):
-    path = kr.export.saved_model(trained(rng), tmp_path, on_invalid="raise")
-    image = png(pixels(rng)[0])
-    assert ask(path, "serving_bytes", image_bytes=[image])["valid"].tolist() == [True]
+@SLOW
+def test_a_request_with_what_is_no_image_fails_where_that_is_asked_for(strict, rng):
+    images = pixels(rng, shape=(32, 32, 3)).round()
+    served = tf.saved_model.load(str(strict.folder / "1")).signatures["serving_bytes"]
+    answer = answer_of(served, image_bytes=[*map(png, images)])
+    assert answer["valid"].tolist() == [True] * 4
+    wanted = says(strict.network, images)
+    np.testing.assert_allclose(answer["probabilities"], wanted, atol=1e-5)
+    assert answer["classes"].tolist() == np.array([b"0", b"1", b"2"])[np.argsort(-wanted)].tolist()
     with pytest.raises(tf.errors.InvalidArgumentError, match="image must be a JPEG, PNG, WebP or GIF"):
-        ask(path, "serving_bytes", image_bytes=[image, b"no image"])
+        answer_of(served, image_bytes=[png(images[0]), b"no image"])
 
 
-def test_files_are_prepared_as_the_checkpoint_wants(tmp_path, rng):
-    checkpoint = dataclasses.replace(kr.weights.find("ResNet50", "timm_a1"), size=8, crop_pct=0.5, top1=12.34)
-    model = trained(rng)
-    path = kr.export.saved_model(model, tmp_path, checkpoint=checkpoint)
-    photograph = rng.integers(0, 256, (40, 30, 3)).astype("uint8")
-    prepared = resize_for(checkpoint)(photograph, 8).numpy()[None].astype("float32")
-    answer = ask(path, "serving_bytes", image_bytes=[png(photograph)])
-    np.testing.assert_allclose(answer["probabilities"], model.predict(prepared, verbose=0), atol=1e-5)
-    card = (path / "card.txt").read_text()
-    for fact in ("12.34 % top-1 on imagenet", "timm_a1", "apache-2.0", "shorter side to 16 pixels (bicubic)"):
-        assert fact in card
-    assert "float32 (N, 8, 8, 3), 0 to 255" in card
-
-
+@SLOW
 def test_what_is_not_known_is_not_made_up(tmp_path, rng):
     card = (kr.export.saved_model(trained(rng), tmp_path) / "card.txt").read_text()
     for fact in ("weights", "accuracy", "licence of the weights"):
@@ -258,7 +332,8 @@ def calibrated(rng):
     return model, pixels(rng, 32, (4, 4, 3)).repeat(4, 1).repeat(4, 2)
 
 
-@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86 with VNNI")
+@SLOW
+@needs.int8()
 def test_eight_bits_are_served_where_they_choose_as_float32_does(calibrated, tmp_path):
     model, images = calibrated
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images, agreement=0.8)
@@ -266,10 +341,11 @@ def test_eight_bits_are_served_where_they_choose_as_float32_does(calibrated, tmp
         r"computed in +int8; \d+\.\d% of 32 calibration images as in float32", (path / "card.txt").read_text()
     )
     assert "_FusedQuantizedConv2D" in (path / "saved_model.pb").read_bytes().decode("latin1")
-    wanted = model.predict(images, verbose=0)
+    wanted = says(model, images)
     assert np.abs(ask(path, image=images)["probabilities"] - wanted).max() < 0.2
 
 
+@SLOW
 def test_eight_bits_that_do_not_become_bfloat16_and_say_so(calibrated, tmp_path, monkeypatch, caplog):
     model, images = calibrated
     monkeypatch.setattr(
@@ -290,6 +366,7 @@ def test_a_processor_that_cuts_sums_off_has_no_eight_bits(monkeypatch):
     assert not available.__wrapped__()
 
 
+@SLOW
 def test_eight_bits_that_this_machine_has_not_become_bfloat16(calibrated, tmp_path, monkeypatch, caplog):
     model, images = calibrated
     monkeypatch.setattr(lowering, "available", lambda: False)
@@ -298,23 +375,23 @@ def test_eight_bits_that_this_machine_has_not_become_bfloat16(calibrated, tmp_pa
         "in place of int8: this TensorFlow has no exact int8 convolution on this CPU (x86 with VNNI has)"
         in (path / "card.txt").read_text()
     )
-    np.testing.assert_allclose(ask(path, image=images)["probabilities"], model.predict(images, verbose=0), atol=0.05)
+    np.testing.assert_allclose(ask(path, image=images)["probabilities"], says(model, images), atol=0.05)
 
 
-@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86 with VNNI")
+@SLOW
+@needs.int8()
 def test_eight_bits_of_a_sigmoid_are_judged_by_what_is_likelier_than_not(calibrated, tmp_path, monkeypatch):
     body, images = calibrated
     single = keras.layers.Dense(1, "sigmoid")(body.layers[-1].input)
     model = keras.Model(body.input, single)
-    logits = (
-        keras.Model(body.input, body.layers[-1].input).predict(images, verbose=0) @ model.layers[-1].get_weights()[0]
-    )
+    logits = says(keras.Model(body.input, body.layers[-1].input), images) @ model.layers[-1].get_weights()[0]
     model.layers[-1].bias.assign([-np.median(logits)])  # half of the images on each side
     monkeypatch.setattr(lowering, "quantised", lambda model, images: lambda pixels: tf.zeros((tf.shape(pixels)[0], 64)))
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
     assert "bfloat16, in place of int8: it chose only 50.0%" in (path / "card.txt").read_text()
 
 
+@SLOW
 def test_images_may_be_lists_or_tensors(tmp_path, rng):
     model, images = trained(rng), pixels(rng).astype("uint8")
     options = {"precision": "int8", "agreement": 0.01}
@@ -323,7 +400,7 @@ def test_images_may_be_lists_or_tensors(tmp_path, rng):
         assert (path / "assets.extra" / "tf_serving_warmup_requests").is_file()
 
 
-def test_who_loses_a_race_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+def test_who_loses_a_race_is_told_and_leaves_nothing(network, tmp_path, monkeypatch):
     """Another process publishes the version while this one writes."""
     write = card.write
 
@@ -334,7 +411,7 @@ def test_who_loses_a_race_is_told_and_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(card, "write", beaten)
     with pytest.raises(ValueError, match="version must be new. Received: version=1"):
-        kr.export.saved_model(tiny(input_shape=(8, 8, 3)), tmp_path)
+        kr.export.saved_model(network, tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["1", "saved_model.pb"]
 
 
@@ -346,18 +423,20 @@ def test_a_network_of_no_numbers_is_not_published(tmp_path, rng):
     assert list(tmp_path.iterdir()) == []
 
 
+@SLOW
 def test_versions_stand_side_by_side_and_nothing_else_does(tmp_path):
-    kr.export.saved_model(tiny(input_shape=(8, 8, 3)), tmp_path)
-    kr.export.saved_model(tiny(input_shape=(8, 8, 3)), tmp_path, version=2)
+    for version in (1, 2):
+        kr.export.saved_model(tiny(input_shape=(8, 8, 3)), tmp_path, version)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
 
 
-def test_a_version_that_exists_is_not_touched(tmp_path):
+def test_a_version_that_exists_is_not_touched(network, tmp_path):
     (tmp_path / "1").mkdir()
     with pytest.raises(ValueError, match="version must be new. Received: version=1"):
-        kr.export.saved_model(tiny(input_shape=(8, 8, 3)), tmp_path)
+        kr.export.saved_model(network, tmp_path)
     with pytest.raises(ValueError, match="version must be an integer of at least 1"):
-        kr.export.saved_model(tiny(input_shape=(8, 8, 3)), tmp_path, version=0)
+        kr.export.saved_model(network, tmp_path, version=0)
+    assert [path.name for path in tmp_path.rglob("*")] == ["1"]
 
 
 IMAGES = np.zeros((2, 8, 8, 3))
@@ -383,9 +462,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG)
-def test_a_wrong_argument_is_named_and_nothing_written(options, message, tmp_path, rng):
+def test_a_wrong_argument_is_named_and_nothing_written(options, message, network, tmp_path):
     with pytest.raises((TypeError, ValueError), match=message):
-        kr.export.saved_model(trained(rng), **{"path": tmp_path, **options})
+        kr.export.saved_model(network, **{"path": tmp_path, **options})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -411,13 +490,13 @@ def test_a_model_that_cannot_be_served_is_refused(options, message, tmp_path):
         kr.export.saved_model(tiny(**{"input_shape": (8, 8, 3), **options}), tmp_path)
 
 
-def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path):
+@SLOW
+def test_an_export_that_cannot_be_written_leaves_nothing(network, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    model = tiny(input_shape=(8, 8, 3))
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file above 1,000 bytes, as on a full disk
     try:
         with pytest.raises(Exception, match="File too large"):
-            kr.export.saved_model(model, tmp_path / "net")
+            kr.export.saved_model(network, tmp_path / "net")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "net").iterdir()) == []

@@ -1,27 +1,32 @@
 """Other formats say what the model says, under the same names."""
 
+import functools
+import sys
+
 import numpy as np
 import pytest
 
 import keras_resnet as kr
+from tests import needs
 from tests.conftest import randomise_evenly
+from tests.serving import nets
 
 
 def of_onnx(path):
-    runtime = pytest.importorskip("onnxruntime")
+    runtime = needs.import_package("onnxruntime")
     session = runtime.InferenceSession(path)
     assert [x.name for x in session.get_outputs()] == ["probabilities"]
     return lambda images: session.run(None, {"image": images})[0]
 
 
 def of_openvino(path):
-    runtime = pytest.importorskip("openvino")
+    runtime = needs.import_package("openvino")
     compiled = runtime.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: compiled({"image": images})["probabilities"]
 
 
 def of_litert(path):
-    runtime = pytest.importorskip("ai_edge_litert.interpreter")
+    runtime = needs.import_package("ai_edge_litert.interpreter")
     serve = runtime.Interpreter(str(path)).get_signature_runner("serving_default")
     return lambda images: serve(image=images)["probabilities"]
 
@@ -43,77 +48,77 @@ NETS = {
 }
 
 
-def needs(name, *others):
-    for package in (*FORMATS[name][3], *others):
-        pytest.importorskip(package)
+@pytest.fixture(scope="module")
+def trained():
+    """A network by its name, images, and what it says of them."""
+    rng = np.random.default_rng(0)
 
-
-@pytest.fixture
-def trained(rng):
+    @functools.cache
     def made(name):
         model = NETS[name]()
         randomise_evenly(model, rng)
-        return model, rng.uniform(0, 255, (8, *model.input_shape[1:])).astype("float32")
+        images = rng.uniform(0, 255, (8, *model.input_shape[1:])).astype("float32")
+        return model, images, model(images, training=False).numpy()
 
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("name", FORMATS)
 def test_another_format_says_the_same(name, net, trained, tmp_path):
-    needs(name)
-    file, write, read, _ = FORMATS[name]
-    model, images = trained(net)
+    file, write, read, packages = FORMATS[name]
+    for package in packages:
+        needs.import_package(package)
+    model, images, wanted = trained(net)
     assert write(model, tmp_path / file) == tmp_path / file
     answer = read(tmp_path / file)
-    wanted = model.predict(images, verbose=0)
     for count in (1, 8) if name != "litert" else (1,):
         np.testing.assert_allclose(answer(images[:count]), wanted[:count], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["openvino", "litert"])
-def test_int8_says_nearly_the_same(name, trained, tmp_path):
-    needs(name, *(["nncf"] if name == "openvino" else []))
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "package"), [("openvino", "nncf"), ("litert", "ai_edge_litert")])
+def test_int8_says_nearly_the_same(name, package, trained, tmp_path):
+    needs.import_package(package)
     file, write, read, _ = FORMATS[name]
-    model, images = trained("v1")
+    model, images, wanted = trained("v1")
     write(model, tmp_path / file, "int8", images)
     answer = read(tmp_path / file)
-    wanted = model.predict(images, verbose=0)
     found = np.concatenate([answer(image[None]) for image in images])
     assert 1e-6 < np.abs(found - wanted).max() < 0.1
 
 
+@pytest.mark.slow
 def test_openvino_computes_in_the_precision_that_it_is_asked_for(trained, tmp_path):
-    openvino = pytest.importorskip("openvino")
-    model, images = trained("v1")
-    path = kr.export.openvino(model, tmp_path / "net.xml")
-    core, wanted = openvino.Core(), model.predict(images, verbose=0)
+    core = needs.import_package("openvino").Core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("this CPU has no bfloat16")
+        pytest.skip("needs bfloat16: a CPU with AMX or AVX512_BF16")
+    model, images, wanted = trained("v1")
+    path = kr.export.openvino(model, tmp_path / "net.xml")
     compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     assert 1e-6 < np.abs(compiled({"image": images})["probabilities"] - wanted).max() < 0.05
 
 
-def test_openvino_reads_the_saved_model_that_its_server_is_given(trained, tmp_path):
+@pytest.mark.slow
+def test_openvino_reads_the_saved_model_that_its_server_is_given(trained):
     """OpenVINO Model Server takes a SavedModel by its `serving_default`; here it is read as the server reads it."""
-    openvino = pytest.importorskip("openvino")
-    model, images = trained("v2")
-    path = kr.export.saved_model(model, tmp_path / "pets")
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    np.testing.assert_allclose(
-        compiled({"image": images})["probabilities"], model.predict(images, verbose=0), atol=1e-4
-    )
+    core, (network, folder) = needs.import_package("openvino").Core(), nets.strict()
+    images = trained("v1")[1]
+    compiled = core.compile_model(folder / "1", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    wanted = network(images, training=False).numpy()
+    np.testing.assert_allclose(compiled({"image": images})["probabilities"], wanted, atol=1e-4)
 
 
 def test_what_is_missing_is_named(trained, tmp_path, monkeypatch):
-    model, _ = trained("v1")
-    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    model, _, _ = trained("v1")
+    monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ValueError, match="needs the package openvino: pip install"):
         kr.export.openvino(model, tmp_path / "net.xml")
 
 
 def test_wrong_arguments_are_refused(trained, tmp_path):
-    model, images = trained("v1")
+    model, images, _ = trained("v1")
     with pytest.raises(ValueError, match="precision must be one of 'float32', 'int8'. Received: precision='bfloat16'"):
         kr.export.litert(model, tmp_path / "net.tflite", "bfloat16")
     with pytest.raises(ValueError, match="calibration must be images"):
@@ -121,5 +126,5 @@ def test_wrong_arguments_are_refused(trained, tmp_path):
     with pytest.raises(ValueError, match="calibration must be images"):
         kr.export.litert(model, tmp_path / "net.tflite", "int8", images[:, :16])
     with pytest.raises(ValueError, match="model must end in a Dense layer"):
-        kr.export.litert(kr.ResNet18(include_top=False), tmp_path / "net.tflite")
+        kr.export.litert(kr.CifarResNet(8, include_top=False), tmp_path / "net.tflite")
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from keras_resnet import published
 from keras_resnet.data import idx
 from keras_resnet.weights.fetch import PACKAGE, SHIPPED
 from keras_resnet.weights.table import find, table
+from tests import needs
 from tests.conftest import FASHION, ROOT
 
 PROMISED = {"ResNet20": 0.940, "ResNet56": 0.947}
@@ -24,6 +26,7 @@ def test_every_shipped_file_is_promised_and_small():
     assert max(files.values()) <= 2_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROMISED)
 def test_a_shipped_network_is_built_for_its_images_and_loads_without_a_network(name, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -36,7 +39,8 @@ def test_a_shipped_network_is_built_for_its_images_and_loads_without_a_network(n
     assert colour.input_shape == (None, 32, 32, 3)
 
 
-@pytest.mark.skipif(not FASHION.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@pytest.mark.slow
+@needs.fashion_mnist
 @pytest.mark.parametrize("name", PROMISED)
 def test_a_shipped_network_is_as_good_as_promised_on_all_test_images(name):
     checkpoint = find(name, "fashion_mnist")
@@ -47,13 +51,13 @@ def test_a_shipped_network_is_as_good_as_promised_on_all_test_images(name):
     assert 100 * accuracy == pytest.approx(checkpoint.top1, abs=0.05)  # rounding differs between machines
 
 
-@pytest.mark.skipif(not FASHION.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@needs.fashion_mnist
 def test_names_of_the_classes_are_those_of_the_images():
     images, labels = idx.read(FASHION, "test")
     checkpoint = find("ResNet20", "fashion_mnist")
     names = published.class_names(checkpoint)
     assert names[9] == "Ankle boot"
-    said = kr.ResNet20(weights="fashion_mnist").predict(images[:32, ..., None], verbose=0).argmax(axis=-1)
+    said = keras.ops.argmax(kr.ResNet20(weights="fashion_mnist")(images[:32, ..., None]), axis=-1)
     assert np.mean(said == labels[:32]) > 0.8
 
 

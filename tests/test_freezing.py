@@ -99,6 +99,7 @@ def test_a_head_that_reads_an_early_stage_trains():
     assert trained(model) == {"conv4", "lateral"}
 
 
+@pytest.mark.slow
 def test_a_loaded_model_freezes_too(tmp_path):
     tiny().save(tmp_path / "tiny.keras")
     assert trained(freeze(keras.saving.load_model(tmp_path / "tiny.keras"), "conv4")) == {"conv4", "predictions"}
@@ -108,6 +109,7 @@ def values(model):
     return {weight.path: np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights}
 
 
+@pytest.mark.slow
 def test_training_moves_what_is_not_frozen_and_nothing_else(rng):
     model = tiny()
     randomise(model, rng)

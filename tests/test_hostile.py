@@ -2,20 +2,20 @@
 
 import json
 import re
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+import keras_resnet as kr
+from tests import needs, processes
 from tests.hostile import CASES, HARMLESS
 from tests.hostile.corpus import CANARY, LAST, RULED, RULER, network, values
 from tests.hostile.writers import WRITERS
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by what Linux says of it")
+pytestmark = needs.linux
 
 MEMORY = 200 * 2**20  # beside the model, whose variables have 22 KB
 KILLED = 3 * 2**30  # resident bytes at which the process is ended; without a case it has 1 GB
@@ -31,19 +31,17 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def outcomes(folder):
     """By case, what came of loading it in a process of its own; nothing, where that did not outlive it."""
-    lines, errors = folder / "outcomes.jsonl", folder / "errors.txt"
-    with lines.open("w") as out, errors.open("w") as err:
-        command = [sys.executable, "-m", "tests.hostile", str(folder)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err)
-        written, heard = 0, time.monotonic()
-        while process.poll() is None:
-            if lines.stat().st_size > written:
-                written, heard = lines.stat().st_size, time.monotonic()
-            if resident(process.pid) > KILLED or time.monotonic() - heard > SILENT:
-                process.kill()
-            time.sleep(0.02)
-    found = {outcome.pop("name"): outcome for outcome in map(json.loads, lines.read_text().splitlines())}
-    assert found, errors.read_text()[-2000:]
+    process = processes.start("-m", "tests.hostile", folder)
+    written, heard, looks = 0, time.monotonic(), 0
+    while memory := resident(process.pid):
+        if (looks := looks + 1) % 50 == 0 and (size := len(process.stdout)) > written:  # it takes time to read all
+            written, heard = size, time.monotonic()
+        if memory > KILLED or time.monotonic() - heard > SILENT:
+            process.kill(signal.SIGKILL)
+        time.sleep(0.02)
+    ended = process.end()
+    found = {outcome.pop("name"): outcome for outcome in map(json.loads, ended.stdout.splitlines())}
+    assert found, ended.stderr[-2000:]
     return found
 
 
@@ -61,14 +59,32 @@ def test_the_corpus_is_of_every_format():
     assert all(kinds.count(kind) >= 100 for kind in WRITERS)
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+def test_some_files_of_each_format_are_refused_and_leave_the_model_as_it_was(kind, tmp_path):
+    """Here, where it is soon known; of all files, in a process of their own, below."""
+    model = network()
+    before = model.get_weights()
+    for name in ("a negative variance", "wider", "truncated at point 10", "bit flip 0 under a hash"):
+        source = CASES[f"{kind}: {name}"](tmp_path, model)
+        with pytest.raises(ValueError, match="weights"):
+            kr.load_weights(model, source)
+        assert all(map(np.array_equal, model.get_weights(), before))
+
+
+@pytest.mark.slow
+@pytest.mark.processes
 def test_every_file_is_refused(outcomes):
     assert [name for name in HOSTILE if not outcomes.get(name, {}).get("refused")] == []
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_the_model_is_left_as_it_was_bit_for_bit(outcomes):
     assert [name for name in HOSTILE if not outcomes[name]["kept"]] == []
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_the_message_is_one_short_line_that_names_the_file_or_the_tensor(outcomes):
     tensors = list(values(network()))
 
@@ -80,30 +96,42 @@ def test_the_message_is_one_short_line_that_names_the_file_or_the_tensor(outcome
     assert {name: outcomes[name]["message"] for name in HOSTILE if not clear(outcomes[name])} == {}
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_memory_stays_within_200_mb_of_the_model(outcomes):
     assert outcomes[RULER]["peak"] > 0.9 * RULED
     assert {name: outcomes[name]["peak"] for name in CASES if outcomes[name]["peak"] > MEMORY} == {}
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_no_more_memory_is_asked_for_than_there_is(outcomes):
     """An allocation that fails costs nothing here, and everything on a larger machine."""
     assert [name for name in HOSTILE if re.search("allocat|MemoryError", outcomes[name]["message"])] == []
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_none_takes_long(outcomes):
     assert {name: outcomes[name]["seconds"] for name in CASES if outcomes[name]["seconds"] > 10} == {}
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_no_code_of_a_file_is_run(outcomes, folder):
     assert not (folder / CANARY).exists()
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_another_network_is_told_of_with_both_shapes(outcomes):
     for kind in WRITERS:
         shapes = "conv3_block1_1_conv/kernel is (3, 3, 8, 24) in the file and (3, 3, 8, 16) in the model"
         assert shapes in outcomes[f"{kind}: wider"]["message"]
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_files_that_are_odd_but_right_load_exactly(outcomes):
     assert {name: outcomes[name]["message"] for name in HARMLESS if not outcomes[name]["loaded"]} == {}
 
@@ -111,9 +139,12 @@ def test_files_that_are_odd_but_right_load_exactly(outcomes):
 # That the files are what they are taken for.
 
 
+@pytest.mark.slow
+@needs.package("torch")
 @pytest.mark.parametrize("kind", ["torch", "torch legacy"])
 def test_torch_reads_the_good_files_and_would_run_the_code_in_others(kind, tmp_path, monkeypatch):
-    torch = pytest.importorskip("torch")
+    import torch
+
     model = network()
     for name in sorted(name for name in HARMLESS if name.startswith(f"{kind}:")):
         source = CASES[name](tmp_path, model)

@@ -1,14 +1,12 @@
 """Weights from a hub or a URL, over real sockets: whole and right, or not at all, and said in one sentence."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import re
 import shutil
-import subprocess
-import sys
+import signal
 import tempfile
 import threading
 import time
@@ -24,7 +22,8 @@ import keras_resnet as kr
 from keras_resnet.weights import fetch, timm_models
 from keras_resnet.weights.download import BLOCK, download
 from keras_resnet.weights.table import Checkpoint
-from tests.conftest import ROOT, randomise
+from tests import needs, processes
+from tests.conftest import randomise
 from tests.hub_server import Fault, free_url, serving
 from tests.torch_names import torch_state
 
@@ -692,6 +691,7 @@ def test_a_config_that_cannot_be_built_is_refused(hub, tmp_path, change, message
     assert hub.of("HEAD", "model.safetensors") == []
 
 
+@pytest.mark.slow
 def test_a_repository_is_loaded_as_it_says(hub, tiny):
     expected, files = tiny
     hub.commit("timm/resnet18.tiny", files)
@@ -716,6 +716,7 @@ def test_a_repository_is_loaded_as_it_says(hub, tiny):
         kr.ResNet18(weights="hf://timm/resnet18.tiny", mean=(0, 0, 0))
 
 
+@pytest.mark.slow
 def test_a_network_outside_the_zoo_is_built_as_its_repository_says(hub):
     fields = timm_models.architecture("resnet10t")
     statistics = {key: CONFIG["pretrained_cfg"][key] for key in ("mean", "std")}
@@ -727,8 +728,11 @@ def test_a_network_outside_the_zoo_is_built_as_its_repository_says(hub):
     assert model.name == "resnet10t.tiny"
 
 
+@pytest.mark.slow
+@needs.package("torch")
 def test_a_repository_with_torchs_file_alone_is_loaded(hub, tiny, tmp_path, monkeypatch):
-    torch = pytest.importorskip("torch")
+    import torch
+
     expected, files = tiny
     tensors = safetensors.numpy.load(files["model.safetensors"])
     torch.save({name: torch.from_numpy(value.copy()) for name, value in tensors.items()}, tmp_path / "model.bin")
@@ -739,7 +743,7 @@ def test_a_repository_with_torchs_file_alone_is_loaded(hub, tiny, tmp_path, monk
     assert digest(kr.ResNet18(weights="hf://timm/resnet18.old")) == expected
 
 
-def test_nothing_is_asked_for_without_weights(hub):
+def test_nothing_is_asked_for_without_weights(hub, cheap_weights):
     kr.ResNet20(weights=None)
     kr.create_model("ResNet20")
     kr.list_weights("ResNet50")
@@ -750,82 +754,57 @@ def test_nothing_is_asked_for_without_weights(hub):
 
 
 USER = """
-import hashlib, sys, traceback
+import hashlib, importlib, sys, traceback
+import huggingface_hub.constants
+importlib.reload(huggingface_hub.constants)  # a forked process has imported it with another environment
 import numpy as np
 import keras_resnet as kr
-build = kr.ResNet18  # Keras is imported
-sys.stdin.readline()
 for source in sys.argv[1:]:
     try:
-        build(weights=source)
+        kr.ResNet18(weights=source)
     except ValueError:
         traceback.print_exc()
-model = build(weights="hf://timm/resnet18.tiny")
+model = kr.ResNet18(weights="hf://timm/resnet18.tiny")
 values = [np.asarray(v) for layer in model.layers for v in layer.weights if layer.name != "preprocessing"]
 print("digest", hashlib.sha256(b"".join(value.tobytes() for value in values)).hexdigest())
 """
 
 
-@pytest.fixture
-def user(server, tmp_path):
-    """A function that starts a process with settings in its environment, which waits for a line before it loads."""
-    settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
-    unset = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_TOKEN_PATH")
-    environment = {name: value for name, value in os.environ.items() if name not in unset} | settings
-    with contextlib.ExitStack() as stack:
-
-        def start(*sources, **more):
-            process = subprocess.Popen(
-                [sys.executable, "-c", USER, *sources],
-                env=environment | more,
-                cwd=ROOT,
-                text=True,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            return process
-
-        yield start
-
-
-def test_a_killed_download_is_finished_by_one_of_two_processes_and_then_serves_offline(server, user, tiny, tmp_path):
+@pytest.mark.slow
+@pytest.mark.processes
+def test_a_killed_download_is_finished_by_one_of_two_processes_and_then_serves_offline(server, tiny, tmp_path):
     expected, files = tiny
     size = len(files["model.safetensors"])
     server.commit("timm/resnet18.tiny", files)
     server.faults["GET", "model.safetensors"] = Fault("slow", seconds=0.004)
-    # All start now, for they take seconds to import Keras.
-    killed, second, third = user(), user(), user()
-    offline = user("hf://timm/another", HF_HUB_OFFLINE="1", HF_ENDPOINT=free_url())
+    settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
+    unset = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_TOKEN_PATH")
+    settings |= dict.fromkeys(unset)
 
-    killed.stdin.write("\n")
-    killed.stdin.flush()
+    killed = processes.start("-c", USER, environment=settings)
     while server.sent("model.safetensors") < 4_000_000:
-        assert killed.poll() is None, killed.communicate()
+        assert killed.poll() is None, killed.end()
         time.sleep(0.01)
-    killed.kill()  # -9
-    killed.communicate()
+    killed.kill(signal.SIGKILL)
+    assert killed.end().returncode == -signal.SIGKILL
     (part,) = tmp_path.rglob("*.part")
     came = part.stat().st_size
     assert 0 < came < size
     assert [name for name in left(tmp_path) if Path(name).name in ("model.safetensors", part.stem)] == []
 
     server.faults.clear()
-    for process in (second, third):
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in (second, third):
-        output, errors = process.communicate(timeout=120)
-        assert f"digest {expected}" in output, errors
+    for ended in [user.end() for user in [processes.start("-c", USER, environment=settings) for _ in range(2)]]:
+        assert f"digest {expected}" in ended.stdout, ended.stderr
     requests = server.of("GET", "model.safetensors")
     assert [request.range for request in requests] == ["", f"bytes={came}-"]
     assert requests[1].sent == size - came
 
-    output, errors = offline.communicate("\n", timeout=120)
-    assert f"digest {expected}" in output, errors
+    # In a new interpreter, for there the environment is read when the hub's client is imported.
+    code = USER.replace("importlib.reload", "# ")
+    offline = {**settings, "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": free_url()}
+    ended = processes.fresh("-c", code, "hf://timm/another", environment=offline)
+    assert f"digest {expected}" in ended.stdout, ended.stderr
     message = "HF_HUB_OFFLINE forbids to download, and config.json is not in the cache"
-    assert message in errors.strip().splitlines()[-1]
-    assert "During handling" not in errors
-    assert "direct cause" not in errors
+    assert message in ended.stderr.strip().splitlines()[-1]
+    assert "During handling" not in ended.stderr
+    assert "direct cause" not in ended.stderr

@@ -49,7 +49,8 @@ def test_gradients_of_kernels_are_tensorflows(name, rng, monkeypatch):
         assert "call" in vars(layer)
         found = gradients()
     for mine, own in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(mine, own, rtol=0.01, atol=0.01 * np.abs(own).max())
+        # Both are sums that are rounded to bfloat16, each on its own way, and on each machine on another.
+        assert np.linalg.norm(np.subtract(mine, own)) <= 0.03 * np.linalg.norm(own)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
-import keras_resnet as kr
 from keras_resnet.client import ask
 from keras_resnet.export import kit
+from tests import needs
+from tests.serving import nets
 from tests.serving.process import serving
 from tests.serving.versions import config_from
 from tests.test_export_images import SOUND
@@ -21,11 +22,9 @@ IMAGE = "photo.jpg"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two versions, which know other classes, and the kit."""
+    """The kit, without an export."""
     folder = tmp_path_factory.mktemp("out")
-    model = kr.ResNet20(classes=2)
-    for version, names in ((1, ("old", "older")), (2, ("new", "newer"))):
-        kr.export.saved_model(model, kit.model_path(folder, "pets"), version, class_names=names)
+    kit.model_path(folder, "pets").mkdir(parents=True)
     written = kit.write(folder, "pets")
     assert sorted(str(path.relative_to(folder)) for path in written) == [
         "README.md",
@@ -35,6 +34,13 @@ def folder(tmp_path_factory):
         "config/models.config",
         "config/monitoring.config",
     ]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def filled(folder):
+    """The kit, two versions, which know other classes, and an image."""
+    shutil.copytree(nets.small().folder, kit.model_path(folder, "pets"), dirs_exist_ok=True)
     (folder / IMAGE).write_bytes(SOUND["JPEG"])
     return folder
 
@@ -45,12 +51,12 @@ def compose(folder):
 
 
 @pytest.fixture(scope="module")
-def server(folder, compose):
+def server(filled, compose):
     """A server with the flags and configs of the container, in which its paths are made paths here."""
-    for path in (folder / "config").iterdir():
-        (folder / "here").mkdir(exist_ok=True)
-        (folder / "here" / path.name).write_text(path.read_text().replace('"/models/', f'"{folder}/models/'))
-    flags = [flag.replace("/config/", f"{folder}/here/") for flag in compose["services"]["serving"]["command"]]
+    for path in (filled / "config").iterdir():
+        (filled / "here").mkdir(exist_ok=True)
+        (filled / "here" / path.name).write_text(path.read_text().replace('"/models/', f'"{filled}/models/'))
+    flags = [flag.replace("/config/", f"{filled}/here/") for flag in compose["services"]["serving"]["command"]]
     own = ("--port", "--rest_api_port", "--file_system_poll_wait_seconds")
     with serving("pets", *(flag for flag in flags if not flag.startswith(own)), version=2) as server:
         yield server
@@ -149,16 +155,21 @@ def test_configs_are_text_protos(name, folder):
     assert [field.name for field, _ in message.ListFields()] == list(MESSAGES[name])
 
 
-def test_models_configs_name_versions_that_are_there(folder):
+@pytest.mark.slow
+@pytest.mark.serving
+def test_models_configs_name_versions_that_are_there(filled):
     for name in ("models.config", "canary.config"):
-        (config,) = config_from(folder / "config" / name).model_config_list.config
+        (config,) = config_from(filled / "config" / name).model_config_list.config
         assert config.name == "pets"
-        assert (folder / config.base_path.lstrip("/")).is_dir()
+        assert (filled / config.base_path.lstrip("/")).is_dir()
         for version in config.model_version_policy.specific.versions:
-            assert (folder / config.base_path.lstrip("/") / str(version) / "saved_model.pb").is_file()
+            assert (filled / config.base_path.lstrip("/") / str(version) / "saved_model.pb").is_file()
         assert set(config.version_labels.values()) == set(config.model_version_policy.specific.versions)
 
 
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
 def test_the_health_check_tells_what_is_served(compose, server):
     test = compose["services"]["serving"]["healthcheck"]["test"]
     assert test[0] == "CMD"
@@ -174,22 +185,28 @@ def lines_of(readme, program):
     return [line.strip() for line in text.splitlines() if line.startswith("    ") and program in line]
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
-def test_the_curl_lines_of_the_readme_work(folder, server):
-    status, predict = (line for line in lines_of(folder / "README.md", "curl") if ":8501/v1" in line)
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
+@needs.curl
+def test_the_curl_lines_of_the_readme_work(filled, server):
+    status, predict = (line for line in lines_of(filled / "README.md", "curl") if ":8501/v1" in line)
     for line, wanted in ((status, "AVAILABLE"), (predict, '"new')):
         command = line.replace("http://localhost:8501", server.rest)
-        said = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True)
+        said = subprocess.run(["bash", "-c", command], cwd=filled, capture_output=True, text=True, check=True)
         assert wanted in said.stdout, said
 
 
-def test_the_canary_is_asked_by_its_label(folder, server):
-    (_, newest) = next(ask([folder / IMAGE], server.grpc, "pets"))
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
+def test_the_canary_is_asked_by_its_label(filled, server):
+    (_, newest) = next(ask([filled / IMAGE], server.grpc, "pets"))
     assert newest.classes[0].startswith("new")
-    shutil.copy(folder / "here" / "canary.config", folder / "here" / "models.config")
+    shutil.copy(filled / "here" / "canary.config", filled / "here" / "models.config")
     for address in (server.grpc, server.rest):
         for label, wanted in (("stable", "old"), ("canary", "new")):
-            assert first_guess(folder, address, label).startswith(wanted)
+            assert first_guess(filled, address, label).startswith(wanted)
 
 
 def first_guess(folder, address, label):

@@ -57,6 +57,8 @@ def test_every_optimizer_has_a_peer():
     assert {name.split()[0] for name in PEERS} == set(OPTIMIZERS) == set(CHOICES["optimizer"])
 
 
+@pytest.mark.slow
+@pytest.mark.parity
 @pytest.mark.parametrize("name", PEERS)
 def test_optimizers_step_as_their_peers_do(name, rng):
     fields, make = PEERS[name]
@@ -115,6 +117,8 @@ def test_published_milestones_are_met(name):
         assert float(made(fall + 1)) == pytest.approx(recipe.learning_rate * 0.1 ** (number + 1))
 
 
+@pytest.mark.slow
+@pytest.mark.parity
 @pytest.mark.parametrize("threshold", [0.0, 0.2])
 def test_binary_cross_entropy_is_timms(threshold, rng):
     torch, _, _ = peers()
@@ -129,6 +133,8 @@ def test_binary_cross_entropy_is_timms(threshold, rng):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parity
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_cross_entropy_is_torchs(smoothing, rng):
     torch, _, _ = peers()

@@ -2,12 +2,11 @@
 
 import configparser
 import re
-import subprocess
-import sys
 
 import pytest
 
 import keras_resnet as kr
+from tests import needs, processes
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -24,15 +23,15 @@ def main_command():
     return readme_commands()["main-job"].replace("\\\n", " ").split("&&")[-1].strip()
 
 
+@pytest.mark.processes
 def test_importing_the_package_loads_nothing_heavy():
-    code = "import sys, keras_resnet; print([m for m in sys.modules if m.partition('.')[0] in {heavy}])"
     heavy = {"keras", "tensorflow", "tensorflow_datasets", "keras_tuner", "matplotlib", "sklearn", "jax", "torch"}
-    run = subprocess.run(
-        [sys.executable, "-c", code.format(heavy=heavy)], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    assert run.stdout.strip() == "[]"
+    code = f"import sys, keras_resnet; print([m for m in sys.modules if m.partition('.')[0] in {heavy}])"
+    assert processes.printed(processes.fresh("-c", code)).strip() == "[]"
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_every_module_can_be_the_first_that_is_imported():
     modules = sorted(
         str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__")
@@ -44,18 +43,16 @@ def test_every_module_can_be_the_first_that_is_imported():
         "    for name in [name for name in sys.modules if name.startswith('keras_resnet')]: del sys.modules[name]\n"
         "    importlib.import_module(module)\n"
     )
-    command = [sys.executable, "-c", code, *modules]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert run.returncode == 0, run.stderr
+    processes.printed(processes.python("-c", code, *modules))
 
 
+@pytest.mark.processes
 def test_building_a_model_loads_neither_data_sets_nor_the_tuner():
     code = (
         "import sys, keras_resnet as kr; kr.ResNet20(); kr.data.load('digits', 'test')\n"
         "print([m for m in ('tensorflow_datasets', 'keras_tuner', 'keras_resnet.training') if m in sys.modules])"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert run.stdout.strip() == "[]"
+    assert processes.printed(processes.python("-c", code)).strip() == "[]"
 
 
 def test_every_public_name_is_there_and_documented():
@@ -75,14 +72,14 @@ kr.data.load("digits")
 """
 
 
+@pytest.mark.slow
+@pytest.mark.processes
+@needs.package("mypy")
 def test_type_checkers_see_the_signatures(tmp_path):
-    pytest.importorskip("mypy")
     (tmp_path / "user.py").write_text(USER)
     # In a process of its own: what mypy leaves behind costs every test after it seconds of garbage collection.
-    options = [str(tmp_path / "user.py"), "--ignore-missing-imports", "--cache-dir", str(tmp_path)]
-    report = subprocess.run(
-        [sys.executable, "-m", "mypy", *options], capture_output=True, text=True, cwd=ROOT, check=False
-    ).stdout
+    # Its cache is that of the repository, so that `mypy` after the tests is quick.
+    report = processes.fresh("-m", "mypy", tmp_path / "user.py").stdout
     lines = [line.partition(": ")[2] for line in report.splitlines()]
     assert "keras_resnet.constructor.Constructor" in lines[0]
     assert 'Argument "classes" to "__call__" of "Constructor" has incompatible type "str"; expected "int"' in lines[1]
@@ -155,6 +152,7 @@ def test_the_readme_has_its_two_commands():
     assert main_command().endswith("keras-resnet train ResNet20 --data digits --out runs/digits")
 
 
+@pytest.mark.slow
 def test_the_python_in_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^(?!<!-- needs weights -->)[^\n]*\n```python\n(.*?)```", README, re.S | re.M)

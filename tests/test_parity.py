@@ -1,24 +1,49 @@
 """timm: the same weights in its networks and in the zoo's give the same logits, and the table says what it says."""
 
-import importlib.util
+import dataclasses
 
 import numpy as np
 import pytest
 
 import keras_resnet as kr
+from keras_resnet import zoo
 from keras_resnet.weights.table import table
-from tests.torch_peers import FROM_TIMM, compare, peers, randomised, timm_name
+from tests import needs
+from tests.torch_peers import FROM_TIMM, compare, cut, cut_fields, families, peers, printed, randomised, timm_name
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs the extra `parity`")
+pytestmark = [pytest.mark.parity, needs.package("timm")]
 
 ROWS = {row.model: row for row in FROM_TIMM}  # one of each: they differ in numbers only
 
 
-@pytest.mark.parametrize("model", ROWS)
+FIELDS = {model: {**zoo.ROWS[model].fields, **row.fields} for model, row in ROWS.items()}
+FAMILY = families(FIELDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", sorted(set(FAMILY.values())))
 def test_a_row_of_the_table_gives_the_logits_of_timm(model, tmp_path, rng, cheap_weights):
+    """The first row of each family, with fewer blocks a stage."""
     _, timm, _ = peers()
-    net = randomised(timm.create_model(timm_name(ROWS[model])), rng)
-    compare(getattr(kr, model), net, ROWS[model], tmp_path, rng)
+    net = randomised(cut(timm.create_model, timm_name(ROWS[model]))[0], rng)
+    checkpoint = dataclasses.replace(ROWS[model], fields=cut_fields(FIELDS[model]))
+    compare(getattr(kr, model), net, checkpoint, tmp_path, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ROWS)
+def test_a_row_has_the_blocks_and_parameters_of_timm_and_is_like_the_first_of_its_family(model):
+    _, timm, _ = peers()
+    net, depths, parameters = cut(timm.create_model, timm_name(ROWS[model]))
+    assert (FIELDS[model]["depths"], zoo.ROWS[model].parameters) == (depths, parameters)
+    assert repr(net) == printed(timm.create_model, timm_name(ROWS[FAMILY[model]]))
+
+
+@pytest.mark.slow
+def test_a_whole_network_gives_the_logits_of_timm(tmp_path, rng, cheap_weights):
+    _, timm, _ = peers()
+    net = randomised(timm.create_model("resnet101"), rng)
+    compare(kr.ResNet101, net, ROWS["ResNet101"], tmp_path, rng, sides=((224, 224), (97, 131)))
 
 
 def test_each_row_is_compared_with_its_original():
@@ -28,6 +53,7 @@ def test_each_row_is_compared_with_its_original():
     assert {row.model for row in FROM_TIMM} == set(ROWS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", FROM_TIMM, ids=lambda row: f"{row.model}-{row.tag}")
 def test_a_row_says_of_its_input_what_timm_says(row):
     _, timm, _ = peers()
@@ -40,6 +66,7 @@ def test_a_row_says_of_its_input_what_timm_says(row):
     assert row.source == f"hf://{timm_cfg.hf_hub_id}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2, 4, 5])
 def test_another_number_of_channels_is_adapted_as_timm_does(channels, rng):
     torch, timm, _ = peers()

@@ -1,6 +1,5 @@
 """timm's and torchvision's policies and targets: row by row, the same amounts and the same pixels, but for rounding."""
 
-import importlib.util
 import random
 
 import numpy as np
@@ -9,10 +8,11 @@ import tensorflow as tf
 
 from keras_resnet.data import augment
 from keras_resnet.data.augment import policies
-from tests.conftest import photographs
+from tests import needs
+from tests.conftest import SHARED, photographs
 from tests.torch_peers import peers
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs the extra `parity`")
+pytestmark = [pytest.mark.slow, pytest.mark.parity, needs.package("timm")]
 
 INCREASING = ("Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpness")
 AFFINE = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
@@ -20,10 +20,9 @@ AFFINE = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 
 @pytest.fixture(scope="module")
 def images():
-    found = photographs(8, 96)
-    if not len(found):
-        pytest.skip("needs ../shared/data")
-    return found
+    if not SHARED.is_dir():
+        pytest.skip(needs.shared_data.kwargs["reason"])
+    return photographs(8, 96)
 
 
 def ours(row, images, strength, sign, fill):

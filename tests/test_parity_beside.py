@@ -1,81 +1,78 @@
 """timm's networks that the zoo has no row for: what `create_model("hf://timm/...")` builds, and what it refuses."""
 
-import importlib.util
-
 import pytest
 
 from keras_resnet.constructor import constructor
 from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import WeightsError
 from keras_resnet.weights.timm_models import architecture
-from tests.torch_peers import FROM_TIMM, compare, peers, randomised, timm_name
+from tests import needs
+from tests.torch_peers import FROM_TIMM, compare, cut, cut_fields, families, peers, printed, randomised, timm_name
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs the extra `parity`")
+pytestmark = [pytest.mark.slow, pytest.mark.parity, needs.package("timm")]
 
-# The larger ones with so many blocks a stage.
-BESIDE_THE_ZOO = {
-    **dict.fromkeys(
-        [
-            "resnet10t",
-            "resnet14t",
-            "resnet26",
-            "resnet26d",
-            "resnet26t",
-            "resnet50c",
-            "resnet50s",
-            "resnet50t",
-            "resnext50d_32x4d",
-            "ecaresnet26t",
-            "ecaresnet50t",
-            "seresnet50t",
-            "seresnext26d_32x4d",
-            "seresnext26t_32x4d",
-            "resnetv2_18d",
-            "resnetv2_34d",
-            "resnetv2_50d",
-            "resnetv2_50t",
-        ]
-    ),
-    **dict.fromkeys(
-        [
-            "resnet101c",
-            "resnet101s",
-            "resnet152c",
-            "resnet152s",
-            "resnext101_32x16d",
-            "resnext101_32x32d",
-            "seresnet152d",
-            "seresnet200d",
-            "seresnet269d",
-            "ecaresnet200d",
-            "ecaresnet269d",
-            "seresnext101_32x8d",
-            "seresnext101d_32x8d",
-            "seresnext101_64x4d",
-            "ecaresnext26t_32x4d",
-            "ecaresnext50t_32x4d",
-            "resnetv2_101d",
-            "resnetv2_152",
-            "resnetv2_152d",
-            "resnet200",
-            "seresnet18",
-            "seresnet34",
-            "seresnet101",
-            "seresnet152",
-        ],
-        (1, 2, 1, 1),
-    ),
-}
+BESIDE_THE_ZOO = [
+    "resnet10t",
+    "resnet14t",
+    "resnet26",
+    "resnet26d",
+    "resnet26t",
+    "resnet50c",
+    "resnet50s",
+    "resnet50t",
+    "resnext50d_32x4d",
+    "ecaresnet26t",
+    "ecaresnet50t",
+    "seresnet50t",
+    "seresnext26d_32x4d",
+    "seresnext26t_32x4d",
+    "resnetv2_18d",
+    "resnetv2_34d",
+    "resnetv2_50d",
+    "resnetv2_50t",
+    "resnet101c",
+    "resnet101s",
+    "resnet152c",
+    "resnet152s",
+    "resnext101_32x16d",
+    "resnext101_32x32d",
+    "seresnet152d",
+    "seresnet200d",
+    "seresnet269d",
+    "ecaresnet200d",
+    "ecaresnet269d",
+    "seresnext101_32x8d",
+    "seresnext101d_32x8d",
+    "seresnext101_64x4d",
+    "ecaresnext26t_32x4d",
+    "ecaresnext50t_32x4d",
+    "resnetv2_101d",
+    "resnetv2_152",
+    "resnetv2_152d",
+    "resnet200",
+    "seresnet18",
+    "seresnet34",
+    "seresnet101",
+    "seresnet152",
+]
+FAMILY = families({name: architecture(name) for name in BESIDE_THE_ZOO})
+
+
+@pytest.mark.parametrize("name", sorted(set(FAMILY.values())))
+def test_a_network_beside_the_zoo_gives_the_logits_of_timm(name, tmp_path, rng, cheap_weights):
+    """The first network of each family, with fewer blocks a stage."""
+    _, timm, _ = peers()
+    fields = cut_fields(architecture(name))
+    net = randomised(cut(timm.create_model, name)[0], rng)
+    compare(constructor(name, "", fields), net, Checkpoint("", name, "", fields), tmp_path, rng)
 
 
 @pytest.mark.parametrize("name", BESIDE_THE_ZOO)
-def test_a_network_beside_the_zoo_gives_the_logits_of_timm(name, tmp_path, rng, cheap_weights):
+def test_a_network_beside_the_zoo_has_the_blocks_of_timm_and_is_like_the_first_of_its_family(name):
     _, timm, _ = peers()
-    fields, options = architecture(name), {}
-    if depths := BESIDE_THE_ZOO[name]:
-        fields["depths"] = options["layers"] = depths
-    net = randomised(timm.create_model(name, **options), rng)
-    compare(constructor(name, "", fields), net, Checkpoint("", name, "", fields), tmp_path, rng)
+    net, depths, _ = cut(timm.create_model, name)
+    assert architecture(name)["depths"] == depths
+    assert repr(net) == printed(timm.create_model, FAMILY[name])
 
 
 def test_what_timm_has_is_built_or_refused():

@@ -1,14 +1,14 @@
 """torchvision: the same weights in its networks and in the zoo's give the same logits."""
 
-import importlib.util
-
 import pytest
 
 import keras_resnet as kr
+from keras_resnet import zoo
 from keras_resnet.weights.table import Checkpoint
-from tests.torch_peers import FROM_TIMM, compare, peers, randomised
+from tests import needs
+from tests.torch_peers import FROM_TIMM, compare, cut, cut_fields, families, peers, printed, randomised
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs the extra `parity`")
+pytestmark = [pytest.mark.parity, needs.package("torchvision")]
 
 TORCHVISION = {
     "resnet18": "ResNet18",
@@ -22,6 +22,12 @@ TORCHVISION = {
     "wide_resnet50_2": "WideResNet50_2",
     "wide_resnet101_2": "WideResNet101_2",
 }
+FAMILY = families({name: zoo.ROWS[model].fields for name, model in TORCHVISION.items()})
+
+
+def build(name):
+    _, _, torchvision = peers()
+    return torchvision.models.get_model(name)
 
 
 def write_as_torchvision(net, path):
@@ -31,18 +37,29 @@ def write_as_torchvision(net, path):
     torch.save({"model": state, "epoch": 90, "args": None}, path)
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(FAMILY.values())))
 def test_the_logits_are_those_of_torchvision(name, tmp_path, rng, cheap_weights):
-    _, _, torchvision = peers()
-    net = randomised(getattr(torchvision.models, name)(), rng)
-    checkpoint = Checkpoint(TORCHVISION[name], "torchvision", "")
+    """Of the first network of each family, with fewer blocks a stage."""
+    net = randomised(cut(build, name)[0], rng)
+    checkpoint = Checkpoint(TORCHVISION[name], "torchvision", "", cut_fields(zoo.ROWS[TORCHVISION[name]].fields))
     compare(getattr(kr, TORCHVISION[name]), net, checkpoint, tmp_path, rng, write_as_torchvision)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_blocks_and_parameters_are_those_of_torchvision_and_the_rest_is_as_in_the_first_of_the_family(name):
+    net, depths, parameters = cut(build, name)
+    row = zoo.ROWS[TORCHVISION[name]]
+    assert (row.fields["depths"], row.parameters) == (depths, parameters)
+    assert repr(net) == printed(build, FAMILY[name])
 
 
 def test_every_tag_of_torchvision_has_a_case():
     assert {row.model for row in FROM_TIMM if row.tag.startswith("torchvision")} == set(TORCHVISION.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_the_accuracies_are_those_that_torchvision_says(name):
     """timm measured them anew, and with other crops: up to a quarter of a percent apart."""

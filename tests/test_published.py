@@ -11,6 +11,7 @@ from keras_resnet import published, weights
 from keras_resnet.classes import CIFAR10, imagenet_classes
 from keras_resnet.data import load
 from keras_resnet.weights.table import table
+from tests import needs
 from tests.conftest import photographs, randomise
 from tests.test_cli import invoke
 from tests.test_weights import CIFAR, TRAINED, cifar_test, needs_cifar
@@ -37,6 +38,7 @@ def cifar_folder(cifar_test, tmp_path_factory):
 FILE = CIFAR / "weights" / TRAINED["ResNet20"][0]
 
 
+@pytest.mark.slow
 @needs_cifar
 def test_evaluate_gives_the_published_accuracy(cifar_folder):
     result = invoke("evaluate", "ResNet20", "--weights", FILE, "--data", f"folder:{cifar_folder}")
@@ -45,6 +47,7 @@ def test_evaluate_gives_the_published_accuracy(cifar_folder):
     assert "published: 91.73 % at 32x32 (akamaster/pytorch_resnet_cifar10 README)" in result.output
 
 
+@pytest.mark.slow
 @needs_cifar
 def test_convert_leaves_a_file_that_evaluates_the_same(cifar_folder, tmp_path):
     out = tmp_path / "net.safetensors"
@@ -55,10 +58,13 @@ def test_convert_leaves_a_file_that_evaluates_the_same(cifar_folder, tmp_path):
     assert "top-1 91.00% on the 500 images" in result.output
 
 
+@pytest.mark.slow
 @needs_cifar
+@needs.package("torch")
 def test_a_file_of_ones_own_is_read_like_a_published_one(cifar_folder, tmp_path):
     """Trained with akamaster's code, but not the published file: its form has to be said."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     state = torch.load(FILE, map_location="cpu", weights_only=True)["state_dict"]
     torch.save(state, tmp_path / "mine.pth")
     out = tmp_path / "mine.keras"
@@ -79,6 +85,7 @@ def test_like_is_not_said_of_what_is_known(tmp_path):
         assert "like must not be given for what is known already, 'akamaster'" in str(result.exception)
 
 
+@pytest.mark.slow
 @needs_cifar
 def test_predict_says_the_names_of_classes(cifar_folder):
     ship = min((cifar_folder / "ship").iterdir())
@@ -86,6 +93,7 @@ def test_predict_says_the_names_of_classes(cifar_folder):
     assert re.fullmatch(rf"{re.escape(str(ship))}: ship \d+\.\d%\n", result.output)
 
 
+@pytest.mark.slow
 def test_convert_refuses_before_it_loads(tmp_path):
     assert "out must end in" in str(
         invoke("convert", "keras", "--model", "ResNet50", "--out", tmp_path / "a.h5").exception
@@ -111,14 +119,16 @@ def test_models_lists_the_published_weights():
 # Images of ImageNet's classes, to the last pixel as the checkpoint was measured
 
 
-@pytest.fixture
-def checkpoint(tmp_path, rng):
-    """A ResNet18 of ImageNet's classes with random weights."""
-    model = kr.ResNet18()
-    randomise(model, rng)
-    model.save_weights(tmp_path / "net.weights.h5")
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A small ResNet18 of ImageNet's classes with random weights."""
+    fields = {"depths": (1, 1), "filters": (8, 16)}
+    model = kr.ResNet18(**fields)
+    randomise(model, np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("published") / "net.weights.h5"
+    model.save_weights(path)
     row = weights.find("ResNet18", "timm_a3")
-    return dataclasses.replace(row, source=str(tmp_path / "net.weights.h5"), size=64)
+    return dataclasses.replace(row, source=str(path), size=64, fields={**row.fields, **fields})
 
 
 def test_pixels_are_resized_and_cut_as_the_checkpoint_says(checkpoint, rng):
@@ -131,11 +141,12 @@ def test_pixels_are_resized_and_cut_as_the_checkpoint_says(checkpoint, rng):
     assert np.abs(got.astype(int) - wanted).max() <= 2
 
 
+@pytest.mark.slow
 def test_classes_are_told_by_wordnet_id_or_name(checkpoint, tmp_path, rng):
     model = published.build("ResNet18", checkpoint)
     ids = {name: wordnet_id for wordnet_id, name in imagenet_classes()}
     image = rng.integers(0, 256, (70, 80, 3)).astype("uint8")
-    best = int(model.predict(published.resize_for(checkpoint)(image, 64)[None], verbose=0).argmax())
+    best = int(np.argmax(model(published.resize_for(checkpoint)(image, 64)[None], training=False)))
     right, wrong = imagenet_classes()[best][1], "tench" if best else "goldfish"
     for number, folder in enumerate((ids[right], wrong)):
         write_png(tmp_path / "val" / folder / f"{number}.png", image)
@@ -150,12 +161,11 @@ def test_a_class_that_the_checkpoint_does_not_know_is_named(checkpoint, tmp_path
         published.top1(published.build("ResNet18", checkpoint), checkpoint, load(f"folder:{tmp_path / 'val'}", "all"))
 
 
+@needs.shared_data
 def test_photographs_get_names(checkpoint):
     """Three lines from a raw photograph to the names of classes."""
     images = photographs(2, 64)
-    if not len(images):
-        pytest.skip("needs ../shared/data/bccd")
     model = published.build("ResNet18", checkpoint)
-    for best in kr.decode_predictions(model.predict(images, verbose=0), top=3):
+    for best in kr.decode_predictions(model(images, training=False), top=3):
         assert [name for _, name, _ in best] == [dict(imagenet_classes())[wordnet_id] for wordnet_id, _, _ in best]
         assert best[0][2] >= best[1][2] >= best[2][2]

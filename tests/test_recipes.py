@@ -233,6 +233,7 @@ def test_sides_that_the_recipe_does_not_say_are_the_callers(fields, expected):
     assert batches.Sides.asked(Recipe(**fields), 5) == expected
 
 
+@pytest.mark.slow
 def test_images_grow_in_equal_parts_of_the_training_also_after_a_resume():
     split = from_arrays(np.zeros((40, 8, 8, 1), "uint8"), np.arange(40) % 2, ("a", "b"))
     recipe = Recipe(batch_size=4, sizes=(4, 6, 8))
@@ -243,10 +244,11 @@ def test_images_grow_in_equal_parts_of_the_training_also_after_a_resume():
         assert grown == [4, 4, 4, 4, 6, 6, 6, 8, 8, 8][start:]
 
 
+@pytest.mark.slow
 def test_a_training_of_growing_images_learns(rng):
     labels = np.arange(64) % 2
     pixels = (labels[:, None, None, None] * 150 + rng.integers(0, 100, (64, 8, 8, 1))).astype("uint8")
     split = from_arrays(pixels, labels, ("dark", "bright"))
     model = net(None)
-    history = kr.training.fit(model, Recipe(epochs=8, batch_size=16, sizes=(4, 8), test_size=12), split, split).history
+    history = kr.training.fit(model, Recipe(epochs=6, batch_size=16, sizes=(4, 8), test_size=12), split, split).history
     assert history["val_accuracy"][-1] > 0.9

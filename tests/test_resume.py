@@ -2,45 +2,45 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.data import from_arrays
 from keras_resnet.training import checkpoints, keeping
 from keras_resnet.training.optimizers import optimizer
-from tests.conftest import ROOT
+from tests import processes
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
 
 EPOCHS, STEPS = 3, 4
+PLAIN = kr.training.Recipe(epochs=EPOCHS, batch_size=16, shift=0.0, held_out=0.2, warmup=0.2, learning_rate=0.05)
 # With everything that has a state of its own: momentum, average, dropping, loss scale, augmentation, mixing.
-BUSY = kr.training.Recipe(
-    epochs=EPOCHS,
-    batch_size=16,
-    ema=0.8,
-    accumulate=1,
-    flip=True,
-    erase=0.3,
-    mixup=0.2,
-    cutmix=1.0,
-    held_out=0.2,
-    warmup=0.2,
-    learning_rate=0.05,
-)
+BUSY = dataclasses.replace(PLAIN, ema=0.8, shift=0.1, flip=True, erase=0.3, mixup=0.2, cutmix=1.0)
+SGD, LAMB, ADAMW = "sgd bfloat16", "lamb float16", "adamw accumulated, growing images"
 RECIPES = {
-    "sgd bfloat16": dataclasses.replace(BUSY, precision="bfloat16"),
-    "lamb float16": dataclasses.replace(BUSY, optimizer="lamb", learning_rate=0.01, precision="float16", loss="binary"),
-    "adamw accumulated, growing images": dataclasses.replace(
-        BUSY, optimizer="adamw", learning_rate=0.01, accumulate=2, ema=0.0, sizes=(8, 12), test_size=12
+    SGD: dataclasses.replace(BUSY, precision="bfloat16"),
+    LAMB: dataclasses.replace(PLAIN, optimizer="lamb", learning_rate=0.01, precision="float16", loss="binary", ema=0.8),
+    ADAMW: dataclasses.replace(
+        PLAIN, optimizer="adamw", learning_rate=0.01, accumulate=2, sizes=(8, 12), test_size=12, flip=True
     ),
 }
+
+
+@pytest.fixture
+def eager():
+    """Nothing is traced, which would take most of the time: for what happens between the steps of a training."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def images():
@@ -54,9 +54,9 @@ def network(recipe):
     keras.utils.set_random_seed(1)
     side = None if recipe.sizes else 8
     return kr.ResNet(
-        (1, 2),
+        (1,),
         kr.residual_block,
-        filters=(8, 8),
+        filters=(8,),
         stem=kr.stems.cifar,
         input_shape=(side, side, 1),
         classes=2,
@@ -88,65 +88,70 @@ def die(number):
     return lambda: os.kill(os.getpid(), number)
 
 
-def main(name, directory, step):
-    """In a process of its own: trains, is killed at a step if that is not 0, or leaves the result."""
-    callbacks = [At(int(step), die(signal.SIGKILL))] if int(step) else []
-    weights, result = fit(RECIPES[name], directory, callbacks)
-    np.savez(f"{directory}/weights.npz", *weights)
-    said = {"history": result.history, "best_epoch": result.best_epoch}
-    Path(directory, "result.json").write_text(json.dumps(said))
+def train_until_killed(directory, steps):
+    """Trains by several recipes at a time, each within a step of the one before, so that one kill hits them all.
+
+    Args:
+        directory: of the directories of the trainings.
+        steps: in which each recipe is hit, by its name.
+    """
+    (name, step), *others = steps.items()
+    following = functools.partial(train_until_killed, directory, dict(others)) if others else die(signal.SIGKILL)
+    fit(RECIPES[name], Path(directory, name), [At(step, following)])
 
 
-def process(name, directory, step):
-    directory.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.test_resume", name, str(directory), str(step)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+KILLED = "import json, sys, tests.test_resume as t; t.train_until_killed(sys.argv[1], json.loads(sys.argv[2]))"
 
 
-def outcome(directory):
-    with np.load(directory / "weights.npz") as weights:
-        return [weights[name] for name in weights.files], json.loads((directory / "result.json").read_text())
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A directory with a training by each recipe that was killed once or twice."""
+    directory = tmp_path_factory.mktemp("killed")
+    # In the first epoch, in the second, and in the last: that of ADAMW after its first was done again.
+    for steps in ({SGD: 2, ADAMW: STEPS + 3}, {SGD: 2 * STEPS + 1, LAMB: STEPS + 3, ADAMW: STEPS + 1}):
+        ended = processes.python("-c", KILLED, directory, json.dumps(steps))
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+    return directory
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_training_that_is_killed_in_any_epoch_ends_as_if_it_had_not_been(name, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert process(name, whole, 0).returncode == 0
-    for step in (
-        2,
-        STEPS + 3,
-        STEPS + 1,
-    ):  # in the first epoch; in the second, after its first was done again; in the last
-        assert process(name, killed, step).returncode == -signal.SIGKILL
-    last = process(name, killed, 0)
-    assert last.returncode == 0, last.stderr
-    (weights, result), (again, other) = outcome(whole), outcome(killed)
-    assert other == result
-    assert len(result["history"]["loss"]) == EPOCHS
-    for one, two in zip(weights, again, strict=True):
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize(("name", "epochs"), [(SGD, 2), (LAMB, 1), (ADAMW, 2)])
+def test_a_training_that_is_killed_in_any_epoch_ends_as_if_it_had_not_been(name, epochs, killed, tmp_path):
+    weights, result = fit(RECIPES[name], tmp_path)
+    assert checkpoints.newest(killed / name / "checkpoints").state["epoch"] == epochs
+    again, other = fit(RECIPES[name], killed / name)
+    assert (other.history, other.best_epoch) == (result.history, result.best_epoch)
+    assert len(result.history["loss"]) == EPOCHS
+    for one, two in zip([*weights, *result.last_weights], [*again, *other.last_weights], strict=True):
         np.testing.assert_array_equal(one, two)
-    assert (killed / "history.csv").read_text() == (whole / "history.csv").read_text()
+    assert (killed / name / "history.csv").read_text() == (tmp_path / "history.csv").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", [1, STEPS, STEPS + 2])
-def test_a_signal_saves_in_mid_epoch_and_the_rest_follows(number, step, tmp_path):
-    recipe = RECIPES["sgd bfloat16"]
+@pytest.mark.slow
+def test_signals_save_in_mid_epoch_and_the_rest_follows(tmp_path, eager):
+    recipe = dataclasses.replace(PLAIN, ema=0.8, flip=True, epochs=2)
     weights, result = fit(recipe)
-    before = signal.getsignal(number)
-    with pytest.raises(keeping.Stopped, match=f"stopped by {number.name} in epoch .* the same call goes on"):
-        fit(recipe, tmp_path, [At(step, die(number))])
-    assert signal.getsignal(number) is before
-    assert checkpoints.newest(tmp_path / "checkpoints").path.name == str(step)
+    # In the first epoch; at its end; in the second, after both.
+    for number, steps, saved in (
+        (signal.SIGTERM, 1, 1),
+        (signal.SIGINT, STEPS - 1, STEPS),
+        (signal.SIGTERM, 2, STEPS + 2),
+    ):
+        before = signal.getsignal(number)
+        with pytest.raises(keeping.Stopped, match=f"stopped by {number.name} in epoch .* the same call goes on"):
+            fit(recipe, tmp_path, [At(steps, die(number))])
+        assert signal.getsignal(number) is before
+        assert checkpoints.newest(tmp_path / "checkpoints").path.name == str(saved)
     again, resumed = fit(recipe, tmp_path)
     assert resumed.history == result.history
     for one, two in zip(weights, again, strict=True):
         np.testing.assert_array_equal(one, two)
 
 
-def test_a_signal_without_a_directory_just_stops():
+def test_a_signal_without_a_directory_just_stops(eager):
     with pytest.raises(KeyboardInterrupt, match="stopped by SIGINT in epoch 1, step 2 of 4$"):
-        fit(RECIPES["sgd bfloat16"], None, [At(2, die(signal.SIGINT))])
+        fit(PLAIN, None, [At(2, die(signal.SIGINT))])
 
 
 class SpoiltAt(keras.callbacks.Callback):
@@ -162,8 +167,9 @@ class SpoiltAt(keras.callbacks.Callback):
             self.model.trainable_variables[0].assign(np.full(self.model.trainable_variables[0].shape, np.inf))
 
 
-def test_a_weight_that_is_no_number_is_not_saved(tmp_path):
-    recipe = dataclasses.replace(RECIPES["sgd bfloat16"], held_out=0.0)
+@pytest.mark.slow
+def test_a_weight_that_is_no_number_is_not_saved(tmp_path, eager):
+    recipe = dataclasses.replace(PLAIN, held_out=0.0)
     steps = 80 // recipe.batch_size
     assert steps == STEPS + 1
     with pytest.raises(ValueError, match=r"a weight is no finite .*last good checkpoint is .*checkpoints/5"):
@@ -183,8 +189,9 @@ class Poison(keras.callbacks.Callback):
             self.model.trainable_variables[0].assign(np.full(self.model.trainable_variables[0].shape, np.inf))
 
 
-def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_checkpoint_stays(tmp_path):
-    recipe = dataclasses.replace(RECIPES["sgd bfloat16"], epochs=4)
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_checkpoint_stays(tmp_path, eager):
+    recipe = dataclasses.replace(PLAIN, epochs=4)
     with pytest.raises(
         ValueError, match=r"the loss, nan, is no finite .* epoch 3, step 4.*last good checkpoint is .*checkpoints/8"
     ):
@@ -195,24 +202,26 @@ def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_checkpoint
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
 
 
-def test_a_training_that_learns_too_fast_says_so():
-    recipe = dataclasses.replace(RECIPES["sgd bfloat16"], learning_rate=1e30, epochs=9, warmup=0.0)
+@pytest.mark.slow
+def test_a_training_that_learns_too_fast_says_so(eager):
+    recipe = dataclasses.replace(PLAIN, held_out=0.0, learning_rate=1e30, epochs=9, warmup=0.0)
     with pytest.raises(
         ValueError, match=r"the loss, (nan|inf), is no .* epoch \d.*a lower learning_rate.*No checkpoint"
     ):
         fit(recipe)
 
 
-def test_a_directory_of_another_training_is_refused(tmp_path):
-    recipe = RECIPES["sgd bfloat16"]
+def test_a_directory_of_another_training_is_refused(tmp_path, eager):
+    recipe = PLAIN
     with pytest.raises(keeping.Stopped):
         fit(recipe, tmp_path, [At(1, die(signal.SIGTERM))])
     with pytest.raises(ValueError, match="same settings. Received: .*, where learning_rate, weight_decay is another"):
         fit(dataclasses.replace(recipe, learning_rate=0.5, weight_decay=0.1), tmp_path)
 
 
-def test_a_finished_training_is_not_done_again(tmp_path):
-    recipe = RECIPES["sgd bfloat16"]
+@pytest.mark.slow
+def test_a_finished_training_is_not_done_again(tmp_path, eager):
+    recipe = dataclasses.replace(PLAIN, epochs=2)
     weights, result = fit(recipe, tmp_path)
     again, resumed = fit(recipe, tmp_path, [At(1, lambda: pytest.fail("trained again"))])
     assert resumed.history == result.history
@@ -220,8 +229,9 @@ def test_a_finished_training_is_not_done_again(tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_on_held_out_images_is_the_result():
-    recipe = dataclasses.replace(BUSY, epochs=6, ema=0.0, mixup=0.0, cutmix=0.0)
+    recipe = dataclasses.replace(PLAIN, epochs=6)
     weights, result = fit(recipe)
     accuracies = result.history["val_accuracy"]
     assert result.best_epoch == 1 + int(np.argmax(accuracies))
@@ -233,14 +243,21 @@ def test_the_best_epoch_on_held_out_images_is_the_result():
     assert kr.training.evaluate(model, held_out) == pytest.approx(accuracies[-1], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_is_what_is_measured_and_what_results():
-    recipe = dataclasses.replace(BUSY, ema=0.5, held_out=0.0, mixup=0.0, cutmix=0.0)
+    recipe = dataclasses.replace(PLAIN, ema=0.5, held_out=0.0, epochs=1)
     model, split = network(recipe), images()
     result = kr.training.fit(model, recipe, split, split)
     assert kr.training.evaluate(model, split) == pytest.approx(result.history["val_accuracy"][-1], abs=1e-6)
-    plain = network(recipe)
-    kr.training.fit(plain, dataclasses.replace(recipe, ema=0.0), split, split)
-    assert any(not np.array_equal(a, b) for a, b in zip(model.get_weights(), plain.get_weights(), strict=True))
+
+
+@pytest.mark.slow
+def test_what_is_averaged_trains_as_what_is_not():
+    recipe = dataclasses.replace(PLAIN, ema=0.5, epochs=2)
+    weights, result = fit(recipe)
+    plain, other = fit(dataclasses.replace(recipe, ema=0.0))
+    np.testing.assert_allclose(result.history["loss"], other.history["loss"], rtol=1e-5)
+    assert any(not np.array_equal(one, two) for one, two in zip(weights, plain, strict=True))
 
 
 class Statistics(keras.callbacks.Callback):
@@ -259,9 +276,10 @@ def statistics(model):
     return [variable for variable in model.variables if variable.name in ("moving_mean", "moving_variance")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_statistics_of_batch_norm_are_averaged_as_the_weights_are(accumulate):
-    recipe = dataclasses.replace(BUSY, ema=0.5, held_out=0.0, accumulate=accumulate)
+    recipe = dataclasses.replace(PLAIN, ema=0.5, held_out=0.0, accumulate=accumulate)
     model, split, latest = network(recipe), images(), Statistics()
     kr.training.fit(model, recipe, split, callbacks=[latest])
     steps = kr.data.steps_per_epoch(split, recipe.batch_size)
@@ -276,7 +294,7 @@ def test_statistics_of_batch_norm_are_averaged_as_the_weights_are(accumulate):
 def test_the_average_moves_by_updates_where_steps_are_accumulated():
     ends = []
     for accumulate in (1, 4):
-        recipe = dataclasses.replace(BUSY, ema=0.9, accumulate=accumulate, optimizer="sgd", weight_decay=0.0)
+        recipe = dataclasses.replace(PLAIN, ema=0.9, accumulate=accumulate, optimizer="sgd", weight_decay=0.0)
         weight = keras.Variable([10.0])
         made = optimizer(dataclasses.replace(recipe, momentum=0.0, nesterov=False), 1.0)
         made.build([weight])
@@ -295,23 +313,25 @@ def test_the_average_moves_by_updates_where_steps_are_accumulated():
 
 def test_more_accumulated_than_there_are_steps_is_refused():
     with pytest.raises(ValueError, match="accumulate must be at most the 12 steps there are. Received: 13"):
-        fit(dataclasses.replace(BUSY, accumulate=13))
+        fit(dataclasses.replace(PLAIN, accumulate=13))
 
 
-def test_a_callback_can_end_the_training_for_good(tmp_path):
+@pytest.mark.slow
+def test_a_callback_can_end_the_training_for_good(tmp_path, eager):
     def stop():
         callback.model.stop_training = True
 
     callback = At(STEPS + 1, stop)
-    _, result = fit(BUSY, tmp_path, [callback])
+    _, result = fit(PLAIN, tmp_path, [callback])
     assert len(result.history["loss"]) == 2 < EPOCHS
-    _, again = fit(BUSY, tmp_path, [At(1, lambda: pytest.fail("trained again"))])
+    _, again = fit(PLAIN, tmp_path, [At(1, lambda: pytest.fail("trained again"))])
     assert again.history == result.history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("directory", [None, "run"])
-def test_seconds_are_counted_with_and_without_a_directory(directory, tmp_path):
-    _, result = fit(BUSY, directory and tmp_path / directory)
+def test_seconds_are_counted_with_and_without_a_directory(directory, tmp_path, eager):
+    _, result = fit(dataclasses.replace(PLAIN, epochs=1), directory and tmp_path / directory)
     assert result.seconds > 0
 
 
@@ -323,23 +343,25 @@ class Sometimes(keras.callbacks.Callback):
             logs["odd"] = 1.0
 
 
-def test_what_is_not_logged_in_every_epoch_has_gaps_in_the_history(tmp_path):
-    _, result = fit(BUSY, tmp_path, [Sometimes()])
+def test_what_is_not_logged_in_every_epoch_has_gaps_in_the_history(tmp_path, eager):
+    _, result = fit(dataclasses.replace(PLAIN, held_out=0.0, batch_size=80), tmp_path, [Sometimes()])
     np.testing.assert_equal(result.history["odd"], [np.nan, 1.0, np.nan])
     with (tmp_path / "history.csv").open(newline="") as file:
         assert [row["odd"] for row in csv.DictReader(file)] == ["", "1.0", ""]
 
 
-def test_two_trainings_do_not_share_a_directory(tmp_path):
+def test_two_trainings_do_not_share_a_directory(tmp_path, eager):
+    recipe = dataclasses.replace(PLAIN, held_out=0.0, epochs=1)
+
     def again():
         with pytest.raises(ValueError, match="one training at a time. Received: .*, where another process trains"):
-            fit(BUSY, tmp_path)
+            fit(recipe, tmp_path)
 
-    _, result = fit(BUSY, tmp_path, [At(1, again)])
-    assert len(result.history["loss"]) == EPOCHS
+    _, result = fit(recipe, tmp_path, [At(1, again)])
+    assert len(result.history["loss"]) == recipe.epochs
 
 
-PLAIN = """
+PLAIN_KERAS = """
 import sys, keras
 for path in sys.argv[1:]:
     model = keras.saving.load_model(path)
@@ -348,16 +370,12 @@ assert "keras_resnet" not in sys.modules
 """
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_what_is_saved_in_and_after_a_training_is_plain_keras(tmp_path):
-    recipe = dataclasses.replace(RECIPES["sgd bfloat16"], epochs=1)
+    recipe = dataclasses.replace(PLAIN, precision="bfloat16", ema=0.8, epochs=1)
     model = network(recipe)
     save = keras.callbacks.ModelCheckpoint(tmp_path / "inside.keras")
     kr.training.fit(model, recipe, images(), callbacks=[save])
     model.save(tmp_path / "after.keras")
-    files = [str(tmp_path / "inside.keras"), str(tmp_path / "after.keras")]
-    # A block with stochastic depth is a layer of ours; the rest are Keras'.
-    subprocess.run([sys.executable, "-c", PLAIN, *files], check=True, cwd=tmp_path)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    processes.printed(processes.python("-c", PLAIN_KERAS, tmp_path / "inside.keras", tmp_path / "after.keras"))

@@ -2,14 +2,19 @@
 
 import collections
 
-from tests.serving import malformed
+import pytest
+
+from tests.serving import malformed, nets
 from tests.serving.load import Size, drive
 
-SIZE = Size(clients=3, seconds=3, malformed=3 * len(malformed.REQUESTS), swaps=2)
+SIZE = Size(clients=2, seconds=2, malformed=3 * len(malformed.REQUESTS), swaps=2)
 
 
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
 def test_all_is_answered_or_refused_while_versions_are_swapped():
-    outcome = drive(SIZE)
+    outcome = drive(SIZE, nets.small())
     assert collections.Counter(outcome.faults) == {}
     assert len(outcome.refused) == SIZE.malformed
     assert outcome.swapped == [2, 3]

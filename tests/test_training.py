@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import functools
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
+from keras_resnet import zoo
 from keras_resnet.data import from_arrays
 from keras_resnet.training import curves, run
 from keras_resnet.training.evaluation import evaluate
@@ -19,7 +22,7 @@ QUICK = dataclasses.replace(kr.training.RECIPES["one_cycle"], epochs=2, batch_si
 
 
 def tiny(**options):
-    return kr.ResNet((1, 1), kr.residual_block, filters=(8, 8), stem=kr.stems.cifar, name="tiny", **options)
+    return kr.ResNet((1,), kr.residual_block, filters=(8,), stem=kr.stems.cifar, name="tiny", **options)
 
 
 @pytest.fixture
@@ -36,6 +39,7 @@ def fit(split, recipe, **options):
     return model, kr.training.fit(model, recipe, split, split).history
 
 
+@pytest.mark.slow
 def test_fit_learns(colours):
     model, history = fit(colours, dataclasses.replace(QUICK, epochs=10))
     assert history["loss"][-1] < history["loss"][0]
@@ -43,10 +47,11 @@ def test_fit_learns(colours):
     assert history["val_accuracy"][-1] > 0.95
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(colours):
     def weights():
         keras.utils.set_random_seed(3)
-        return fit(colours, dataclasses.replace(QUICK, seed=3, flip=True))[0].get_weights()
+        return fit(colours, dataclasses.replace(QUICK, seed=3, flip=True, epochs=1))[0].get_weights()
 
     for once, again in zip(weights(), weights()):
         np.testing.assert_allclose(once, again, atol=1e-5)
@@ -79,6 +84,7 @@ def dark_or_bright(outputs):
     return model
 
 
+@pytest.mark.slow
 def test_evaluate_takes_a_part_of_the_models_classes(colours):
     model = dark_or_bright((4, 1))
     assert evaluate(model, colours, labels=[4, 1]) == 1
@@ -86,6 +92,7 @@ def test_evaluate_takes_a_part_of_the_models_classes(colours):
     assert evaluate(model, colours, labels=[0, 2]) == 0
 
 
+@pytest.mark.slow
 def test_evaluate_resizes_as_it_is_told(colours):
     model = dark_or_bright((0, 1))
     assert evaluate(model, colours, labels=[0, 1], resize=lambda image, size: image) == 1
@@ -133,24 +140,41 @@ def test_a_recipe_refuses_wrong_values(field, value):
         dataclasses.replace(QUICK, **{field: value})
 
 
-@pytest.fixture
-def folder(tmp_path, rng):
+def of_one_block(patch):
+    """Makes the commands' ResNet20 one of one block: every step of a training is there, in a fifth of the time."""
+    patch.setitem(zoo._CONSTRUCTORS, "ResNet20", functools.partial(zoo.ResNet20, depths=(1,), filters=(8,)))
+
+
+def without_export(patch):
+    """Leaves the SavedModel out of runs, a third of their time: for tests that do not look at it."""
+    patch.setattr(run, "saved_model", lambda *_, **__: None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    photos = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
     for name, value in (("dark", 20), ("bright", 200)):
         for number in range(10):
-            write_png(tmp_path / "photos" / name / f"{number}.png", (12, 16, 3), value + int(rng.integers(0, 30)))
-    return tmp_path / "photos"
+            write_png(photos / name / f"{number}.png", (12, 16, 3), value + int(rng.integers(0, 30)))
+    return photos
 
 
 def task(folder, recipe=QUICK, **options):
     return run.Task("ResNet20", f"folder:{folder}", recipe, **{"size": 8, **options})
 
 
-@pytest.fixture
-def out(folder, tmp_path):
-    run.train(task(folder), tmp_path / "run")
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def out(folder, tmp_path_factory):
+    """A run: tests that change it take a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        of_one_block(patch)
+        directory = tmp_path_factory.mktemp("out") / "run"
+        run.train(task(folder), directory)
+        return directory
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything_it_promises(out):
     assert sorted(path.name for path in out.iterdir()) == sorted({*run.FILES} - {"last.keras", "checkpoints"})
     with (out / "history.csv").open() as file:
@@ -166,16 +190,19 @@ def test_a_run_leaves_everything_it_promises(out):
     assert samples == ["0_is_bright.png", "1_is_bright.png", "2_is_dark.png", "3_is_dark.png"]
 
 
+@pytest.mark.slow
 def test_the_saved_model_of_a_run_says_what_the_model_says(out, rng):
     images = rng.uniform(0, 255, (3, 8, 8, 3)).astype("float32")
     served = tf.saved_model.load(str(out / "export" / "1")).signatures["serving_default"]
     model = run.open_model(out)
-    np.testing.assert_allclose(
-        served(image=tf.constant(images))["probabilities"], model.predict(images, verbose=0), atol=1e-6
-    )
+    np.testing.assert_allclose(served(image=tf.constant(images))["probabilities"], model(images), atol=1e-6)
 
 
-def test_a_second_run_does_not_overwrite_the_first_unless_told(folder, out):
+@pytest.mark.slow
+def test_a_second_run_does_not_overwrite_the_first_unless_told(folder, out, tmp_path, monkeypatch):
+    of_one_block(monkeypatch)
+    without_export(monkeypatch)
+    out = shutil.copytree(out, tmp_path / "run")
     model = (out / "model.keras").read_bytes()
     with pytest.raises(ValueError, match="out must be a new directory, or --overwrite given. Received: .*model.keras"):
         run.train(task(folder), out)
@@ -186,6 +213,7 @@ def test_a_second_run_does_not_overwrite_the_first_unless_told(folder, out):
     assert (out / "model.keras").read_bytes() != model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 2])
 def test_a_wrong_argument_touches_nothing(folder, out, tmp_path, size):
     model = (out / "model.keras").read_bytes()
@@ -215,6 +243,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path):
         run.open_model(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_corrupt_image_is_named(tmp_path, split):
     for name in ("train", "test"):

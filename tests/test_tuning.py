@@ -17,9 +17,20 @@ from keras_resnet.tuning.budget import cost
 from keras_resnet.tuning.design import turned
 from keras_resnet.tuning.space import knobs_of
 
-# One of each family, small enough to be built: what differs between them is in these.
-FAMILIES = ("ResNet18", "ResNet50V2", "ResNet50D", "ResNeXt50_32x4d", "WideResNet40_4", "SEResNet18", "ECAResNet50D",
-            "ResNetRS50", "ResNet20", "ResNet164")  # fmt: skip
+# One of each family: what differs between them is in these.
+FAMILIES = ("ResNet20", "ResNet18", "ResNet50V2", "ResNet50D", "ResNeXt50_32x4d", "WideResNet40_4", "SEResNet18",
+            "ECAResNet50D", "ResNetRS50", "ResNet164")  # fmt: skip
+
+
+def slow_but(quick, values):
+    """Of the values of a parameter, those that are slow to test: all but one."""
+    return [value if value == quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+def cut(name):
+    """A row of the zoo with few blocks: all others of a stage are as its second."""
+    fields = zoo.ROWS[name].fields
+    return dataclasses.replace(zoo.ROWS[name], fields={**fields, "depths": (1, 2, 1, 1)[: len(fields["depths"])]})
 
 
 def hyperparameters(**values):
@@ -51,21 +62,25 @@ def test_every_row_costs_what_the_zoo_says(name):
         {"block": kr.residual_block, "shortcut": kr.shortcuts.zero_pad_both, "ordering": "relu_before_addition"},
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_no_row_has_costs_what_is_built(fields, cheap_weights):
     fields = {"depths": (1, 2, 2), "filters": (16, 32, 40), "classes": 7, "input_shape": (37, 37, 2), **fields}
     assert cost(fields, (37, 37, 2)) == built(kr.ResNet(**fields))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but("ResNet20", FAMILIES))
 def test_the_defaults_are_the_base_itself(name, cheap_weights):
     row = zoo.ROWS[name]
-    space = kr.HyperResNet((row.size, row.size, 3), row.fields.get("classes", 1000), base=name, tune=tuple(TUNABLES))
-    hp = hyperparameters()
-    design = space.design(hp)
-    assert (design.row.parameters, design.row.macs) == (row.parameters, row.macs)
-    assert built(space.build(hp)) == (row.parameters, row.macs)
+    for base in (row, cut(name)):
+        space = kr.HyperResNet(
+            (row.size, row.size, 3), row.fields.get("classes", 1000), base=base, tune=tuple(TUNABLES)
+        )
+        design = space.design(hyperparameters())
+        assert (design.row.parameters, design.row.macs) == cost(base.fields, (row.size, row.size, 3))
+    assert built(space.build(hyperparameters())) == (design.row.parameters, design.row.macs)
 
 
+@pytest.mark.slow
 def test_the_values_of_resnet50_make_resnet50_of_another_base(cheap_weights):
     space = kr.HyperResNet((224, 224, 3), 1000, base="ResNet34", tune=("depth", "width", "block"))
     values = {f"depth_{stage}": blocks for stage, blocks in enumerate((3, 4, 6, 3), start=2)}
@@ -74,17 +89,21 @@ def test_the_values_of_resnet50_make_resnet50_of_another_base(cheap_weights):
     assert built(grouped.build(hyperparameters(groups="32x4d")))[0] == zoo.ROWS["ResNeXt50_32x4d"].parameters
 
 
-@pytest.mark.parametrize("name", TUNABLES)
+@pytest.mark.parametrize("name", slow_but("block", TUNABLES))
 def test_every_value_of_every_knob_makes_a_network_of_the_cost_that_was_computed(name, cheap_weights):
     row = zoo.ROWS["ResNet164"]
     base = dataclasses.replace(row, fields={**row.fields, "depths": (1, 2), "filters": (8, 16)})
     space = kr.HyperResNet((32, 32, 3), 10, base=base, tune=(name,))
     defaults = {knob.name: knob.default for knob in space.knobs}
+    costs = {}  # of the networks that are built: some knobs change the training alone
     for knob in space.knobs:
         for value in knob.values:
             gate = {"gate": "squeeze_excite"} if knob.name == "squeeze_ratio" else {}
             design = turned(space.base, space.knobs, {**defaults, **gate, knob.name: value})
-            assert design.cost == built(kr.ResNet(**design.row.fields))
+            fields = repr(design.row.fields)
+            if fields not in costs:
+                costs[fields] = built(kr.ResNet(**design.row.fields))
+            assert design.cost == costs[fields]
             assert (design == space.base) == (value == knob.default and not gate)
 
 
@@ -190,13 +209,13 @@ def test_a_recipe_of_ones_own_is_what_trials_train_by():
     assert design.row.fields["classifier_activation"] == "sigmoid"
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but("ResNet20", FAMILIES))
 def test_the_line_of_python_builds_the_same_network(name, cheap_weights):
-    fields = zoo.ROWS[name].fields
+    row = cut(name)
     scope = {}
     exec(IMPORTS, scope)
-    model = eval(code(fields), scope)
-    assert parameters(model.layers) == zoo.ROWS[name].parameters
+    model = eval(code(row.fields), scope)
+    assert parameters(model.layers) == cost(row.fields, (row.size, row.size, 3))[0]
 
 
 def test_the_space_is_as_large_as_the_issue_of_depth_and_width_asks():

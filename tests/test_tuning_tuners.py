@@ -2,25 +2,30 @@
 
 import dataclasses
 import gc
-import itertools
 import json
 import signal
-import subprocess
-import sys
 
 import keras
 import keras_tuner
 import pytest
+import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet import zoo
 from keras_resnet.training import Recipe
 from keras_resnet.tuning import keeping
-from tests.conftest import ROOT
+from tests import processes
 
 # Of the regression behind BayesianOptimization, to which so few points are not enough.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-TUNERS = ("RandomSearch", "BayesianOptimization", "Hyperband", "GridSearch")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning"),
+]
+# One is quick: it is KerasTuner itself that takes its time.
+TUNERS = (
+    "RandomSearch",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("BayesianOptimization", "Hyperband", "GridSearch")),
+)
 LIMIT = 30_000  # MACs: of the points around the tiny network most are over it
 TINY = dataclasses.replace(
     zoo.ROWS["ResNet20"], name="Tiny8", fields={**zoo.ROWS["ResNet20"].fields, "depths": (1, 2), "filters": (4, 8)}
@@ -32,6 +37,14 @@ RECIPE = Recipe(epochs=1, batch_size=32, ema=0.5, shift=0.0)
 def _uncollected(monkeypatch):
     """KerasTuner collects garbage twice a trial, each time half a second of all that TensorFlow has made."""
     monkeypatch.setattr(gc, "collect", lambda *generation: 0)
+
+
+@pytest.fixture
+def eager():
+    """Nothing is traced, which would take most of the time of trials as small as these."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 class Arithmetic(kr.HyperResNet):
@@ -53,6 +66,12 @@ class Arithmetic(kr.HyperResNet):
 def space_of(kind=Arithmetic, **options):
     options = {"base": TINY, "max_macs": LIMIT, "tune": ("depth", "width", "gate"), "recipe": RECIPE, **options}
     return kind((8, 8, 1), 10, **options)
+
+
+def trained_space(**options):
+    """One whose networks are trained: they are all of one block."""
+    base = dataclasses.replace(TINY, fields={**TINY.fields, "depths": (1,), "filters": (4,)})
+    return space_of(kr.HyperResNet, base=base, tune=("drop",), max_macs=None, **options)
 
 
 def tuner_of(name, directory, trials=6, space=None, kind=kr.tuning):
@@ -95,9 +114,10 @@ def test_a_grid_visits_every_point_once_and_the_base_first(tmp_path):
     assert sorted(points) == [(first, second) for first in (1, 2, 3, 4) for second in (1, 2, 3, 4)]
 
 
-def test_networks_are_trained_by_the_recipe_and_kept_as_they_were_measured(digits, tmp_path):
+@pytest.mark.slow
+def test_networks_are_trained_by_the_recipe_and_kept_as_they_were_measured(digits, tmp_path, eager):
     # With Hyperband, whose later rounds go on with the weights of the earlier.
-    tuner = tuner_of("Hyperband", tmp_path, space=space_of(kr.HyperResNet, tune=("drop",), max_macs=None))
+    tuner = tuner_of("Hyperband", tmp_path, space=trained_space())
     tuner.search(*digits, verbose=0)
     found = kr.tuning.finished(tuner)
     assert len(found) == 5
@@ -109,13 +129,12 @@ def test_networks_are_trained_by_the_recipe_and_kept_as_they_were_measured(digit
 
 
 KILLED = """
-import sys
+import itertools, sys, time
 from tests.test_tuning_tuners import space_of, tuner_of
-import time
 space = space_of()
-fit = space.fit
+fit, numbers = space.fit, itertools.count()
 def slow(hp, model, **options):
-    print("begins", flush=True)
+    print(f"trial {next(numbers)} begins", flush=True)
     time.sleep(0.3)
     return fit(hp, model, **options)
 space.fit = slow
@@ -123,16 +142,14 @@ tuner_of(sys.argv[1], sys.argv[2], 8, space).search(verbose=0)
 """
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["RandomSearch", "GridSearch"])
 def test_a_killed_search_is_taken_up_with_all_its_finished_trials(name, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, name, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    begun = (line for line in process.stdout if "begins" in line)
-    assert len(list(itertools.islice(begun, 4))) == 4
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process = processes.start("-c", KILLED, name, tmp_path)
+    process.wait_for("trial 3 begins")
+    process.kill(signal.SIGKILL)
+    process.end()
     again = tuner_of(name, tmp_path, 8)
     before = {number: trial.status for number, trial in again.oracle.trials.items()}
     assert list(before.values()) == ["COMPLETED"] * 3 + ["RUNNING"]
@@ -144,6 +161,7 @@ def test_a_killed_search_is_taken_up_with_all_its_finished_trials(name, tmp_path
         assert (now == seconds[number]) == (status == "COMPLETED")  # the one that ran was begun again, no other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["RandomSearch", "Hyperband", "GridSearch"])
 def test_a_torn_oracle_file_is_recovered_from_the_one_before(name, tmp_path):
     first = tuner_of(name, tmp_path, 4)
@@ -161,6 +179,7 @@ def test_a_torn_oracle_file_is_recovered_from_the_one_before(name, tmp_path):
     assert len(again.oracle.trials) == (5 if name == "Hyperband" else 6)
 
 
+@pytest.mark.slow
 def test_with_both_oracle_files_torn_the_trials_are_still_there(tmp_path):
     tuner_of("RandomSearch", tmp_path, 4).search(verbose=0)
     for name in (keeping.ORACLE, keeping.PREVIOUS):
@@ -226,11 +245,12 @@ def test_other_hypermodels_are_refused(tmp_path):
         kr.tuning.RandomSearch(lambda hp: None, "val_accuracy", directory=tmp_path)
 
 
-def test_objectives_may_be_several_or_a_reward(digits, tmp_path):
+@pytest.mark.slow
+def test_objectives_may_be_several_or_a_reward(digits, tmp_path, eager):
     objective = keras_tuner.Objective
     several = [objective("val_accuracy", "max"), objective("latency", "min")]
     for number, aim in enumerate((several, objective("reward", "max"))):
-        space = space_of(kr.HyperResNet, reward=kr.tuning.limited("macs", 1.0), tune=("drop",), max_macs=None)
+        space = trained_space(reward=kr.tuning.limited("macs", 1.0))
         tuner = kr.tuning.RandomSearch(space, aim, max_trials=1, directory=tmp_path / str(number))
         tuner.search(*digits, verbose=0)
         (found,) = kr.tuning.finished(tuner)
@@ -238,6 +258,7 @@ def test_objectives_may_be_several_or_a_reward(digits, tmp_path):
         assert found.score == pytest.approx(accuracy / macs if number else latency - accuracy)
 
 
+@pytest.mark.slow
 def test_images_that_do_not_fit_end_a_search_at_once(digits, tmp_path):
     colour = kr.HyperResNet((8, 8, 3), 10, base="ResNet20", recipe=RECIPE, tune=("drop",))
     tuner = kr.tuning.RandomSearch(colour, "val_accuracy", directory=tmp_path)
@@ -247,10 +268,11 @@ def test_images_that_do_not_fit_end_a_search_at_once(digits, tmp_path):
         tuner.search(digits[0], verbose=0)
 
 
-def test_a_trial_that_diverges_fails_and_the_search_goes_on(digits, tmp_path):
+@pytest.mark.slow
+def test_a_trial_that_diverges_fails_and_the_search_goes_on(digits, tmp_path, eager):
     wild = dataclasses.replace(RECIPE, learning_rate=1e30, warmup=0.0)
     tuner = kr.tuning.RandomSearch(
-        space_of(kr.HyperResNet, recipe=wild, tune=("drop",), max_macs=None),
+        trained_space(recipe=wild),
         "val_accuracy",
         max_trials=1,
         directory=tmp_path,
@@ -263,7 +285,7 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(digits, tmp_path):
 
 def test_a_reward_is_part_of_what_a_search_is(tmp_path):
     def tuner(**reward):
-        space = space_of(kr.HyperResNet, tune=("drop",), max_macs=None, **reward)
+        space = trained_space(**reward)
         return kr.tuning.RandomSearch(space, keras_tuner.Objective("reward", "max"), max_trials=1, directory=tmp_path)
 
     with pytest.raises(ValueError, match="objective must be another than reward where the hypermodel has none"):

@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from concurrent import futures
 
@@ -14,7 +12,7 @@ from keras_tuner.src.engine import conditions
 
 import keras_resnet as kr
 from keras_resnet.tuning import workers
-from tests.conftest import ROOT
+from tests import processes
 from tests.test_tuning_tuners import space_of, tuner_of
 
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
@@ -33,22 +31,21 @@ def free_port():
         return found.getsockname()[1]
 
 
-def start(name, address, directory):
-    command = [sys.executable, "-m", "tests.tuning_worker", name, address, str(directory)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-
-
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_search_by_a_chief_and_two_workers_ends_though_one_is_killed_in_a_trial(tmp_path):
     address = f"127.0.0.1:{free_port()}"
-    chief, lost, other = (start(name, address, tmp_path) for name in ("chief", "worker-1", "worker-2"))
-    assert any("begins" in line for line in lost.stdout)
-    lost.send_signal(signal.SIGKILL)
-    lost.communicate()
-    assert lost.returncode == -signal.SIGKILL
-    other.communicate(timeout=300)
-    said = chief.communicate(timeout=60)[0]
-    assert (other.returncode, chief.returncode) == (0, 0)
-    assert "nothing heard of worker-1: trial" in said
+    chief, lost, other = (
+        processes.start("-m", "tests.tuning_worker", name, address, tmp_path)
+        for name in ("chief", "worker-1", "worker-2")
+    )
+    lost.wait_for("begins")
+    lost.kill(signal.SIGKILL)
+    assert lost.end().returncode == -signal.SIGKILL
+    assert other.end().returncode == 0
+    ended = chief.end()
+    assert ended.returncode == 0, ended.stderr
+    assert "nothing heard of worker-1: trial" in ended.stdout
     trials = tuner_of("RandomSearch", tmp_path, 6).oracle.trials.values()
     assert [trial.status for trial in trials] == ["COMPLETED"] * 6  # that which was lost too
 

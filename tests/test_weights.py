@@ -16,10 +16,11 @@ from keras_resnet.weights.card import is_plain
 from keras_resnet.weights.forms import FORMS
 from keras_resnet.weights.save import WITH_CARD, WRITERS, save_weights
 from keras_resnet.weights.table import Checkpoint, table
-from tests.conftest import SHARED, randomise, run_python
+from tests import needs
+from tests.conftest import SHARED, randomise
 
 CIFAR = SHARED / "cifar10"
-needs_cifar = pytest.mark.skipif(not CIFAR.is_dir(), reason="needs ../shared/data/cifar10")
+needs_cifar = needs.shared_data
 tiny = functools.partial(
     kr.ResNet, (1, 1), kr.residual_block, filters=(8, 16), stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=10
 )
@@ -52,11 +53,12 @@ TRAINED = {"ResNet20": ("resnet20-12fca82f.th", 455), "ResNet56": ("resnet56-4bf
 
 
 def check(model, name, data):
-    logits = model.predict(data["images"], verbose=0)
+    logits = np.asarray(model(data["images"], training=False))
     np.testing.assert_allclose(logits, data[f"logits_{name.lower()}"], atol=1e-3)
     assert int((logits.argmax(-1) == data["labels"]).sum()) == TRAINED[name][1]
 
 
+@pytest.mark.slow
 @needs_cifar
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_cifar_nets_are_read_from_their_torch_files(name, cifar_test):
@@ -64,13 +66,21 @@ def test_the_cifar_nets_are_read_from_their_torch_files(name, cifar_test):
     check(kr.create_model(name, weights=file, classifier_activation=None), name, cifar_test)
 
 
+@pytest.fixture(scope="module")
+def resnet20():
+    """The trained ResNet20 and its checkpoint."""
+    source = str(CIFAR / "weights" / TRAINED["ResNet20"][0])
+    checkpoint = dataclasses.replace(weights.find("ResNet20", "cifar10"), source=source)
+    return kr.ResNet20(weights=checkpoint), checkpoint
+
+
+@pytest.mark.slow
 @needs_cifar
 @pytest.mark.parametrize("ending", WRITERS)
-@pytest.mark.parametrize("name", TRAINED)
-def test_the_cifar_nets_are_converted_to_every_format(name, ending, cifar_test, tmp_path):
-    checkpoint = dataclasses.replace(weights.find(name, "cifar10"), source=str(CIFAR / "weights" / TRAINED[name][0]))
-    save_weights(kr.create_model(name, weights=checkpoint), tmp_path / f"net{ending}", checkpoint, name)
-    check(kr.create_model(name, weights=tmp_path / f"net{ending}", classifier_activation=None), name, cifar_test)
+def test_a_cifar_net_is_converted_to_every_format(ending, resnet20, cifar_test, tmp_path):
+    model, checkpoint = resnet20
+    save_weights(model, tmp_path / f"net{ending}", checkpoint, "ResNet20")
+    check(kr.ResNet20(weights=tmp_path / f"net{ending}", classifier_activation=None), "ResNet20", cifar_test)
     assert [path.name for path in tmp_path.iterdir()] == [f"net{ending}"]
 
 
@@ -83,6 +93,7 @@ def test_a_written_file_can_be_read_by_whoever_reads_others(ending, tmp_path):
     assert (tmp_path / f"net{ending}").stat().st_mode == other.stat().st_mode
 
 
+@pytest.mark.slow
 @needs_cifar
 def test_a_published_file_is_known_by_its_hash_under_any_name(tmp_path, cifar_test):
     copy = tmp_path / "mine.bin"
@@ -96,41 +107,7 @@ def test_a_published_file_is_known_by_its_hash_under_any_name(tmp_path, cifar_te
         kr.ResNet32(weights=copy)
 
 
-READER = """
-import json, sys
-import keras, numpy as np, keras_resnet as kr
-folder = sys.argv[1]
-images = np.load(f"{folder}/images.npy")
-build = {"include_top": False, "pooling": "avg", "input_shape": (64, 64, 3)}
-row = kr.weights.find("ResNet50V2", "keras")
-import dataclasses
-row = dataclasses.replace(row, notop=f"{folder}/keras.h5", notop_hash="")
-np.save(f"{folder}/{keras.backend.backend()}.npy", np.concatenate([
-    kr.ResNet50V2(weights=row, **build).predict(images, verbose=0),
-    kr.ResNet18(weights=f"{folder}/torch.safetensors", **build).predict(images, verbose=0),
-], axis=1))
-"""
-
-
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_conversions_hold_on_other_backends(backend, tmp_path, rng):
-    pytest.importorskip(backend)
-    from tests.test_keras_applications import original, write_as_keras_2
-    from tests.torch_names import write_as_torch
-
-    theirs = original("ResNet50V2", include_top=False)
-    randomise(theirs, rng)
-    write_as_keras_2(theirs, tmp_path / "keras.h5")
-    resnet = kr.ResNet18(classes=10)
-    randomise(resnet, rng)
-    write_as_torch(resnet, tmp_path / "torch.safetensors")
-    np.save(tmp_path / "images.npy", rng.integers(0, 256, (2, 64, 64, 3)).astype("uint8"))
-    for name in ("tensorflow", backend):
-        run_python(READER, tmp_path, backend=name)
-    wanted, got = np.load(tmp_path / "tensorflow.npy"), np.load(tmp_path / f"{backend}.npy")
-    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
-
-
+@pytest.mark.slow
 def test_what_torchs_names_do_not_say_is_said(rng, tmp_path, caplog):
     """Shortcuts of option A leave no name behind, so a file cannot say where they put their zeros."""
     from safetensors.numpy import save_file
@@ -149,15 +126,22 @@ def test_what_torchs_names_do_not_say_is_said(rng, tmp_path, caplog):
 # Files of one's own, in the form of a published one
 
 
-@pytest.fixture
-def own(tmp_path, rng):
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
     """keras.applications' ResNet50 with a head of its own, and the file that it saved."""
-    theirs = keras.applications.ResNet50(weights=None, classes=7, classifier_activation=None, input_shape=(64, 64, 3))
-    randomise(theirs, rng)
-    theirs.save_weights(tmp_path / "mine.weights.h5")
-    return theirs, tmp_path / "mine.weights.h5"
+    zeros = lambda self, shape, dtype=None: keras.ops.zeros(shape, dtype)  # as in `cheap_weights`
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.initializers.VarianceScaling, "__call__", zeros)
+        theirs = keras.applications.ResNet50(
+            weights=None, classes=7, classifier_activation=None, input_shape=(64, 64, 3)
+        )
+    randomise(theirs, np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("own") / "mine.weights.h5"
+    theirs.save_weights(path)
+    return theirs, path
 
 
+@pytest.mark.slow
 def test_a_file_of_another_form_is_refused_with_a_hint(own):
     with pytest.raises(
         ValueError, match=r'not in the model: conv1_conv/bias.*load as weights.like\(model, "keras", file\)'
@@ -165,13 +149,14 @@ def test_a_file_of_another_form_is_refused_with_a_hint(own):
         kr.ResNet50(weights=own[1])
 
 
-def test_a_file_is_loaded_like_a_published_one(own, rng):
+@pytest.mark.slow
+def test_a_file_is_loaded_like_a_published_one(own, rng, cheap_weights):
     model = kr.ResNet50(
         weights=weights.like("ResNet50", "keras", own[1]), input_shape=(64, 64, 3), classifier_activation=None
     )
     images = rng.integers(0, 256, (2, 64, 64, 3)).astype("float32")
-    wanted = own[0].predict(keras.applications.resnet.preprocess_input(images.copy()), verbose=0)
-    np.testing.assert_allclose(model.predict(images, verbose=0), wanted, atol=1e-4 * np.abs(wanted).max())
+    wanted = np.asarray(own[0](keras.applications.resnet.preprocess_input(images.copy()), training=False))
+    np.testing.assert_allclose(model(images, training=False), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
 def test_convolutions_with_biases_before_norms_are_folded(rng, tmp_path):
@@ -188,9 +173,7 @@ def test_convolutions_with_biases_before_norms_are_folded(rng, tmp_path):
     )
     images = rng.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
     biased = tiny(weights=tmp_path / "b.safetensors", classifier_activation=None)
-    np.testing.assert_allclose(
-        biased.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(biased(images, training=False), model(images, training=False), rtol=1e-4, atol=1e-4)
 
 
 def test_a_nested_model_is_read_from_what_keras_2_wrote(rng, tmp_path):
@@ -222,7 +205,7 @@ def test_option_a_with_zeros_on_both_sides_becomes_the_plain_one_exactly(rng, tm
     checkpoint = Checkpoint("", "both", str(tmp_path / "both.weights.h5"), rewrites=(rewrites.zeros_at_the_end,))
     kr.load_weights(plain, checkpoint)
     images = rng.integers(0, 256, (2, 32, 32, 3)).astype("uint8")
-    np.testing.assert_allclose(plain.predict(images, verbose=0), both.predict(images, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(plain(images, training=False), both(images, training=False), atol=1e-5)
 
 
 def test_blue_green_red_becomes_red_green_blue_exactly(trained, rng, tmp_path):
@@ -239,7 +222,7 @@ def test_blue_green_red_becomes_red_green_blue_exactly(trained, rng, tmp_path):
     kr.load_weights(ours, checkpoint)
     theirs = tiny(mean=(0.3, 0.2, 0.1), std=(0.1, 0.2, 0.3), weights=tmp_path / "bgr.weights.h5")
     images = rng.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
-    np.testing.assert_allclose(ours.predict(images, verbose=0), theirs.predict(images[..., ::-1], verbose=0), atol=1e-6)
+    np.testing.assert_allclose(ours(images, training=False), theirs(images[..., ::-1], training=False), atol=1e-6)
 
 
 # Transfer
@@ -297,14 +280,30 @@ def test_statistics_follow_the_channels():
 # The network that a checkpoint fits
 
 
-@pytest.fixture
-def of_keras(tmp_path, rng):
-    """A checkpoint of keras.applications' form, whose file is here."""
+SMALL = {"depths": (1, 1, 1, 1), "filters": (8, 16, 32, 64), "stem_filters": 8}
+
+
+@pytest.fixture(scope="module")
+def of_keras(tmp_path_factory):
+    """A checkpoint of keras.applications' form, whose file is here; the network is small."""
+    row = weights.find("ResNet50", "keras")
+    fields = {**row.fields, **SMALL}
+    model = kr.ResNet50(include_top=False, **fields)
+    randomise(model, np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("keras") / "net.weights.h5"
+    model.save_weights(path)
+    return dataclasses.replace(row, fields=fields, notop=str(path), notop_hash="")
+
+
+@pytest.fixture(scope="module")
+def whole_of_keras(tmp_path_factory):
+    """The same of the whole network, which is what a card says."""
     row = weights.find("ResNet50", "keras")
     model = kr.ResNet50(include_top=False, **row.fields)
-    randomise(model, rng)
-    model.save_weights(tmp_path / "net.weights.h5")
-    return dataclasses.replace(row, notop=str(tmp_path / "net.weights.h5"), notop_hash="")
+    randomise(model, np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("keras") / "net.weights.h5"
+    model.save_weights(path)
+    return dataclasses.replace(row, notop=str(path), notop_hash="")
 
 
 def test_a_checkpoint_brings_its_form_its_epsilon_and_its_preprocessing(of_keras):
@@ -329,7 +328,7 @@ def test_an_argument_that_contradicts_a_checkpoint_is_refused(option, message, o
 
 
 def test_arguments_that_say_the_same_or_change_no_number_are_fine(of_keras):
-    same_depths = np.array([3, 4, 6, 3])
+    same_depths = np.array(SMALL["depths"])
     model = kr.ResNet50(weights=of_keras, include_top=False, groups=1, depths=same_depths, output_stride=16)
     assert same(model, kr.ResNet50(weights=of_keras, include_top=False))
 
@@ -416,23 +415,25 @@ def test_a_file_that_cannot_say_its_form_is_not_written(of_keras, tmp_path):
         save_weights(model, tmp_path / "a.h5", of_keras, "ResNet50")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", WITH_CARD)
-def test_a_card_brings_back_the_network(ending, of_keras, tmp_path, rng):
-    model = kr.ResNet50(weights=of_keras, include_top=False, input_shape=(64, 64, 3))
+def test_a_card_brings_back_the_network(ending, whole_of_keras, tmp_path, rng):
+    model = kr.ResNet50(weights=whole_of_keras, include_top=False, input_shape=(64, 64, 3))
     path = tmp_path / f"net{ending}"
-    save_weights(model, path, of_keras, "ResNet50")
+    save_weights(model, path, whole_of_keras, "ResNet50")
     again = kr.ResNet50(weights=path, include_top=False, input_shape=(64, 64, 3))
     images = rng.integers(0, 256, (1, 64, 64, 3)).astype("uint8")
-    np.testing.assert_array_equal(again.predict(images, verbose=0), model.predict(images, verbose=0))
+    np.testing.assert_array_equal(again(images), model(images))
     with pytest.raises(ValueError, match="weights of ResNet101 must not be those of ResNet50"):
         kr.ResNet101(weights=path)
     with pytest.raises(ValueError, match="mean and std must be"):
         kr.load_weights(kr.ResNet50(include_top=False), path)
 
 
-def test_keras_reads_a_file_with_a_card(of_keras, tmp_path, rng):
-    model = kr.ResNet50(weights=of_keras, include_top=False, input_shape=(64, 64, 3))
-    save_weights(model, tmp_path / "net.keras", of_keras, "ResNet50")
+@pytest.mark.slow
+def test_keras_reads_a_file_with_a_card(whole_of_keras, tmp_path, rng):
+    model = kr.ResNet50(weights=whole_of_keras, include_top=False, input_shape=(64, 64, 3))
+    save_weights(model, tmp_path / "net.keras", whole_of_keras, "ResNet50")
     assert same(keras.saving.load_model(tmp_path / "net.keras"), model)
 
 

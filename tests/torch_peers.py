@@ -2,16 +2,17 @@
 
 import dataclasses
 import functools
-import importlib.util
 
 import keras
 import numpy as np
-import pytest
 
 from benchmarks import torchvision_on_cpu
 from keras_resnet.weights.table import table
+from tests import needs
 
 FROM_TIMM = [row for row in table() if row.source.startswith("hf://timm/")]
+DEPTHS = (1, 2, 1, 1)  # of a net that is cut: all other blocks of a stage are as its second
+SIDES = ((64, 71),)  # one even, one odd
 
 
 def timm_name(row):
@@ -21,14 +22,48 @@ def timm_name(row):
 
 @functools.cache
 def peers():
-    """torch, timm and torchvision; the test is skipped where they are not (extra `parity`)."""
-    torch = pytest.importorskip("torch")
-    if importlib.util.find_spec("timm") is None:
-        pytest.skip("needs the extra `parity`")
+    """torch, timm and torchvision; the test is skipped where they are not."""
+    torch = needs.import_package("torch")
+    torch.set_num_threads(1)  # nets this small gain nothing from more, and threads that wait for work take time
     torchvision = torchvision_on_cpu.torchvision()
-    import timm
+    return torch, needs.import_package("timm"), torchvision
 
-    return torch, timm, torchvision
+
+def cut(build, name):
+    """What `build(name)` gives, cut to `DEPTHS`; the depths and the number of parameters that it had before.
+
+    The whole net is never more than names and shapes.
+    """
+    torch, _, _ = peers()
+    with torch.device("meta"):
+        net = build(name)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    stages = [s.blocks for s in net.stages] if hasattr(net, "stages") else [getattr(net, f"layer{n}") for n in "1234"]
+    depths = tuple(map(len, stages))
+    for blocks, depth in zip(stages, DEPTHS, strict=True):
+        del blocks[depth:]
+    return net.to_empty(device="cpu"), depths, parameters
+
+
+def cut_fields(fields):
+    """The same of ours: from the arguments of `ResNet` that make a network to those that make it when it is cut."""
+    return {**fields, "depths": tuple(map(min, fields["depths"], DEPTHS))}
+
+
+def families(fields):
+    """By the name of each network, the first that is the same when both are cut.
+
+    Args:
+        fields: the arguments of `ResNet` that make each network, by name.
+    """
+    first = {}
+    return {name: first.setdefault(repr(sorted(cut_fields(f).items())), name) for name, f in fields.items()}
+
+
+@functools.cache
+def printed(build, name):
+    """What torch prints of the modules of a net that is cut."""
+    return repr(cut(build, name)[0])
 
 
 def randomised(net, rng):
@@ -41,7 +76,7 @@ def randomised(net, rng):
         if value.ndim > 1:
             # A little less than keeps the scale: with branches of full weight the deepest random net is chaotic, and
             # torch in float32 is 20 % off torch in float64.
-            drawn = 0.7 * np.prod(value.shape[1:]) ** -0.5 * rng.standard_normal(value.shape, "float32")
+            drawn = 0.7 * np.prod(value.shape[1:]) ** -0.5 * 12**0.5 * (rng.random(value.shape, "float32") - 0.5)
         elif name.endswith("running_var") or (name.endswith("weight") and value.ndim == 1):
             drawn = rng.uniform(0.5, 1.5, value.shape)
         else:
@@ -49,6 +84,11 @@ def randomised(net, rng):
         state[name] = torch.from_numpy(drawn.astype("float32"))
     net.load_state_dict(state)
     return net.eval()
+
+
+def dark_and_bright(rng, height, width):
+    """Two noisy images that no network takes for the same."""
+    return rng.integers([[[[0]]], [[[150]]]], [[[[100]]], [[[256]]]], (2, height, width, 3)).astype("uint8")
 
 
 def answer(net, images, mean, std):
@@ -59,8 +99,8 @@ def answer(net, images, mean, std):
         return net(torch.from_numpy(prepared.astype("float32").transpose(0, 3, 1, 2))).numpy()
 
 
-def compare(build, net, checkpoint, tmp_path, rng, write=None):
-    """Builds ours from a file of theirs, and compares the logits at 224 and at an odd size."""
+def compare(build, net, checkpoint, tmp_path, rng, write=None, sides=SIDES):
+    """Builds ours from a file of theirs, and compares the logits of images with even and odd sides."""
     path = tmp_path / "model.safetensors"
     (write or write_safetensors)(net, path)
     ours = build(
@@ -68,8 +108,8 @@ def compare(build, net, checkpoint, tmp_path, rng, write=None):
         input_shape=(None, None, 3),
         classifier_activation=None,
     )
-    for sides in ((224, 224), (97, 131)):
-        images = rng.integers([[[[0]]], [[[150]]]], [[[[100]]], [[[256]]]], (2, *sides, 3)).astype("uint8")
+    for height, width in sides:
+        images = dark_and_bright(rng, height, width)
         wanted = answer(net, images, checkpoint.mean, checkpoint.std)
         got = keras.ops.convert_to_numpy(ours(images, training=False))
         # Held against what the images make of it: the larger part of a random net's answer is one and the same.

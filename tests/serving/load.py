@@ -80,10 +80,10 @@ def same(version: int | None, found: np.ndarray, of_versions: list[np.ndarray]) 
 
 
 class Drive:
-    """One run against a server that serves version 1 of `made` from `served`."""
+    """One run against a server that serves version 1 of the subjects from `served`."""
 
-    def __init__(self, size: Size, server: Server, subjects: Subjects, made: Path, served: Path) -> None:
-        self.size, self.server, self.subjects, self.made, self.served = size, server, subjects, made, served
+    def __init__(self, size: Size, server: Server, subjects: Subjects, served: Path) -> None:
+        self.size, self.server, self.subjects, self.served = size, server, subjects, served
         self.outcome = Outcome([], [], [], [], [])
         self._over = threading.Event()
 
@@ -150,7 +150,7 @@ class Drive:
     def swaps(self) -> None:
         """Puts one version after the other, and takes away those that are no longer served."""
         for version in range(2, self.size.swaps + 2):
-            put(self.made, self.served, version)
+            put(self.subjects.folder, self.served, version)
             self.server.wait_for(version)
             self.outcome.swapped.append(version)
             shutil.rmtree(self.served / str(version - 2), ignore_errors=True)
@@ -176,12 +176,11 @@ def _megabytes(server: Server) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def drive(size: Size) -> Outcome:
-    """A run with a server of its own."""
+def drive(size: Size, subjects: Subjects | None = None) -> Outcome:
+    """A run with a server of its own, of ResNet-20 or of other subjects."""
     with tempfile.TemporaryDirectory() as folder:
-        made, served = Path(folder) / "made", Path(folder) / "net"
-        subjects = write(made)
+        subjects, served = subjects or write(Path(folder) / "made"), Path(folder) / "net"
         served.mkdir()
-        put(made, served, 1)
+        put(subjects.folder, served, 1)
         with serving("net", f"--model_base_path={served}") as server:
-            return Drive(size, server, subjects, made, served).run()
+            return Drive(size, server, subjects, served).run()

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import requests
 
-ROOT = Path(__file__).parent.parent.parent
+from tests import processes
+
 REAL = shutil.which("tensorflow_model_server")
-PROGRAM = [REAL] if REAL else [sys.executable, "-m", "tests.serving"]
 POLL = "1" if REAL else "0.05"  # seconds; TF Serving takes whole ones
 PATIENCE = 120.0
+
+
+class Real:
+    """TF Serving's process, with what one of the tests has."""
+
+    def __init__(self, flags: list[str]) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (`end` closes it)
+        self._process = subprocess.Popen([REAL, *flags], stdout=self._log, stderr=subprocess.STDOUT)
+        self.pid, self.poll, self.kill = self._process.pid, self._process.poll, self._process.send_signal
+
+    def end(self) -> processes.Ended:
+        """Waits for the end of the process."""
+        status = self._process.wait(PATIENCE)
+        with self._log as log:
+            log.seek(0)
+            return processes.Ended(status, log.read().decode(errors="replace"), "")
 
 
 class Server(NamedTuple):
@@ -28,7 +43,7 @@ class Server(NamedTuple):
     grpc: str
     rest: str
     name: str
-    process: subprocess.Popen[bytes]
+    process: Real | processes.Running
 
     @property
     def url(self) -> str:
@@ -62,22 +77,18 @@ def serving(name: str, *flags: str, version: int = 1) -> Iterator[Server]:
         version: that is waited for.
     """
     ports = _free_ports(2)
-    command = [*PROGRAM, f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--model_name={name}", *flags]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            [*command, f"--file_system_poll_wait_seconds={POLL}"], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
-        )
-        server = Server(f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", name, process)
-        try:
-            server.wait_for(version)
-            yield server
-        except BaseException:
-            log.seek(0)
-            print(log.read().decode(errors="replace")[-4000:])
-            raise
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
+    own = (f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--file_system_poll_wait_seconds={POLL}")
+    flags = [f"--model_name={name}", *flags, *own]
+    process = Real(flags) if REAL else processes.start("-m", "tests.serving", *flags)
+    server = Server(f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", name, process)
+    try:
+        server.wait_for(version)
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            process.kill(signal.SIGTERM)
+        ended = process.end()
+        print(f"the server ended with status {ended.returncode}", ended.stdout[-4000:], ended.stderr[-4000:], sep="\n")
 
 
 def _free_ports(count: int) -> list[int]:
