@@ -12,6 +12,7 @@ os.environ.setdefault("CI", "true")  # else OpenVINO's converter sends statistic
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras.src.utils.naming import reset_uids
 
 from tests import processes
@@ -93,6 +94,14 @@ def channels_first():
 
 
 @pytest.fixture
+def eager():
+    """TensorFlow runs functions without tracing them, which would take most of the time of a short training."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def forked(monkeypatch):
     """Subjects of the benchmarks in forked processes: a start takes 0.2 s instead of 8."""
     monkeypatch.setattr("benchmarks.workers.SPAWN", processes.SERVER)
@@ -137,8 +146,6 @@ def randomise_evenly(model, rng):
 
 def photographs(count, side):
     """Real images, uint8 (N, side, side, 3), as many as `count`; none where ../shared/data is absent."""
-    import tensorflow as tf
-
     files = sorted((SHARED / "bccd" / "JPEGImages").glob("*.jpg"))[:count]
     images = [tf.image.resize(tf.io.decode_jpeg(file.read_bytes(), channels=3), (side, side)) for file in files]
     return np.array(images, "uint8").reshape(-1, side, side, 3)

@@ -53,11 +53,12 @@ class Running:
         return ""
 
     def wait_for(self, text, seconds=300):
-        """Returns once the process has printed `text`."""
+        """Returns once the process has printed `text`; ends it and fails the test where that takes too long."""
         end = time.monotonic() + seconds
         while text not in self.stdout:
-            assert self._process.is_alive(), self.end()
-            assert time.monotonic() < end, f"it has not printed {text!r}: {self.stdout}"
+            if not self._process.is_alive() or time.monotonic() > end:
+                self._process.kill()
+                raise AssertionError(f"it has not printed {text!r}: {self.end()}")
             time.sleep(0.005)
 
     def poll(self):
@@ -68,7 +69,7 @@ class Running:
         os.kill(self.pid, number)
 
     def end(self):
-        """Waits for the end of the process."""
+        """Waits for the end of the process, and says how it ended."""
         self._process.join()
         folder = Path(self._folder.name)
         with contextlib.suppress(FileNotFoundError):  # a killed process has not written it

@@ -64,7 +64,9 @@ IMAGES = {"digits": digits, "photographs": photos}
 SLOW = ("rand_augment", "trivial_augment_wide")  # they trace fifteen changes each
 CASES = [
     *(
-        pytest.param(op, images, id=f"{name}-{kind}", marks=pytest.mark.slow if name in SLOW else ())
+        pytest.param(
+            op, images, id=f"{name}-{kind}", marks=pytest.mark.slow if name in SLOW or kind == "photographs" else ()
+        )
         for name, op in AUGMENTATIONS.items()
         for kind, images in IMAGES.items()
     ),

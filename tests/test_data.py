@@ -226,6 +226,7 @@ def tiny_tfds(tmp_path, monkeypatch):
     tfds.core.registered._DATASET_REGISTRY.pop("tiny_blobs", None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_tfds_reads_a_prepared_data_set_from_splits_with_labels(tiny_tfds):
     train, test = (kr.data.load("tfds:tiny_blobs", split) for split in ("train", "test"))

@@ -77,6 +77,7 @@ def test_a_label_of_a_dataset_that_has_no_class_is_named():
 # Parts held out
 
 
+@pytest.mark.slow
 def test_the_same_share_of_each_class_is_held_out():
     train = kr.data.load("digits", "train")
     rest, held = train.hold_out(0.2)

@@ -53,10 +53,10 @@ SOURCES = {"arrays": of_arrays, "squares": of_squares, "files": of_files, "shard
 
 
 # The others make the same batches from other places.
-QUICK = ("arrays", "files")
+QUICK = "arrays"
 
 
-@pytest.fixture(params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in SOURCES])
+@pytest.fixture(params=[pytest.param(name, marks=() if name == QUICK else pytest.mark.slow) for name in SOURCES])
 def split(request, tmp_path):
     return SOURCES[request.param](tmp_path)
 
@@ -92,6 +92,7 @@ def test_epochs_follow_each_other_each_in_another_order(split):
     assert labels.tolist() == [number // PER_CLASS for number in first + second]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was_ended(split):
     options = {
         "crop": functools.partial(crops.random_resized_crop, scale=(0.3, 1.0)),
@@ -207,6 +208,7 @@ def test_ranges_of_crops_are_checked(wrong):
         crops.random_resized_crop(tf.constant([4, 4]), tf.constant([0, 1]), **wrong)
 
 
+@pytest.mark.slow
 def test_a_crop_of_a_jpeg_is_that_of_the_decoded_image(tmp_path, rng):
     image = tf.cast(tf.image.resize(rng.integers(0, 256, (6, 8, 3)), (60, 80), "bicubic"), tf.uint8)
     for kind, encode in (("jpg", functools.partial(tf.io.encode_jpeg, quality=100)), ("png", tf.io.encode_png)):

@@ -87,7 +87,7 @@ def test_what_devices_cannot_do_is_said_before_the_training(apart):
     assert refused == (only_tensorflow if backend == "tensorflow" else {})
 
 
-@pytest.mark.parametrize("size", [16, 17, 22, 33])
+@pytest.mark.parametrize("size", [17, *(pytest.param(size, marks=pytest.mark.slow) for size in (16, 22, 33))])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_validation_counts_each_image_once_however_many_processes_read(size, processes):
     split = from_arrays(np.arange(1, size + 1, dtype="uint8").repeat(4).reshape(-1, 2, 2, 1), np.arange(size) % 2, "ab")

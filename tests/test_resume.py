@@ -11,7 +11,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.data import from_arrays
@@ -33,14 +32,6 @@ RECIPES = {
         PLAIN, optimizer="adamw", learning_rate=0.01, accumulate=2, sizes=(8, 12), test_size=12, flip=True
     ),
 }
-
-
-@pytest.fixture
-def eager():
-    """Nothing is traced, which would take most of the time: for what happens between the steps of a training."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def images():
@@ -343,6 +334,7 @@ class Sometimes(keras.callbacks.Callback):
             logs["odd"] = 1.0
 
 
+@pytest.mark.slow
 def test_what_is_not_logged_in_every_epoch_has_gaps_in_the_history(tmp_path, eager):
     _, result = fit(dataclasses.replace(PLAIN, held_out=0.0, batch_size=80), tmp_path, [Sometimes()])
     np.testing.assert_equal(result.history["odd"], [np.nan, 1.0, np.nan])
@@ -350,6 +342,7 @@ def test_what_is_not_logged_in_every_epoch_has_gaps_in_the_history(tmp_path, eag
         assert [row["odd"] for row in csv.DictReader(file)] == ["", "1.0", ""]
 
 
+@pytest.mark.slow
 def test_two_trainings_do_not_share_a_directory(tmp_path, eager):
     recipe = dataclasses.replace(PLAIN, held_out=0.0, epochs=1)
 

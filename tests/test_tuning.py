@@ -231,7 +231,7 @@ def test_the_stages_of_a_network_are_told_where_its_row_leaves_them_to_the_defau
 
 
 def test_the_weights_that_a_trial_begins_with_are_of_the_seed():
-    space = kr.HyperResNet((32, 32, 1), 10, base="ResNet20", tune=("optimizer",))
+    space = kr.HyperResNet((32, 32, 1), 10, base=cut("ResNet20"), tune=("optimizer",))
     first, second = (space.build(hyperparameters()).get_weights() for _ in range(2))
     assert all((one == other).all() for one, other in zip(first, second, strict=True))
 
@@ -246,7 +246,7 @@ def test_a_default_recipe_is_one_of_the_table():
 
 
 def test_models_that_are_built_are_plain_keras():
-    model = kr.HyperResNet((32, 32, 1), 10, base="ResNet20", tune=("gate",)).build(
+    model = kr.HyperResNet((32, 32, 1), 10, base=cut("ResNet20"), tune=("gate",)).build(
         hyperparameters(gate="squeeze_excite")
     )
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)

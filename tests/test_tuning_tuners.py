@@ -8,7 +8,6 @@ import signal
 import keras
 import keras_tuner
 import pytest
-import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet import zoo
@@ -37,14 +36,6 @@ RECIPE = Recipe(epochs=1, batch_size=32, ema=0.5, shift=0.0)
 def _uncollected(monkeypatch):
     """KerasTuner collects garbage twice a trial, each time half a second of all that TensorFlow has made."""
     monkeypatch.setattr(gc, "collect", lambda *generation: 0)
-
-
-@pytest.fixture
-def eager():
-    """Nothing is traced, which would take most of the time of trials as small as these."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 class Arithmetic(kr.HyperResNet):
@@ -105,6 +96,7 @@ def test_a_search_ends_with_every_trial_within_the_budget_and_none_failed(name, 
     assert len(trials) == (5 if name == "Hyperband" else 4)  # two, the better of them again, and two
 
 
+@pytest.mark.slow
 def test_a_grid_visits_every_point_once_and_the_base_first(tmp_path):
     space = space_of(tune=("depth",), max_macs=None, max_params=2_500)
     tuner = tuner_of("GridSearch", tmp_path, None, space)

@@ -142,7 +142,7 @@ def own(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_file_of_another_form_is_refused_with_a_hint(own):
+def test_a_file_of_another_form_is_refused_with_a_hint(own, cheap_weights):
     with pytest.raises(
         ValueError, match=r'not in the model: conv1_conv/bias.*load as weights.like\(model, "keras", file\)'
     ):
@@ -197,6 +197,7 @@ def test_a_nested_model_is_read_from_what_keras_2_wrote(rng, tmp_path):
 # Rewrites
 
 
+@pytest.mark.slow
 def test_option_a_with_zeros_on_both_sides_becomes_the_plain_one_exactly(rng, tmp_path):
     both = kr.CifarResNet(20, shortcut=kr.shortcuts.zero_pad_both)
     randomise(both, rng)
@@ -237,6 +238,7 @@ def test_a_head_of_other_classes_starts_anew_and_says_so_once(trained, tmp_path,
     assert other.output.shape == (None, 7)
 
 
+@pytest.mark.slow
 def test_the_classes_of_a_file_are_those_of_its_head(trained, rng, tmp_path):
     model = kr.ResNet20(classes=7)
     randomise(model, rng)
@@ -391,12 +393,12 @@ def test_a_wrong_architecture_lists_the_first_layers_with_both_shapes(trained, t
         ("ResNet50", "timm_a11", "Did you mean timm_a1"),
         ("ResNet50", "imagnet", "Did you mean imagenet"),
         ("ResNet164", "imagenet", "weights of ResNet164 must be None, the path of a file, or hf://"),
-        ("ResNet50", "nowhere.h5", "no such file"),
-        ("ResNet50", "some/where", "no such file"),
+        ("ResNet20", "nowhere.h5", "no such file"),
+        ("ResNet20", "some/where", "no such file"),
         ("ResNet50", "hf://timm", "weights must be hf://owner/repository"),
     ],
 )
-def test_an_unknown_tag_or_file_is_named(model, tag, message):
+def test_an_unknown_tag_or_file_is_named(model, tag, message, cheap_weights):
     with pytest.raises(ValueError, match=message):
         kr.create_model(model, weights=tag)
 
@@ -417,7 +419,7 @@ def test_a_file_that_cannot_say_its_form_is_not_written(of_keras, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", WITH_CARD)
-def test_a_card_brings_back_the_network(ending, whole_of_keras, tmp_path, rng):
+def test_a_card_brings_back_the_network(ending, whole_of_keras, tmp_path, rng, cheap_weights):
     model = kr.ResNet50(weights=whole_of_keras, include_top=False, input_shape=(64, 64, 3))
     path = tmp_path / f"net{ending}"
     save_weights(model, path, whole_of_keras, "ResNet50")
@@ -431,7 +433,7 @@ def test_a_card_brings_back_the_network(ending, whole_of_keras, tmp_path, rng):
 
 
 @pytest.mark.slow
-def test_keras_reads_a_file_with_a_card(whole_of_keras, tmp_path, rng):
+def test_keras_reads_a_file_with_a_card(whole_of_keras, tmp_path, rng, cheap_weights):
     model = kr.ResNet50(weights=whole_of_keras, include_top=False, input_shape=(64, 64, 3))
     save_weights(model, tmp_path / "net.keras", whole_of_keras, "ResNet50")
     assert same(keras.saving.load_model(tmp_path / "net.keras"), model)

@@ -1,8 +1,11 @@
 """Every row of the zoo: exact parameters and multiply-accumulates, names, signature, docstring."""
 
+import collections
 import functools
 import inspect
+import math
 import pickle
+import re
 from typing import NamedTuple
 
 import keras
@@ -12,6 +15,7 @@ import keras_resnet as kr
 from benchmarks import models_page
 from keras_resnet import zoo
 from keras_resnet.constructor import LEADING, Constructor, constructor
+from keras_resnet.cost import CONVOLUTIONS, layer_macs
 from keras_resnet.stages import stages
 from tests import golden
 from tests.conftest import ROOT
@@ -114,6 +118,11 @@ class Built(NamedTuple):
     structure: str
 
 
+# The deepest rows, which take half a minute to build each. Two blocks a stage tell what each further block adds.
+# ResNet1202 is built whole in test_resnet.py, and the blocks of all ResNet-RS are compared in test_parity.py.
+DEEP = ("ResNetRS270", "ResNetRS350", "ResNetRS420", "ResNet1202", "ResNet1001V2")
+
+
 @functools.cache
 def built(name):
     """Builds a network once for all tests, and keeps the answers only: the largest one takes 0.8 GB."""
@@ -130,7 +139,7 @@ def built(name):
     )
 
 
-@pytest.mark.parametrize("name", by_name(zoo.ROWS))
+@pytest.mark.parametrize("name", by_name(name for name in zoo.ROWS if name not in DEEP))
 def test_row_and_network_agree(name, cheap_weights):
     row, network = zoo.ROWS[name], built(name)
     assert sum(stage.parameters for stage in network.stages) == row.parameters == PARAMETERS[name]
@@ -146,6 +155,30 @@ def test_row_and_network_agree(name, cheap_weights):
     assert network.names[-2:] == ["avg_pool", "predictions"]
     assert ("post_bn" in network.names) is (row.fields.get("ordering") == "full_preactivation")
     assert tuple(stage.blocks for stage in network.stages if stage.blocks) == tuple(row.fields["depths"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEEP)
+def test_a_deep_row_agrees_with_what_each_block_adds(name, cheap_weights):
+    row = zoo.ROWS[name]
+    depths = row.fields["depths"]
+    model = kr.create_model(name, depths=(2,) * len(depths))
+    counts = collections.Counter()
+    for layer in model.layers:
+        second = re.match(r"conv(\d+)_block2_", layer.name)
+        times = depths[int(second[1]) - 2] - 1 if second else 1
+        counts["parameters"] += times * sum(math.prod(weight.shape) for weight in layer.trainable_weights)
+        counts["macs"] += times * layer_macs(layer)
+        if isinstance(layer, CONVOLUTIONS):
+            counts["activations"] += times * math.prod(layer.output.shape[1:])
+    assert counts["parameters"] == row.parameters == PARAMETERS[name]
+    assert counts["macs"] == row.macs
+    exact = models_page.line(models_page.exact(row, counts["activations"]))
+    assert exact in (ROOT / "MODELS.md").read_text(), "run: python -m benchmarks table"
+    assert (model.input.shape, model.output.shape[1:]) == (
+        (None, row.size, row.size, 3),
+        (row.fields.get("classes", 1000),),
+    )
 
 
 @pytest.mark.parametrize("name", by_name(golden.NAMES))
