@@ -384,7 +384,7 @@ def test_the_deepest_network_takes_a_training_step(rng):
     # Eagerly: tracing a graph of 4,000 layers for one step takes two minutes, and `fit` traces it in any case.
     with tf.GradientTape() as tape:
         loss = keras.losses.sparse_categorical_crossentropy(
-            [1, 2], model(rng.uniform(0, 255, (2, 8, 8, 3)), training=True)
+            np.array([1, 2]), model(rng.uniform(0, 255, (2, 8, 8, 3)), training=True)
         )
     gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
     keras.optimizers.SGD().apply(gradients, model.trainable_weights)
