@@ -61,7 +61,7 @@ def photos():
 
 
 IMAGES = {"digits": digits, "photographs": photos}
-SLOW = ("rand_augment", "trivial_augment_wide")  # they trace fifteen changes each
+SLOW = ("rand_augment", "trivial_augment_wide", "random_resized_crop", "colour_jitter")  # they trace most
 CASES = [
     *(
         pytest.param(

@@ -141,6 +141,7 @@ def test_numbers_in_the_picture_leave_room_for_one_another():
     assert [point.top1 for point in pareto.named(points)] == [70.0, 70.4, 71.0]
 
 
+@pytest.mark.slow
 def test_the_picture_has_the_published_checkpoints(tmp_path):
     found = pareto.points(zoo.ROWS.values(), lambda checkpoint: 10**9 * checkpoint.size)
     assert {point.name for point in found} >= {"ResNet50", "ResNet50V2", "ResNetRS420"}

@@ -76,6 +76,7 @@ def test_a_bad_list_of_names_is_told(network, tmp_path):
     assert "--classes must be a file of as many names as the model has outputs, 10. Received: 2" in str(said)
 
 
+@pytest.mark.slow
 def test_a_file_in_the_place_of_the_directory_is_told(network, tmp_path):
     _, file = network
     (tmp_path / "out").write_text("")

@@ -51,6 +51,7 @@ def run(tmp_path_factory):
     return processes.python("-m", "pytest", "-q", "-W", "ignore", "-p", "no:randomly", folder, cwd=folder).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_test_that_takes_long_fails_unless_it_is_marked(run):
     assert "2 failed, 2 passed, 1 skipped" in run
@@ -59,6 +60,7 @@ def test_a_test_that_takes_long_fails_unless_it_is_marked(run):
     assert "s of processor time, and a test without the marker `slow` may take 0.2 s: make it smaller or mark it" in run
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_the_last_line_says_what_was_skipped_and_how_to_get_it(run):
     assert "\nSkipped tests: 1 (needs a cart: apt-get install cart)\n" in run

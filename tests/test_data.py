@@ -114,6 +114,7 @@ def write_png(path, shape=(9, 7, 3), value=0):
     path.write_bytes(tf.io.encode_png(np.full(shape, value, "uint8")).numpy())
 
 
+@pytest.mark.slow
 def test_folders_hold_out_a_fixed_fifth_of_each_class(tmp_path):
     for name, count in (("cat", 10), ("dog", 15)):
         for number in range(count):

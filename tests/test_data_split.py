@@ -131,6 +131,7 @@ def spoilt(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_corrupt_files_are_left_out_of_evaluation(spoilt, caplog):
     split = kr.data.load(f"folder:{spoilt}", "all", on_corrupt="skip")
     with caplog.at_level(logging.WARNING, "keras_resnet.data"):

@@ -48,6 +48,7 @@ def values(split):
     return [(int(image[0, 0, 0]), int(label)) for image, label in split.examples.as_numpy_iterator()]
 
 
+@pytest.mark.slow
 def test_a_directory_has_its_splits_by_the_names_of_files(tmp_path):
     write_shards(tmp_path, "train", grey(0, 1, 2, 3), [0, 1, 1, 0])
     write_shards(tmp_path, "validation", grey(7, 8), [1, 0])
@@ -160,6 +161,7 @@ def test_a_corrupt_image_is_skipped_with_its_name_and_counted_once(tmp_path, cap
         assert targets.argmax(-1).tolist() == [{0: 0, 1: 1, 3: 0}[value] for value in shown]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches_of", [kr.data.pipeline, kr.data.train_pipeline])
 def test_a_corrupt_image_stops_the_run_and_is_named(tmp_path, batches_of):
     paths = write_shards(tmp_path, "train", [*grey(0, 1), b"no image", *grey(3)], [0, 1, 1, 0])

@@ -110,6 +110,7 @@ def mixed(images, targets, seed):
     return images, share * targets + (1 - share) * targets[::-1]
 
 
+@pytest.mark.slow
 def test_the_order_is_the_seeds_alone(split):
     tf.random.set_seed(1)
     once = taken(split, 6, seed=1)
@@ -118,6 +119,7 @@ def test_the_order_is_the_seeds_alone(split):
     assert numbers(taken(split, 6, seed=2)) != numbers(once)
 
 
+@pytest.mark.slow
 def test_processes_share_each_batch_row_by_row(split):
     crop = functools.partial(crops.random_resized_crop, scale=(0.3, 1.0))
     whole = taken(split, 7, crop=crop)

@@ -11,9 +11,10 @@ from tests.conftest import ROOT
 # The examples that run; `+SKIP` stands where one needs minutes, files or a server.
 EXAMPLE = re.compile(r"^ +>>> (?!.*doctest: \+SKIP)", re.M)
 FILES = [path for path in sorted((ROOT / "keras_resnet").rglob("*.py")) if EXAMPLE.search(path.read_text())]
-# They build a ResNet-50, train a network or export one.
+# They build a ResNet-50, train a network, export one or make batches.
 SLOW = (
     "keras_resnet.cost",
+    "keras_resnet.data.train",
     "keras_resnet.export.int8",
     "keras_resnet.training.evaluation",
     "keras_resnet.tuning.latency",

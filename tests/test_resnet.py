@@ -42,6 +42,7 @@ def test_features_have_a_thirty_second_of_the_sides_rounded_up(shape, features):
     assert model.output.shape == (None, *features, 16)
 
 
+@pytest.mark.slow
 def test_sides_left_open_take_images_of_any_size(rng):
     model = kr.ResNet18(depths=(1, 1, 1, 1), filters=(8, 8, 8, 8), input_shape=(None, None, 3), classes=7)
     for sides in ((32, 32), (65, 47)):

@@ -121,10 +121,7 @@ def read(saved):
     def read(backend):
         # From a folder that has no keras_resnet in it; an installed one would be seen in sys.modules.
         command = ("-c", READER, folder, ROOT, json.dumps(CUT))
-        if backend == "tensorflow":
-            ended = processes.python(*command, cwd=folder)
-        else:
-            ended = processes.fresh(*command, environment={"KERAS_BACKEND": backend}, cwd=folder)
+        ended = processes.python(*command, environment={"KERAS_BACKEND": backend}, cwd=folder)
         said = json.loads(processes.printed(ended).splitlines()[-1])
         return said, dict(np.load(folder / f"{backend}.npz"))
 

@@ -261,6 +261,7 @@ def test_a_corrupt_image_is_named(tmp_path, split):
         evaluate(model, train if split == "train" else test)
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_without_a_test_split_too(tmp_path):
     curves.draw({"loss": [2.0, 1.0], "accuracy": [0.1, 0.9]}, "training only", tmp_path / "curves.png")
     assert tf.io.decode_png((tmp_path / "curves.png").read_bytes()).shape[:2] == (504, 1200)

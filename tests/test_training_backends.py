@@ -38,9 +38,8 @@ def train(tmp_path_factory):
     np.savez(directory / "start.npz", *model.get_weights())
 
     def trained(backend):
-        start = processes.python if backend == "tensorflow" else processes.fresh
         arguments = [directory / "start.npz", directory / backend, json.dumps(list(TOLERANCES))]
-        processes.printed(start("-c", STEPS, *arguments, environment={"KERAS_BACKEND": backend, **QUICK}))
+        processes.printed(processes.python("-c", STEPS, *arguments, environment={"KERAS_BACKEND": backend, **QUICK}))
         return {precision: read(directory / f"{backend}_{precision}" / "end.npz") for precision in TOLERANCES}
 
     return trained
