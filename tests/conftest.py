@@ -16,8 +16,8 @@ import tensorflow as tf
 from keras.src.utils.naming import reset_uids
 
 from tests import processes
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 # It makes devices when it is imported, for which it is too late in a process that collects tests.
@@ -66,11 +66,6 @@ def pytest_terminal_summary(terminalreporter):
     if reasons:
         told = "; ".join(f"{count} ({reason})" for reason, count in reasons.most_common())
         terminalreporter.write_line(f"Skipped tests: {told}")
-
-
-def run_python(code, *arguments, backend="tensorflow", cwd=ROOT):
-    """What a process of its own prints, on another backend of Keras say; the test fails where it does."""
-    return processes.printed(processes.fresh("-c", code, *arguments, environment={"KERAS_BACKEND": backend}, cwd=cwd))
 
 
 @pytest.fixture

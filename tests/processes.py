@@ -1,4 +1,4 @@
-"""Python processes for tests, forked from a server that has imported Keras: a start takes 0.1 s instead of 6 s.
+"""Python processes for tests, forked from a server that has imported Keras: a start takes 0.2 s instead of 6 s.
 
 A forked process is a process of its own: it has its own directory, environment, output and exit status, and can be
 killed. On another backend it imports Keras anew, and TensorFlow not again. What a new interpreter must do by itself

@@ -72,7 +72,7 @@ def short_turns(monkeypatch):
         monkeypatch.setattr(input, name, value)
     monkeypatch.setattr(augmentation, "SIZES", {"32x32": ((4, 32, 32, 3), 1)})
     monkeypatch.setattr(exporting, "built", lambda name: benchmark_nets.network())
-    monkeypatch.setattr(train.Case, "build", lambda case: benchmark_nets.network(case.size))
+    monkeypatch.setattr(train.Case, "build", benchmark_nets.TinyCase.build)
 
 
 def test_a_bound_holds_on_its_own_side():

@@ -18,7 +18,7 @@ from keras_resnet.cli import COMMANDS
 from keras_resnet.data import idx
 from keras_resnet.data.sources import SOURCES
 from tests import needs, processes
-from tests.conftest import FASHION, ROOT, run_python
+from tests.conftest import FASHION, ROOT
 from tests.processes import command
 from tests.serving.process import serving
 from tests.test_data import write_idx, write_png
@@ -76,7 +76,7 @@ def test_commands_compute_on_onednn(monkeypatch):
         "from keras_resnet.quiet import start_keras; start_keras()\n"
         "from tensorflow.python.util import _pywrap_util_port; print(int(_pywrap_util_port.IsMklEnabled()))"
     )
-    assert run_python(code).strip() == "1"
+    assert processes.printed(processes.fresh("-c", code)).strip() == "1"
 
 
 @pytest.mark.processes

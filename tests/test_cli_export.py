@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
-from keras_resnet.export.int8_kernels import available
+from tests import needs
 from tests.conftest import randomise_evenly
 from tests.test_cli import invoke
 
@@ -45,7 +45,7 @@ def test_a_file_becomes_a_model_with_names_and_a_kit(network, tmp_path, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not available(), reason="needs TensorFlow's 8-bit convolution, which is for x86 with VNNI")
+@needs.int8()
 def test_eight_bits_are_calibrated_with_the_images_that_are_named(network, tmp_path):
     _, file = network
     result = invoke("export", file, "--out", tmp_path / "out", "--precision", "int8", "--calibration", "digits")

@@ -52,11 +52,6 @@ CONFIG = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _clean_keras():
-    """Instead of conftest's, which takes 0.4 s after each test; few of these build a model, and none by name."""
-
-
 @pytest.fixture
 def server():
     with serving() as server:

@@ -17,7 +17,8 @@ from keras_resnet.training.logits import logits
 from keras_resnet.training.recipes import CHOICES
 from keras_resnet.training.remat import rematerialised
 from keras_resnet.training.while_training import while_training
-from tests.conftest import randomise, run_python
+from tests import processes
+from tests.conftest import randomise
 
 SMALL = {"input_shape": (16, 16, 3), "classes": 5}
 NETS = {
@@ -270,7 +271,7 @@ kr.export.saved_model(net, sys.argv[1])
 serve = tf.saved_model.load(sys.argv[1] + "/1").signatures["serving_default"]
 np.testing.assert_allclose(serve(image=tf.constant(images))["probabilities"], wanted, atol=1e-5)
 """
-    run_python(code, tmp_path / "export")
+    processes.printed(processes.fresh("-c", code, tmp_path / "export"))
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ AFFINE = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 @pytest.fixture(scope="module")
 def images():
     if not SHARED.is_dir():
-        pytest.skip(needs.shared_data.kwargs["reason"])
+        pytest.skip(needs.SHARED_DATA)
     return photographs(8, 96)
 
 

@@ -139,17 +139,25 @@ def built(name):
     )
 
 
+def agree(name, parameters, macs, activations, input_shape, output_shape):
+    """Holds what a network costs, and what goes into and out of it, against its row and the published pages."""
+    row = zoo.ROWS[name]
+    assert parameters == row.parameters == PARAMETERS[name]
+    assert macs == row.macs
+    exact = models_page.line(models_page.exact(row, activations))
+    assert exact in (ROOT / "MODELS.md").read_text(), "run: python -m benchmarks table"
+    assert input_shape == (None, row.size, row.size, 3)
+    assert output_shape == (None, row.fields.get("classes", 1000))
+
+
 @pytest.mark.parametrize("name", by_name(name for name in zoo.ROWS if name not in DEEP))
 def test_row_and_network_agree(name, cheap_weights):
     row, network = zoo.ROWS[name], built(name)
-    assert sum(stage.parameters for stage in network.stages) == row.parameters == PARAMETERS[name]
-    assert sum(stage.macs for stage in network.stages) == network.macs == row.macs
-    exact = models_page.line(models_page.exact(row, network.activations))
-    assert exact in (ROOT / "MODELS.md").read_text(), "run: python -m benchmarks table"
+    parameters = sum(stage.parameters for stage in network.stages)
+    agree(name, parameters, network.macs, network.activations, network.input_shape, network.output_shape)
+    assert sum(stage.macs for stage in network.stages) == network.macs
     if name in TIMM_GMACS:
         assert round(network.timm_macs / 1e9, 2) == TIMM_GMACS[name]
-    assert network.input_shape == (None, row.size, row.size, 3)
-    assert network.output_shape == (None, row.fields.get("classes", 1000))
     for landmark in ("conv1_conv", "conv2_block1_1_conv", "conv2_block1_out", "conv3_block1_0_", "conv4_block1_out"):
         assert any(found.startswith(landmark) for found in network.names), landmark
     assert network.names[-2:] == ["avg_pool", "predictions"]
@@ -160,8 +168,7 @@ def test_row_and_network_agree(name, cheap_weights):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DEEP)
 def test_a_deep_row_agrees_with_what_each_block_adds(name, cheap_weights):
-    row = zoo.ROWS[name]
-    depths = row.fields["depths"]
+    depths = zoo.ROWS[name].fields["depths"]
     model = kr.create_model(name, depths=(2,) * len(depths))
     counts = collections.Counter()
     for layer in model.layers:
@@ -171,14 +178,7 @@ def test_a_deep_row_agrees_with_what_each_block_adds(name, cheap_weights):
         counts["macs"] += times * layer_macs(layer)
         if isinstance(layer, CONVOLUTIONS):
             counts["activations"] += times * math.prod(layer.output.shape[1:])
-    assert counts["parameters"] == row.parameters == PARAMETERS[name]
-    assert counts["macs"] == row.macs
-    exact = models_page.line(models_page.exact(row, counts["activations"]))
-    assert exact in (ROOT / "MODELS.md").read_text(), "run: python -m benchmarks table"
-    assert (model.input.shape, model.output.shape[1:]) == (
-        (None, row.size, row.size, 3),
-        (row.fields.get("classes", 1000),),
-    )
+    agree(name, **counts, input_shape=model.input.shape, output_shape=model.output.shape)
 
 
 @pytest.mark.parametrize("name", by_name(golden.NAMES))
