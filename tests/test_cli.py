@@ -21,17 +21,17 @@ from tests import needs, processes
 from tests.conftest import FASHION, ROOT
 from tests.processes import command
 from tests.serving.process import serving
+from tests.small_training import of_one_block, without_export
 from tests.test_data import write_idx, write_png
 from tests.test_package import main_command
-from tests.test_training import of_one_block, without_export
 
-# The command, with a ResNet20 of one block and without a SavedModel, see `of_one_block` and `without_export`.
+# The command, with small trainings.
 SMALL = """
-import functools, sys
-from keras_resnet import cli, zoo
-from keras_resnet.training import run
-run.saved_model = lambda *_, **__: None
-zoo._CONSTRUCTORS["ResNet20"] = functools.partial(zoo.ResNet20, depths=(1,), filters=(8,))
+import sys, pytest
+from keras_resnet import cli
+from tests.small_training import of_one_block, without_export
+of_one_block(pytest.MonkeyPatch())
+without_export(pytest.MonkeyPatch())
 sys.argv[0] = "keras-resnet"
 sys.exit(cli.main())
 """

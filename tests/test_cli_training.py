@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from keras_resnet.training import RECIPES, Recipe
 from tests import processes
+from tests.small_training import of_one_block, without_export
 from tests.test_cli import SMALL, invoke
 from tests.test_data import write_png
-from tests.test_training import of_one_block, without_export
 
 QUICK = ("--epochs", 2, "--batch-size", 8, "--size", 8)
 

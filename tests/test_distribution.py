@@ -1,10 +1,8 @@
 """Many devices and many processes give what one device gives, on the same batches."""
 
 import json
-import os
+import signal
 import socket
-import subprocess
-import sys
 import time
 
 import keras
@@ -18,7 +16,6 @@ from keras_resnet.training import Recipe, distribution, run
 from keras_resnet.training.batches import Sides, validation_batches
 from keras_resnet.training.distribution import Place
 from tests import needs, processes
-from tests.conftest import ROOT
 
 SETTINGS = (
     "train ResNet20 --data digits --size 8 --epochs 3 --batch-size 128 --shift 0 --learning-rate 0.02 --backend jax"
@@ -27,13 +24,17 @@ STEPS = 11  # of an epoch of digits
 # The command, with a ResNet20 of one block: most of the time goes into its compilation. Keras is imported with the
 # backend that the command is told, so the constructor changes after that.
 COMMAND = """
-import functools
+import os, jax, pytest
 from keras_resnet.cli import main, training
+
+# JAX reads its variables when it is imported, and TensorFlow has done that before the process was forked.
+jax.config.update("jax_compilation_cache_dir", os.environ["COMPILED"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 def start_keras(before_devices):
     start(before_devices)
-    from keras_resnet import zoo
-    zoo._CONSTRUCTORS["ResNet20"] = functools.partial(zoo.ResNet20, depths=(1,), filters=(8,))
+    from tests.small_training import of_one_block
+    of_one_block(pytest.MonkeyPatch())
 
 start, training.start_keras = training.start_keras, start_keras
 main()
@@ -44,8 +45,7 @@ main()
 def compiled(tmp_path_factory):
     """Variables that let processes of JAX share all that they compile."""
     return {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "COMPILED": str(tmp_path_factory.mktemp("compiled")),
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
         "CUDA_VISIBLE_DEVICES": "",
     }
@@ -54,9 +54,8 @@ def compiled(tmp_path_factory):
 @pytest.fixture(scope="module", params=["tensorflow", pytest.param("jax", marks=needs.package("jax"))])
 def apart(request, tmp_path_factory, compiled):
     """What `two_devices` found on a backend, in a process with devices of its own."""
-    run = processes.python if request.param == "tensorflow" else processes.fresh
     environment = {"KERAS_BACKEND": request.param, **compiled}
-    ran = run("-m", "tests.two_devices", tmp_path_factory.mktemp("run"), environment=environment)
+    ran = processes.python("-m", "tests.two_devices", tmp_path_factory.mktemp("run"), environment=environment)
     return request.param, json.loads(processes.printed(ran).splitlines()[-1])
 
 
@@ -144,15 +143,8 @@ def free_port():
 
 def start(out, *options, **variables):
     """The command, in a process of its own."""
-    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "120", **variables}
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *SETTINGS.split(), "--out", out, *map(str, options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-    )
+    environment = {"KERAS_BACKEND": "jax", "NO_COLOR": "1", "COLUMNS": "120", **variables}
+    return processes.start("-c", COMMAND, *SETTINGS.split(), "--out", out, *options, environment=environment)
 
 
 @pytest.mark.slow
@@ -160,9 +152,7 @@ def start(out, *options, **variables):
 @needs.package("jax")
 def test_two_processes_one_of_them_killed_equal_one_process(tmp_path, compiled):
     """By variables of the environment first, and then, where the checkpoints go on, by options."""
-    alone = start(tmp_path / "one", **compiled)
-    said = alone.communicate()[0]
-    assert alone.returncode == 0, said
+    processes.printed(start(tmp_path / "one", **compiled).end())
 
     two, address = tmp_path / "two", f"127.0.0.1:{free_port()}"
     variables = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2", **compiled}
@@ -170,18 +160,15 @@ def test_two_processes_one_of_them_killed_equal_one_process(tmp_path, compiled):
     # The first epoch is over, and the two that follow take longer than it takes to see that.
     while not (two / "checkpoints" / str(STEPS)).exists() and pair[0].poll() is None:
         time.sleep(0.005)
-    pair[1].kill()
-    said = pair[0].communicate(timeout=60)[0]
-    pair[1].communicate()
-    assert pair[0].returncode not in {0, None}, said
+    pair[1].kill(signal.SIGKILL)
+    assert [process.end().returncode != 0 for process in pair] == [True, True]
     assert not (two / "run.json").exists()
 
     address = f"127.0.0.1:{free_port()}"
     pair = [
         start(two, "--processes", 2, "--process", number, "--coordinator", address, **compiled) for number in (1, 0)
     ]
-    texts = [process.communicate(timeout=300)[0] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], texts
+    texts = [processes.printed(process.end()) for process in pair]
     assert "epoch " not in texts[0]  # the first process alone reports
     assert "epoch   1" not in texts[1]  # it was there
 

@@ -14,6 +14,7 @@ import keras_resnet as kr
 from keras_resnet.training import run
 from tests import needs, processes
 from tests.conftest import ROOT, photographs
+from tests.small_training import of_one_block, without_export
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
@@ -80,7 +81,9 @@ def test_fine_tuning_tunes(photos, tmp_path, monkeypatch):
         ("cifar10_he2015", "RECIPES he2015_cifar", {}),
     ],
 )
-def test_recipes_of_papers_run(name, recipe, options, photos, tmp_path):
+def test_recipes_of_papers_run(name, recipe, options, photos, tmp_path, monkeypatch):
+    of_one_block(monkeypatch)
+    without_export(monkeypatch)
     example = importlib.import_module(f"examples.{name}")
     table, _, row = recipe.partition(" ")
     full = getattr(example, table)
@@ -114,8 +117,9 @@ def test_a_search_on_ray_ends_within_the_budget():
 
 
 @pytest.mark.slow
-def test_the_search_on_fashion_mnist_trains_its_best_beside_resnet20(tmp_path):
+def test_the_search_on_fashion_mnist_trains_its_best_beside_resnet20(tmp_path, monkeypatch):
     search = importlib.import_module("examples.search_fashion_mnist.search")
+    monkeypatch.setattr(search.multiprocessing, "get_context", lambda _: processes.SERVER)  # starts in 0.2 s
     network = "kr.ResNet(depths=(1,), block=kr.residual_block, filters=(4,), input_shape=(28, 28, 1), classes=10)"
     (tmp_path / "best.py").write_text(f"import keras_resnet as kr\n\nmodel = {network}\n")
     recipe = dataclasses.replace(search.RECIPE, epochs=1, batch_size=479)

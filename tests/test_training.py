@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import functools
 import json
 import shutil
 
@@ -12,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
-from keras_resnet import zoo
 from keras_resnet.data import from_arrays
 from keras_resnet.training import curves, run
 from keras_resnet.training.evaluation import evaluate
+from tests.small_training import of_one_block, without_export
 from tests.test_data import write_png
 
 QUICK = dataclasses.replace(kr.training.RECIPES["one_cycle"], epochs=2, batch_size=16)
@@ -138,16 +137,6 @@ def test_fit_refuses_channels_first(colours, request):
 def test_a_recipe_refuses_wrong_values(field, value):
     with pytest.raises(ValueError, match=f"{field}.*Received"):
         dataclasses.replace(QUICK, **{field: value})
-
-
-def of_one_block(patch):
-    """Makes the commands' ResNet20 one of one block: every step of a training is there, in a fifth of the time."""
-    patch.setitem(zoo._CONSTRUCTORS, "ResNet20", functools.partial(zoo.ResNet20, depths=(1,), filters=(8,)))
-
-
-def without_export(patch):
-    """Leaves the SavedModel out of runs, a third of their time: for tests that do not look at it."""
-    patch.setattr(run, "saved_model", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="module")
