@@ -300,9 +300,12 @@ def test_without_a_gpu_it_is_said_and_nothing_is_measured():
 
 BOUNDS_ON_JAX = """
 from benchmarks import gpu_steps
-for turn in (gpu_steps.convolutions(2, 1), gpu_steps.matrices(64, 1), gpu_steps.macs(32)):
+for turn in (gpu_steps.convolutions(2, 1), gpu_steps.matrices(64, 1)):
     assert turn() > 0
 import keras
+# JAX takes a second to compile the drawing of each new shape.
+keras.initializers.VarianceScaling.__call__ = lambda self, shape, dtype=None: keras.ops.zeros(shape, dtype)
+assert gpu_steps.macs(32)() > 0
 print(keras.backend.backend())
 """
 

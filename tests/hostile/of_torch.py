@@ -9,7 +9,7 @@ import numpy as np
 from tests.hostile.archives import Member, deflated, write_zip
 from tests.hostile.corpus import CANARY, LAST, case, values
 from tests.hostile.of_zip import Runs, members_of
-from tests.hostile.pickled import Code, call, code, named, program, storage, tensor
+from tests.hostile.pickled import Code, call, code, long_list, long_tuple, named, program, storage, tensor
 from tests.hostile.writers import WRITERS, write, write_legacy_raw, write_torch_raw
 
 
@@ -70,17 +70,26 @@ for name, taking in {
         lambda inner, _: call("_codecs", "encode", inner, "hex"), range(27), call("_codecs", "encode", "a" * 8, "utf-8")
     ),
     "one long list for many dicts": Code(
-        b"](" + code([("a", 1)] * 100_000) + b"q\0" + (named("collections", "OrderedDict") + b"h\0\x85R") * 1000 + b"e"
+        b"]("
+        + long_list(("a", 1), 100_000)
+        + b"q\0"
+        + (named("collections", "OrderedDict") + b"h\0\x85R") * 1000
+        + b"e"
     ),
     "one long list for many sizes": Code(
-        b"](" + code([1] * 200_000) + b"q\0" + (named("torch", "Size") + b"h\0\x85R") * 1000 + b"e"
+        b"](" + long_list(1, 200_000) + b"q\0" + (named("torch", "Size") + b"h\0\x85R") * 1000 + b"e"
     ),
     "calls of many arguments": Code(
-        b"](" + code((1,) * 200_000) + b"q\0" + (named("builtins", "set") + b"h\0R") * 1000 + b"e"
+        b"](" + long_tuple(1, 200_000) + b"q\0" + (named("builtins", "set") + b"h\0R") * 1000 + b"e"
     ),
-    "identifiers of many parts": Code(b"](" + code(("storage",) * 200_000) + b"q\0" + b"h\0Q" * 1000 + b"e"),
+    "identifiers of many parts": Code(b"](" + long_tuple("storage", 200_000) + b"q\0" + b"h\0Q" * 1000 + b"e"),
     "a tensor of many axes": call(
-        "torch._utils", "_rebuild_tensor_v2", storage(LAST_KEY, BIAS), 0, (2**62,) * 100_000, (1,) * 100_000
+        "torch._utils",
+        "_rebuild_tensor_v2",
+        storage(LAST_KEY, BIAS),
+        0,
+        long_tuple(2**62, 100_000),
+        long_tuple(1, 100_000),
     ),
     "a name of lists doubled 60 times": Code(
         b"]q\0"
@@ -91,7 +100,10 @@ for name, taking in {
     "numpy.zeros": call("numpy", "zeros", 10**9),
     "torch.zeros": call("torch", "zeros", 10**9),
     "a tensor by its class": call("torch", "Tensor", 10**9),
-    "a dict of colliding numbers": {(2**61 - 1) * number: number for number in range(30_000)},
+    # Its instructions: to make such a dict takes ten seconds.
+    "a dict of colliding numbers": Code(
+        b"}(" + b"".join(code((2**61 - 1) * number) + code(number) for number in range(30_000)) + b"u"
+    ),
 }.items():
 
     @torch_case(f"a pickle that takes {name}")
@@ -99,12 +111,15 @@ for name, taking in {
         state[LAST] = taking
 
 
+MEMO = np.zeros(800_000, [("instruction", "S1"), ("index", "<u4")])
+MEMO["instruction"], MEMO["index"] = b"r", range(800_000)
+
 for name, instructions in {
     "a million lists": b"]" * 1_040_000,
     "lists nested 100,000 deep": b"]" * 100_000 + b"a" * 99_999,
     "tuples nested 100,000 deep": b")" + b"\x85" * 100_000,
     "100,000 marks": b"(" * 100_000,
-    "a memo of 800,000": b"]" + b"".join(b"r" + struct.pack("<I", n) for n in range(800_000)),
+    "a memo of 800,000": b"]" + MEMO.tobytes(),
     "a memo with an index of 4 billion": b"]r\xff\xff\xff\xff",
     "a text that says it has 4 GB": b"X\xff\xff\xff\xff" + b"a" * 100,
     "a text that says it has 2**62 bytes": b"\x8d" + struct.pack("<Q", 2**62),

@@ -32,6 +32,16 @@ def code(value):  # noqa: PLR0911
     raise TypeError(value)
 
 
+def long_tuple(part, count):
+    """The instructions of a tuple of one part many times, without making it."""
+    return Code(b"(" + code(part) * count + b"t")
+
+
+def long_list(part, count):
+    """The same of a list."""
+    return Code(b"](" + code(part) * count + b"e")
+
+
 def program(value):
     return b"\x80\2" + code(value) + b"."
 
