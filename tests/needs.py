@@ -33,6 +33,17 @@ def import_package(name):
     return pytest.importorskip(name, reason=_reason(name.partition(".")[0]))
 
 
+def subject(left_out):
+    """Skips a test whose subject of a benchmark was left out.
+
+    Args:
+        left_out: by subject, the reason.
+    """
+    for reason in left_out.values():
+        packages = reason.removeprefix("not installed: ")
+        pytest.skip(reason if packages == reason else "; ".join(map(_reason, packages.split(", "))))
+
+
 def int8():
     """Skips a test where TensorFlow has no 8-bit convolution that is exact."""
     from keras_resnet.export.int8_kernels import available
