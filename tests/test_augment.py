@@ -99,7 +99,13 @@ def slow_but(quick, cases):
     ]
 
 
-@pytest.mark.parametrize(("op", "images"), CASES.values(), ids=CASES)
+POLICIES = ("rand_augment-photographs", "trivial_augment_wide-photographs")
+
+
+@pytest.mark.parametrize(
+    ("op", "images"),
+    [pytest.param(*case, id=name, marks=pytest.mark.slow if name in POLICIES else ()) for name, case in CASES.items()],
+)
 def test_an_augmentation_is_of_the_images_and_the_seed_alone(op, images):
     images = images()
     once = eagerly(op, images)
@@ -312,6 +318,7 @@ def test_jitter_of_nothing_is_nothing_and_of_brightness_is_a_factor():
     assert 130 < levels.max() <= 140
 
 
+@pytest.mark.slow
 def test_jitter_of_one_kind_is_the_change_of_that_kind():
     images = photos() // 2 + 60  # nothing is clipped
     for argument, change in (("contrast", colour.contrasted), ("saturation", colour.saturated)):
@@ -396,7 +403,7 @@ def test_mixup_mixes_pixels_as_it_mixes_targets(images):
         assert np.abs(mixed - (share * images + (1 - share) * other)).max() <= 0.51
 
 
-@pytest.mark.parametrize("images", IMAGES.values(), ids=IMAGES)
+@pytest.mark.parametrize("images", [digits, pytest.param(photos, marks=pytest.mark.slow)], ids=IMAGES)
 def test_the_box_of_cutmix_has_the_share_of_the_label(images):
     images = images()
     own = np.eye(len(images), dtype="float32")
@@ -503,6 +510,7 @@ def test_a_policy_changes_each_image_by_its_own_row():
     assert len({out.tobytes() for out in more}) > 100
 
 
+@pytest.mark.slow
 def test_a_policy_makes_no_change_without_a_chance():
     op = bound(augment.rand_augment, probability=0)
     np.testing.assert_array_equal(eagerly(op, photos()), photos())

@@ -15,6 +15,14 @@ from tests.conftest import randomise
 BLOCKS = {"residual": kr.residual_block, "bottleneck": functools.partial(kr.bottleneck_block, expansion=2)}
 both = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 every_ordering = pytest.mark.parametrize("ordering", ORDERINGS)
+# The same, of which the two that are used most are quick.
+quick_orderings = pytest.mark.parametrize(
+    "ordering",
+    [
+        pytest.param(name, marks=() if name in ("original", "full_preactivation") else pytest.mark.slow)
+        for name in ORDERINGS
+    ],
+)
 
 
 def build(block, shape, *args, **options):
@@ -65,8 +73,8 @@ def test_max_pool_pads_with_minus_infinity_on_all_sides(side, rng):
 
 
 @both
-@every_ordering
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@quick_orderings
+@pytest.mark.parametrize("stride", [2, *(pytest.param(stride, marks=pytest.mark.slow) for stride in (1, 3))])
 @pytest.mark.parametrize("side", [7, 8])
 def test_sides_are_divided_by_the_stride_rounded_up(block, ordering, stride, side):
     model = build(block, (side, side, 4), 6, stride=stride, ordering=ordering)
@@ -82,7 +90,7 @@ def test_channels_are_filters_times_expansion(block, filters, expected):
 
 
 @both
-@every_ordering
+@quick_orderings
 def test_gradient_reaches_every_weight(block, ordering, rng):
     model = build(block, (8, 8, 4), 6, stride=2, ordering=ordering, gate=kr.gates.squeeze_excite, last_gamma="ones")
     randomise(model, rng)
@@ -246,7 +254,7 @@ def test_without_a_name_two_blocks_fit_into_one_model():
 
 
 @pytest.mark.parametrize("gate", [kr.gates.squeeze_excite, kr.gates.efficient_channel_attention])
-@pytest.mark.parametrize("ordering", ORDERINGS)
+@quick_orderings
 def test_gates_stand_at_the_end_of_the_branch_in_every_ordering(gate, ordering):
     model = build(kr.residual_block, (8, 8, 16), 16, gate=gate, ordering=ordering)
     add = next(layer for layer in model.layers if type(layer).__name__ == "Add")

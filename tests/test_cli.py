@@ -9,13 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from tensorflow.python.util import _pywrap_util_port
 from typer.testing import CliRunner
 
 from keras_resnet import cli
 from keras_resnet.cli import COMMANDS
-from keras_resnet.data import idx
+from keras_resnet.data import idx, load
 from keras_resnet.data.sources import SOURCES
 from tests import needs, processes
 from tests.conftest import FASHION, ROOT
@@ -25,16 +27,21 @@ from tests.small_training import of_one_block, without_export
 from tests.test_data import write_idx, write_png
 from tests.test_package import main_command
 
-# The command, with small trainings.
+# The command, with small trainings, untraced.
 SMALL = """
-import sys, pytest
+import sys, warnings, pytest, tensorflow as tf
 from keras_resnet import cli
 from tests.small_training import of_one_block, without_export
 of_one_block(pytest.MonkeyPatch())
 without_export(pytest.MonkeyPatch())
+warnings.filterwarnings("ignore", "Even though the .*run_functions_eagerly")
+tf.config.run_functions_eagerly(True)
 sys.argv[0] = "keras-resnet"
 sys.exit(cli.main())
 """
+
+
+UNTRACED = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
 
 
 def invoke(*arguments):
@@ -67,40 +74,46 @@ def test_the_main_job_reads_digits(digits):
     assert run.stderr == ""
 
 
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# Starts Keras as a new interpreter does, until it imports TensorFlow, which reads the variable then.
+STARTED = f"""
+import os, sys
+from keras_resnet.quiet import start_keras
+for name in [name for name in sys.modules if name.partition(".")[0] in ("keras", "tensorflow")]:
+    del sys.modules[name]
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "tensorflow":
+            print(os.environ["{ONEDNN}"])
+            sys.exit()
+sys.meta_path.insert(0, Finder())
+start_keras()
+"""
+
+
 @pytest.mark.processes
-@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN is for x86")
-def test_commands_compute_on_onednn(monkeypatch):
-    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
-    code = (
-        "from keras_resnet.quiet import start_keras; start_keras()\n"
-        "from tensorflow.python.util import _pywrap_util_port; print(int(_pywrap_util_port.IsMklEnabled()))"
-    )
-    assert processes.printed(processes.fresh("-c", code)).strip() == "1"
-
-
-@pytest.mark.processes
-def test_commands_leave_onednn_off_where_the_user_says_so():
-    code = "import os; from keras_resnet.quiet import start_keras; start_keras(); print(os.environ[{0!r}])"
-    name = "TF_ENABLE_ONEDNN_OPTS"
-    assert processes.printed(processes.python("-c", code.format(name), environment={name: "0"})) == "0\n"
+def test_commands_compute_on_onednn_unless_the_user_says_otherwise():
+    assert _pywrap_util_port.IsMklEnabled() == (os.environ[ONEDNN] == "1")  # what tests/conftest.py has set
+    for theirs, found in ((None, "1"), ("0", "0")):
+        assert processes.printed(processes.python("-c", STARTED, environment={ONEDNN: theirs})) == f"{found}\n"
 
 
 @pytest.mark.processes
 @pytest.mark.slow
-def test_what_the_main_job_says_to_type_next_works(digits):
+def test_what_the_main_job_says_to_type_next_works(digits, monkeypatch):
     folder, run = digits
     lines = [line.strip() for line in run.stdout.splitlines() if re.match(r"  \S*keras-resnet ", line)]
     assert [line.split()[1] for line in lines] == ["evaluate", "predict"]
-    outputs = []
-    for line in lines:
-        result = command(*shlex.split(line)[1:], cwd=folder)
-        assert (result.returncode, result.stderr) == (0, "")
-        outputs.append(result.stdout)
+    evaluated = command(*shlex.split(lines[0])[1:], cwd=folder)
+    assert (evaluated.returncode, evaluated.stderr) == (0, "")
     said = json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"]
-    assert f"top-1 {said:.2%} on the 360 test images of digits" in outputs[0]
+    assert f"top-1 {said:.2%} on the 360 test images of digits" in evaluated.stdout
+    monkeypatch.chdir(folder)
+    predicted = invoke(*shlex.split(lines[1])[1:])
+    assert (predicted.exit_code, predicted.stderr) == (0, "")
     is_class = re.search(r"_is_(\d)\.png", lines[1])[1]
-    assert re.search(rf"_is_{is_class}\.png: {is_class} \d+\.\d%", outputs[1])
+    assert re.search(rf"_is_{is_class}\.png: {is_class} \d+\.\d%", predicted.stdout)
 
 
 @pytest.mark.processes
@@ -115,12 +128,13 @@ def test_the_main_job_says_how_to_serve_a_directory_that_is_there(digits):
 @pytest.mark.serving
 @pytest.mark.processes
 @pytest.mark.slow
-def test_the_deploy_lines_of_the_readme_serve_digits(digits):
+def test_the_deploy_lines_of_the_readme_serve_digits(digits, monkeypatch):
     folder, _ = digits
     (block,) = re.findall(r"^## Deploy\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S | re.M)
     export, start, ask = block.splitlines()
     assert start == "docker compose --project-directory deploy up -d --wait"  # in place of which the server below
-    assert command(*export.split()[1:], cwd=folder).returncode == 0
+    monkeypatch.chdir(folder)
+    assert invoke(*export.split()[1:]).exit_code == 0
     with serving("ResNet20", f"--model_base_path={folder / 'deploy/models/ResNet20'}") as server:
         before, _, files = ask.replace("localhost:8500", server.grpc).rpartition(" ")
         images = sorted(str(path.relative_to(folder)) for path in folder.glob(files))
@@ -177,11 +191,12 @@ def test_a_user_error_is_one_line_and_status_2(tmp_path):
 
 @pytest.mark.slow
 @needs.fashion_mnist
-def test_train_reads_fashion_mnist(tmp_path, monkeypatch):
+@UNTRACED
+def test_train_reads_fashion_mnist(tmp_path, monkeypatch, eager):
     """The first images of the real files, in files of the same format."""
     of_one_block(monkeypatch)
     without_export(monkeypatch)
-    for split, count in (("train", 256), ("test", 64)):
+    for split, count in (("train", 128), ("test", 64)):
         images, labels = idx.read(FASHION, split)
         write_idx(tmp_path / f"{idx.PREFIX[split]}-images-idx3-ubyte", images[:count])
         write_idx(tmp_path / f"{idx.PREFIX[split]}-labels-idx1-ubyte", labels[:count])
@@ -196,22 +211,28 @@ def test_train_reads_fashion_mnist(tmp_path, monkeypatch):
     assert "of the 64 held-out test images are right" in result.output
 
 
-@pytest.mark.processes
 @pytest.mark.slow
-def test_paths_with_spaces_are_quoted_and_a_file_is_no_directory(tmp_path):
+@UNTRACED
+def test_paths_with_spaces_are_quoted_and_a_file_is_no_directory(tmp_path, monkeypatch, capfd, eager):
+    of_one_block(monkeypatch)
+    without_export(monkeypatch)
+    monkeypatch.chdir(tmp_path)
     for name, value in (("dark", 20), ("bright", 200)):
         for number in range(2):
             write_png(tmp_path / "photos" / name / f"{number}.png", (8, 8, 3), value + number)
-    options = ("--data", f"folder:{tmp_path / 'photos'}", "--epochs", 1, "--size", 8)
+    options = ("--data", f"folder:{tmp_path / 'photos'}", "--epochs", "1", "--size", "8")
     (tmp_path / "file").write_text("")
-    failed = processes.python("-c", SMALL, "train", "ResNet20", *options, "--out", tmp_path / "file")
-    assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
-    assert "File exists" in failed.stderr
-    run = processes.python("-c", SMALL, "train", "ResNet20", *options, "--out", "a run", cwd=tmp_path)
-    typed = re.search(r"\S*keras-resnet (predict .*)", run.stdout)[1]
+    monkeypatch.setattr(sys, "argv", ["keras-resnet", "train", "ResNet20", *options, "--out", "file"])
+    with pytest.raises(SystemExit) as failed:
+        cli.main()
+    error = capfd.readouterr().err
+    assert (failed.value.code, error.count("\n")) == (2, 1)
+    assert "File exists" in error
+    run = invoke("train", "ResNet20", *options, "--out", "a run")
+    typed = re.search(r"\S*keras-resnet (predict .*)", run.output)[1]
     assert "--model 'a run'" in typed
-    asked = command(*shlex.split(typed), cwd=tmp_path)
-    assert re.fullmatch(r"a run/samples/0_is_bright.png: (bright|dark) .*\n", asked.stdout), asked.stderr
+    asked = invoke(*shlex.split(typed))
+    assert re.fullmatch(r"a run/samples/0_is_bright.png: (bright|dark) .*\n", asked.output), asked.output
 
 
 @pytest.mark.processes
@@ -265,11 +286,13 @@ def test_help_answers_at_once_and_explains():
     assert all(kind in said[1 + names.index("train")] for kind in SOURCES)
 
 
-@pytest.mark.processes
 @pytest.mark.slow
-def test_evaluate_needs_to_know_what_on(digits):
-    folder, _ = digits
-    model = folder / "runs/digits/model.keras"
-    assert "--data must be given for a .keras file" in str(invoke("evaluate", model).exception)
-    result = invoke("evaluate", model, "--data", "digits", "--split", "train")
-    assert re.search(r"top-1 (9\d|100)\.\d\d% on the 1,437 train images of digits", result.output)
+def test_evaluate_needs_to_know_what_on(tmp_path):
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(image)))
+    model.set_weights([np.zeros((64, 10)), np.eye(10)[3]])  # whatever it sees is a three
+    model.save(tmp_path / "three.keras")
+    assert "--data must be given for a .keras file" in str(invoke("evaluate", tmp_path / "three.keras").exception)
+    result = invoke("evaluate", tmp_path / "three.keras", "--data", "digits", "--split", "train")
+    threes = sum(int(label) == 3 for _, label in load("digits", "train").examples)
+    assert f"top-1 {threes / 1437:.2%} on the 1,437 train images of digits" in result.output

@@ -5,25 +5,32 @@ import dataclasses
 import json
 import re
 import signal
+import sys
 
 import pytest
 import tensorflow as tf
 
+from keras_resnet import cli
 from keras_resnet.training import RECIPES, Recipe
 from tests import processes
 from tests.small_training import of_one_block, without_export
 from tests.test_cli import SMALL, invoke
 from tests.test_data import write_png
 
-QUICK = ("--epochs", 2, "--batch-size", 8, "--size", 8)
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
+
+QUICK = ("--epochs", 2, "--batch-size", 16, "--size", 8)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _small():
+    """Small trainings, untraced: to trace a step takes longer than the few that they have."""
+    tf.config.run_functions_eagerly(True)
     with pytest.MonkeyPatch.context() as patch:
         of_one_block(patch)
         without_export(patch)
         yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,7 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two_runs(photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    for name, options in (("slow", ("--learning-rate", 0.001)), ("fast", ("--held-out", 0.25))):
+    for name, options in (("slow", ("--learning-rate", 0.001, "--epochs", 1)), ("fast", ("--held-out", 0.25))):
         arguments = ("train", "ResNet20", "--data", photos, "--on-corrupt", "skip", "--out", folder / name)
         result = invoke(*arguments, *QUICK, *options)
         assert result.exit_code == 0, result.output
@@ -67,12 +74,14 @@ def test_an_unknown_recipe_is_named_with_the_nearest():
     )
 
 
-@pytest.mark.processes
 @pytest.mark.slow
-def test_a_corrupt_image_stops_a_training_or_is_skipped_and_counted(photos, two_runs, tmp_path):
-    stopped = processes.python("-c", SMALL, "train", "ResNet20", "--data", photos, "--out", tmp_path / "run", *QUICK)
-    assert stopped.returncode == 2
-    assert re.search(r"Error: .*dark/7.png is no readable JPEG", stopped.stderr)
+def test_a_corrupt_image_stops_a_training_or_is_skipped_and_counted(photos, two_runs, tmp_path, monkeypatch, capfd):
+    words = ("keras-resnet", "train", "ResNet20", "--data", photos, "--out", tmp_path / "run", *QUICK)
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert re.search(r"^Error: .*dark/7.png is no readable JPEG", capfd.readouterr().err, re.M)
     for name in ("slow", "fast"):  # of which one holds images out
         said = json.loads((two_runs / name / "run.json").read_text())
         assert len(said["skipped"]) == 1
@@ -131,7 +140,7 @@ def test_runs_are_compared_in_a_table_and_a_plot(two_runs, tmp_path):
     result = invoke("runs", two_runs / "slow", two_runs / "fast", "--plot", tmp_path / "plot.png")
     assert result.exit_code == 0, result.output
     words = re.sub(r"[\s│┃]+", " ", result.output)
-    assert all(word in words for word in ("slow", "fast", "validation", "held_out", "0.25", "0.001"))
+    assert all(word in words for word in ("slow", "fast", "validation", "held_out", "0.25", "0.001", "epochs"))
     assert "batch_size" not in words  # the same in both
     assert "best epoch" in words
     assert tf.io.decode_png((tmp_path / "plot.png").read_bytes()).shape[1] == 1200
@@ -152,23 +161,25 @@ def test_images_are_drawn_as_a_recipe_augments_them(photos, tmp_path):
 
 @pytest.mark.processes
 @pytest.mark.slow
-def test_a_stopped_training_goes_on_when_the_command_is_typed_again(tmp_path):
-    arguments = [*("train", "ResNet20", "--data", "digits", "--size", 8, "--epochs", 6, "--out", tmp_path / "run")]
+def test_a_stopped_training_goes_on_when_the_command_is_typed_again(photos, tmp_path):
+    arguments = ("train", "ResNet20", "--data", photos, "--on-corrupt", "skip", "--out", tmp_path / "run")
+    arguments = [*arguments, *QUICK, "--epochs", 4]
     process = processes.start("-c", SMALL, *arguments)
     process.wait_for("epoch ")
     process.kill(signal.SIGTERM)
     stopped = process.end()
-    assert re.match(r"epoch +1/6", stopped.stdout)
+    assert re.match(r"epoch +1/4", stopped.stdout)
     assert stopped.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM in epoch" in stopped.stdout
     other = invoke(*arguments, "--learning-rate", 0.5)
     assert "holds an unfinished run with another recipe" in str(other.exception)
-    again = processes.python("-c", SMALL, *arguments, "--overwrite")  # of finished runs and others; this one goes on
-    assert again.returncode == 0, again.stderr
+    again = invoke(*arguments, "--overwrite")  # of finished runs and others; this one goes on
+    assert again.exit_code == 0, again.output
     assert json.loads((tmp_path / "run" / "run.json").read_text())["seconds"] > 0
     wrong = invoke(*arguments, "--overwrite", "--accumulate", 100_000)
     assert "accumulate must be at most" in str(wrong.exception)
     assert (tmp_path / "run" / "model.keras").exists()
-    assert "epoch   1/6" not in again.stdout
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["test_images"] == 360
+    assert "epoch   4/4" in again.output
+    assert "epoch   1/4" not in again.output
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["test_images"] == 8
     assert not (tmp_path / "run" / "checkpoints").exists()

@@ -6,7 +6,9 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_resnet import client
 from tests.serving import nets
@@ -58,10 +60,19 @@ def test_each_file_has_its_guess_or_its_reason(address, files, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.serving
 @pytest.mark.processes
-def test_an_export_that_raises_is_asked_file_by_file(files):
-    with serving("strict", f"--model_base_path={nets.strict().folder}") as server:
-        with Asking(server) as asking, pytest.raises(RefusedError, match=WRONG["text"][1]) as refused:
-            asking.predict("serving_bytes", {"image_bytes": list(FILES.values())})
+def test_an_export_that_raises_is_asked_file_by_file(files, rng):
+    network, folder = nets.strict()
+    images = rng.integers(0, 256, (4, 32, 32, 3)).astype("uint8")
+    with serving("strict", f"--model_base_path={folder}") as server:
+        with Asking(server) as asking:
+            sound = [tf.io.encode_png(image).numpy() for image in images]
+            _, answer = asking.predict("serving_bytes", {"image_bytes": sound})
+            with pytest.raises(RefusedError, match=WRONG["text"][1]) as refused:
+                asking.predict("serving_bytes", {"image_bytes": list(FILES.values())})
+        wanted = network(images, training=False).numpy()
+        assert answer["valid"].tolist() == [True] * 4
+        np.testing.assert_allclose(answer["probabilities"], wanted, atol=1e-5)
+        assert answer["classes"].tolist() == np.array([b"0", b"1", b"2"])[np.argsort(-wanted)].tolist()
         assert refused.value.code == "INVALID_ARGUMENT"
         assert "question" not in str(refused.value)
         for address in (server.grpc, server.rest):

@@ -28,6 +28,7 @@ def test_every_source_is_tested():
     assert set(SOURCES) == {"digits", "idx", "tfds", "folder", "tfrecord"}
 
 
+@pytest.mark.slow
 def test_digits_are_split_once_and_for_all():
     train, test = kr.data.load("digits", "train"), kr.data.load("digits", "test")
     assert (train.size, test.size) == (1437, 360)
@@ -139,6 +140,7 @@ def test_folders_keep_a_split_that_is_there(tmp_path, name):
     assert kr.data.load(f"folder:{tmp_path}", "test").size == 4
 
 
+@pytest.mark.slow
 def test_classes_are_mixed_in_training_and_held_out_from_the_smallest(tmp_path):
     for name in ("a", "train"):  # a class may be called so
         for number in range(4):

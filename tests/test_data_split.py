@@ -67,6 +67,7 @@ def test_an_endless_dataset_is_refused():
         kr.data.from_dataset(tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat(), ("cat", "dog"))
 
 
+@pytest.mark.slow
 def test_a_label_of_a_dataset_that_has_no_class_is_named():
     split = kr.data.from_dataset(tf.data.Dataset.from_tensor_slices((IMAGES, LABELS + 1)), ("cat", "dog"))
     message = "data: example 1 of dataset has a label outside of .0, 2."
@@ -100,6 +101,7 @@ def test_files_go_with_the_parts_and_small_classes_keep_one(tmp_path):
     assert len(set(rest.files) | set(held.files)) == 12
 
 
+@pytest.mark.slow
 def test_of_a_stream_every_so_manyth_record_is_held_out():
     images = np.arange(10, dtype="uint8")[:, None, None, None] * np.ones((1, 2, 2, 1), "uint8")
     split = kr.data.from_dataset(tf.data.Dataset.from_tensor_slices((images, [0] * 10)), ("all",))
@@ -162,7 +164,7 @@ def test_in_training_what_follows_a_corrupt_file_stays_where_it_is(spoilt):
         assert set(holes[~good, 0, 0, 0]) <= set(images[good, 0, 0, 0])
 
 
-@pytest.mark.parametrize("batches_of", [kr.data.pipeline, kr.data.train_pipeline])
+@pytest.mark.parametrize("batches_of", [kr.data.pipeline, pytest.param(kr.data.train_pipeline, marks=pytest.mark.slow)])
 def test_a_corrupt_file_stops_the_run_and_is_named(spoilt, batches_of):
     split = kr.data.load(f"folder:{spoilt}", "all")
     with pytest.raises(ValueError, match="^data: .*[ab]/[25].png is no readable JPEG"), bad_files_named(split):
@@ -179,6 +181,7 @@ def test_a_file_that_is_gone_is_named(tmp_path):
     assert split.skipped == (f"cannot read {tmp_path}/a/1.png: No such file or directory",)
 
 
+@pytest.mark.slow
 def test_a_batch_without_any_good_image_ends_the_run(tmp_path):
     for number in range(3):
         write_png(tmp_path / "a" / f"{number}.png")

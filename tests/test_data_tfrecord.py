@@ -58,6 +58,7 @@ def test_a_directory_has_its_splits_by_the_names_of_files(tmp_path):
     assert values(test) == [(7, 1), (8, 0)]
 
 
+@pytest.mark.slow
 def test_a_glob_has_a_place_for_the_split_or_is_all_of_one(tmp_path):
     write_shards(tmp_path / "a", "train", grey(0, 1), [0, 1])
     write_shards(tmp_path / "b", "train", grey(2), [1], shards=1)
@@ -90,6 +91,7 @@ def test_what_is_missing_is_said(tmp_path, where, split, message):
 # Labels
 
 
+@pytest.mark.slow
 def test_labels_that_begin_at_1_are_found_out(tmp_path):
     write_shards(tmp_path, "train", grey(0, 1, 2), [1, 3, 1])
     write_shards(tmp_path, "val", grey(5), [2])
@@ -111,7 +113,11 @@ def test_records_name_their_classes(tmp_path, texts, classes):
 
 @pytest.mark.parametrize(
     ("file", "lines", "first"),
-    [("classes.txt", "cat\ndog\n", 0), ("labels.txt", "1:cat\n2:dog\n", 1), ("labels.txt", "1: dog\n0: cat\n", 0)],
+    [
+        pytest.param("classes.txt", "cat\ndog\n", 0, marks=pytest.mark.slow),
+        ("labels.txt", "1:cat\n2:dog\n", 1),
+        pytest.param("labels.txt", "1: dog\n0: cat\n", 0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_file_beside_the_shards_names_classes_and_the_first_label(tmp_path, file, lines, first):
     write_shards(tmp_path, "train", grey(0, 1), [first, first + 1])
@@ -185,6 +191,7 @@ def test_what_a_damaged_shard_lacks_is_named_record_by_record(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_label_that_has_no_class_is_named(tmp_path):
     write_shards(tmp_path, "train", grey(0, 1), [0, 7], shards=1)
     (tmp_path / "classes.txt").write_text("cat\ndog\n")

@@ -30,7 +30,7 @@ def served(tmp_path_factory):
     """The Python of step 2, on a network that takes no training, and a server of what it leaves."""
     folder = tmp_path_factory.mktemp("example")
     (folder / "runs" / "digits").mkdir(parents=True)
-    kr.ResNet20().save(folder / "runs" / "digits" / "model.keras")
+    kr.CifarResNet(8).save(folder / "runs" / "digits" / "model.keras")
     with contextlib.chdir(folder):
         exec(block("kit.write"), {})
     assert (folder / "serve" / "compose.yaml").is_file()

@@ -19,6 +19,12 @@ def trained(model):
     return {weight.path.split("/")[-2].split("_")[0] for weight in model.trainable_weights}
 
 
+@pytest.fixture(scope="module")
+def preactivated():
+    """A net to freeze anew in each test."""
+    return tiny(ordering="full_preactivation")
+
+
 @pytest.mark.parametrize(
     ("until", "rest"),
     [
@@ -29,8 +35,8 @@ def trained(model):
         ("predictions", {"predictions"}),
     ],
 )
-def test_what_comes_before_a_stage_is_frozen(until, rest):
-    model = tiny(ordering="full_preactivation")
+def test_what_comes_before_a_stage_is_frozen(until, rest, preactivated):
+    model = preactivated
     assert freeze(model, until) is model
     assert trained(model) == rest
     everything = {layer.name: layer.trainable for layer in model.layers}
@@ -43,7 +49,10 @@ def test_all_but_the_classifier_is_frozen_by_default():
     assert freeze(tiny(include_top=False)).trainable_weights == []
 
 
-@pytest.mark.parametrize("stem", [kr.stems.imagenet, kr.stems.deep, kr.stems.deep_strided])
+@pytest.mark.parametrize(
+    "stem",
+    [kr.stems.deep_strided, *(pytest.param(s, marks=pytest.mark.slow) for s in (kr.stems.imagenet, kr.stems.deep))],
+)
 def test_every_layer_of_a_stem_is_frozen_with_it(stem):
     assert trained(freeze(tiny(stem=stem, input_shape=(32, 32, 3)), "conv2")) == {
         "conv2",

@@ -739,8 +739,8 @@ def test_a_repository_with_torchs_file_alone_is_loaded(hub, tiny, tmp_path, monk
 
 
 def test_nothing_is_asked_for_without_weights(hub, cheap_weights):
-    kr.ResNet20(weights=None)
-    kr.create_model("ResNet20")
+    kr.ResNet20(weights=None, depths=(1,), filters=(8,))
+    kr.create_model("ResNet20", depths=(1,), filters=(8,))
     kr.list_weights("ResNet50")
     assert hub.requests == []
 

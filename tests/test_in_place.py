@@ -251,13 +251,16 @@ def test_grouped_convolutions_are_tensorflows_own_and_the_same(dtype, rng):
 
 @pytest.mark.processes
 @pytest.mark.slow
-def test_a_grouped_net_is_evaluated_and_served_without_onednn(tmp_path, monkeypatch):
-    """TensorFlow alone has no kernel of a grouped convolution with bias and ReLU, and would make one of the three."""
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+def test_without_onednn_a_grouped_net_is_evaluated_and_served_and_channels_first_is_refused(tmp_path):
+    """TensorFlow alone has no kernel of a grouped convolution with bias and ReLU, and would make one of the three.
+
+    Nor has it a convolution of NCHW on the CPU. It reads the variable when it is imported.
+    """
     code = """
-import sys, keras, numpy as np, tensorflow as tf, keras_resnet as kr
+import importlib, sys, keras, numpy as np, tensorflow as tf, keras_resnet as kr
 from keras_resnet.grouped_convolutions import native
 from tests.conftest import randomise
+from tests.test_export import black
 
 rng = np.random.default_rng(0)
 net = kr.ResNet((1,), filters=(8,), groups=4, stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=5)
@@ -267,11 +270,19 @@ wanted = net(images)
 folded = kr.export.fold_batch_norm(net)
 with native(folded):
     np.testing.assert_allclose(folded.predict(images, verbose=0), wanted, atol=1e-5)
+importlib.import_module("keras_resnet.export.saved_model").prepared = black
 kr.export.saved_model(net, sys.argv[1])
 serve = tf.saved_model.load(sys.argv[1] + "/1").signatures["serving_default"]
 np.testing.assert_allclose(serve(image=tf.constant(images))["probabilities"], wanted, atol=1e-5)
+keras.config.set_image_data_format("channels_first")
+try:
+    kr.ResNet20()
+except ValueError as error:
+    print(error)
 """
-    processes.printed(processes.fresh("-c", code, tmp_path / "export"))
+    settings = {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
+    said = processes.printed(processes.fresh("-c", code, tmp_path / "export", environment=settings))
+    assert "must be 'channels_last' here: the tensorflow backend cannot convolve 'channels_first'" in said
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.parity
 
 V1, V2 = ("ResNet50", "ResNet101", "ResNet152"), ("ResNet50V2", "ResNet101V2", "ResNet152V2")
 NEXT = {"ResNeXt50_32x4d": (3, 4, 6, 3), "ResNeXt101_32x4d": (3, 4, 23, 3)}
+FAMILIES = (V1, V2, tuple(NEXT))  # which differ in depth alone
 CUT = (2, 3, 2, 2)  # blocks a stage: the first, one of those between, and the last, which is the one to stride in V2
 SIDE = 64
 PREPROCESS = {
@@ -63,25 +64,22 @@ def resnext(depths):
     return keras.Model(image, layers.Dense(1000, name="predictions")(x))
 
 
-def original(name):
-    return getattr(keras.applications, name)(weights=None, input_shape=(SIDE, SIDE, 3), classifier_activation=None)
-
-
-def cut_original(name):
-    """The original with `CUT` blocks a stage, and the blocks that it would have."""
+def original(name, depths=CUT):
+    """The original with other numbers of blocks a stage, or with none, and those that it would have."""
     if name in NEXT:
-        return resnext(CUT), NEXT[name]
+        return resnext(depths), NEXT[name]
     source = importlib.import_module("keras.src.applications.resnet")
-    depths = []
+    whole = []
 
     def cut(stack, x, filters, blocks, **options):
-        depths.append(blocks)
-        return stack(x, filters, CUT[len(depths) - 1], **options)
+        whole.append(blocks)
+        return stack(x, filters, depths[len(whole) - 1], **options) if depths else x
 
     with pytest.MonkeyPatch.context() as patch:
         for stack in ("stack_residual_blocks_v1", "stack_residual_blocks_v2"):
             patch.setattr(source, stack, functools.partial(cut, getattr(source, stack)))
-        return original(name), tuple(depths)
+        build = getattr(keras.applications, name)
+        return build(weights=None, input_shape=(SIDE, SIDE, 3), classifier_activation=None), tuple(whole)
 
 
 def headless(model):
@@ -107,18 +105,14 @@ def write_as_keras_2(model, path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PREPROCESS)
+@pytest.mark.parametrize("name", [family[0] for family in FAMILIES])
 def test_the_numbers_are_those_of_keras_applications(name, tmp_path, rng, cheap_weights):
-    """With and without the head, with fewer blocks a stage."""
-    theirs, depths = cut_original(name)
-    assert zoo.ROWS[name].fields["depths"] == depths
+    """Of each layer, with and without the head, with fewer blocks a stage: who reads features gets the same."""
+    theirs, _ = original(name)
     randomise_evenly(theirs, rng)
     write_as_keras_2(theirs, tmp_path / "top.h5")
     write_as_keras_2(headless(theirs), tmp_path / "notop.h5")
-
     row = weights.find(name, "keras")
-    assert row.source.endswith("_kernels.h5")
-    assert row.notop.endswith("_kernels_notop.h5")
     row = dataclasses.replace(
         row,
         source=str(tmp_path / "top.h5"),
@@ -129,12 +123,41 @@ def test_the_numbers_are_those_of_keras_applications(name, tmp_path, rng, cheap_
     )
     images = np.concatenate([dark_and_bright(rng, SIDE, SIDE), photographs(2, SIDE)])
     pixels = PREPROCESS[name](images.astype("float32"))
-    for include_top, model in {True: theirs, False: headless(theirs)}.items():
+    common = [layer.name for layer in theirs.layers if layer.name.endswith("_out")]
+    assert len(common) == (0 if name in NEXT else sum(CUT))  # ours alone has names for them in ResNeXt
+    for include_top, last in {True: theirs.output, False: headless(theirs).output}.items():
         build = functools.partial(getattr(kr, name), weights=row, input_shape=(SIDE, SIDE, 3), pooling="avg")
         ours = build(include_top=include_top, classifier_activation=None)
-        wanted, got = (np.asarray(net(x, training=False)) for net, x in ((model, pixels), (ours, images)))
+        wanted, got = (
+            [np.asarray(y) for y in keras.Model(net.input, [*features(net, common), output])(x, training=False)]
+            for net, output, x in ((theirs, last, pixels), (ours, ours.output, images))
+        )
         # Held against what the images make of it: the larger part of a random net's answer is one and the same.
-        assert np.abs(got - wanted).max() <= 1e-3 * np.ptp(wanted, axis=0).max()
+        assert np.abs(got[-1] - wanted[-1]).max() <= 1e-3 * np.ptp(wanted[-1], axis=0).max()
+        for feature, same in zip(got[:-1], wanted[:-1], strict=True):
+            assert np.abs(feature - same).max() <= 1e-4 * np.abs(same).max()
+        if include_top and name not in NEXT:
+            # Theirs also pads where the stride is 1 and before the pool; and v2 strides elsewhere.
+            extra = {layer.name for layer in theirs.layers} - {layer.name for layer in ours.layers}
+            left = {n for n in extra if not n.endswith("_pad") and "max_pooling2d" not in n and "input_layer" not in n}
+            assert left == set()
+
+
+def features(model, names):
+    return [model.get_layer(name).output for name in names]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PREPROCESS)
+def test_a_network_has_the_depth_of_keras_applications_and_is_like_the_first_of_its_family(name, cheap_weights):
+    _, depths = original(name, ())
+    row, (first,) = weights.find(name, "keras"), (family[0] for family in FAMILIES if name in family)
+    alike = weights.find(first, "keras")
+    assert zoo.ROWS[name].fields == {**zoo.ROWS[first].fields, "depths": depths}
+    assert (row.fields, row.mean, row.std) == (alike.fields, alike.mean, alike.std)
+    assert (row.form, row.rewrites) == (alike.form, alike.rewrites)
+    assert row.source.endswith("_kernels.h5")
+    assert row.notop.endswith("_kernels_notop.h5")
 
 
 def test_each_checkpoint_of_keras_is_compared():
@@ -147,25 +170,6 @@ def test_the_hashes_are_those_of_keras(name):
     row = weights.find(name, "keras")
     assert (row.hash, row.notop_hash) == tuple(f"md5:{h}" for h in source.WEIGHTS_HASHES[name.lower()])
     assert row.source == f"{source.BASE_WEIGHTS_PATH}{name.lower()}_weights_tf_dim_ordering_tf_kernels.h5"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2"])
-def test_every_layer_says_what_it_says_in_keras_applications(name, tmp_path, rng, cheap_weights):
-    """Of the whole network: who reads features in the middle gets the same."""
-    theirs = headless(original(name))
-    randomise_evenly(theirs, rng)
-    write_as_keras_2(theirs, tmp_path / "notop.h5")
-    row = dataclasses.replace(weights.find(name, "keras"), notop=str(tmp_path / "notop.h5"), notop_hash="")
-    ours = getattr(kr, name)(weights=row, include_top=False, input_shape=(SIDE, SIDE, 3))
-    common = [layer.name for layer in theirs.layers if layer.name.endswith("_out")]
-    images = rng.integers(0, 256, (1, SIDE, SIDE, 3)).astype("uint8")
-    read = [
-        keras.Model(model.input, [model.get_layer(layer).output for layer in common])(pixels, training=False)
-        for model, pixels in ((theirs, PREPROCESS[name](images.astype("float32"))), (ours, images))
-    ]
-    for wanted, got in zip(*(map(np.asarray, outputs) for outputs in read)):
-        assert np.abs(got - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
 def test_the_caffe_means_are_those_of_keras():

@@ -7,7 +7,18 @@ from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import WeightsError
 from keras_resnet.weights.timm_models import architecture
 from tests import needs
-from tests.torch_peers import FROM_TIMM, compare, cut, cut_fields, families, peers, printed, randomised, timm_name
+from tests.torch_peers import (
+    FROM_TIMM,
+    compare,
+    cut_fields,
+    families,
+    peers,
+    randomised,
+    timm_depths,
+    timm_name,
+    timm_net,
+    timm_printed,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.parity, needs.package("timm")]
 
@@ -61,18 +72,15 @@ FAMILY = families({name: architecture(name) for name in BESIDE_THE_ZOO})
 @pytest.mark.parametrize("name", sorted(set(FAMILY.values())))
 def test_a_network_beside_the_zoo_gives_the_logits_of_timm(name, tmp_path, rng, cheap_weights):
     """The first network of each family, with fewer blocks a stage."""
-    _, timm, _ = peers()
     fields = cut_fields(architecture(name))
-    net = randomised(cut(timm.create_model, name)[0], rng)
+    net = randomised(timm_net(name), rng)
     compare(constructor(name, "", fields), net, Checkpoint("", name, "", fields), tmp_path, rng)
 
 
 @pytest.mark.parametrize("name", BESIDE_THE_ZOO)
 def test_a_network_beside_the_zoo_has_the_blocks_of_timm_and_is_like_the_first_of_its_family(name):
-    _, timm, _ = peers()
-    net, depths, _ = cut(timm.create_model, name)
-    assert architecture(name)["depths"] == depths
-    assert repr(net) == printed(timm.create_model, FAMILY[name])
+    assert architecture(name)["depths"] == timm_depths(name)
+    assert timm_printed(name) == timm_printed(FAMILY[name])
 
 
 def test_what_timm_has_is_built_or_refused():

@@ -32,8 +32,15 @@ def commit(server, model):
     return net
 
 
-# A forked process has imported the hub's client with another environment.
-ANEW = "import importlib, huggingface_hub.constants; importlib.reload(huggingface_hub.constants)\n"
+# A forked process has imported the hub's client with another environment. Each graph would be traced to be run once,
+# and ten epochs do nothing that one does not.
+FIRST = """
+import dataclasses, importlib, huggingface_hub.constants, keras_resnet, tensorflow
+importlib.reload(huggingface_hub.constants)
+tensorflow.config.run_functions_eagerly(True)
+recipes = keras_resnet.training.RECIPES
+recipes["fine_tune"] = dataclasses.replace(recipes["fine_tune"], epochs=1)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +64,7 @@ def ran(tmp_path_factory):
             nets = {model: commit(server, model) for model in ("ResNet18", "ResNet50")}
         settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(folder / "hub"), "NO_PROXY": "*"}
         settings |= {"PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        examples = [processes.python("-c", ANEW + code, environment=settings, cwd=folder) for code in EXAMPLES]
+        examples = [processes.python("-c", FIRST + code, environment=settings, cwd=folder) for code in EXAMPLES]
         yield server, nets, folder / "photo.jpg", examples
 
 

@@ -238,17 +238,18 @@ def test_images_grow_in_equal_parts_of_the_training_also_after_a_resume():
     split = from_arrays(np.zeros((40, 8, 8, 1), "uint8"), np.arange(40) % 2, ("a", "b"))
     recipe = Recipe(batch_size=4, sizes=(4, 6, 8))
     sides = batches.Sides((4, 6, 8), 8)
-    for start in (0, 3, 4, 7, 9):
+    for start in (0, 3, 7):  # at the beginning, while they are small, and where they grow
         found = batches.training_batches(split, recipe, sides, Place(), start, 10).take(10 - start)
         grown = [images.shape[1] for images, _ in found.as_numpy_iterator()]
         assert grown == [4, 4, 4, 4, 6, 6, 6, 8, 8, 8][start:]
 
 
 @pytest.mark.slow
-def test_a_training_of_growing_images_learns(rng):
+@pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
+def test_a_training_of_growing_images_learns(rng, eager):
     labels = np.arange(64) % 2
     pixels = (labels[:, None, None, None] * 150 + rng.integers(0, 100, (64, 8, 8, 1))).astype("uint8")
     split = from_arrays(pixels, labels, ("dark", "bright"))
     model = net(None)
-    history = kr.training.fit(model, Recipe(epochs=6, batch_size=16, sizes=(4, 8), test_size=12), split, split).history
+    history = kr.training.fit(model, Recipe(epochs=4, batch_size=16, sizes=(4, 8), test_size=12), split, split).history
     assert history["val_accuracy"][-1] > 0.9

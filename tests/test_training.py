@@ -17,6 +17,8 @@ from keras_resnet.training.evaluation import evaluate
 from tests.small_training import of_one_block, without_export
 from tests.test_data import write_png
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
+
 QUICK = dataclasses.replace(kr.training.RECIPES["one_cycle"], epochs=2, batch_size=16)
 
 
@@ -47,7 +49,7 @@ def test_fit_learns(colours):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_weights(colours):
+def test_the_same_seed_gives_the_same_weights(colours, eager):
     def weights():
         keras.utils.set_random_seed(3)
         return fit(colours, dataclasses.replace(QUICK, seed=3, flip=True, epochs=1))[0].get_weights()
@@ -188,7 +190,7 @@ def test_the_saved_model_of_a_run_says_what_the_model_says(out, rng):
 
 
 @pytest.mark.slow
-def test_a_second_run_does_not_overwrite_the_first_unless_told(folder, out, tmp_path, monkeypatch):
+def test_a_second_run_does_not_overwrite_the_first_unless_told(folder, out, tmp_path, monkeypatch, eager):
     of_one_block(monkeypatch)
     without_export(monkeypatch)
     out = shutil.copytree(out, tmp_path / "run")
@@ -234,7 +236,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_corrupt_image_is_named(tmp_path, split):
+def test_a_corrupt_image_is_named(tmp_path, split, eager):
     for name in ("train", "test"):
         for number in range(4):
             write_png(tmp_path / name / "cat" / f"{number}.png", (8, 8, 3))

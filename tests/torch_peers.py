@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import types
 
 import keras
 import numpy as np
+import pytest
 
 from benchmarks import torchvision_on_cpu
 from keras_resnet.weights.table import table
@@ -37,12 +39,46 @@ def cut(build, name):
     torch, _, _ = peers()
     with torch.device("meta"):
         net = build(name)
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    stages = [s.blocks for s in net.stages] if hasattr(net, "stages") else [getattr(net, f"layer{n}") for n in "1234"]
+    stages = stages_of(net)
     depths = tuple(map(len, stages))
+    parameters = parameters_of(net)
     for blocks, depth in zip(stages, DEPTHS, strict=True):
         del blocks[depth:]
     return net.to_empty(device="cpu"), depths, parameters
+
+
+def stages_of(net):
+    """The blocks of each stage."""
+    return [s.blocks for s in net.stages] if hasattr(net, "stages") else [getattr(net, f"layer{n}") for n in "1234"]
+
+
+def parameters_of(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def timm_net(name, most=DEPTHS):
+    """timm's network with these blocks a stage or fewer, of names and shapes alone."""
+    torch, timm, _ = peers()
+    with torch.device("meta"):
+        return timm.create_model(name, layers=tuple(map(min, timm_depths(name), most)))
+
+
+def timm_depths(name):
+    """The blocks a stage that timm's network has, without building it."""
+    _, timm, _ = peers()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (timm.models.resnet, timm.models.resnetv2):
+            patch.setattr(module, "build_model_with_cfg", lambda *_, layers, **__: types.SimpleNamespace(layers=layers))
+        return tuple(timm.create_model(name).layers)
+
+
+TWO = (2, 2, 2, 2)
+
+
+@functools.cache
+def timm_printed(name):
+    """What torch prints of the modules of timm's network with two blocks a stage or fewer."""
+    return repr(timm_net(name, TWO))
 
 
 def cut_fields(fields):
@@ -69,6 +105,8 @@ def printed(build, name):
 def randomised(net, rng):
     """`net` in evaluation, with random weights and statistics that keep the scale of what passes."""
     torch, _, _ = peers()
+    if next(net.parameters()).is_meta:
+        net = net.to_empty(device="cpu")
     state = net.state_dict()
     for name, value in state.items():
         if name.endswith("num_batches_tracked"):
