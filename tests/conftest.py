@@ -27,10 +27,15 @@ collect_ignore = ["two_devices.py"]
 LIMIT = 3.0
 
 
-def pytest_collection_finish():
-    """Takes what importing has made out of the garbage collector's hands: a collection costs 0.02 s then, not 0.3."""
+def pytest_collection_finish(session):
+    """Takes what importing has made out of the garbage collector's hands: a collection costs 0.02 s then, not 0.3.
+
+    The server of processes starts beside the first tests: it imports Keras, which takes seconds.
+    """
     gc.collect()
     gc.freeze()
+    if any(item.get_closest_marker("processes") for item in session.items):
+        processes.start_server()
 
 
 def processor_seconds():
@@ -118,6 +123,11 @@ def _clean_keras():
 def _free_memory():
     yield
     keras.backend.clear_session()
+
+
+def quick_among(values, *quick):
+    """Parameters of a test, of which only the quick ones are not marked slow."""
+    return [pytest.param(value, marks=() if value in quick else pytest.mark.slow) for value in values]
 
 
 def randomise(model, rng):

@@ -14,12 +14,18 @@ import sys
 import tempfile
 import time
 import types
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["keras", "tensorflow", "tests.processes"])
+
+
+def start_server():
+    """Starts the server and does not wait for it; else the first process starts it."""
+    forkserver.ensure_running()
 
 
 class Ended(NamedTuple):

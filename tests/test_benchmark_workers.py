@@ -36,6 +36,7 @@ def test_a_rate_is_work_over_time():
     assert 0 < timed(1.0, lambda: sum(range(100_000)))() < timed(1.0, lambda: None)()
 
 
+@pytest.mark.slow
 def test_what_is_quick_is_repeated_for_the_seconds_asked_and_what_is_slow_is_done_once():
     calls = []
     rate = repeated(3.0, lambda: calls.append(time.sleep(0.01)), 1.0)
@@ -77,6 +78,7 @@ def test_a_subject_that_fails_says_what_of(build, said, forked):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_turn_that_fails_says_what_of(forked):
     bad = {"bad": subjects.broken_in_its_turn}
@@ -84,6 +86,7 @@ def test_a_turn_that_fails_says_what_of(forked):
         started["bad"]()
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_subject_that_dies_while_it_waits_says_what_of(forked):
     with workers({"bad": subjects.number_of_the_process}, {}.__setitem__) as started:

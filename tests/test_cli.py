@@ -261,6 +261,7 @@ def test_models_says_when_nothing_matches():
     assert "no model matches 'vgg*'" in str(invoke("models", "vgg*").exception)
 
 
+@pytest.mark.slow
 def test_summary_shows_the_stages():
     result = invoke("summary", "ResNet18", "--size", 64, "--channels", 1, "--classes", 5)
     assert result.exit_code == 0
@@ -268,6 +269,7 @@ def test_summary_shows_the_stages():
         assert part in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_help_answers_at_once_and_explains():
     """Keras takes seconds to import, so no help may import it."""

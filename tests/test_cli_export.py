@@ -77,6 +77,7 @@ def test_published_weights_bring_their_names_and_accuracy(tmp_path, monkeypatch)
     assert b"Ankle boot" in (tmp_path / "models" / "ResNet20" / "1" / "saved_model.pb").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_bad_list_of_names_is_told(network, tmp_path):
     _, file = network
     said = invoke("export", file, "--out", tmp_path / "out", "--classes", tmp_path / "none.txt").exception

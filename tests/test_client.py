@@ -175,6 +175,7 @@ def answering(status, body):
     page.server_close()
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer(files):
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))

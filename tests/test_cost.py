@@ -76,6 +76,7 @@ def test_pyramid_has_the_last_features_of_each_stage(cheap_weights):
     }
 
 
+@pytest.mark.slow
 def test_pyramid_ends_where_the_head_of_a_preactivation_net_reads():
     model = kr.ResNet50V2(depths=(1, 1, 2, 1), input_shape=(64, 64, 3), filters=(8, 8, 8, 8))
     features = kr.pyramid(model)
@@ -83,6 +84,7 @@ def test_pyramid_ends_where_the_head_of_a_preactivation_net_reads():
     assert features["C4"] is model.get_layer("conv4_block2_out").output
 
 
+@pytest.mark.slow
 def test_pyramid_makes_a_model():
     model = kr.ResNet18(depths=(1, 1, 11, 1), filters=(8, 8, 8, 8), include_top=False, input_shape=(64, 64, 3))
     backbone = keras.Model(model.input, kr.pyramid(model))

@@ -46,6 +46,7 @@ def test_digits_are_split_once_and_for_all():
     assert counts.min() >= 34
 
 
+@pytest.mark.slow
 @needs.fashion_mnist
 def test_idx_reads_fashion_mnist():
     train, test = (kr.data.load(f"idx:{FASHION}", split) for split in ("train", "test"))
@@ -237,6 +238,7 @@ def test_tfds_reads_a_prepared_data_set_from_splits_with_labels(tiny_tfds):
     assert sorted((int(image[0, 0, 0]), int(label)) for image, label in pairs(test)) == [(0, 0), (1, 1), (2, 0), (3, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_tfds_names_a_data_set_that_it_cannot_prepare():
     with pytest.raises(ValueError, match="cannot prepare the TensorFlow data set 'no_such_thing'"):
@@ -296,6 +298,7 @@ def test_evaluation_gives_every_image_once_and_in_order():
     assert np.concatenate([images[:, 0, 0, 0] for images, _ in batches]).tolist() == list(range(10))
 
 
+@pytest.mark.slow
 def test_images_of_any_size_make_one_batch(tmp_path):
     for number, shape in enumerate([(5, 9, 3), (12, 6, 3), (7, 7, 3)]):
         write_png(tmp_path / "train" / "a" / f"{number}.png", shape, value=number)
@@ -304,6 +307,7 @@ def test_images_of_any_size_make_one_batch(tmp_path):
     assert sorted(images[:, 0, 0, 0].tolist()) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_pipeline_resizes_as_it_is_told():
     image = np.zeros((1, 8, 8, 1), "uint8")
     image[:, 1:7, 1:7] = 255

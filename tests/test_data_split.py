@@ -30,6 +30,7 @@ def test_wrong_arrays_are_refused(images, labels, message):
         kr.data.from_arrays(images, labels, ("cat", "dog"))
 
 
+@pytest.mark.slow
 def test_a_dataset_of_the_callers_is_counted_where_it_does_not_know_its_size():
     dataset = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS.astype("uint8")))
     split = kr.data.from_dataset(dataset.filter(lambda _, label: label == 1), ("cat", "dog"))
@@ -91,6 +92,7 @@ def test_the_same_share_of_each_class_is_held_out():
     assert not {image.tobytes() for image, _ in of_rest} & {image.tobytes() for image, _ in of_held}
 
 
+@pytest.mark.slow
 def test_files_go_with_the_parts_and_small_classes_keep_one(tmp_path):
     for name, count in (("a", 1), ("b", 2), ("c", 9)):
         for number in range(count):
@@ -172,6 +174,7 @@ def test_a_corrupt_file_stops_the_run_and_is_named(spoilt, batches_of):
     assert split.skipped == ()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_is_named(tmp_path):
     for number in range(3):
         write_png(tmp_path / "a" / f"{number}.png")

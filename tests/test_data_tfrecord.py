@@ -176,6 +176,7 @@ def test_a_corrupt_image_stops_the_run_and_is_named(tmp_path, batches_of):
         list(batches_of(split, 4, 2).take(4))
 
 
+@pytest.mark.slow
 def test_what_a_damaged_shard_lacks_is_named_record_by_record(tmp_path):
     write_shards(tmp_path, "train", grey(*range(8)), [0] * 8)
     flip_byte(tmp_path / "train-00000-of-00002", 2)

@@ -34,6 +34,7 @@ def test_own_blocks_learns_digits():
     assert importlib.import_module("examples.own_blocks").main() >= 0.97
 
 
+@pytest.mark.slow
 def test_segmentation_scores_every_pixel(cheap_weights, capsys):
     model = importlib.import_module("examples.segmentation").build(classes=5, size=64)
     assert model.output.shape == (None, 64, 64, 5)

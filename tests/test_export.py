@@ -387,6 +387,7 @@ def test_images_may_be_lists_or_tensors(tmp_path, rng):
         assert (path / "assets.extra" / "tf_serving_warmup_requests").is_file()
 
 
+@pytest.mark.slow
 def test_who_loses_a_race_is_told_and_leaves_nothing(network, tmp_path, monkeypatch):
     """Another process publishes the version while this one writes."""
     write = card.write
@@ -402,6 +403,7 @@ def test_who_loses_a_race_is_told_and_leaves_nothing(network, tmp_path, monkeypa
     assert [path.name for path in tmp_path.rglob("*")] == ["1", "saved_model.pb"]
 
 
+@pytest.mark.slow
 def test_a_network_of_no_numbers_is_not_published(tmp_path, rng):
     model = trained(rng)
     model.layers[-1].bias.assign([np.nan] * 3)

@@ -117,6 +117,7 @@ def test_what_is_missing_is_named(trained, tmp_path, monkeypatch):
         kr.export.openvino(model, tmp_path / "net.xml")
 
 
+@pytest.mark.slow
 def test_wrong_arguments_are_refused(trained, tmp_path):
     model, images, _ = trained("v1")
     with pytest.raises(ValueError, match="precision must be one of 'float32', 'int8'. Received: precision='bfloat16'"):

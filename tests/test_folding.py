@@ -133,6 +133,7 @@ def test_a_norm_that_is_called_in_training_stays(rng):
     compare(model, (2, 8, 8, 4), rng)
 
 
+@pytest.mark.slow
 def test_models_inside_of_models_are_folded(rng):
     inner = kr.ResNet((1, 1), filters=(8, 16), include_top=False, pooling="avg", input_shape=(32, 32, 3))
     sequential = net(layers.Conv2D(3, 3, padding="same"), layers.BatchNormalization(), shape=(32, 32, 3))
@@ -145,6 +146,7 @@ def test_models_inside_of_models_are_folded(rng):
     assert len(folded.layers) == len(model.layers)
 
 
+@pytest.mark.slow
 def test_the_model_itself_stays_as_it_is(rng):
     model = kr.CifarResNet(8)
     model.compile("sgd", "categorical_crossentropy")
@@ -157,6 +159,7 @@ def test_the_model_itself_stays_as_it_is(rng):
     assert not folded.compiled
 
 
+@pytest.mark.slow
 def test_it_computes_in_the_precision_of_the_model(rng):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = small("ResNet18V2", classes=5)

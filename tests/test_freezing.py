@@ -49,6 +49,7 @@ def test_all_but_the_classifier_is_frozen_by_default():
     assert freeze(tiny(include_top=False)).trainable_weights == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stem",
     [kr.stems.deep_strided, *(pytest.param(s, marks=pytest.mark.slow) for s in (kr.stems.imagenet, kr.stems.deep))],
@@ -62,6 +63,7 @@ def test_every_layer_of_a_stem_is_frozen_with_it(stem):
     }
 
 
+@pytest.mark.slow
 def test_stages_are_in_the_order_of_their_numbers():
     model = kr.ResNet((1,) * 9, kr.residual_block, filters=(4,) * 9, stem=kr.stems.cifar, input_shape=(256, 256, 3))
     assert trained(freeze(model, "conv9")) == {"conv9", "conv10", "predictions"}
@@ -82,6 +84,7 @@ def around(backbone):
     return keras.Model(x, keras.layers.Dense(2, name="mine")(backbone(y)))
 
 
+@pytest.mark.slow
 def test_a_model_around_the_network_trains_what_it_adds():
     backbone = tiny(include_top=False, pooling="avg")
     backbone.trainable = False

@@ -149,6 +149,7 @@ def test_a_file_that_is_there_is_not_asked_for_again(server, path):
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["drop", "reset"])
 def test_a_lost_connection_is_taken_up_where_it_broke(server, path, kind):
     server.faults["GET", ".h5"] = Fault(kind, after=200_000, times=2)
@@ -249,6 +250,7 @@ def test_a_hash_of_no_kind_is_refused(server, path):
         download(server.url, path, "0123abcd")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("came", [0, 200_000])
 def test_a_stalled_server_times_out(server, path, came):
     server.faults["GET", ".h5"] = Fault("stall", came, times=1)
@@ -261,6 +263,7 @@ def test_a_stalled_server_times_out(server, path, came):
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_stalled_once_is_asked_again(server, path):
     server.faults["GET", ".h5"] = Fault("stall", 200_000, times=1)
     download(server.serve_file("/weights.h5", CONTENT), path, SHA)
@@ -551,6 +554,7 @@ def test_a_cache_without_links_has_copies(hub, monkeypatch):
     assert len(hub.of("GET", "model.safetensors")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
@@ -577,6 +581,7 @@ def test_a_hub_that_gives_no_answer_leaves_the_cache(hub, monkeypatch, tmp_path,
     assert left(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_storage_that_fails_leaves_no_file(hub, tmp_path):
     hub.commit("timm/any.thing", {"model.safetensors": CONTENT})
     for fault, why in {"status": "answered 500", "stall": "said nothing", "page": "a web page"}.items():

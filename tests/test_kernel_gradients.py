@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_resnet as kr
 from keras_resnet.in_place import computing_in
 from keras_resnet.training.kernel_gradients import products
-from tests.conftest import randomise
+from tests.conftest import quick_among, randomise
 
 KERNELS = {
     "1x1": (1, {}),
@@ -28,7 +28,7 @@ def convolution(kernel_size, options, rng, filters=5):
     return layer, model
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", quick_among(KERNELS, "1x1", "3x3"))
 def test_gradients_of_kernels_are_tensorflows(name, rng, monkeypatch):
     monkeypatch.setattr("keras_resnet.training.kernel_gradients.LEAST", 1)
     layer, model = convolution(*KERNELS[name], rng)
@@ -63,6 +63,7 @@ def test_gradients_of_other_convolutions_stay_tensorflows_own(size, options, rng
         assert "call" not in vars(layer)
 
 
+@pytest.mark.slow
 def test_only_kernels_of_many_channels_and_those_of_1x1_are_products(cheap_weights):
     model = kr.ResNet18(input_shape=(32, 32, 3))
     with computing_in(model, "bfloat16"), products(model):

@@ -46,6 +46,7 @@ def test_every_module_can_be_the_first_that_is_imported():
     processes.printed(processes.python("-c", code, *modules))
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_building_a_model_loads_neither_data_sets_nor_the_tuner():
     code = (

@@ -66,11 +66,13 @@ def test_default_shapes_are_those_of_keras_applications():
     assert kr.CifarResNet(8).input.shape == (None, 32, 32, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "shape"), [(None, (None, 4, 4, 64)), ("avg", (None, 64)), ("max", (None, 64))])
 def test_pooling_without_the_top(pooling, shape):
     assert tiny(include_top=False, pooling=pooling).output.shape == shape
 
 
+@pytest.mark.slow
 def test_any_number_of_stages_depths_and_widths():
     model = kr.ResNet((1, 3, 1, 1, 1), kr.residual_block, filters=(4, 8, 8, 12, 24), input_shape=(64, 64, 3))
     assert model.get_layer("conv6_block1_out").output.shape == (None, 1, 1, 24)
@@ -93,6 +95,7 @@ def test_classifier_activation_none_gives_logits_and_softmax_their_probabilities
     )
 
 
+@pytest.mark.slow
 def test_the_model_is_called_as_asked():
     small = {"depths": (1,), "filters": (16,)}
     assert kr.ResNet18(**small).name == "resnet18"
@@ -206,6 +209,7 @@ def test_mean_and_std_are_averaged_for_another_number_of_channels():
 # Data types
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "ordering"),
     [

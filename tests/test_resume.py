@@ -147,6 +147,7 @@ def test_signals_save_in_mid_epoch_and_the_rest_follows(tmp_path, eager):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_a_signal_without_a_directory_just_stops(eager):
     with pytest.raises(KeyboardInterrupt, match="stopped by SIGINT in epoch 1, step 1 of 5$"):
         fit(dataclasses.replace(PLAIN, held_out=0.0), None, [At(1, die(signal.SIGINT))])

@@ -13,7 +13,7 @@ from keras_resnet import zoo
 from keras_resnet.orderings import ORDERINGS
 from tests import needs, processes
 from tests.conftest import ROOT, randomise
-from tests.test_keras_applications import CUT, cut_original, headless, write_as_keras_2
+from tests.test_keras_applications import CUT, headless, original, write_as_keras_2
 from tests.torch_names import write_as_torch
 
 SMALL = {"filters": (8, 16), "input_shape": (33, 32, 3), "classes": 10, "classifier_activation": None}
@@ -103,7 +103,7 @@ def saved(tmp_path_factory):
         answers[name] = np.asarray(model(images, training=False))
         model.save(folder / f"{name}.keras")
     np.save(folder / "small.npy", rng.integers(0, 256, (2, 32, 32, 3)).astype("uint8"))
-    theirs = headless(cut_original("ResNet50V2")[0])
+    theirs = headless(original("ResNet50V2")[0])
     randomise(theirs, rng)
     write_as_keras_2(theirs, folder / "keras.h5")
     resnet = kr.ResNet18(classes=10)
@@ -204,6 +204,7 @@ def test_a_network_as_deep_as_the_deepest_can_be_opened_again(tmp_path):
     assert raised >= 500 + 5 * zoo.DEEPEST
 
 
+@pytest.mark.slow
 def test_weights_saved_alone_fit_a_net_built_anew(tmp_path, rng):
     first, second = build((1, 1)), build((1, 1))
     randomise(first, rng)

@@ -40,6 +40,7 @@ def test_the_pyramid_has_the_last_features_at_each_stride(strides, strided):
     assert sides == {"C2": 16, "C3": 8, "C4": 4}
 
 
+@pytest.mark.slow
 def test_a_bottleneck_strides_in_its_first_or_its_second_convolution():
     model = kr.ResNet(
         (1, 1), functools.partial(kr.bottleneck_block, strided=1), filters=(4, 8), input_shape=(64, 64, 3)

@@ -231,6 +231,7 @@ def test_the_stages_of_a_network_are_told_where_its_row_leaves_them_to_the_defau
     assert Finished("0", 0.5, {}, {}, {}, fields).stages == [(2, 64), (2, 128), (2, 256), (2, 512)]
 
 
+@pytest.mark.slow
 def test_the_weights_that_a_trial_begins_with_are_of_the_seed():
     space = kr.HyperResNet((32, 32, 1), 10, base=cut("ResNet20"), tune=("optimizer",))
     first, second = (space.build(hyperparameters()).get_weights() for _ in range(2))
@@ -246,6 +247,7 @@ def test_a_default_recipe_is_one_of_the_table():
     assert kr.HyperResNet((32, 32, 3), 10, base="ResNet20").base.recipe == Recipe()
 
 
+@pytest.mark.slow
 def test_models_that_are_built_are_plain_keras():
     model = kr.HyperResNet((32, 32, 1), 10, base=cut("ResNet20"), tune=("gate",)).build(
         hyperparameters(gate="squeeze_excite")

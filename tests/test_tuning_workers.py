@@ -50,6 +50,7 @@ def test_a_search_by_a_chief_and_two_workers_ends_though_one_is_killed_in_a_tria
     assert [trial.status for trial in trials] == ["COMPLETED"] * 6  # that which was lost too
 
 
+@pytest.mark.slow
 def test_a_lost_trial_begins_again_where_the_space_has_no_other_points_either(tmp_path):
     oracle = tuner_of("RandomSearch", tmp_path, 100, space_of(tune=("gate",), max_macs=None)).oracle
     oracle.verbose = 0

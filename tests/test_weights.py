@@ -19,7 +19,7 @@ from keras_resnet.weights.forms import FORMS
 from keras_resnet.weights.save import WITH_CARD, WRITERS, save_weights
 from keras_resnet.weights.table import Checkpoint, table
 from tests import needs
-from tests.conftest import SHARED, randomise
+from tests.conftest import SHARED, quick_among, randomise
 
 CIFAR = SHARED / "cifar10"
 needs_cifar = needs.shared_data
@@ -88,7 +88,7 @@ def test_a_cifar_net_is_converted_to_every_format(ending, resnet20, cifar_test, 
     assert [path.name for path in tmp_path.iterdir()] == [f"net{ending}"]
 
 
-@pytest.mark.parametrize("ending", WRITERS)
+@pytest.mark.parametrize("ending", quick_among(WRITERS, ".safetensors"))
 def test_a_written_file_can_be_read_by_whoever_reads_others(ending, tmp_path):
     other = tmp_path / "other"
     other.touch()
@@ -153,6 +153,7 @@ def own(tmp_path_factory):
     return theirs, path
 
 
+@pytest.mark.slow
 def test_a_file_of_another_form_is_refused_with_a_hint(own):
     with pytest.raises(
         ValueError, match=r'not in the model: conv1_conv/bias.*load as weights.like\(model, "keras", file\)'
@@ -160,6 +161,7 @@ def test_a_file_of_another_form_is_refused_with_a_hint(own):
         kr.ResNet50(weights=own[1], **SMALL)
 
 
+@pytest.mark.slow
 def test_a_file_is_loaded_like_a_published_one(own, rng):
     like = weights.like("ResNet50", "keras", own[1])
     model = SMALL_RESNET50(weights=like, input_shape=(64, 64, 3), classifier_activation=None)
@@ -185,6 +187,7 @@ def test_convolutions_with_biases_before_norms_are_folded(rng, tmp_path):
     np.testing.assert_allclose(biased(images, training=False), model(images, training=False), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_nested_model_is_read_from_what_keras_2_wrote(rng, tmp_path):
     def build():
         return keras.Sequential(
@@ -255,19 +258,21 @@ def test_the_classes_of_a_file_are_those_of_its_head(trained, rng, tmp_path):
     assert kr.ResNet20(weights=tmp_path / "seven.weights.h5").output.shape == (None, 7)
 
 
+@pytest.mark.slow
 def test_without_the_top_the_head_of_a_file_is_left(trained, tmp_path):
     trained.save_weights(tmp_path / "net.weights.h5")
     bare = tiny(include_top=False, weights=tmp_path / "net.weights.h5")
     assert np.array_equal(bare.get_layer("conv1_bn").gamma, trained.get_layer("conv1_bn").gamma)
 
 
+@pytest.mark.slow
 def test_a_file_without_a_head_does_not_fill_a_network_with_one(trained, tmp_path):
     tiny(include_top=False).save_weights(tmp_path / "bare.weights.h5")
     with pytest.raises(ValueError, match="not in the file: predictions/kernel, predictions/bias"):
         tiny(weights=tmp_path / "bare.weights.h5")
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 6])
+@pytest.mark.parametrize("channels", quick_among((1, 2, 4, 6), 1))
 def test_the_first_convolution_is_adapted_to_the_channels(channels, trained, tmp_path):
     trained.save_weights(tmp_path / "net.weights.h5")
     adapted = tiny(input_shape=(16, 16, channels), weights=tmp_path / "net.weights.h5")
@@ -324,6 +329,7 @@ def test_an_argument_that_contradicts_a_checkpoint_is_refused(option, message, o
         kr.ResNet50(weights=of_keras, include_top=False, **option)
 
 
+@pytest.mark.slow
 def test_arguments_that_say_the_same_or_change_no_number_are_fine(of_keras):
     same_depths = np.array(SMALL["depths"])
     model = kr.ResNet50(weights=of_keras, include_top=False, groups=1, depths=same_depths, output_stride=16)

@@ -206,6 +206,7 @@ def test_neither_half_an_export_nor_a_corrupt_one_is_picked_up(served, own):
     server.wait_for(1, "END")
 
 
+@pytest.mark.slow
 def test_an_export_that_is_killed_leaves_nothing_to_be_picked_up(tmp_path):
     code = """
 import os, sys, tensorflow as tf, keras_resnet as kr

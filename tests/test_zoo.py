@@ -250,6 +250,7 @@ def test_any_field_of_a_row_can_be_overridden():
     assert sum(stage.parameters for stage in stages(model)) == 11_173_962
 
 
+@pytest.mark.slow
 def test_resnext_is_resnet_with_groups(cheap_weights):
     one_block_a_stage = {"depths": (1, 1, 1, 1)}
     grouped = kr.ResNet50(groups=32, base_width=4, **one_block_a_stage)
@@ -261,6 +262,7 @@ def test_list_models_matches_patterns():
     assert kr.list_models("nothing") == []
 
 
+@pytest.mark.slow
 def test_create_model_passes_overrides_on():
     assert kr.create_model("ResNet20", classes=3, name="three").output.shape == (None, 3)
 
