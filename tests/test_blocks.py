@@ -10,19 +10,13 @@ import tensorflow as tf
 import keras_resnet as kr
 from keras_resnet.orderings import ORDERINGS
 from tests import reference
-from tests.conftest import randomise
+from tests.conftest import quick_among, randomise
 
 BLOCKS = {"residual": kr.residual_block, "bottleneck": functools.partial(kr.bottleneck_block, expansion=2)}
 both = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 every_ordering = pytest.mark.parametrize("ordering", ORDERINGS)
 # The same, of which the two that are used most are quick.
-quick_orderings = pytest.mark.parametrize(
-    "ordering",
-    [
-        pytest.param(name, marks=() if name in ("original", "full_preactivation") else pytest.mark.slow)
-        for name in ORDERINGS
-    ],
-)
+quick_orderings = pytest.mark.parametrize("ordering", quick_among(ORDERINGS, "original", "full_preactivation"))
 
 
 def build(block, shape, *args, **options):
@@ -74,7 +68,7 @@ def test_max_pool_pads_with_minus_infinity_on_all_sides(side, rng):
 
 @both
 @quick_orderings
-@pytest.mark.parametrize("stride", [2, *(pytest.param(stride, marks=pytest.mark.slow) for stride in (1, 3))])
+@pytest.mark.parametrize("stride", quick_among((1, 2, 3), 2))
 @pytest.mark.parametrize("side", [7, 8])
 def test_sides_are_divided_by_the_stride_rounded_up(block, ordering, stride, side):
     model = build(block, (side, side, 4), 6, stride=stride, ordering=ordering)

@@ -92,6 +92,14 @@ def test_the_same_share_of_each_class_is_held_out():
     assert not {image.tobytes() for image, _ in of_rest} & {image.tobytes() for image, _ in of_held}
 
 
+def test_of_each_class_other_images_are_held_out():
+    images, labels = np.arange(40, dtype="uint8").reshape(-1, 1, 1, 1), np.repeat([0, 1], 20)
+    _, held = kr.data.from_arrays(images, labels, ("cat", "dog")).hold_out(0.25)
+    numbers = [[int(image[0, 0, 0]) for image, label in pairs(held) if label == kind] for kind in (0, 1)]
+    assert [len(of_class) for of_class in numbers] == [5, 5]
+    assert set(numbers[0]) != {number - 20 for number in numbers[1]}
+
+
 @pytest.mark.slow
 def test_files_go_with_the_parts_and_small_classes_keep_one(tmp_path):
     for name, count in (("a", 1), ("b", 2), ("c", 9)):

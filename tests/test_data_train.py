@@ -139,16 +139,17 @@ def test_a_split_smaller_than_a_batch_is_one_batch(split):
     assert set(numbers(batches)) | set(numbers(taken(rest, 30))) == set(range(22))
 
 
-def test_functions_draw_by_seeds_of_their_own():
+def test_functions_draw_by_seeds_of_their_own_in_each_process():
     drawn = []
 
     def note(images, seed):
         tf.py_function(lambda value: drawn.append(tuple(value.numpy().tolist())), [seed], [])
         return images
 
-    split = of_squares(None)
-    taken(split, 4, augmentations=(note, note), mixes=(lambda images, targets, seed: (note(images, seed), targets),))
-    assert len(set(drawn)) == len(drawn) >= 12
+    mixes = (lambda images, targets, seed: (note(images, seed), targets),)
+    for index in (0, 1):
+        taken(of_squares(None), 4, augmentations=(note, note), mixes=mixes, shard=(index, 2))
+    assert len(set(drawn)) == len(drawn) >= 24
     assert len({key for key, _ in drawn}) == 3
 
 

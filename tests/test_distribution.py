@@ -16,6 +16,7 @@ from keras_resnet.training import Recipe, distribution, run
 from keras_resnet.training.batches import Sides, validation_batches
 from keras_resnet.training.distribution import Place
 from tests import needs, processes
+from tests.conftest import quick_among
 
 SETTINGS = (
     "train ResNet20 --data digits --size 8 --epochs 3 --batch-size 128 --shift 0 --learning-rate 0.02 --backend jax"
@@ -86,7 +87,7 @@ def test_what_devices_cannot_do_is_said_before_the_training(apart):
     assert refused == (only_tensorflow if backend == "tensorflow" else {})
 
 
-@pytest.mark.parametrize("size", [17, *(pytest.param(size, marks=pytest.mark.slow) for size in (16, 22, 33))])
+@pytest.mark.parametrize("size", quick_among((16, 17, 22, 33), 17))
 @pytest.mark.parametrize("processes", [1, 2])
 def test_validation_counts_each_image_once_however_many_processes_read(size, processes):
     split = from_arrays(np.arange(1, size + 1, dtype="uint8").repeat(4).reshape(-1, 2, 2, 1), np.arange(size) % 2, "ab")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, quick_among
 
 # The examples that run; `+SKIP` stands where one needs minutes, files or a server.
 EXAMPLE = re.compile(r"^ +>>> (?!.*doctest: \+SKIP)", re.M)
@@ -35,7 +35,7 @@ def module_name(path):
 NAMES = [module_name(path) for path in FILES]
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in NAMES])
+@pytest.mark.parametrize("name", quick_among(NAMES, *(name for name in NAMES if name not in SLOW)))
 def test_the_examples_of_a_module_run(name):
     found = doctest.testmod(importlib.import_module(name))
     assert found.attempted > 0

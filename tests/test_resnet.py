@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_resnet as kr
 from keras_resnet.inputs import check_data_format
 from keras_resnet.orderings import ORDERINGS
-from tests.conftest import randomise
+from tests.conftest import quick_among, randomise
 
 
 def tiny(**options):
@@ -125,9 +125,7 @@ def test_stem_and_head_follow_the_ordering(ordering):
         (8, [4, 8, 8, 8], [1, 1, 2, 4]),
     ],
 )
-@pytest.mark.parametrize(
-    "name", ["ResNet18", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ResNet50", "ResNet50V2", "ResNet50D"))]
-)
+@pytest.mark.parametrize("name", quick_among(("ResNet18", "ResNet50", "ResNet50V2", "ResNet50D"), "ResNet18"))
 def test_output_stride_dilates_later_stages(name, output_stride, strides, dilations):
     size = {"depths": (2, 2, 2, 2), "filters": (8, 8, 8, 8), "include_top": False, "input_shape": (128, 128, 3)}
     model = kr.create_model(name, output_stride=output_stride, **size)
@@ -293,7 +291,7 @@ def test_channels_first_gives_the_numbers_of_channels_last(rng, channels_first):
 # Weights
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", pytest.param(".keras", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("suffix", quick_among((".weights.h5", ".keras"), ".weights.h5"))
 def test_weights_are_loaded_from_a_file(suffix, tmp_path, rng):
     images = rng.uniform(0, 255, (2, 32, 32, 3))
     trained = one_block()

@@ -6,6 +6,7 @@ import pytest
 
 import keras_resnet as kr
 from keras_resnet.strides import Step, in_first_block, in_last_block
+from tests.conftest import quick_among
 
 
 def strides_of(plan):
@@ -32,7 +33,7 @@ def test_beyond_the_output_stride_blocks_dilate(strides):
 
 
 @pytest.mark.parametrize("strides", [in_first_block, in_last_block])
-@pytest.mark.parametrize("strided", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("strided", quick_among((1, 2), 2))
 def test_the_pyramid_has_the_last_features_at_each_stride(strides, strided):
     block = functools.partial(kr.bottleneck_block, strided=strided)
     model = kr.ResNet((2, 2, 2), block, filters=(4, 4, 4), strides=strides, input_shape=(64, 64, 3))

@@ -16,15 +16,11 @@ from keras_resnet.tuning.as_python import IMPORTS, code
 from keras_resnet.tuning.budget import cost
 from keras_resnet.tuning.design import turned
 from keras_resnet.tuning.space import knobs_of
+from tests.conftest import quick_among
 
 # One of each family: what differs between them is in these.
 FAMILIES = ("ResNet20", "ResNet18", "ResNet50V2", "ResNet50D", "ResNeXt50_32x4d", "WideResNet40_4", "SEResNet18",
             "ECAResNet50D", "ResNetRS50", "ResNet164")  # fmt: skip
-
-
-def slow_but(quick, values):
-    """Of the values of a parameter, those that are slow to test: all but one."""
-    return [value if value == quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def cut(name):
@@ -68,7 +64,7 @@ def test_what_no_row_has_costs_what_is_built(fields, cheap_weights):
     assert cost(fields, (37, 37, 2)) == built(kr.ResNet(**fields))
 
 
-@pytest.mark.parametrize("name", slow_but("ResNet20", FAMILIES))
+@pytest.mark.parametrize("name", quick_among(FAMILIES, "ResNet20"))
 def test_the_defaults_are_the_base_itself(name, cheap_weights):
     row = zoo.ROWS[name]
     for base in (row, cut(name)):
@@ -90,7 +86,7 @@ def test_the_values_of_resnet50_make_resnet50_of_another_base(cheap_weights):
     assert grouped.design(hyperparameters(groups="32x4d")).cost == (resnext.parameters, resnext.macs)
 
 
-@pytest.mark.parametrize("name", slow_but("block", TUNABLES))
+@pytest.mark.parametrize("name", quick_among(TUNABLES, "block"))
 def test_every_value_of_every_knob_makes_a_network_of_the_cost_that_was_computed(name, cheap_weights):
     row = zoo.ROWS["ResNet164"]
     base = dataclasses.replace(row, fields={**row.fields, "depths": (1, 2), "filters": (8, 16)})
@@ -210,7 +206,7 @@ def test_a_recipe_of_ones_own_is_what_trials_train_by():
     assert design.row.fields["classifier_activation"] == "sigmoid"
 
 
-@pytest.mark.parametrize("name", slow_but("ResNet20", FAMILIES))
+@pytest.mark.parametrize("name", quick_among(FAMILIES, "ResNet20"))
 def test_the_line_of_python_builds_the_same_network(name, cheap_weights):
     row = cut(name)
     scope = {}

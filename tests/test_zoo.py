@@ -19,7 +19,7 @@ from keras_resnet.constructor import LEADING, Constructor, constructor
 from keras_resnet.cost import CONVOLUTIONS, layer_macs
 from keras_resnet.stages import stages
 from tests import golden
-from tests.conftest import ROOT
+from tests.conftest import ROOT, quick_among
 
 # Trainable parameters as published, not as counted here. Sources: timm 1.0.31 for the ImageNet nets; for the CIFAR nets
 # He et al. 2015 and 2016 print millions, and these are the counts of their public PyTorch and Torch code.
@@ -101,11 +101,6 @@ def test_every_row_has_a_published_count():
 QUICK = {"ResNet18", "ResNet18V2", "ResNet18D", "SEResNet18", "ResNet20", "ResNet34"}
 
 
-def by_name(names):
-    """The names as parameters, slow but for the quick ones."""
-    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
-
-
 class Built(NamedTuple):
     """What the tests ask of a network."""
 
@@ -148,7 +143,7 @@ def agree(name, parameters, macs, timm_macs, activations, input_shape, output_sh
     assert output_shape == (None, row.fields.get("classes", 1000))
 
 
-@pytest.mark.parametrize("name", by_name(golden.NAMES))
+@pytest.mark.parametrize("name", quick_among(golden.NAMES, *QUICK))
 def test_row_and_network_agree(name, cheap_weights):
     row, network = zoo.ROWS[name], built(name)
     parameters = sum(stage.parameters for stage in network.stages)
@@ -187,7 +182,7 @@ def with_two_blocks_a_stage(**fields):
     return costs, {"input_shape": model.input.shape, "output_shape": model.output.shape}
 
 
-@pytest.mark.parametrize("name", by_name(DEEPER))
+@pytest.mark.parametrize("name", quick_among(DEEPER, *QUICK))
 def test_a_deeper_row_agrees_with_what_each_block_adds(name, cheap_weights):
     fields = dict(zoo.ROWS[name].fields)
     depths = fields.pop("depths")
@@ -199,7 +194,7 @@ def test_a_deeper_row_agrees_with_what_each_block_adds(name, cheap_weights):
     agree(name, **total, **shapes)
 
 
-@pytest.mark.parametrize("name", by_name(golden.NAMES))
+@pytest.mark.parametrize("name", quick_among(golden.NAMES, *QUICK))
 def test_structure_is_as_recorded(name, cheap_weights):
     assert built(name).structure == golden.path(name).read_text(), f"if this is meant, run: {golden.COMMAND}"
 
