@@ -2,11 +2,11 @@
 
 import functools
 
-import keras
 import numpy as np
 
 import keras_resnet as kr
-from benchmarks import serve, torch_nets, torchvision_on_cpu, train
+from benchmarks import memory, serve, torch_nets, torchvision_on_cpu, train
+from tests.test_keras_applications import original
 
 
 def network(side=16, classes=10):
@@ -21,6 +21,24 @@ class TinyCase(train.Case):
 TINY = TinyCase("tiny", "float32", 16, 2, 1)
 
 
+def torchs(name, classes=1000):
+    """A network of torchvision's with a block a stage."""
+    resnet = torchvision_on_cpu.torchvision().models.resnet
+    return resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1], classes)
+
+
+def small_torch(case):
+    """The eager subject of `train`; as `small`, in a process of its own."""
+    torch_nets.net = torchs
+    return train.torch(case, "eager")
+
+
+def small_bytes_of(*arguments):
+    """What `memory` measures, of a network of one block; as `small`, in a process of its own."""
+    kr.ResNet20 = functools.partial(kr.ResNet20, depths=(1,), filters=(8,))
+    return memory.bytes_of(*arguments)
+
+
 def small(who):
     """A subject of `serve` on small images, and with a small network where the size is ours to choose.
 
@@ -28,9 +46,9 @@ def small(who):
     """
     serve.noise = lambda count: np.random.default_rng(1).uniform(0, 255, (count, 32, 32, 3)).astype("float32")
     serve.as_theirs = lambda name: network(32)
-    serve.of_applications = lambda name: getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3))
+    serve.of_applications = lambda name: original(name, (1, 1, 1, 1), 32)[0]
     serve.keras_hub_nets.net = functools.partial(serve.keras_hub_nets.net, size=32)
-    torch_nets.net = lambda name: torchvision_on_cpu.torchvision().models.resnet18()
+    torch_nets.net = torchs
     return serve.subjects("ResNet50", ("float32",))[who]()
 
 

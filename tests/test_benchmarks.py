@@ -207,7 +207,13 @@ def test_a_benchmark_gives_its_figures(name, short_turns, forked, monkeypatch):
             pytest.skip(needs.TRAINED)
         few = first._replace(images=first.images[:200], labels=first.labels[:200])  # half of them calibrate
         monkeypatch.setattr(serve_accuracy, "trained", lambda report: [few])
+        monkeypatch.setattr(serve_accuracy, "PRECISIONS", ("float32", "int8"))
         figure = f"{first.name}, float32, chooses as Keras"
+    monkeypatch.setattr(memory, "bytes_of", benchmark_nets.small_bytes_of)
+    if name == "augmentation":  # of each kind of subject one
+        kinds = ("flip", "mixup", "random_resized_crop")
+        rows = {kind: row for kind, row in augmentation.rows().items() if kind in kinds}
+        monkeypatch.setattr(augmentation, "rows", lambda: rows)
     if name == "latency":
         monkeypatch.setattr(latency, "REFERENCE", "ResNet20")
     module.run(report, amount)
@@ -261,7 +267,7 @@ def test_int8_is_left_out_where_there_is_no_kernel_for_it(monkeypatch, tmp_path)
     [
         (train.bare, TINY),
         (train.ours, TINY),
-        (functools.partial(train.torch, how="eager"), train.Case("ResNet50", "float32", 32, 2, 1)),
+        (benchmark_nets.small_torch, train.Case("ResNet50", "float32", 32, 2, 1)),
     ],
 )
 def test_a_subject_of_training_trains(build, case, forked):

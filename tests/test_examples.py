@@ -11,10 +11,13 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
+from keras_resnet.data import idx
+from keras_resnet.data.decode import to_square
 from keras_resnet.training import run
 from tests import needs, processes
 from tests.conftest import ROOT, photographs
 from tests.small_training import of_one_block, without_export
+from tests.test_data import write_idx
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
@@ -117,14 +120,25 @@ def test_a_search_on_ray_ends_within_the_budget():
     assert kr.macs(eval(line, {"kr": kr, "functools": functools})) <= 5e6
 
 
+def few_digits(folder):
+    """Digits of 28 pixels in files of Fashion-MNIST's format."""
+    for split in ("train", "test"):
+        digits = kr.data.load("digits", split).hold_out(0.15)[1]
+        pairs = [(to_square(image, 28)[..., 0], label) for image, label in digits.examples]
+        images, labels = (np.array(part, "uint8") for part in zip(*pairs))
+        write_idx(folder / f"{idx.PREFIX[split]}-images-idx3-ubyte", images)
+        write_idx(folder / f"{idx.PREFIX[split]}-labels-idx1-ubyte", labels)
+    return folder
+
+
 @pytest.mark.slow
 def test_the_search_on_fashion_mnist_trains_its_best_beside_resnet20(tmp_path, monkeypatch):
     search = importlib.import_module("examples.search_fashion_mnist.search")
     monkeypatch.setattr(search.multiprocessing, "get_context", lambda _: processes.SERVER)  # starts in 0.2 s
     network = "kr.ResNet(depths=(1,), block=kr.residual_block, filters=(4,), input_shape=(28, 28, 1), classes=10)"
     (tmp_path / "best.py").write_text(f"import keras_resnet as kr\n\nmodel = {network}\n")
-    recipe = dataclasses.replace(search.RECIPE, epochs=1, batch_size=479)
-    results = search.again(tmp_path / "best.py", "digits", tmp_path, recipe, seeds=(0,))
+    recipe = dataclasses.replace(search.RECIPE, epochs=1, batch_size=32)
+    results = search.again(tmp_path / "best.py", f"idx:{few_digits(tmp_path)}", tmp_path, recipe, seeds=(0,))
     assert [name for name, _, _ in results] == ["best", "ResNet20"]
     assert (tmp_path / "again.csv").read_text().count("\n") == 3
     budget = kr.macs(kr.ResNet20(input_shape=(28, 28, 1)))

@@ -64,7 +64,7 @@ def resnext(depths):
     return keras.Model(image, layers.Dense(1000, name="predictions")(x))
 
 
-def original(name, depths=CUT):
+def original(name, depths=CUT, side=SIDE):
     """The original with other numbers of blocks a stage, or with none, and those that it would have."""
     if name in NEXT:
         return resnext(depths), NEXT[name]
@@ -79,7 +79,7 @@ def original(name, depths=CUT):
         for stack in ("stack_residual_blocks_v1", "stack_residual_blocks_v2"):
             patch.setattr(source, stack, functools.partial(cut, getattr(source, stack)))
         build = getattr(keras.applications, name)
-        return build(weights=None, input_shape=(SIDE, SIDE, 3), classifier_activation=None), tuple(whole)
+        return build(weights=None, input_shape=(side, side, 3), classifier_activation=None), tuple(whole)
 
 
 def headless(model):

@@ -47,11 +47,10 @@ def prepared(
         nothing. They hold none of the bytes that came.
     """
 
+    read_file = _reader(channels, size, resize)
+
     def read(_: tf.Tensor, __: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        file = file_of(content)
-        wrong = complaint(file)
-        blank = tf.zeros((size, size, channels), tf.uint8)
-        return wrong, tf.cond(wrong == "", lambda: resize(decode(first_frame(file), channels), size), lambda: blank)
+        return read_file(file_of(content))
 
     rows = tf.data.Dataset.from_tensor_slices((contents, contents)).enumerate()
     rows = rows.map(lambda place, pair: (place, place, pair[0]))
@@ -59,6 +58,21 @@ def prepared(
     sound, (wrong, images) = whole.get_single_element()
     wrong = tf.where(sound, wrong, f"image must be {ANY} that is whole: it cannot be decoded")
     return tf.ensure_shape(images, (None, size, size, channels)), wrong
+
+
+@functools.lru_cache(maxsize=8)
+def _reader(channels: int, size: int, resize: Resize) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """What is wrong with a file, and its image: traced once for all signatures and exports, for it takes seconds."""
+
+    resized = tf.function(resize)  # a caller's may have an `if` on a tensor, which AutoGraph translates; ours have none
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    def read_file(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        wrong = complaint(file)
+        blank = tf.zeros((size, size, channels), tf.uint8)
+        return wrong, tf.cond(wrong == "", lambda: resized(decode(first_frame(file), channels), size), lambda: blank)
+
+    return read_file
 
 
 def complaint(content: tf.Tensor) -> tf.Tensor:
