@@ -251,6 +251,20 @@ def test_every_format_is_tested():
 
 
 @pytest.mark.slow
+def test_a_resize_function_of_the_callers_may_have_an_if_on_a_tensor():
+    def cut(image, size):
+        if tf.shape(image)[0] > 70:
+            image = tf.zeros_like(image)
+        return image[:size, :size]
+
+    files = [encoded(picture(40, height), format="PNG") for height in (60, 80)]
+    images, wrong = tf.function(lambda contents: prepared(contents, channels=3, size=SIDE, resize=cut))(files)
+    assert wrong.numpy().tolist() == [b"", b""]
+    np.testing.assert_array_equal(images[0], np.array(picture(40, 60))[:SIDE, :SIDE])
+    assert not images[1].numpy().any()
+
+
+@pytest.mark.slow
 @needs.shared_data
 def test_photographs_are_decoded_as_in_training():
     files = sorted((SHARED / "bccd" / "JPEGImages").glob("*.jpg"))[:3]
