@@ -9,14 +9,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line has it; off by itself without AVX-512
 os.environ.setdefault("CI", "true")  # else OpenVINO's converter sends statistics of its use, from a fork
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from keras.src.utils.naming import reset_uids
 
 from tests import processes
 from tests.processes import ROOT
+
+# Keras and TensorFlow are imported by the functions: the process that hands out tests to the others needs neither.
 
 SHARED = ROOT.parent / "shared" / "data"
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
@@ -81,6 +80,8 @@ def rng():
 @pytest.fixture
 def cheap_weights(monkeypatch):
     """Kernels of zeros, for tests that only count: drawing 200 million normal numbers takes seconds."""
+    import keras
+
     monkeypatch.setattr(
         keras.initializers.VarianceScaling, "__call__", lambda self, shape, dtype=None: keras.ops.zeros(shape, dtype)
     )
@@ -88,6 +89,8 @@ def cheap_weights(monkeypatch):
 
 @pytest.fixture
 def channels_first():
+    import keras
+
     keras.config.set_image_data_format("channels_first")
     yield
     keras.config.set_image_data_format("channels_last")
@@ -96,6 +99,8 @@ def channels_first():
 @pytest.fixture
 def eager():
     """TensorFlow runs functions without tracing them, which would take most of the time of a short training."""
+    import tensorflow as tf
+
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -114,6 +119,9 @@ def _clean_keras():
     `clear_session` does more, once a module: it frees memory, and makes TensorFlow prepare each graph anew, which takes
     seconds.
     """
+    import keras
+    from keras.src.utils.naming import reset_uids
+
     yield
     keras.config.set_dtype_policy("float32")
     reset_uids()
@@ -121,6 +129,8 @@ def _clean_keras():
 
 @pytest.fixture(autouse=True, scope="module")
 def _free_memory():
+    import keras
+
     yield
     keras.backend.clear_session()
 
@@ -151,6 +161,8 @@ def randomise_evenly(model, rng):
 
 def photographs(count, side):
     """Real images, uint8 (N, side, side, 3), as many as `count`; none where ../shared/data is absent."""
+    import tensorflow as tf
+
     files = sorted((SHARED / "bccd" / "JPEGImages").glob("*.jpg"))[:count]
     images = [tf.image.resize(tf.io.decode_jpeg(file.read_bytes(), channels=3), (side, side)) for file in files]
     return np.array(images, "uint8").reshape(-1, side, side, 3)
