@@ -83,6 +83,15 @@ def test_channels_are_filters_times_expansion(block, filters, expected):
     assert build(block, (8, 8, 4), filters).output.shape[-1] == expected
 
 
+@pytest.mark.parametrize(
+    ("block", "filters", "kernels"), [(kr.residual_block, 16, [3, 3]), (kr.bottleneck_block, 4, [1, 3, 1])]
+)
+def test_the_kernels_of_a_block_are_those_of_the_paper(block, filters, kernels):
+    model = build(block, (8, 8, 16), filters)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.kernel_size for layer in convolutions] == [(kernel, kernel) for kernel in kernels]
+
+
 @both
 @quick_orderings
 def test_gradient_reaches_every_weight(block, ordering, rng):
