@@ -26,7 +26,7 @@ def network(tmp_path_factory):
 
 def without_files(patch):
     """An export takes all files for black images: for what is not asked about files."""
-    patch.setattr(importlib.import_module("keras_resnet.export.saved_model"), "prepared", black)
+    patch.setattr(importlib.import_module("keras_resnet.export.saved_model"), "preparing", black)
 
 
 @pytest.mark.slow

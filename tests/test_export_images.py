@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_resnet.data.decode import read_image, to_square
 from keras_resnet.export import images as module
-from keras_resnet.export.images import KINDS, MOST_PIXELS, complaint, prepared
+from keras_resnet.export.images import KINDS, MOST_PIXELS, complaint, preparing
 from tests import needs
 from tests.conftest import SHARED
 
@@ -22,11 +22,9 @@ SIDE = 32
 
 @functools.cache
 def graph(channels=3):
-    return tf.function(
-        lambda contents: prepared(contents, channels=channels, size=SIDE, resize=to_square),
-        input_signature=[tf.TensorSpec([None], tf.string)],
-        autograph=False,
-    )
+    prepared = preparing(channels, SIDE, to_square)
+    spec = tf.TensorSpec([None], tf.string)
+    return tf.function(lambda contents: prepared(contents, tf.identity), input_signature=[spec], autograph=False)
 
 
 def asked(*contents, channels=3):
@@ -258,7 +256,7 @@ def test_a_resize_function_of_the_callers_may_have_an_if_on_a_tensor():
         return image[:size, :size]
 
     files = [encoded(picture(40, height), format="PNG") for height in (60, 80)]
-    images, wrong = tf.function(lambda contents: prepared(contents, channels=3, size=SIDE, resize=cut))(files)
+    images, wrong = tf.function(preparing(3, SIDE, cut))(tf.constant(files), tf.identity)
     assert wrong.numpy().tolist() == [b"", b""]
     np.testing.assert_array_equal(images[0], np.array(picture(40, 60))[:SIDE, :SIDE])
     assert not images[1].numpy().any()

@@ -65,7 +65,13 @@ def test_some_files_of_each_format_are_refused_and_leave_the_model_as_it_was(kin
     """Here, where it is soon known; of all files, in a process of their own, below."""
     model = network()
     before = model.get_weights()
-    for name in ("a negative variance", "wider", "truncated at point 10", "bit flip 0 under a hash"):
+    for name in (
+        "nan in predictions/bias",
+        "a negative variance",
+        "wider",
+        "truncated at point 10",
+        "bit flip 0 under a hash",
+    ):
         source = CASES[f"{kind}: {name}"](tmp_path, model)
         with pytest.raises(ValueError, match="weights"):
             kr.load_weights(model, source)

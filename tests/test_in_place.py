@@ -270,7 +270,7 @@ wanted = net(images)
 folded = kr.export.fold_batch_norm(net)
 with native(folded):
     np.testing.assert_allclose(folded.predict(images, verbose=0), wanted, atol=1e-5)
-importlib.import_module("keras_resnet.export.saved_model").prepared = black
+importlib.import_module("keras_resnet.export.saved_model").preparing = black
 kr.export.saved_model(net, sys.argv[1])
 serve = tf.saved_model.load(sys.argv[1] + "/1").signatures["serving_default"]
 np.testing.assert_allclose(serve(image=tf.constant(images))["probabilities"], wanted, atol=1e-5)

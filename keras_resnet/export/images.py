@@ -25,54 +25,42 @@ AT_ONCE = 8  # images of a request in the making, each of at most MOST_PIXELS; a
 ANY = "a JPEG, PNG, WebP or GIF"
 
 
-def prepared(
-    contents: tf.Tensor,
-    file_of: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
-    *,
-    channels: int,
-    size: int,
-    resize: Resize,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes, resizes and crops; each image stands or falls alone.
+def preparing(
+    channels: int, size: int, resize: Resize
+) -> Callable[[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]:
+    """A function that decodes, resizes and crops files; each image stands or falls alone.
 
     Args:
-        contents: strings (N), the bytes of files, or of what holds them.
-        file_of: function from one of `contents` to the bytes of a file.
         channels: 1 or 3.
         size: side of the results in pixels.
         resize: function `(image, size) -> image`, uint8.
 
     Returns:
-        Images, uint8 (N, size, size, channels), zeros where there is none, and strings (N) that say why not, or
-        nothing. They hold none of the bytes that came.
+        Function of strings (N), which are the bytes of files or of what holds them, and of a function from one of them
+        to the bytes of a file. It gives images, uint8 (N, size, size, channels), zeros where there is none, and strings
+        (N) that say why not, or nothing. They hold none of the bytes that came.
     """
-
-    read_file = _reader(channels, size, resize)
-
-    def read(_: tf.Tensor, __: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return read_file(file_of(content))
-
-    rows = tf.data.Dataset.from_tensor_slices((contents, contents)).enumerate()
-    rows = rows.map(lambda place, pair: (place, place, pair[0]))
-    whole = guarded(rows, read, lambda _: tf.constant(False), AT_ONCE).batch(tf.size(contents, tf.int64))
-    sound, (wrong, images) = whole.get_single_element()
-    wrong = tf.where(sound, wrong, f"image must be {ANY} that is whole: it cannot be decoded")
-    return tf.ensure_shape(images, (None, size, size, channels)), wrong
-
-
-@functools.lru_cache(maxsize=8)
-def _reader(channels: int, size: int, resize: Resize) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """What is wrong with a file, and its image: traced once for all signatures and exports, for it takes seconds."""
-
     resized = tf.function(resize)  # a caller's may have an `if` on a tensor, which AutoGraph translates; ours have none
 
+    # Traced once for all signatures: it takes seconds.
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
     def read_file(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         wrong = complaint(file)
         blank = tf.zeros((size, size, channels), tf.uint8)
         return wrong, tf.cond(wrong == "", lambda: resized(decode(first_frame(file), channels), size), lambda: blank)
 
-    return read_file
+    def prepared(contents: tf.Tensor, file_of: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        def read(_: tf.Tensor, __: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return read_file(file_of(content))
+
+        rows = tf.data.Dataset.from_tensor_slices((contents, contents)).enumerate()
+        rows = rows.map(lambda place, pair: (place, place, pair[0]))
+        whole = guarded(rows, read, lambda _: tf.constant(False), AT_ONCE).batch(tf.size(contents, tf.int64))
+        sound, (wrong, images) = whole.get_single_element()
+        wrong = tf.where(sound, wrong, f"image must be {ANY} that is whole: it cannot be decoded")
+        return tf.ensure_shape(images, (None, size, size, channels)), wrong
+
+    return prepared
 
 
 def complaint(content: tf.Tensor) -> tf.Tensor:

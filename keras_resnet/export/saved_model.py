@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import secrets
 import shutil
@@ -22,7 +21,7 @@ from keras_resnet.export import card, warm_up
 from keras_resnet.export.checks import check_backend, checked_images
 from keras_resnet.export.folding import fold_batch_norm
 from keras_resnet.export.graphs import in_one_piece
-from keras_resnet.export.images import prepared
+from keras_resnet.export.images import preparing
 from keras_resnet.export.lowering import PRECISIONS
 from keras_resnet.export.network import classifier, scores
 from keras_resnet.export.signatures import ON_INVALID, Served
@@ -119,7 +118,7 @@ def saved_model(
     network = fold_batch_norm(model) if fold else model
     lowered = PRECISIONS[precision](network, calibration, agreement)
     resizing = resize or (resize_for(checkpoint) if checkpoint else to_square)
-    to_pixels = functools.partial(prepared, channels=channels, size=size, resize=resizing)
+    to_pixels = preparing(channels, size, resizing)
     served = Served(
         lowered.features, scores(network), model.input_shape[1:], names, named, to_pixels, ON_INVALID[on_invalid]
     )
