@@ -29,8 +29,11 @@ LIMIT = 3.0
 def pytest_collection_finish(session):
     """Takes what importing has made out of the garbage collector's hands: a collection costs 0.02 s then, not 0.3.
 
-    The server of processes starts beside the first tests: it imports Keras, which takes seconds.
+    The server of processes starts beside the first tests: it imports Keras, which takes seconds. So does importing it
+    here, where no test pays for it.
     """
+    import keras  # noqa: F401
+
     gc.collect()
     gc.freeze()
     if any(item.get_closest_marker("processes") for item in session.items):
@@ -38,7 +41,7 @@ def pytest_collection_finish(session):
 
 
 def processor_seconds():
-    """Processor time of this process, of the processes that it has waited for, and of the forked ones."""
+    """Processor time of this process, of those that it has waited for, and of those of `tests/processes.py`."""
     return sum(os.times()[:4]) + processes.Running.processor_seconds
 
 
@@ -50,7 +53,10 @@ def pytest_runtest_protocol(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Fails a test that is not marked `slow` and takes long. Processor time does not depend on what else runs here."""
+    """Fails a test that is not marked `slow` and takes long.
+
+    It is processor time, which other work on the machine changes less than what a clock says.
+    """
     result = yield
     seconds = processor_seconds() - item.started
     if seconds > LIMIT and not item.get_closest_marker("slow"):
@@ -60,6 +66,11 @@ def pytest_runtest_call(item):
             pytrace=False,
         )
     return result
+
+
+def pytest_sessionfinish():
+    """Ends what a failed test has left running: Python waits for its processes at its end."""
+    processes.kill_all()
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -137,6 +148,7 @@ def _free_memory():
 
 def quick_among(values, *quick):
     """Parameters of a test, of which only the quick ones are not marked slow."""
+    assert set(quick) <= set(values), f"not among the parameters: {set(quick) - set(values)}"
     return [pytest.param(value, marks=() if value in quick else pytest.mark.slow) for value in values]
 
 

@@ -1,4 +1,4 @@
-"""What some tests need, and how to get it: the reasons that the last line of a run gives for what it skipped."""
+"""What some tests need, and how to get it: the reasons that a run gives for what it skipped."""
 
 import importlib.util
 import shutil

@@ -1,8 +1,9 @@
 """Python processes for tests, forked from a server that has imported Keras: a start takes 0.2 s instead of 6 s.
 
 A forked process is a process of its own: it has its own directory, environment, output and exit status, and can be
-killed. On another backend it imports Keras anew, and TensorFlow not again. What a new interpreter must do by itself
-(import order, settings that are read at import, the installed command) is tested in `fresh`.
+killed. It does not run what `atexit` has. On another backend it imports Keras anew, and TensorFlow not again. What a
+new interpreter must do by itself (import order, settings that are read at import, the installed command) is tested in
+`fresh`.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import time
 import types
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 SERVER = multiprocessing.get_context("forkserver")
@@ -39,6 +40,7 @@ class Ended(NamedTuple):
 class Running:
     """A forked process: `start` makes one."""
 
+    running: ClassVar[set["Running"]] = set()
     # Processor time of all that have ended. They are children of the server, so `os.times` does not count them.
     processor_seconds = 0.0
 
@@ -46,6 +48,7 @@ class Running:
         self._folder = tempfile.TemporaryDirectory()
         self._process = SERVER.Process(target=_child, args=(run, environment, str(cwd), self._folder.name))
         self._process.start()
+        Running.running.add(self)
 
     @property
     def pid(self):
@@ -55,14 +58,15 @@ class Running:
     def stdout(self):
         """What it has printed so far."""
         with contextlib.suppress(FileNotFoundError):
-            return Path(self._folder.name, "stdout").read_text()
+            return Path(self._folder.name, "stdout").read_text(errors="replace")
         return ""
 
     def wait_for(self, text, seconds=300):
         """Returns once the process has printed `text`; ends it and fails the test where that takes too long."""
         end = time.monotonic() + seconds
         while text not in self.stdout:
-            if not self._process.is_alive() or time.monotonic() > end:
+            alive = self._process.is_alive()
+            if (not alive and text not in self.stdout) or time.monotonic() > end:
                 self._process.kill()
                 raise AssertionError(f"it has not printed {text!r}: {self.end()}")
             time.sleep(0.005)
@@ -74,9 +78,13 @@ class Running:
     def kill(self, number):
         os.kill(self.pid, number)
 
-    def end(self):
-        """Waits for the end of the process, and says how it ended."""
-        self._process.join()
+    def end(self, seconds=900):
+        """Waits for the end of the process, and says how it ended; a process that takes longer is killed."""
+        self._process.join(seconds)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        Running.running.discard(self)
         folder = Path(self._folder.name)
         with contextlib.suppress(FileNotFoundError):  # a killed process has not written it
             Running.processor_seconds += float((folder / "seconds").read_text())
@@ -86,6 +94,13 @@ class Running:
         )
         self._folder.cleanup()
         return ended
+
+
+def kill_all():
+    """Kills the processes that nobody has waited for."""
+    for left in tuple(Running.running):
+        left._process.kill()
+        left.end()
 
 
 def start(*command, environment=None, cwd=ROOT):

@@ -69,6 +69,7 @@ def test_a_subject_that_cannot_be_measured_is_left_out_with_its_reason(forked):
     assert left_out == {"cart": "it has no wheels"}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("build", "said"),
     [(subjects.broken, "in the midst of building"), (subjects.dying, "has died with 7")],

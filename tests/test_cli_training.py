@@ -163,12 +163,12 @@ def test_images_are_drawn_as_a_recipe_augments_them(photos, tmp_path):
 @pytest.mark.slow
 def test_a_stopped_training_goes_on_when_the_command_is_typed_again(photos, tmp_path):
     arguments = ("train", "ResNet20", "--data", photos, "--on-corrupt", "skip", "--out", tmp_path / "run")
-    arguments = [*arguments, *QUICK, "--epochs", 4]
+    arguments = [*arguments, *QUICK, "--epochs", 8]
     process = processes.start("-c", SMALL, *arguments)
     process.wait_for("epoch ")
     process.kill(signal.SIGTERM)
     stopped = process.end()
-    assert re.match(r"epoch +1/4", stopped.stdout)
+    assert re.match(r"epoch +1/8", stopped.stdout)
     assert stopped.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM in epoch" in stopped.stdout
     other = invoke(*arguments, "--learning-rate", 0.5)
@@ -179,7 +179,7 @@ def test_a_stopped_training_goes_on_when_the_command_is_typed_again(photos, tmp_
     wrong = invoke(*arguments, "--overwrite", "--accumulate", 100_000)
     assert "accumulate must be at most" in str(wrong.exception)
     assert (tmp_path / "run" / "model.keras").exists()
-    assert "epoch   4/4" in again.output
-    assert "epoch   1/4" not in again.output
+    assert "epoch   8/8" in again.output
+    assert "epoch   1/8" not in again.output
     assert json.loads((tmp_path / "run" / "run.json").read_text())["test_images"] == 8
     assert not (tmp_path / "run" / "checkpoints").exists()

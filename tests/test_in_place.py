@@ -46,7 +46,7 @@ def calls_of(model):
 
 
 def train(model, rng, steps=2):
-    """The losses of some steps, as Keras makes them but traced once; everything random starts anew."""
+    """The losses of some steps of plain gradient descent, traced once; everything random starts anew."""
     for variable in model.variables:
         if "seed" in variable.path:
             variable.assign([0, 1])
@@ -259,7 +259,7 @@ def test_without_onednn_a_grouped_net_is_evaluated_and_served_and_channels_first
     code = """
 import importlib, sys, keras, numpy as np, tensorflow as tf, keras_resnet as kr
 from keras_resnet.grouped_convolutions import native
-from tests.conftest import quick_among, randomise
+from tests.conftest import randomise
 from tests.test_export import black
 
 rng = np.random.default_rng(0)

@@ -207,7 +207,6 @@ def test_mean_and_std_are_averaged_for_another_number_of_channels():
 # Data types
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "ordering"),
     [

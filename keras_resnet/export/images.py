@@ -40,14 +40,15 @@ def preparing(
         to the bytes of a file. It gives images, uint8 (N, size, size, channels), zeros where there is none, and strings
         (N) that say why not, or nothing. They hold none of the bytes that came.
     """
-    resized = tf.function(resize)  # a caller's may have an `if` on a tensor, which AutoGraph translates; ours have none
+    # A caller's function may have an `if` on a tensor, which AutoGraph translates; ours have none.
+    resized = tf.function(lambda image: resize(image, size))
 
     # Traced once for all signatures: it takes seconds.
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
     def read_file(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         wrong = complaint(file)
         blank = tf.zeros((size, size, channels), tf.uint8)
-        return wrong, tf.cond(wrong == "", lambda: resized(decode(first_frame(file), channels), size), lambda: blank)
+        return wrong, tf.cond(wrong == "", lambda: resized(decode(first_frame(file), channels)), lambda: blank)
 
     def prepared(contents: tf.Tensor, file_of: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         def read(_: tf.Tensor, __: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
