@@ -22,6 +22,9 @@ FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-
 # It makes devices when it is imported, for which it is too late in a process that collects tests.
 collect_ignore = ["two_devices.py"]
 
+# For tests that run untraced (`eager`): TensorFlow says that its data sets are traced all the same.
+UNTRACED = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
+
 # Seconds of processor time that a test without the marker `slow` may take, with its fixtures.
 LIMIT = 3.0
 

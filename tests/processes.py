@@ -23,6 +23,9 @@ ROOT = Path(__file__).parent.parent
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["keras", "tensorflow", "tests.processes"])
 
+# For short work on JAX: compilation takes longer than what is compiled.
+UNOPTIMIZED = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+
 
 def start_server():
     """Starts the server and does not wait for it; else the first process starts it."""

@@ -73,6 +73,7 @@ def short_turns(monkeypatch):
     monkeypatch.setattr(augmentation, "SIZES", {"32x32": ((4, 32, 32, 3), 1)})
     monkeypatch.setattr(exporting, "built", lambda name: benchmark_nets.network())
     monkeypatch.setattr(train.Case, "build", benchmark_nets.TinyCase.build)
+    monkeypatch.setattr(memory, "bytes_of", benchmark_nets.small_bytes_of)
 
 
 def test_a_bound_holds_on_its_own_side():
@@ -209,7 +210,6 @@ def test_a_benchmark_gives_its_figures(name, short_turns, forked, monkeypatch):
         monkeypatch.setattr(serve_accuracy, "trained", lambda report: [few])
         monkeypatch.setattr(serve_accuracy, "PRECISIONS", ("float32", "int8"))
         figure = f"{first.name}, float32, chooses as Keras"
-    monkeypatch.setattr(memory, "bytes_of", benchmark_nets.small_bytes_of)
     if name == "augmentation":  # of each kind of subject one
         kinds = ("flip", "mixup", "random_resized_crop")
         rows = {kind: row for kind, row in augmentation.rows().items() if kind in kinds}

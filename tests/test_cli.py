@@ -20,7 +20,7 @@ from keras_resnet.cli import COMMANDS
 from keras_resnet.data import idx, load
 from keras_resnet.data.sources import SOURCES
 from tests import needs, processes
-from tests.conftest import FASHION, ROOT
+from tests.conftest import FASHION, ROOT, UNTRACED
 from tests.processes import command
 from tests.serving.process import serving
 from tests.small_training import of_one_block, without_export
@@ -39,9 +39,6 @@ tf.config.run_functions_eagerly(True)
 sys.argv[0] = "keras-resnet"
 sys.exit(cli.main())
 """
-
-
-UNTRACED = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
 
 
 def invoke(*arguments):

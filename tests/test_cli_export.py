@@ -1,6 +1,5 @@
 """`keras-resnet export`: what it makes of a file and of published weights."""
 
-import importlib
 import re
 
 import numpy as np
@@ -10,8 +9,8 @@ import tensorflow as tf
 import keras_resnet as kr
 from tests import needs
 from tests.conftest import randomise_evenly
+from tests.small_export import without_files
 from tests.test_cli import invoke
-from tests.test_export import black
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +21,6 @@ def network(tmp_path_factory):
     file = tmp_path_factory.mktemp("network") / "net.keras"
     model.save(file)
     return model, file
-
-
-def without_files(patch):
-    """An export takes all files for black images: for what is not asked about files."""
-    patch.setattr(importlib.import_module("keras_resnet.export.saved_model"), "preparing", black)
 
 
 @pytest.mark.slow

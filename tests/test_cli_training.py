@@ -13,11 +13,12 @@ import tensorflow as tf
 from keras_resnet import cli
 from keras_resnet.training import RECIPES, Recipe
 from tests import processes
+from tests.conftest import UNTRACED
 from tests.small_training import of_one_block, without_export
 from tests.test_cli import SMALL, invoke
 from tests.test_data import write_png
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
+pytestmark = UNTRACED
 
 QUICK = ("--epochs", 2, "--batch-size", 16, "--size", 8)
 

@@ -13,9 +13,10 @@ import keras_resnet as kr
 from keras_resnet import zoo
 from keras_resnet.tuning.run import TRIALS
 from tests import processes
+from tests.conftest import UNTRACED
 from tests.test_cli import invoke
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
+pytestmark = UNTRACED
 
 BUDGET = ("--size", 8, "--max-macs", "8e4", "--epochs", 1, "--batch-size", 256, "--held-out", 0.5)
 

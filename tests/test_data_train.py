@@ -100,7 +100,7 @@ def test_epochs_follow_each_other_each_in_another_order(split):
     assert labels.tolist() == [number // PER_CLASS for number in first + second]
 
 
-# Files are had as arrays are, and datasets as shards; the next test begins in mid-training too.
+# Files are read as arrays are, and data sets as shards; the next test begins in mid-training too.
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["arrays", "squares", "shards"], indirect=True)
 def test_a_run_goes_on_where_it_was_ended_whatever_the_global_seed(split, crop):

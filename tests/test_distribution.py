@@ -47,7 +47,7 @@ def compiled(tmp_path_factory):
     """Variables that let processes of JAX share all that they compile."""
     return {
         "COMPILED": str(tmp_path_factory.mktemp("compiled")),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        **processes.UNOPTIMIZED,
         "CUDA_VISIBLE_DEVICES": "",
     }
 

@@ -1,7 +1,6 @@
 """The SavedModel: where it lands, what it takes, what it answers."""
 
 import dataclasses
-import importlib
 import re
 import resource
 from pathlib import Path
@@ -21,6 +20,7 @@ from keras_resnet.export.int8_kernels import available
 from keras_resnet.export.network import scores
 from tests import needs
 from tests.conftest import randomise_evenly
+from tests.small_export import without_files
 
 
 def tiny(**options):
@@ -34,23 +34,10 @@ def trained(rng, **options):
     return model
 
 
-def black(channels, size, resize):
-    """In the place of `preparing`: takes all files for black images.
-
-    The graph that reads files of strangers is most of an export's time.
-    """
-
-    def prepared(contents, file_of):
-        images = tf.zeros((size, size, channels), tf.uint8)
-        return tf.repeat(images[None], tf.size(contents), axis=0), tf.fill(tf.shape(contents), "")
-
-    return prepared
-
-
 @pytest.fixture(autouse=True)
 def _no_files(monkeypatch):
     """A test's own exports take all files for black images; those of the module's fixtures read them."""
-    monkeypatch.setattr(importlib.import_module("keras_resnet.export.saved_model"), "preparing", black)
+    without_files(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -257,10 +257,10 @@ def test_without_onednn_a_grouped_net_is_evaluated_and_served_and_channels_first
     Nor has it a convolution of NCHW on the CPU. It reads the variable when it is imported.
     """
     code = """
-import importlib, sys, keras, numpy as np, tensorflow as tf, keras_resnet as kr
+import sys, keras, numpy as np, pytest, tensorflow as tf, keras_resnet as kr
 from keras_resnet.grouped_convolutions import native
 from tests.conftest import randomise
-from tests.test_export import black
+from tests.small_export import without_files
 
 rng = np.random.default_rng(0)
 net = kr.ResNet((1,), filters=(8,), groups=4, stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=5)
@@ -270,7 +270,7 @@ wanted = net(images)
 folded = kr.export.fold_batch_norm(net)
 with native(folded):
     np.testing.assert_allclose(folded.predict(images, verbose=0), wanted, atol=1e-5)
-importlib.import_module("keras_resnet.export.saved_model").preparing = black
+without_files(pytest.MonkeyPatch())
 kr.export.saved_model(net, sys.argv[1])
 serve = tf.saved_model.load(sys.argv[1] + "/1").signatures["serving_default"]
 np.testing.assert_allclose(serve(image=tf.constant(images))["probabilities"], wanted, atol=1e-5)

@@ -14,6 +14,7 @@ from keras_resnet.data.decode import to_square
 from keras_resnet.training import RECIPES, Recipe, batches
 from keras_resnet.training.distribution import Place
 from keras_resnet.training.recipes import CHOICES, recipe_of
+from tests.conftest import UNTRACED
 
 # Of the papers and references: what each says of itself, in our words. The source is beside the row in recipes.py.
 PUBLISHED = {
@@ -245,7 +246,7 @@ def test_images_grow_in_equal_parts_of_the_training_also_after_a_resume():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
+@UNTRACED
 def test_a_training_of_growing_images_learns(rng, eager):
     labels = np.arange(64) % 2
     pixels = (labels[:, None, None, None] * 150 + rng.integers(0, 100, (64, 8, 8, 1))).astype("uint8")

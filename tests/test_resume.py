@@ -18,8 +18,9 @@ from keras_resnet.data import from_arrays
 from keras_resnet.training import checkpoints, keeping
 from keras_resnet.training.optimizers import optimizer
 from tests import processes
+from tests.conftest import UNTRACED
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
+pytestmark = UNTRACED
 
 EPOCHS, STEPS = 3, 4
 PLAIN = kr.training.Recipe(epochs=EPOCHS, batch_size=16, shift=0.0, held_out=0.2, warmup=0.2, learning_rate=0.05)

@@ -121,7 +121,7 @@ def read(saved):
     def read(backend):
         # From a folder that has no keras_resnet in it; an installed one would be seen in sys.modules.
         command = ("-c", READER, folder, ROOT, json.dumps(CUT))
-        environment = {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+        environment = {"KERAS_BACKEND": backend, **processes.UNOPTIMIZED}
         ended = processes.python(*command, environment=environment, cwd=folder)
         said = json.loads(processes.printed(ended).splitlines()[-1])
         return said, dict(np.load(folder / f"{backend}.npz"))

@@ -14,10 +14,11 @@ import keras_resnet as kr
 from keras_resnet.data import from_arrays
 from keras_resnet.training import curves, run
 from keras_resnet.training.evaluation import evaluate
+from tests.conftest import UNTRACED
 from tests.small_training import of_one_block, without_export
 from tests.test_data import write_png
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
+pytestmark = UNTRACED
 
 QUICK = dataclasses.replace(kr.training.RECIPES["one_cycle"], epochs=2, batch_size=16)
 

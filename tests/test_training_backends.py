@@ -9,8 +9,6 @@ import keras_resnet as kr
 from tests import needs, processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
-# Compilation takes longer than what is compiled.
-QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 TOLERANCES = {"float32": 2e-4, "float16": 2e-2}
 STEPS = """
 import json, sys, numpy as np, keras, keras_resnet as kr
@@ -39,7 +37,9 @@ def train(tmp_path_factory):
 
     def trained(backend):
         arguments = [directory / "start.npz", directory / backend, json.dumps(list(TOLERANCES))]
-        processes.printed(processes.python("-c", STEPS, *arguments, environment={"KERAS_BACKEND": backend, **QUICK}))
+        processes.printed(
+            processes.python("-c", STEPS, *arguments, environment={"KERAS_BACKEND": backend, **processes.UNOPTIMIZED})
+        )
         return {precision: read(directory / f"{backend}_{precision}" / "end.npz") for precision in TOLERANCES}
 
     return trained

@@ -14,11 +14,12 @@ from keras_resnet import zoo
 from keras_resnet.training import Recipe
 from keras_resnet.tuning import keeping
 from tests import processes
+from tests.conftest import UNTRACED
 
 # Of the regression behind BayesianOptimization, to which so few points are not enough.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning"),
+    UNTRACED,
 ]
 # One is quick: it is KerasTuner itself that takes its time.
 TUNERS = (
