@@ -56,7 +56,7 @@ def _reason(name):
 
 
 SHARED_DATA = "needs the developers' real images and weights, ../shared/data"
-shared_data = pytest.mark.skipif(not SHARED.is_dir(), reason=SHARED_DATA)
+shared_data = pytest.mark.skipif(not all((SHARED / part).is_dir() for part in ("bccd", "cifar10")), reason=SHARED_DATA)
 fashion_mnist = pytest.mark.skipif(
     not FASHION.is_dir(), reason="needs Fashion-MNIST: apt-get install dataset-fashion-mnist"
 )

@@ -64,15 +64,19 @@ class Running:
             return Path(self._folder.name, "stdout").read_text(errors="replace")
         return ""
 
-    def wait_for(self, text, seconds=300):
-        """Returns once the process has printed `text`; ends it and fails the test where that takes too long."""
+    def wait_until(self, happened, seconds=300):
+        """Returns once `happened()` is true; fails the test where the process ends before or that takes too long."""
         end = time.monotonic() + seconds
-        while text not in self.stdout:
+        while not happened():
             alive = self._process.is_alive()
-            if (not alive and text not in self.stdout) or time.monotonic() > end:
+            if (not alive and not happened()) or time.monotonic() > end:
                 self._process.kill()
-                raise AssertionError(f"it has not printed {text!r}: {self.end()}")
+                raise AssertionError(f"what the test waits for has not happened: {self.end()}")
             time.sleep(0.005)
+
+    def wait_for(self, text):
+        """Returns once the process has printed `text`."""
+        self.wait_until(lambda: text in self.stdout)
 
     def poll(self):
         """The exit status, as `end` has it; None while it runs."""

@@ -10,6 +10,7 @@ from benchmarks import report as reports
 from benchmarks.measure import Rates
 from benchmarks.report import Report
 from benchmarks.targets import TABLE, targets
+from tests.conftest import quick_among
 
 MODULES = {of.__name__.rpartition(".")[2]: of for of in (serve, train, input, build, memory, gpu, exporting)}
 # Theirs are named after trained networks, which tests/test_benchmarks.py and tests/test_serving_load.py measure.
@@ -37,10 +38,10 @@ def everything(monkeypatch):
 
 
 # They build large networks to count what those compute.
-SLOW = ("serve", "train")
+SLOW = {"serve", "train"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in MODULES])
+@pytest.mark.parametrize("name", quick_among(MODULES, *MODULES.keys() - SLOW))
 def test_a_full_run_gives_each_figure_that_is_asked_for_or_shown(name, everything):
     report = Report(name)
     MODULES[name].run(report, MODULES[name].FULL)

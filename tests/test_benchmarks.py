@@ -5,6 +5,7 @@ import csv
 import functools
 import json
 import math
+import pickle
 import re
 import subprocess
 import sys
@@ -47,7 +48,8 @@ from tests.benchmark_nets import TINY
 
 @contextlib.contextmanager
 def in_this_process(asked, leave_out):
-    """Workers that are plain functions."""
+    """Workers that are plain functions, of subjects that could be sent to processes."""
+    pickle.dumps(asked)
     built = {}
     for name, build_subject in asked.items():
         try:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.data.corrupt import bad_files_named
+from tests.conftest import quick_among
 from tests.test_data import pairs, write_png
 
 IMAGES, LABELS = np.zeros((4, 5, 6, 3), "uint8"), np.array([0, 1, 0, 1])
@@ -174,7 +175,7 @@ def test_in_training_what_follows_a_corrupt_file_stays_where_it_is(spoilt):
         assert set(holes[~good, 0, 0, 0]) <= set(images[good, 0, 0, 0])
 
 
-@pytest.mark.parametrize("batches_of", [kr.data.pipeline, pytest.param(kr.data.train_pipeline, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("batches_of", quick_among((kr.data.pipeline, kr.data.train_pipeline), kr.data.pipeline))
 def test_a_corrupt_file_stops_the_run_and_is_named(spoilt, batches_of):
     split = kr.data.load(f"folder:{spoilt}", "all")
     with pytest.raises(ValueError, match="^data: .*[ab]/[25].png is no readable JPEG"), bad_files_named(split):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.data import augment, crops
+from tests.conftest import quick_among
 from tests.test_data import write_png
 from tests.test_data_tfrecord import write_shards
 
@@ -56,7 +57,7 @@ SOURCES = {"arrays": of_arrays, "squares": of_squares, "files": of_files, "shard
 QUICK = "arrays"
 
 
-@pytest.fixture(params=[pytest.param(name, marks=() if name == QUICK else pytest.mark.slow) for name in SOURCES])
+@pytest.fixture(params=quick_among(SOURCES, QUICK))
 def split(request, tmp_path):
     return SOURCES[request.param](tmp_path)
 

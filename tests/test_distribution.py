@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import time
 
 import keras
 import numpy as np
@@ -159,8 +158,7 @@ def test_two_processes_one_of_them_killed_equal_one_process(tmp_path, compiled):
     variables = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2", **compiled}
     pair = [start(two, KERAS_DISTRIBUTION_PROCESS_ID=str(number), **variables) for number in (0, 1)]
     # The first epoch is over, and the two that follow take longer than it takes to see that.
-    while not (two / "checkpoints" / str(STEPS)).exists() and pair[0].poll() is None:
-        time.sleep(0.005)
+    pair[0].wait_until((two / "checkpoints" / str(STEPS)).exists)
     pair[1].kill(signal.SIGKILL)
     assert [process.end().returncode != 0 for process in pair] == [True, True]
     assert not (two / "run.json").exists()

@@ -7,7 +7,7 @@ from keras import layers
 
 import keras_resnet as kr
 from keras_resnet.export import fold_batch_norm
-from tests.conftest import randomise, randomise_evenly
+from tests.conftest import quick_among, randomise, randomise_evenly
 
 # One row of each kind of block, stem, shortcut, gate and ordering; the others differ in depth and width.
 FAMILIES = (
@@ -39,9 +39,7 @@ def compare(model, shape, rng, tolerance=1e-4):
     return folded
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "ResNet18" else pytest.mark.slow) for name in FAMILIES]
-)
+@pytest.mark.parametrize("name", quick_among(FAMILIES, "ResNet18"))
 def test_a_network_without_batch_norms_says_the_same(name, rng):
     model = small(name, classes=7, classifier_activation=None)
     randomise_evenly(model, rng)

@@ -782,9 +782,7 @@ def test_a_killed_download_is_finished_by_one_of_two_processes_and_then_serves_o
     settings |= dict.fromkeys(unset)
 
     killed = processes.start("-c", USER, environment=settings)
-    while server.sent("model.safetensors") < 4_000_000:
-        assert killed.poll() is None, killed.end()
-        time.sleep(0.01)
+    killed.wait_until(lambda: server.sent("model.safetensors") >= 4_000_000)
     killed.kill(signal.SIGKILL)
     assert killed.end().returncode == -signal.SIGKILL
     (part,) = tmp_path.rglob("*.part")
