@@ -161,8 +161,9 @@ def _child(command, environment, cwd, folder):
     os.environ.clear()
     os.environ.update(environment)
     # Files that `atexit` would remove, such as AutoGraph's, go with this folder.
-    tempfile.tempdir = os.environ["TMPDIR"] = str(Path(folder, "temporary"))
-    os.mkdir(tempfile.tempdir)
+    temporary = Path(folder, "temporary")
+    temporary.mkdir()
+    tempfile.tempdir = os.environ["TMPDIR"] = str(temporary)
     for number, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, number)
