@@ -20,6 +20,7 @@ from benchmarks import keras_hub_nets
 from benchmarks.measure import ROUNDS, in_turns, timed
 from benchmarks.report import Report
 from benchmarks.workers import Turn, workers
+from keras_resnet._internal.keras_graph import all_layers
 
 PEER = "keras.applications"
 # By the clock of one interpreter, after Keras: what is left of two times of seconds would say nothing.
@@ -56,7 +57,7 @@ QUICK = Amount({"ResNet50": ("keras.applications", "KerasHub"), "ResNet110": ()}
 def layers_of(build: Callable[[], keras.Model]) -> Turn:
     """Layers that are built a second."""
     build()
-    count = len(list(build()._flatten_layers(include_self=False)))
+    count = len(list(all_layers(build())))
     return lambda *_: timed(count, build)()
 
 

@@ -22,7 +22,7 @@ from benchmarks.report import Report
 from benchmarks.workers import Turn, workers
 from keras_resnet.data import augment
 from keras_resnet.data.corrupt import CORES
-from keras_resnet.data.crops import centre_square, random_resized_crop
+from keras_resnet.data.crops import center_square, random_resized_crop
 
 BCCD = Path(__file__).parent.parent.parent / "shared" / "data" / "bccd" / "JPEGImages"
 HEIGHT, WIDTH, SIZE = 375, 500, 224
@@ -116,7 +116,7 @@ def _batched(augmented: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Ten
     return dataset.map(augmented, tf.data.AUTOTUNE).batch(SMALL_BATCH).prefetch(AHEAD)
 
 
-def gathered() -> tf.data.Dataset:
+def gather() -> tf.data.Dataset:
     """The pipeline of training."""
     split = kr.data.from_arrays(tiles(), LABELS, tuple("0123456789"))
     steps = (functools.partial(augment.pad_and_crop, pixels=4), augment.flip)
@@ -152,16 +152,16 @@ def run(report: Report, amount: Amount) -> None:
             files = written(images, folder / "all")
             of_files = {
                 "naive": functools.partial(naive, files, random_resized_crop),
-                "naive centre": functools.partial(naive, files, centre_square),
+                "naive centre": functools.partial(naive, files, center_square),
                 "decoding alone": functools.partial(decoding, files),
                 "random crop": functools.partial(ours, folder, random_resized_crop),
-                "centre": functools.partial(ours, folder, centre_square),
+                "centre": functools.partial(ours, folder, center_square),
             }
             rates = _in_turns(report, of_files, BATCH, amount.rounds)
             report.compare(name, rates, "decoding alone", "images")
             for own, peer in (("random crop", "naive"), ("centre", "naive centre")):
                 report.add(f"{name}, {own} over {peer}", rates[own].over(rates[peer]))
-    of_arrays = {"map": mapped, "map in uint8": mapped_whole_levels, "keras_resnet": gathered}
+    of_arrays = {"map": mapped, "map in uint8": mapped_whole_levels, "keras_resnet": gather}
     rates = _in_turns(report, of_arrays, SMALL_BATCH, amount.rounds)
     report.compare("32x32", rates, "map", "images")
     report.add("32x32, keras_resnet over map in uint8", rates["keras_resnet"].over(rates["map in uint8"]))

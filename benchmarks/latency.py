@@ -41,7 +41,7 @@ def network(name: str, precisions: tuple[str, ...]) -> Turn:
     """Images a second, one at a time, in the precision that is asked for."""
     import tensorflow as tf
 
-    from keras_resnet.export.network import floating, scores
+    from keras_resnet.export.network import float_features, scores
 
     folded = kr.export.fold_batch_norm(as_trained(getattr(kr, name)()))
     side = zoo.ROWS[name].size
@@ -49,7 +49,7 @@ def network(name: str, precisions: tuple[str, ...]) -> Turn:
     score = scores(folded)
 
     def compiled(precision: str) -> Callable[[tf.Tensor], tf.Tensor]:
-        features = floating(folded, precision)
+        features = float_features(folded, precision)
         return tf.function(lambda image: score(features(image)), autograph=False)
 
     answers = {precision: compiled(precision) for precision in precisions}

@@ -10,7 +10,7 @@ from benchmarks.latency import BESIDE
 from benchmarks.measure import Rates
 from benchmarks.results_of import figures, left_out, result
 from keras_resnet.weights import Checkpoint
-from keras_resnet.weights.table import of_model
+from keras_resnet.weights.table import checkpoints_of
 from keras_resnet.zoo import Row
 
 INTRODUCTION = """# Models
@@ -58,7 +58,7 @@ def page(rows: Iterable[Row], activations: Callable[[Row], int], macs: Callable[
     of = result("latency")
     latency = MEASURED.format(**of, spread=spread(of["rounds"]), without=without) if took else NOT_MEASURED
     networks = [[*exact(row, activations(row)), *_times(row, took), *_best(row, macs)] for row in rows]
-    checkpoints = [checkpoint(found) for row in rows for found in of_model(row.name)]
+    checkpoints = [checkpoint(found) for row in rows for found in checkpoints_of(row.name)]
     parts = (
         INTRODUCTION.format(latency=latency),
         "## Networks\n",
@@ -126,7 +126,7 @@ def spread(rounds: Mapping[str, list[float]]) -> float:
 
 def recommended(name: str) -> Checkpoint | None:
     """The checkpoint of a model that is recommended, if its accuracy is published."""
-    return next((found for found in of_model(name) if found.recommended and found.top1 is not None), None)
+    return next((found for found in checkpoints_of(name) if found.recommended and found.top1 is not None), None)
 
 
 def _best(row: Row, macs: Callable[[Checkpoint], int]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_resnet.weights import Checkpoint
-from keras_resnet.weights.table import of_model
+from keras_resnet.weights.table import checkpoints_of
 from keras_resnet.zoo import Row
 
 # By what a name begins or ends with; the first that fits.
@@ -51,12 +51,12 @@ def points(rows: Iterable[Row], macs: Callable[[Checkpoint], int]) -> list[Point
     return [
         Point(row.name, found.tag, found.size, macs(found), found.top1, "-nc-" not in found.licence)
         for row in rows
-        for found in of_model(row.name)
+        for found in checkpoints_of(row.name)
         if found.data == "imagenet" and found.top1 is not None
     ]
 
 
-def front(found: Iterable[Point]) -> list[Point]:
+def pareto_front(found: Iterable[Point]) -> list[Point]:
     """Of those for commercial use, the ones that none with as few multiply-accumulates beats, the cheapest first."""
     best: list[Point] = []
     for point in sorted(found, key=lambda point: (point.macs, -point.top1)):
@@ -74,7 +74,7 @@ def named(best: Iterable[Point]) -> list[Point]:
     return chosen
 
 
-def draw(found: Iterable[Point], path: Path) -> None:
+def plot_models(found: Iterable[Point], path: Path) -> None:
     """Draws them into a PNG, the front's with a number where there is room, and with name, tag and size beside it."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
@@ -82,7 +82,7 @@ def draw(found: Iterable[Point], path: Path) -> None:
     figure = Figure(figsize=(10, 6.5), dpi=120, layout="constrained")
     axes = figure.subplots()
     found = list(found)
-    best = front(found)
+    best = pareto_front(found)
     axes.plot(*_places(best), color="0.6", linewidth=1, drawstyle="steps-post", zorder=1, label="Pareto front")
     for number, (title, _) in enumerate(FAMILIES):
         colour = f"C{number}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.machine import bfloat16_is_native, commit, machine, versions
 from benchmarks.measure import Rates
 from benchmarks.targets import targets
-from keras_resnet.beside import written_beside
+from keras_resnet._internal.atomic_files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -114,7 +114,7 @@ class Report:
             "rounds": {name: [_short(value) for value in values] for name, values in self.rounds.items()},
         }
         RESULTS.mkdir(exist_ok=True)
-        with written_beside(RESULTS / f"{self.name}.json") as aside:
+        with atomic_write(RESULTS / f"{self.name}.json") as aside:
             aside.write_text(json.dumps(record, indent=2) + "\n")
 
 

@@ -11,9 +11,9 @@ import keras_resnet as kr
 from benchmarks import models_page, pareto, speed_section
 from benchmarks.machine import ROOT
 from keras_resnet import zoo
-from keras_resnet.beside import written_beside
+from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet.weights import Checkpoint
-from keras_resnet.weights.forms import FORMS
+from keras_resnet.weights.variants import VARIANTS
 
 PAGE, PICTURE, README = ROOT / "MODELS.md", ROOT / "docs" / "pareto.png", ROOT / "README.md"
 
@@ -30,7 +30,7 @@ def macs(checkpoint: Checkpoint) -> int:
 
 @functools.cache  # many checkpoints fit the same network
 def _macs(model: str, size: int, form: str) -> int:
-    return kr.macs(_built(model, input_shape=(size, size, 3), **FORMS[form].fields))
+    return kr.macs(_built(model, input_shape=(size, size, 3), **VARIANTS[form].fields))
 
 
 def _built(name: str, **fields: object) -> keras.Model:
@@ -47,10 +47,10 @@ def _zeros(initializer: object, shape: tuple[int, ...], dtype: str | None = None
 def write() -> None:
     """All three."""
     rows = zoo.ROWS.values()
-    with written_beside(PAGE) as aside:
+    with atomic_write(PAGE) as aside:
         aside.write_text(models_page.page(rows, activations, macs))
-    pareto.draw(pareto.points(rows, macs), PICTURE)
-    with written_beside(README) as aside:
+    pareto.plot_models(pareto.points(rows, macs), PICTURE)
+    with atomic_write(README) as aside:
         aside.write_text(speed_section.with_section(README.read_text()))
     for path in (PAGE, PICTURE, README):
         print(f"wrote {path.relative_to(ROOT)}")

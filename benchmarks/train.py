@@ -31,10 +31,10 @@ from benchmarks.machine import bfloat16_is_native
 from benchmarks.measure import ROUNDS, in_turns, timed
 from benchmarks.report import Report
 from benchmarks.workers import Turn, workers
-from keras_resnet.in_place import POLICIES
+from keras_resnet.runtime.precision import POLICIES
+from keras_resnet.runtime.train_mode import train_mode
 from keras_resnet.training.optimizers import optimizer as of_recipe
-from keras_resnet.training.recipes import Recipe
-from keras_resnet.training.while_training import while_training
+from keras_resnet.training.recipe import Recipe
 
 PEER = "stock fit"
 LIFELONG = contextlib.ExitStack()  # what is entered stays so until the process ends
@@ -70,7 +70,7 @@ class Case:
             epochs=2,
             batch_size=self.batch,
             learning_rate=1e-3,
-            shift=0.0,
+            pad_and_crop=0.0,
             label_smoothing=0.0,
             precision=self.precision,
         )
@@ -145,8 +145,8 @@ def bare(case: Case) -> Turn:
     import tensorflow as tf
 
     model, split = case.build(), case.split()
-    LIFELONG.enter_context(while_training(model, case.precision))
-    optimizer = of_recipe(case.recipe(), 1e-3)
+    LIFELONG.enter_context(train_mode(model, case.precision))
+    optimizer = of_recipe(case.recipe(), 1e-3, model.trainable_variables)
     optimizer.build(model.trainable_variables)
     loss_of = keras.losses.CategoricalCrossentropy(from_logits=True)
 

@@ -11,7 +11,7 @@ import sys
 
 from rich.console import Console
 
-from keras_resnet import report
+from keras_resnet.cli import report
 from keras_resnet.training import RECIPES, Recipe
 from keras_resnet.training.progress import ProgressBar
 from keras_resnet.training.run import Run, Task, train

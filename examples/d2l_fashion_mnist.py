@@ -12,7 +12,7 @@ import sys
 
 from rich.console import Console
 
-from keras_resnet import report
+from keras_resnet.cli import report
 from keras_resnet.training import Recipe
 from keras_resnet.training.progress import ProgressBar
 from keras_resnet.training.run import Run, Task, train
@@ -28,7 +28,7 @@ D2L = Recipe(
     nesterov=False,
     weight_decay=0.0,
     label_smoothing=0.0,
-    shift=0.0,
+    pad_and_crop=0.0,
     precision="bfloat16",
 )
 

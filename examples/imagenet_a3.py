@@ -18,7 +18,7 @@ from keras_resnet.training.progress import ProgressBar
 from keras_resnet.training.run import Run, Task, train
 
 # 2,048 images a step are too many for one device: eight of 256, whose gradients are averaged.
-A3 = dataclasses.replace(RECIPES["timm_a3"], batch_size=256, accumulate=8, precision="bfloat16")
+A3 = dataclasses.replace(RECIPES["timm_a3"], batch_size=256, gradient_accumulation_steps=8, precision="bfloat16")
 
 
 def main(data: str, out: str = "runs/imagenet_a3", *, model: str = "ResNet50", recipe: Recipe = A3) -> Run:

@@ -50,7 +50,7 @@ def main(out: Path = OUT) -> float:
             worker_runtime_env={"env_vars": variables},
         ),
     ).fit()
-    accuracy = run.read(out).test_accuracy
+    accuracy = run.load_run(out).test_accuracy
     print(f"{accuracy:.1%} of the held-out digits are right")
     return accuracy
 

@@ -11,9 +11,9 @@ import keras
 from rich.console import Console
 
 import keras_resnet as kr
-from keras_resnet import report
+from keras_resnet.cli import report
+from keras_resnet.evaluation.accuracy import evaluate
 from keras_resnet.stages import stages
-from keras_resnet.training.evaluation import evaluate
 
 
 def max_pool_shortcut(x: kr.layers.Tensor, filters: int, stride: int, name: str) -> kr.layers.Tensor:

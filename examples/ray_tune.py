@@ -17,7 +17,7 @@ import keras_tuner
 import keras_resnet as kr
 from keras_resnet.training import Recipe
 
-RECIPE = Recipe(epochs=3, held_out=0.2)
+RECIPE = Recipe(epochs=3, validation_split=0.2)
 
 
 def main(data: str = "digits", trials: str | int = 8, *, size: int = 16, recipe: Recipe = RECIPE) -> str:
@@ -37,7 +37,7 @@ def main(data: str = "digits", trials: str | int = 8, *, size: int = 16, recipe:
         history = here.fit(hp, here.build(hp), kr.data.load(data, "train")).history
         return {name: entry[-1] for name, entry in history.items()}
 
-    choices = {knob.name: tune.choice(list(knob.values)) for knob in space().knobs}
+    choices = {dimension.name: tune.choice(list(dimension.values)) for dimension in space().dimensions}
     amount = tune.TuneConfig(metric="val_accuracy", mode="max", num_samples=int(trials))
     best = tune.Tuner(trial, param_space=choices, tune_config=amount).fit().get_best_result()
     hp = keras_tuner.HyperParameters()

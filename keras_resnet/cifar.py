@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_resnet import shortcuts, stems
-from keras_resnet.arguments import integer
+from keras_resnet._internal.validation import integer
 from keras_resnet.blocks import Block, bottleneck_block, residual_block
 from keras_resnet.constructor import constructor
 

@@ -9,16 +9,16 @@ from typing import Any, Protocol
 
 import keras
 
-from keras_resnet.arguments import known
+from keras_resnet._internal.validation import known
 from keras_resnet.blocks import Block
 from keras_resnet.gates import Gate
 from keras_resnet.layers import Activation, Norm
-from keras_resnet.resnet import ResNet
+from keras_resnet.resnet import DEFAULTS, ResNet
 from keras_resnet.shortcuts import Shortcut
 from keras_resnet.stems import Stem
 from keras_resnet.strides import Strides
 from keras_resnet.weights import Checkpoint
-from keras_resnet.weights.choice import arguments, chosen, classes_in
+from keras_resnet.weights.resolution import arguments, classes_in, resolve
 
 # What keras.applications takes, in its order; a constructor takes these by position too.
 LEADING = (
@@ -106,9 +106,9 @@ def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
         bound.apply_defaults()
         changes: dict[str, Any] = {}
         if (weights := asked.get("weights")) is not None:
-            source = changes["weights"] = chosen(name, weights)
+            source = changes["weights"] = resolve(name, weights)
             if isinstance(source, Checkpoint):
-                changes |= arguments(name, source, fields, asked, {a: own[a].default for a in own})
+                changes |= arguments(name, source, fields, asked, DEFAULTS)
             elif "classes" not in asked and (classes := classes_in(source)):
                 changes["classes"] = classes
         return ResNet(**{**bound.arguments, **changes})

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_resnet import layers
-from keras_resnet.arguments import integer
+from keras_resnet._internal.validation import integer
 from keras_resnet.layers import Tensor
 
 # Of ImageNet's pixels over 255, red green blue; what torchvision and nearly all of timm normalise with.

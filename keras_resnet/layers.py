@@ -1,6 +1,6 @@
-"""The words that residual networks are made of: convolution, normalisation, activation, pooling.
+"""The layers that residual networks consist of: convolution, normalisation, activation, pooling.
 
-Everything here returns plain Keras layers, so a saved model loads without this package.
+They are plain Keras layers, so that a saved model can be loaded without this package.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
+from keras_resnet.orderings import Operations
+
 Tensor: TypeAlias = keras.KerasTensor
 Norm = Callable[..., Tensor]  # (x, name, gamma="ones") -> tensor
 Activation = Callable[[Tensor, str], Tensor]  # (x, name) -> tensor
@@ -17,12 +19,12 @@ Convolution = Callable[..., Tensor]  # (x, filters, kernel, stride, dilation, gr
 
 
 def channel_axis() -> int:
-    """The axis of the channels in a batch of images, after `keras.config.image_data_format()`."""
+    """The axis of the channels in a batch of images, as `keras.config.image_data_format()` says."""
     return 1 if keras.config.image_data_format() == "channels_first" else -1
 
 
 def channels(x: Tensor) -> int:
-    """How many channels `x` has."""
+    """The number of channels of `x`."""
     return x.shape[channel_axis()]
 
 
@@ -34,10 +36,17 @@ def batch_norm(x: Tensor, name: str, gamma: str = "ones", *, momentum: float = 0
         name: name of the layer.
         gamma: initializer of the scale.
         momentum: of the moving statistics, in [0, 1].
-        epsilon: added to the variance; bind another with `functools.partial(batch_norm, epsilon=...)`.
+        epsilon: added to the variance, above 0. For a network with another value pass
+            `norm=functools.partial(kr.layers.batch_norm, epsilon=...)`.
 
     Returns:
-        A tensor of the shape of `x`.
+        A tensor with the shape of `x`.
+
+    Example:
+        >>> import functools, keras_resnet as kr
+        >>> model = kr.ResNet((1,), filters=(16,), norm=functools.partial(kr.layers.batch_norm, epsilon=1e-3))
+        >>> model.get_layer("conv1_bn").epsilon
+        0.001
     """
     return keras.layers.BatchNormalization(
         axis=channel_axis(), momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, name=name
@@ -45,44 +54,70 @@ def batch_norm(x: Tensor, name: str, gamma: str = "ones", *, momentum: float = 0
 
 
 def relu(x: Tensor, name: str) -> Tensor:
-    """Rectified linear unit."""
+    """Rectified linear unit, as a layer called `name`; the result has the shape of `x`."""
     return keras.layers.Activation("relu", name=name)(x)
 
 
-class Words(NamedTuple):
-    """What "bn" and "relu" mean in a network."""
+class NormAct(NamedTuple):
+    """The batch norm and the activation of a network.
+
+    Attributes:
+        norm: a function `(x, name, gamma) -> tensor`.
+        activation: a function `(x, name) -> tensor`.
+    """
 
     norm: Norm
     activation: Activation
 
-    def __call__(self, spec: str, x: Tensor, name: str, gamma: str = "ones") -> Tensor:
-        """Applies `spec` ("", "bn", "relu" or "bn relu") from left to right; layers `{name}_bn`, `{name}_relu`."""
-        for word in spec.split():
-            x = self.norm(x, f"{name}_bn", gamma) if word == "bn" else self.activation(x, f"{name}_relu")
+    def __call__(self, operations: Operations, x: Tensor, name: str, gamma: str = "ones") -> Tensor:
+        """Applies operations, "bn" and "relu", in their order; the layers are called `{name}_bn` and `{name}_relu`."""
+        for operation in operations:
+            x = self.norm(x, f"{name}_bn", gamma) if operation == "bn" else self.activation(x, f"{name}_relu")
         return x
 
 
 def conv(
-    x: Tensor, filters: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1, *, name: str
+    x: Tensor,
+    filters: int,
+    kernel: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    *,
+    name: str,
+    bias: str | None = None,
 ) -> Tensor:
-    """Convolution without bias, padded by the same amount on all sides as torch does.
+    """A 2D convolution, padded by the same amount on all sides as in torch.
 
-    Where the stride is 1 that is what "same" means. A strided "same" would pad an even input by one more
-    on the right than on the left, so there the padding is a layer of its own, `{name}` with `_pad` for `_conv`.
+    With a stride of 1 that is Keras' "same" padding. With a larger stride "same" would pad an even side by one more at
+    its end than at its start. So the padding is a layer of its own then, `{name}` with `_pad` instead of `_conv`.
+
+    Args:
+        x: tensor (N, H, W, C).
+        filters: channels of the result, at least 1.
+        kernel: size of the square kernel, odd.
+        stride: at least 1.
+        dilation: at least 1, and 1 if `stride` is above 1.
+        groups: number of groups; it divides C and `filters`.
+        name: name of the layer.
+        bias: initializer of a bias; None: no bias.
+
+    Returns:
+        A tensor (N, ceil(H / stride), ceil(W / stride), filters).
+
+    Raises:
+        ValueError: `groups` does not divide the channels.
+
+    Example:
+        >>> import keras, keras_resnet as kr
+        >>> kr.layers.conv(keras.Input((32, 32, 16)), 24, kernel=3, stride=2, groups=8, name="a_conv").shape
+        (None, 16, 16, 24)
     """
-    return _conv(x, filters, kernel, stride, dilation, groups, False, name)
-
-
-def biased_conv(
-    x: Tensor, filters: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1, *, name: str
-) -> Tensor:
-    """`conv` with a bias: where no batch norm follows that would take it away again (keras.applications' v2)."""
-    return _conv(x, filters, kernel, stride, dilation, groups, True, name)
-
-
-def _conv(
-    x: Tensor, filters: int, kernel: int, stride: int, dilation: int, groups: int, bias: bool, name: str
-) -> Tensor:
+    if channels(x) % groups or filters % groups:
+        raise ValueError(
+            f"groups must divide the {channels(x)} input channels and the {filters} output channels of {name!r}. "
+            f"Received: groups={groups}"
+        )
     padding = "same"
     if stride > 1 and kernel > 1:
         x = keras.layers.ZeroPadding2D(dilation * (kernel // 2), name=name.removesuffix("_conv") + "_pad")(x)
@@ -90,47 +125,111 @@ def _conv(
     return keras.layers.Conv2D(
         filters,
         kernel,
-        # A strided and dilated convolution has no equal in TensorFlow; blocks never ask for one (see `first_dilation`).
         strides=stride,
+        # TensorFlow has no convolution with both stride and dilation. Blocks never need one (see `first_dilation`).
         dilation_rate=dilation,
         groups=groups,
         padding=padding,
-        use_bias=bias,
-        # He et al. 2015 (arXiv:1502.01852), on the fan-out as torchvision and timm draw it.
+        use_bias=bias is not None,
+        # He et al. 2015 (arXiv:1502.01852), with the fan-out as in torchvision and timm.
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        bias_initializer=bias or "zeros",
         name=name,
     )(x)
 
 
+def biased_conv(
+    x: Tensor, filters: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1, *, name: str
+) -> Tensor:
+    """`conv` with a bias, which keras.applications' v2 has where no batch norm follows.
+
+    Args:
+        x, filters, kernel, stride, dilation, groups, name: as in `conv`.
+
+    Returns:
+        A tensor (N, ceil(H / stride), ceil(W / stride), filters).
+
+    Raises:
+        ValueError: `groups` does not divide the channels.
+
+    Example:
+        >>> import keras, keras_resnet as kr
+        >>> kr.layers.biased_conv(keras.Input((32, 32, 16)), 24, kernel=1, name="a_conv").shape
+        (None, 32, 32, 24)
+    """
+    return conv(x, filters, kernel, stride, dilation, groups, name=name, bias="zeros")
+
+
 def subsample(x: Tensor, stride: int, name: str) -> Tensor:
-    """Every `stride`-th pixel: a 1x1 max-pool."""
+    """Every `stride`-th pixel, by a 1x1 max-pool.
+
+    Args:
+        x: tensor (N, H, W, C).
+        stride: at least 1.
+        name: name of the layer.
+
+    Returns:
+        A tensor (N, ceil(H / stride), ceil(W / stride), C).
+
+    Example:
+        >>> import keras, keras_resnet as kr
+        >>> kr.layers.subsample(keras.Input((31, 31, 16)), 2, "a_pool").shape
+        (None, 16, 16, 16)
+    """
     return keras.layers.MaxPooling2D(1, strides=stride, name=name)(x)
 
 
 def max_pool(x: Tensor, name: str) -> Tensor:
-    """The 3x3 max-pool of stride 2 of the ImageNet stem, padded by one with minus infinity on all sides as in torch.
+    """The 3x3 max-pool with stride 2 of the ImageNet stem, padded with minus infinity on all sides as in torch.
 
-    Keras pads with minus infinity only in "same", which at stride 2 is lopsided, and its `ZeroPadding2D` is wrong
-    where values are negative (v2 stems). Pooling at stride 1 and then taking every second pixel is exact,
-    and costs 0.1 to 0.6 ms of a ResNet-50's 25 to 200 ms.
+    Keras pads with minus infinity only in "same" padding, which with stride 2 is not the same on all sides. Its
+    `ZeroPadding2D` is wrong for negative values (v2 stems). Pooling with stride 1 and then taking every second pixel is
+    exact. It takes 0.1 to 0.6 ms of the 25 to 200 ms of a ResNet-50.
+
+    Args:
+        x: tensor (N, H, W, C).
+        name: prefix of the names of the two layers, `{name}_max` and `{name}_pool`.
+
+    Returns:
+        A tensor (N, ceil(H / 2), ceil(W / 2), C).
+
+    Example:
+        >>> import keras, keras_resnet as kr
+        >>> kr.layers.max_pool(keras.Input((112, 112, 64)), "pool1").shape
+        (None, 56, 56, 64)
     """
     x = keras.layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_max")(x)
     return subsample(x, 2, f"{name}_pool")
 
 
 def zero_padded_max_pool(x: Tensor, name: str) -> Tensor:
-    """The same pool padded with zeros, as keras.applications has it: another result where values are negative."""
+    """The 3x3 max-pool with stride 2, padded with zeros as in keras.applications.
+
+    For negative values the result differs from that of `max_pool`.
+
+    Args:
+        x: tensor (N, H, W, C).
+        name: prefix of the names of the two layers, `{name}_pad` and `{name}_pool`.
+
+    Returns:
+        A tensor (N, ceil(H / 2), ceil(W / 2), C).
+
+    Example:
+        >>> import keras, keras_resnet as kr
+        >>> kr.layers.zero_padded_max_pool(keras.Input((112, 112, 64)), "pool1").shape
+        (None, 56, 56, 64)
+    """
     x = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
     return keras.layers.MaxPooling2D(3, strides=2, name=f"{name}_pool")(x)
 
 
 def float32_or_wider() -> str:
-    """The type of a network's two ends under any mixed-precision policy: float32, or float64 under float64."""
+    """The type of both ends of a network under any mixed-precision policy: float32, or float64 under float64."""
     return "float64" if keras.config.dtype_policy().compute_dtype == "float64" else "float32"
 
 
 def as_keras_tensor(x: Any, argument: str) -> Tensor:
-    """`x` itself, or a `TypeError` naming `argument` if it is no Keras tensor of rank 4."""
+    """`x` itself, or a `TypeError` that names `argument` if `x` is not a Keras tensor of rank 4."""
     if not isinstance(x, keras.KerasTensor) or len(x.shape) != 4:
         raise TypeError(
             f"{argument} must be a Keras tensor of rank 4, such as keras.Input((224, 224, 3)) gives. Received: {x!r}"

@@ -1,54 +1,184 @@
-"""Stems: from pixels to the first stage. A stem is a function `(x, filters, words, after) -> tensor`.
+"""Stems: the layers from the pixels to the first stage.
 
-`words` applies norm and activation (`layers.Words`), and `after` says which of them the ordering puts
-after the stem's last convolution.
+A stem is a function `(x, filters, norm_act, after) -> tensor`; pass your own as `stem=` of `keras_resnet.ResNet`.
+
+- `x`: prepared pixels, a Keras tensor (N, H, W, C).
+- `filters`: channels of the result.
+- `norm_act`: applies batch norm and activation, see `keras_resnet.layers.NormAct`.
+- `after`: the operations that the ordering has after the last convolution of the stem, for `norm_act`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from keras_resnet.layers import Tensor, Words, biased_conv, conv, max_pool, zero_padded_max_pool
+from keras_resnet.complexity import Sketch, cost_of
+from keras_resnet.layers import NormAct, Tensor, biased_conv, conv, max_pool, zero_padded_max_pool
+from keras_resnet.orderings import Operations
 
-Stem = Callable[[Tensor, int, Words, str], Tensor]
+Stem = Callable[[Tensor, int, NormAct, Operations], Tensor]
+
+BN_RELU = ("bn", "relu")
 
 
-def imagenet(x: Tensor, filters: int, words: Words, after: str) -> Tensor:
-    """7x7 convolution and 3x3 max-pool, stride 4 (He et al. 2015, arXiv:1512.03385)."""
+def imagenet(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> Tensor:
+    """7x7 convolution and 3x3 max-pool, with a stride of 4 together (He et al. 2015, arXiv:1512.03385).
+
+    Args:
+        x: tensor (N, H, W, C).
+        filters: channels of the result, at least 1.
+        norm_act: applies batch norm and activation.
+        after: operations after the convolution.
+
+    Returns:
+        A tensor (N, ceil(H / 4), ceil(W / 4), filters).
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> model = kr.ResNet((1,), filters=(64,), stem=kr.stems.imagenet)
+        >>> model.get_layer("pool1_pool").output.shape
+        (None, 56, 56, 64)
+    """
     x = conv(x, filters, 7, 2, name="conv1_conv")
-    return max_pool(words(after, x, "conv1"), "pool1")
+    return max_pool(norm_act(after, x, "conv1"), "pool1")
 
 
-def imagenet_zero_padded(x: Tensor, filters: int, words: Words, after: str) -> Tensor:
-    """`imagenet` as keras.applications' v2 has it: a biased convolution, and zeros around what is pooled."""
+@cost_of("stem", imagenet)
+def _imagenet_cost(x: Sketch, filters: int, after: Operations) -> None:
+    x.conv(filters, 7, 2)
+    x.norm(after)
+    x.stride(2)
+
+
+def imagenet_zero_padded(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> Tensor:
+    """`imagenet` as in keras.applications' v2: the convolution has a bias, and the max-pool is padded with zeros.
+
+    Args:
+        x, filters, norm_act, after: as in `imagenet`.
+
+    Returns:
+        A tensor (N, ceil(H / 4), ceil(W / 4), filters).
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> kr.ResNet((1,), filters=(64,), stem=kr.stems.imagenet_zero_padded).get_layer("conv1_conv").use_bias
+        True
+    """
     x = biased_conv(x, filters, 7, 2, name="conv1_conv")
-    return zero_padded_max_pool(words(after, x, "conv1"), "pool1")
+    return zero_padded_max_pool(norm_act(after, x, "conv1"), "pool1")
 
 
-def deep(x: Tensor, filters: int, words: Words, after: str) -> Tensor:
-    """Three 3x3 convolutions and 3x3 max-pool, stride 4: ResNet-C and -D (He et al. 2018, arXiv:1812.01187)."""
-    return max_pool(_three_convs(x, filters // 2, filters, words, after), "pool1")
+@cost_of("stem", imagenet_zero_padded)
+def _imagenet_zero_padded_cost(x: Sketch, filters: int, after: Operations) -> None:
+    x.conv(filters, 7, 2, bias=True)
+    x.norm(after)
+    x.stride(2)
 
 
-def deep_tiered(x: Tensor, filters: int, words: Words, after: str) -> Tensor:
-    """`deep` with a narrower first convolution, 24 32 64: timm's ResNet-T."""
-    return max_pool(_three_convs(x, 3 * filters // 8, filters, words, after), "pool1")
+def deep(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> Tensor:
+    """Three 3x3 convolutions and a 3x3 max-pool, with a stride of 4: ResNet-C and -D (arXiv:1812.01187).
+
+    Args:
+        x, filters, norm_act, after: as in `imagenet`. The first two convolutions have `filters // 2` channels.
+
+    Returns:
+        A tensor (N, ceil(H / 4), ceil(W / 4), filters).
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> kr.ResNet((1,), filters=(64,), stem=kr.stems.deep).get_layer("conv1_1_conv").filters
+        32
+    """
+    return max_pool(_three_convs(x, filters // 2, filters, norm_act, after), "pool1")
 
 
-def deep_strided(x: Tensor, filters: int, words: Words, after: str) -> Tensor:
-    """Three 3x3 convolutions and a fourth in place of the max-pool, stride 4: ResNet-RS (arXiv:2103.07579)."""
-    x = _three_convs(x, filters // 2, filters, words, "bn relu")
+@cost_of("stem", deep)
+def _deep_cost(x: Sketch, filters: int, after: Operations) -> None:
+    _three_convs_cost(x, filters // 2, filters, after)
+    x.stride(2)
+
+
+def deep_tiered(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> Tensor:
+    """`deep` with a narrower first convolution, 24, 32 and 64 channels: timm's ResNet-T.
+
+    Args:
+        x, filters, norm_act, after: as in `imagenet`. The first convolution has `3 * filters // 8` channels.
+
+    Returns:
+        A tensor (N, ceil(H / 4), ceil(W / 4), filters).
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> kr.ResNet((1,), filters=(64,), stem=kr.stems.deep_tiered).get_layer("conv1_1_conv").filters
+        24
+    """
+    return max_pool(_three_convs(x, 3 * filters // 8, filters, norm_act, after), "pool1")
+
+
+@cost_of("stem", deep_tiered)
+def _deep_tiered_cost(x: Sketch, filters: int, after: Operations) -> None:
+    _three_convs_cost(x, 3 * filters // 8, filters, after)
+    x.stride(2)
+
+
+def deep_strided(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> Tensor:
+    """Four 3x3 convolutions, the last one in place of the max-pool, with a stride of 4: ResNet-RS (arXiv:2103.07579).
+
+    Args:
+        x, filters, norm_act, after: as in `imagenet`. The first two convolutions have `filters // 2` channels.
+
+    Returns:
+        A tensor (N, ceil(H / 4), ceil(W / 4), filters).
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> kr.ResNet((1,), filters=(64,), stem=kr.stems.deep_strided).get_layer("pool1_conv").strides
+        (2, 2)
+    """
+    x = _three_convs(x, filters // 2, filters, norm_act, BN_RELU)
     x = conv(x, filters, 3, 2, name="pool1_conv")
-    return words(after, x, "pool1")
+    return norm_act(after, x, "pool1")
 
 
-def cifar(x: Tensor, filters: int, words: Words, after: str) -> Tensor:
-    """One 3x3 convolution, stride 1, for small images (He et al. 2015, arXiv:1512.03385, section 4.2)."""
-    return words(after, conv(x, filters, 3, name="conv1_conv"), "conv1")
+@cost_of("stem", deep_strided)
+def _deep_strided_cost(x: Sketch, filters: int, after: Operations) -> None:
+    _three_convs_cost(x, filters // 2, filters, BN_RELU)
+    x.conv(filters, 3, 2)
+    x.norm(after)
 
 
-def _three_convs(x: Tensor, first: int, filters: int, words: Words, after: str) -> Tensor:
-    """`first` filters, half, all; the last convolution is `conv1_conv`, so `conv1_bn` ends the stem as elsewhere."""
-    x = words("bn relu", conv(x, first, 3, 2, name="conv1_1_conv"), "conv1_1")
-    x = words("bn relu", conv(x, filters // 2, 3, name="conv1_2_conv"), "conv1_2")
-    return words(after, conv(x, filters, 3, name="conv1_conv"), "conv1")
+def cifar(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> Tensor:
+    """One 3x3 convolution without stride, for small images (He et al. 2015, arXiv:1512.03385, section 4.2).
+
+    Args:
+        x, filters, norm_act, after: as in `imagenet`.
+
+    Returns:
+        A tensor (N, H, W, filters).
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> model = kr.ResNet((1,), filters=(64,), stem=kr.stems.cifar, input_shape=(32, 32, 3))
+        >>> model.get_layer("conv1_conv").output.shape
+        (None, 32, 32, 64)
+    """
+    return norm_act(after, conv(x, filters, 3, name="conv1_conv"), "conv1")
+
+
+@cost_of("stem", cifar)
+def _cifar_cost(x: Sketch, filters: int, after: Operations) -> None:
+    x.conv(filters, 3)
+    x.norm(after)
+
+
+def _three_convs(x: Tensor, first: int, filters: int, norm_act: NormAct, after: Operations) -> Tensor:
+    """Convolutions of `first`, `filters // 2` and `filters` channels; the last one is `conv1_conv`, as in all stems."""
+    x = norm_act(BN_RELU, conv(x, first, 3, 2, name="conv1_1_conv"), "conv1_1")
+    x = norm_act(BN_RELU, conv(x, filters // 2, 3, name="conv1_2_conv"), "conv1_2")
+    return norm_act(after, conv(x, filters, 3, name="conv1_conv"), "conv1")
+
+
+def _three_convs_cost(x: Sketch, first: int, filters: int, after: Operations) -> None:
+    for width, stride, operations in ((first, 2, BN_RELU), (filters // 2, 1, BN_RELU), (filters, 1, after)):
+        x.conv(width, 3, stride)
+        x.norm(operations)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
-import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,15 +12,15 @@ from typing import Any
 import keras
 
 from keras_resnet import gates, shortcuts, stems
-from keras_resnet.arguments import known
-from keras_resnet.blocks import bottleneck_block, residual_block
+from keras_resnet._internal.validation import known
+from keras_resnet.blocks import BASIC_DEPTHS, RS_DEPTHS, bottleneck_block, residual_block
 from keras_resnet.cifar import SMALL_IMAGES, cifar_fields
 from keras_resnet.constructor import Constructor, constructor
-from keras_resnet.resnet import ResNet
+from keras_resnet.resnet import DEFAULTS
 from keras_resnet.weights import Checkpoint
-from keras_resnet.weights.choice import same_network
-from keras_resnet.weights.fetch import HUB, of_source
-from keras_resnet.weights.table import of_model
+from keras_resnet.weights.fetch import HUB, parse_source
+from keras_resnet.weights.resolution import same_network
+from keras_resnet.weights.table import checkpoints_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +98,12 @@ def _row(name: str, paper: str, parameters: int, macs: int, *fields: Mapping[str
     return build
 
 
-def _basic(*depths: int) -> dict[str, Any]:
-    return {"block": residual_block, "depths": depths}
+def _basic(depth: int) -> dict[str, Any]:
+    return {"block": residual_block, "depths": BASIC_DEPTHS[depth]}
 
 
-def _bottleneck(*depths: int) -> dict[str, Any]:
-    return {"block": bottleneck_block, "depths": depths}
+def _bottleneck(depth: int) -> dict[str, Any]:
+    return {"block": bottleneck_block, "depths": RS_DEPTHS[depth]}
 
 
 def _wide(blocks: int, factor: int) -> dict[str, Any]:
@@ -113,8 +112,8 @@ def _wide(blocks: int, factor: int) -> dict[str, Any]:
     return {"block": residual_block, "depths": (blocks,) * 3, "filters": filters, "stem_filters": 16, **SMALL_IMAGES}
 
 
-B18, B34 = _basic(2, 2, 2, 2), _basic(3, 4, 6, 3)
-D50, D101, D152, D200 = (_bottleneck(3, *middle, 3) for middle in ((4, 6), (4, 23), (8, 36), (24, 36)))
+B18, B34 = _basic(18), _basic(34)
+D50, D101, D152, D200 = map(_bottleneck, (50, 101, 152, 200))
 PREACTIVATION = {"ordering": "full_preactivation"}
 RESNET_D = {"stem": stems.deep, "shortcut": shortcuts.pool_project}
 NEXT_32X4D = {"groups": 32, "base_width": 4}
@@ -167,9 +166,9 @@ ResNetRS50 = _row("ResNetRS50", RS, 35_691_912, 4_454_490_112, D50, RESNET_RS)
 ResNetRS101 = _row("ResNetRS101", RS, 63_618_696, 8_175_624_192, D101, RESNET_RS)
 ResNetRS152 = _row("ResNetRS152", RS, 86_621_576, 11_895_185_408, D152, RESNET_RS)
 ResNetRS200 = _row("ResNetRS200", RS, 93_209_992, 15_391_137_792, D200, RESNET_RS)
-ResNetRS270 = _row("ResNetRS270", RS, 129_861_448, 20_643_618_816, _bottleneck(4, 29, 53, 4), RESNET_RS)
-ResNetRS350 = _row("ResNetRS350", RS, 163_956_168, 26_332_012_544, _bottleneck(4, 36, 72, 4), RESNET_RS)
-ResNetRS420 = _row("ResNetRS420", RS, 191_891_656, 31_363_342_336, _bottleneck(4, 44, 87, 4), RESNET_RS)
+ResNetRS270 = _row("ResNetRS270", RS, 129_861_448, 20_643_618_816, _bottleneck(270), RESNET_RS)
+ResNetRS350 = _row("ResNetRS350", RS, 163_956_168, 26_332_012_544, _bottleneck(350), RESNET_RS)
+ResNetRS420 = _row("ResNetRS420", RS, 191_891_656, 31_363_342_336, _bottleneck(420), RESNET_RS)
 ResNet20 = _row("ResNet20", V1, 269_722, 40_551_040, cifar_fields(20))
 ResNet32 = _row("ResNet32", V1, 464_154, 68_862_592, cifar_fields(32))
 ResNet44 = _row("ResNet44", V1, 658_586, 97_174_144, cifar_fields(44))
@@ -238,7 +237,7 @@ def list_weights(name: str) -> list[str]:
         >>> kr.list_weights("ResNet152V2")
         ['keras']
     """
-    return [checkpoint.tag for checkpoint in of_model(row_of(name).name)]
+    return [checkpoint.tag for checkpoint in checkpoints_of(row_of(name).name)]
 
 
 def row_of(name: str) -> Row:
@@ -248,10 +247,9 @@ def row_of(name: str) -> Row:
 
 def _from_hub(source: str) -> Constructor:
     """The constructor of the network that a repository describes: the zoo's, or one made for it."""
-    checkpoint = of_source(source)
+    checkpoint = parse_source(source)
     assert isinstance(checkpoint, Checkpoint)
-    defaults = {name: argument.default for name, argument in inspect.signature(ResNet).parameters.items()}
     for name, row in ROWS.items():
-        if same_network(row.fields, checkpoint.fields, defaults):
+        if same_network(row.fields, checkpoint.fields, DEFAULTS):
             return _CONSTRUCTORS[name]
     return constructor(source.rpartition("/")[2].partition("@")[0], "", checkpoint.fields)

@@ -6,7 +6,7 @@ import numpy as np
 
 import keras_resnet as kr
 from benchmarks import memory, serve, torch_nets, torchvision_on_cpu, train
-from tests.test_keras_applications import original
+from tests.weights.test_parity_keras_applications import original
 
 
 def network(side=16, classes=10):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def black(channels, size, resize):
-    """In the place of `preparing`: takes all files for black images."""
+    """In the place of `image_reader`: takes all files for black images."""
 
     def prepared(contents, file_of):
         images = tf.zeros((size, size, channels), tf.uint8)
@@ -21,4 +21,4 @@ def without_files(patch):
     Args:
         patch: a `pytest.MonkeyPatch`.
     """
-    patch.setattr(importlib.import_module("keras_resnet.export.saved_model"), "preparing", black)
+    patch.setattr(importlib.import_module("keras_resnet.export.saved_model"), "image_reader", black)

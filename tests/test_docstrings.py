@@ -14,13 +14,13 @@ FILES = [path for path in sorted((ROOT / "keras_resnet").rglob("*.py")) if EXAMP
 # They build a ResNet-50, train a network, export one or make batches.
 SLOW = (
     "keras_resnet.cifar",
-    "keras_resnet.cost",
+    "keras_resnet.complexity",
     "keras_resnet.data.train",
     "keras_resnet.export.folding",
     "keras_resnet.export.int8",
-    "keras_resnet.freezing",
+    "keras_resnet.stages",
     "keras_resnet.training.distribution",
-    "keras_resnet.training.evaluation",
+    "keras_resnet.evaluation.accuracy",
     "keras_resnet.training.fitting",
     "keras_resnet.tuning.hypermodel",
     "keras_resnet.tuning.latency",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_resnet as kr
-from keras_resnet.freezing import freeze
+from keras_resnet.stages import freeze
 from tests.conftest import randomise
 
 
@@ -156,5 +156,7 @@ def test_a_stage_that_the_model_has_not_is_named_with_those_that_it_has():
 
 def test_a_model_without_stages_is_refused():
     x = keras.Input((8,))
-    with pytest.raises(ValueError, match="model must have layers named as a ResNet's blocks.*Received: 'other'"):
+    with pytest.raises(
+        ValueError, match="model must have layers that are named like those of a ResNet's blocks.*Received: 'other'"
+    ):
         freeze(keras.Model(x, keras.layers.Dense(2)(x), name="other"))

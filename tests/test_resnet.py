@@ -110,8 +110,8 @@ def test_the_model_is_called_as_asked():
 def test_stem_and_head_follow_the_ordering(ordering):
     found = names(tiny(ordering=ordering))
     row = ORDERINGS[ordering]
-    assert [w for w in ("bn", "relu") if f"conv1_{w}" in found] == row.after.split()
-    assert [w for w in ("bn", "relu") if f"post_{w}" in found] == row.before.split()
+    assert [w for w in ("bn", "relu") if f"conv1_{w}" in found] == list(row.after)
+    assert [w for w in ("bn", "relu") if f"post_{w}" in found] == list(row.before)
 
 
 # Output stride
@@ -318,7 +318,7 @@ def test_a_broken_weights_file_is_named(tmp_path):
     [
         ({"depths": ()}, "depths must have at least one entry"),
         ({"depths": (1, 0)}, r"depths\[1\] must be an integer of at least 1. Received: depths\[1\]=0"),
-        ({"filters": (8,)}, r"filters must have an entry a stage, 2. Received: filters=\(8,\)"),
+        ({"filters": (8,)}, r"filters must have 2 entries, as many as depths. Received: filters=\(8,\)"),
         ({"ordering": "v2"}, "ordering must be one of .*Received: ordering='v2'"),
         ({"output_stride": 4}, "output_stride must be one of None, 8, 16, 32. Received: output_stride=4"),
         ({"pooling": "median"}, "Received: pooling='median'"),

@@ -13,8 +13,8 @@ from keras_resnet import zoo
 from keras_resnet.orderings import ORDERINGS
 from tests import needs, processes
 from tests.conftest import ROOT, randomise
-from tests.test_keras_applications import CUT, headless, original, write_as_keras_2
 from tests.torch_names import write_as_torch
+from tests.weights.test_parity_keras_applications import CUT, headless, original, write_as_keras_2
 
 SMALL = {"filters": (8, 16), "input_shape": (33, 32, 3), "classes": 10, "classifier_activation": None}
 build = functools.partial(kr.ResNet, **SMALL)

@@ -15,8 +15,8 @@ import keras_resnet as kr
 from benchmarks import models_page
 from keras_resnet import zoo
 from keras_resnet.cifar import cifar_fields
+from keras_resnet.complexity import CONVOLUTIONS, layer_macs
 from keras_resnet.constructor import LEADING, Constructor, constructor
-from keras_resnet.cost import CONVOLUTIONS, layer_macs
 from keras_resnet.stages import stages
 from tests import golden
 from tests.conftest import ROOT, quick_among
@@ -121,7 +121,7 @@ def built(name):
     return Built(
         stages(model),
         kr.macs(model),
-        kr.macs(model, per_normalised=2),
+        kr.macs(model, batch_norm_macs=2),
         kr.activations(model),
         model.input.shape,
         model.output.shape,
@@ -175,7 +175,7 @@ def with_two_blocks_a_stage(**fields):
         cost = {
             "parameters": sum(math.prod(weight.shape) for weight in layer.trainable_weights),
             "macs": layer_macs(layer),
-            "timm_macs": layer_macs(layer, per_normalised=2),
+            "timm_macs": layer_macs(layer, batch_norm_macs=2),
             "activations": math.prod(layer.output.shape[1:]) if isinstance(layer, CONVOLUTIONS) else 0,
         }
         costs.append((int(second[1]) - 2 if second else None, cost))

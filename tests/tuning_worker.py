@@ -4,7 +4,7 @@ import sys
 import time
 
 import keras_resnet as kr
-from tests.test_tuning_tuners import Arithmetic, space_of, tuner_of
+from tests.tuning.test_tuners import Arithmetic, space_of, tuner_of
 
 
 class Slow(Arithmetic):

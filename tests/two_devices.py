@@ -24,13 +24,19 @@ tf.config.set_logical_device_configuration(
 
 import keras_resnet as kr  # noqa: E402
 from keras_resnet.data.split import from_arrays  # noqa: E402
+from keras_resnet.evaluation.accuracy import evaluate  # noqa: E402
 from keras_resnet.training import distribution  # noqa: E402
-from keras_resnet.training.evaluation import evaluate  # noqa: E402
-from keras_resnet.training.keeping import Stopped  # noqa: E402
+from keras_resnet.training.resuming import Stopped  # noqa: E402
 
 # An average of the weights, and gradients that are clipped: what Keras itself has wrong, or in another way.
 RECIPE = dataclasses.replace(
-    kr.training.RECIPES["one_cycle"], epochs=3, batch_size=16, shift=0.0, learning_rate=0.05, ema=0.9, clip_norm=0.5
+    kr.training.RECIPES["one_cycle"],
+    epochs=3,
+    batch_size=16,
+    pad_and_crop=0.0,
+    learning_rate=0.05,
+    ema_decay=0.9,
+    clip_norm=0.5,
 )
 
 
@@ -92,7 +98,10 @@ def main(directory):
     except Stopped as stopped:
         said = str(stopped)
     two = train(2, directory)
-    several_of_tensorflow = {"accumulate": {"accumulate": 2}, "remat": {"remat": True}}
+    several_of_tensorflow = {
+        "accumulation": {"gradient_accumulation_steps": 2},
+        "remat": {"remat": True},
+    }
     report = {
         "stopped": said,
         "weights": max(float(np.abs(a - b).max()) for a, b in zip(one[0], two[0], strict=True)),

@@ -19,7 +19,7 @@ from keras_resnet.weights.save import save_weights
 
 def main(directory: Path, out: Path) -> float:
     """Saves, loads what was saved, and measures that."""
-    trained = run.read(directory)
+    trained = run.load_run(directory)
     model = run.open_model(directory)
     side = model.inputs[0].shape[1]
     checkpoint = Checkpoint(

@@ -25,15 +25,15 @@ from pathlib import Path
 import keras
 
 import keras_resnet as kr
-from keras_resnet.beside import written_beside
+from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet.training import Recipe
 from keras_resnet.training.run import save
 
 BUDGET = 30_821_248  # MACs of ResNet-20 for these images
 SEARCH = ("--max-macs", BUDGET, "--trials", 20, "--epochs", 1, "--batch-size", 128)
-IMAGES = ("--size", 28, "--flip", "--shift", 0.0714, "--erase", 0.25, "--held-out", 0.1)
+IMAGES = ("--size", 28, "--flip", "--pad-and-crop", 0.0714, "--random-erase", 0.25, "--validation-split", 0.1)
 TUNED = [word for name in ("depth", "width", "gate", "ordering") for word in ("--tune", name)]
-RECIPE = Recipe(epochs=3, batch_size=128, flip=True, shift=0.0714, erase=0.25)
+RECIPE = Recipe(epochs=3, batch_size=128, flip=True, pad_and_crop=0.0714, random_erase=0.25)
 SEEDS = (0, 1, 2)
 SIDE = 28
 
@@ -66,7 +66,7 @@ def again(
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         found = pool.map(functools.partial(trained, best=best, data=data, folder=folder), *zip(*tasks))
         results = [(name, row.seed, accuracy) for (name, row), accuracy in zip(tasks, found)]
-    with written_beside(folder / "again.csv") as aside, aside.open("w", newline="") as file:
+    with atomic_write(folder / "again.csv") as aside, aside.open("w", newline="") as file:
         csv.writer(file).writerows([("network", "seed", "test_accuracy"), *results])
     return results
 

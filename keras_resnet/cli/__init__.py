@@ -37,7 +37,7 @@ def main() -> None:
     except (ValueError, TypeError, OSError) as error:
         if "KERAS_RESNET_TRACEBACK" in os.environ:
             raise
-        from keras_resnet import report
+        from keras_resnet.cli import report
 
         report.error(error)
         sys.exit(2)

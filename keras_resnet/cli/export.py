@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from keras_resnet.arguments import directory
+from keras_resnet._internal.validation import directory
 from keras_resnet.cli.options import Like, Model, Size, Weights
-from keras_resnet.quiet import start_keras
+from keras_resnet.cli.startup import start_keras
 
 
 def export(
@@ -49,11 +49,11 @@ def export(
     """Writes a SavedModel for TF Serving: files of images in, classes out; with all that starts a server of it."""
     directory("--out", out)
     start_keras()
-    from keras_resnet import report
+    from keras_resnet.cli import report
+    from keras_resnet.cli.networks import black_images, calibration_images, open_network, read_class_names
     from keras_resnet.export import kit, saved_model
-    from keras_resnet.opening import blank, examples, named, opened
 
-    found = opened(model, weights, like, size)
+    found = open_network(model, weights, like, size)
     name = name or (found.checkpoint.model if found.checkpoint else found.model.name)
     kit.check(out, name)
     if calibration is not None and precision != "int8":
@@ -62,11 +62,11 @@ def export(
         found.model,
         kit.model_path(out, name),
         version,
-        found.classes if classes is None else named(classes, found.model.output_shape[-1]),
+        found.classes if classes is None else read_class_names(classes, found.model.output_shape[-1]),
         precision,
-        examples(found, calibration, images) if precision == "int8" else None,
+        calibration_images(found, calibration, images) if precision == "int8" else None,
         top_k=top,
-        warmup=blank(found.model, 8),
+        warmup=black_images(found.model, 8),
         checkpoint=found.checkpoint,
         resize=found.resize,
         on_invalid=on_invalid,

@@ -12,8 +12,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from keras_resnet.arguments import known
-from keras_resnet.training.recipes import RECIPES, Recipe, recipe_of
+from keras_resnet._internal.validation import known
+from keras_resnet.training.recipe import Recipe, recipe_of
+from keras_resnet.training.recipes import RECIPES
 
 DATA_HELP = (
     "Where the images come from: [bold]digits[/bold] (scikit-learn's 1,797 handwritten digits, no download), "

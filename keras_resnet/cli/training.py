@@ -20,7 +20,7 @@ from keras_resnet.cli.options import (
     task_from,
     with_recipe_fields,
 )
-from keras_resnet.quiet import start_keras
+from keras_resnet.cli.startup import start_keras
 
 
 @with_recipe_fields
@@ -81,10 +81,10 @@ def train(
             join(processes, process, coordinator)
 
     start_keras(join_others)
-    from keras_resnet import report
+    from keras_resnet.cli import report
     from keras_resnet.training import distribution, run
-    from keras_resnet.training.keeping import Stopped
     from keras_resnet.training.progress import ProgressBar
+    from keras_resnet.training.resuming import Stopped
 
     console = Console()
     typed = {"size": size, "weights": weights, "freeze_until": freeze_until, "on_corrupt": on_corrupt}
@@ -97,18 +97,18 @@ def train(
         report.say(f"\n{stopped}", console)
         raise typer.Exit(128 + stopped.signal) from None
     except Exception as error:
-        if distribution.process_of().processes == 1 or "KERAS_RESNET_TRACEBACK" in os.environ:
+        if distribution.current_process().processes == 1 or "KERAS_RESNET_TRACEBACK" in os.environ:
             raise
         report.error(error)
         os._exit(2)  # at once: JAX would wait at the exit for the other processes, and they wait for this one
-    if distribution.process_of().process == 0:
+    if distribution.current_process().process == 0:
         report.run(result, out, console)
 
 
 def recipes() -> None:
     """Lists the recipes, with what each sets beside the defaults."""
     start_keras()
-    from keras_resnet import report
+    from keras_resnet.cli import report
     from keras_resnet.training.recipes import RECIPES
 
     report.recipes(RECIPES, Console())
@@ -127,13 +127,13 @@ def data(
     """Says what a source of images holds, and draws some of them with their labels, augmented."""
     asked = recipe_from(recipe, changes)
     start_keras()
-    from keras_resnet import report
+    from keras_resnet.cli import report
     from keras_resnet.data import load
-    from keras_resnet.training.batches import preview as draw
+    from keras_resnet.training.batches import preview as draw_preview
 
     split = load(source, "train", on_corrupt=on_corrupt)
-    side = asked.sizes[0] if asked.sizes else size
-    draw(split, asked, side, images, preview)
+    side = asked.train_sizes[0] if asked.train_sizes else size
+    draw_preview(split, asked, side, images, preview)
     holds = f"{split.size:,} training images of {len(split.classes)} classes, {split.channels} channels"
     report.say(f"{source}: {holds}\n{preview}", Console())
 
@@ -144,10 +144,10 @@ def runs(
 ) -> None:
     """Compares runs in a table, and in a plot: accuracy, best epoch, time, and where their recipes differ."""
     start_keras()
-    from keras_resnet import report
-    from keras_resnet.training import compare
+    from keras_resnet.cli import report
+    from keras_resnet.training.compare import plot_runs, read_run
 
-    found = [compare.read(directory) for directory in directories]
+    found = [read_run(directory) for directory in directories]
     report.runs(found, Console())
     if plot is not None:
-        compare.draw(found, plot)
+        plot_runs(found, plot)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from keras_resnet.cli.options import DATA_HELP, OnCorrupt, RecipeName, recipe_from, with_recipe_fields
-from keras_resnet.quiet import start_keras
+from keras_resnet.cli.startup import start_keras
 
 TUNERS = {
     "random": "RandomSearch",
@@ -77,10 +77,11 @@ def tune(
     """
     asked = recipe_from(recipe, changes)
     start_keras()
-    from keras_resnet import report, tuning, zoo
-    from keras_resnet.arguments import one_of
+    from keras_resnet import tuning, zoo
+    from keras_resnet._internal.validation import one_of
+    from keras_resnet.cli import report
     from keras_resnet.data import load
-    from keras_resnet.training.keeping import Stopped
+    from keras_resnet.training.resuming import Stopped
     from keras_resnet.tuning import run
 
     console = Console()
@@ -94,8 +95,8 @@ def tune(
         max_params=max_params,
         max_macs=max_macs,
         tune=tune or ("depth", "width"),
-        recipe=run.held_out(asked),
-        reward=None if max_latency is None else tuning.limited("latency", max_latency),
+        recipe=run.with_validation_split(asked),
+        reward=None if max_latency is None else tuning.soft_constraint("latency", max_latency),
     )
     if name is not None:
         tuning.join(name, address)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from keras_resnet.cli.options import DATA_HELP, ON_CORRUPT_HELP, Like, Model, Size, Weights
-from keras_resnet.quiet import start_keras
+from keras_resnet.cli.startup import start_keras
 
 Guesses: TypeAlias = Sequence[tuple[str, float]]  # a class and its probability, the likeliest first
 
@@ -36,37 +36,38 @@ def evaluate(
 ) -> None:
     """Measures top-1 accuracy: of a trained model, or of published weights as they were measured."""
     start_keras()
-    from keras_resnet import published, report
+    from keras_resnet.cli import report
     from keras_resnet.data import load
     from keras_resnet.data.decode import to_square
     from keras_resnet.data.folders import default_split
+    from keras_resnet.evaluation import published
+    from keras_resnet.evaluation.accuracy import evaluate as measure
     from keras_resnet.training.batches import resize
-    from keras_resnet.training.evaluation import evaluate as measure
-    from keras_resnet.training.run import open_model, read
+    from keras_resnet.training.run import load_run, open_model
 
     if weights is not None:
         checkpoint = published.checkpoint_of(model, weights, like)
         if data is None:
             raise ValueError("--data must be given with --weights; folder:DIR or tfds:imagenet2012, say")
-        examples = load(data, default_split(data) if split is None else split, on_corrupt=on_corrupt or "stop")
+        images = load(data, default_split(data) if split is None else split, on_corrupt=on_corrupt or "stop")
         network = published.build(model, checkpoint, size)
-        accuracy = published.top1(network, checkpoint, examples)
-        report.published(accuracy, checkpoint, size, examples.size - len(examples.skipped), data, Console())
+        accuracy = published.top1(network, checkpoint, images)
+        report.published(accuracy, checkpoint, size, images.size - len(images.skipped), data, Console())
         return
     if size is not None:
         raise ValueError(f"--size must not be given without --weights. Received: {size}")
     split = "test" if split is None else split
     path = Path(model)
     network = open_model(path)
-    recorded = read(path) if path.is_dir() else None
+    recorded = load_run(path) if path.is_dir() else None
     data = data or (recorded.data if recorded else None)
     if data is None:
         raise ValueError(f"--data must be given for a .keras file. Received: {model}")
-    examples = load(data, split, on_corrupt=on_corrupt or (recorded.on_corrupt if recorded else "stop"))
-    if recorded and recorded.classes != examples.classes:
-        raise ValueError(f"--data must have the classes of the run, {recorded.classes}. Received: {examples.classes}")
-    accuracy = measure(network, examples, resize=resize(recorded.recipe) if recorded else to_square)
-    measured = examples.size - len(examples.skipped)
+    images = load(data, split, on_corrupt=on_corrupt or (recorded.on_corrupt if recorded else "stop"))
+    if recorded and recorded.classes != images.classes:
+        raise ValueError(f"--data must have the classes of the run, {recorded.classes}. Received: {images.classes}")
+    accuracy = measure(network, images, resize=resize(recorded.recipe) if recorded else to_square)
+    measured = images.size - len(images.skipped)
     report.say(f"top-1 {accuracy:.2%} on the {measured:,} {split} images of {data}", Console())
 
 
@@ -91,7 +92,7 @@ def predict(
     if server is not None and (weights, like) != (None, None):
         raise ValueError("--weights and --like must not be given with --server")
     start_keras()
-    from keras_resnet import report
+    from keras_resnet.cli import report
 
     results = _predicted(images, model, weights, like) if server is None else _asked(images, server, model)
     failed = False
@@ -106,7 +107,7 @@ def predict(
 
 
 def _asked(images: Sequence[Path], server: str, model: str) -> Iterator[tuple[Path, Guesses | ValueError]]:
-    from keras_resnet.client import ask
+    from keras_resnet.export.client import ask
 
     for path, answer in ask(images, server, model):
         yield path, answer if isinstance(answer, ValueError) else list(zip(*answer, strict=True))
@@ -115,10 +116,10 @@ def _asked(images: Sequence[Path], server: str, model: str) -> Iterator[tuple[Pa
 def _predicted(
     images: Sequence[Path], model: str, weights: str | None, like: str | None
 ) -> Iterator[tuple[Path, Guesses | ValueError]]:
-    from keras_resnet.opening import opened
-    from keras_resnet.prediction import predict_files
+    from keras_resnet.cli.networks import open_network
+    from keras_resnet.evaluation.prediction import predict_files
 
-    found = opened(model, weights, like)
+    found = open_network(model, weights, like)
     for path, result in predict_files(found.model, images, found.resize):
         if isinstance(result, ValueError):
             yield path, result
@@ -141,7 +142,9 @@ def convert(
 ) -> None:
     """Converts weights to a file for Keras: checked, with preprocessing built in."""
     start_keras()
-    from keras_resnet import published, report, zoo
+    from keras_resnet import zoo
+    from keras_resnet.cli import report
+    from keras_resnet.evaluation import published
     from keras_resnet.weights.save import check_path, save_weights
 
     checkpoint = published.checkpoint_of(model, source, like)

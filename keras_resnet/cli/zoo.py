@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from keras_resnet.cli.options import Name, Size
-from keras_resnet.quiet import start_keras
+from keras_resnet.cli.startup import start_keras
 
 
 def models(
@@ -19,13 +19,14 @@ def models(
 ) -> None:
     """Lists the models: depth, parameters, multiply-accumulates; or their weights."""
     start_keras()
-    from keras_resnet import report, zoo
-    from keras_resnet.weights.table import of_model
+    from keras_resnet import zoo
+    from keras_resnet.cli import report
+    from keras_resnet.weights.table import checkpoints_of
 
     names = zoo.list_models(pattern)
     if not names:
         raise ValueError(f"no model matches {pattern!r}; `keras-resnet models` lists them all")
-    rows = [row for name in names for row in of_model(name)]
+    rows = [row for name in names for row in checkpoints_of(name)]
     if weights and not rows:
         raise ValueError(f"no weights are published for {', '.join(names)}")
     if weights:
@@ -42,7 +43,8 @@ def summary(
 ) -> None:
     """Shows a model stage by stage: output shape, parameters, multiply-accumulates."""
     start_keras()
-    from keras_resnet import report, zoo
+    from keras_resnet import zoo
+    from keras_resnet.cli import report
     from keras_resnet.stages import stages
 
     side = zoo.row_of(name).size if size is None else size

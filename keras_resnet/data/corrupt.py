@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.arguments import one_of
+from keras_resnet._internal.validation import one_of
 
 ON_CORRUPT = ("stop", "skip")
 AHEAD = 2  # rows in the making for each core
@@ -142,7 +142,7 @@ class Damaged(Protocol):
 
 
 @contextlib.contextmanager
-def bad_files_named(*splits: Damaged) -> Iterator[None]:
+def name_corrupt_files(*splits: Damaged) -> Iterator[None]:
     """Turns the error of a pipeline that a corrupt image stopped into a `ValueError` that names the file."""
     try:
         yield

@@ -14,7 +14,7 @@ import tensorflow as tf
 TRIES = 10  # as in torchvision's RandomResizedCrop
 
 
-def centre_square(shape: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+def center_square(shape: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
     """The largest square in the middle.
 
     Args:
@@ -25,8 +25,8 @@ def centre_square(shape: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         The box, int32 (4,).
 
     Example:
-        >>> from keras_resnet.data.crops import centre_square
-        >>> centre_square([375, 500]).numpy().tolist()
+        >>> from keras_resnet.data.crops import center_square
+        >>> center_square([375, 500]).numpy().tolist()
         [0, 62, 375, 375]
     """
     side = tf.reduce_min(shape)

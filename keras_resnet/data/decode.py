@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_resnet.arguments import integer, one_of, share
+from keras_resnet._internal.validation import integer, number, one_of
 from keras_resnet.weights import Checkpoint
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -95,7 +95,7 @@ def resize_and_crop(image: tf.Tensor, size: int, *, crop_pct: float, interpolati
         TensorShape([224, 224, 3])
     """
     one_of("interpolation", interpolation, INTERPOLATIONS)
-    share("crop_pct", crop_pct)
+    number("crop_pct", crop_pct, "(0, 1]")
     shorter = math.floor(integer("size", size) / crop_pct)
     given = tf.shape(image)[:2]
     height, width = tf.unstack(shorter * given // tf.reduce_min(given))  # the longer one truncated, as in torchvision

@@ -13,7 +13,7 @@ PREFIX = {"train": "train", "test": "t10k"}
 UBYTE = 0x08
 
 
-def read(directory: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+def read_idx(directory: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, H, W) and labels (N), both uint8, from `{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`."""
     images = _array(directory, f"{PREFIX[split]}-images-idx3-ubyte", rank=3)
     labels = _array(directory, f"{PREFIX[split]}-labels-idx1-ubyte", rank=1)

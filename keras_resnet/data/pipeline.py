@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_resnet.arguments import integer
+from keras_resnet._internal.validation import integer
 from keras_resnet.data.decode import to_square
 from keras_resnet.data.split import Split
 

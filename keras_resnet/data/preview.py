@@ -14,7 +14,7 @@ TEXT = 0.15  # inches a line
 LINE = 22  # characters that fit above an image
 
 
-def draw(images: np.ndarray, titles: Sequence[str], path: Path, columns: int | None = None) -> None:
+def plot_images(images: np.ndarray, titles: Sequence[str], path: Path, columns: int | None = None) -> None:
     """Draws images with a title each into a PNG.
 
     Args:
@@ -29,9 +29,9 @@ def draw(images: np.ndarray, titles: Sequence[str], path: Path, columns: int | N
     Example:
         >>> import pathlib, tempfile
         >>> import numpy as np
-        >>> from keras_resnet.data.preview import draw
+        >>> from keras_resnet.data.preview import plot_images
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     draw(np.zeros((3, 8, 8, 1), "uint8"), ["a", "b", "c"], pathlib.Path(folder) / "grid.png")
+        ...     plot_images(np.zeros((3, 8, 8, 1), "uint8"), ["a", "b", "c"], pathlib.Path(folder) / "grid.png")
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
 

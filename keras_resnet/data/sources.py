@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.arguments import one_of
+from keras_resnet._internal.validation import one_of
 from keras_resnet.data import folders, idx, tfrecords
 from keras_resnet.data.corrupt import ON_CORRUPT
 from keras_resnet.data.records import in_range
@@ -125,7 +125,7 @@ def _digits(_: str, split: str, __: str) -> Split:
 
 def _idx(where: str, split: str, _: str) -> Split:
     directory = Path(where).expanduser()
-    images, labels = idx.read(directory, split)
+    images, labels = idx.read_idx(directory, split)
     return from_arrays(images[..., None], labels, idx.classes(directory, labels))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.arguments import integer
+from keras_resnet._internal.validation import integer, number
 from keras_resnet.data.corrupt import Damage, guarded, in_python
 from keras_resnet.data.decode import decode, read_image
 from keras_resnet.data.records import Indexed, Records, Stream, in_range
@@ -99,8 +99,7 @@ class Split:
             >>> rest.size, held.size
             (1150, 287)
         """
-        if not isinstance(share, (int, float)) or not 0 < share < 1:
-            raise ValueError(f"share must be a number between 0 and 1. Received: share={share!r}")
+        number("share", share, "(0, 1)")
         integer("seed", seed, minimum=0)
         if isinstance(self.records, Indexed):
             held = _of_each_class(self.records.labels, share, seed)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.arguments import function_or_none, integer
+from keras_resnet._internal.validation import function_or_none, integer
 from keras_resnet.data.augment.mixing import Mix
 from keras_resnet.data.corrupt import CORES
-from keras_resnet.data.crops import centre_square
+from keras_resnet.data.crops import center_square
 from keras_resnet.data.decode import decode, in_channels, to_square
 from keras_resnet.data.pipeline import CACHED_BYTES
 from keras_resnet.data.records import ENDLESS, Indexed, Plan
@@ -106,7 +106,7 @@ def train_pipeline(
         # All of a batch at once, and in one function with what follows: there is nothing to do for single images.
         rows_of = functools.partial(_taken, whole, plan, keys[0])
     else:
-        batches = tf.data.Dataset.zip(batches, _decoded(split, size, crop or centre_square, plan, keys[0], keys[1]))
+        batches = tf.data.Dataset.zip(batches, _decoded(split, size, crop or center_square, plan, keys[0], keys[1]))
         rows_of = _whole
 
     def finished(batch: tf.Tensor, *rows: Any) -> tuple[tf.Tensor, tf.Tensor]:

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_resnet.export.graphs import graph_of, graphs_of, like, nodes_of
+from keras_resnet._internal.keras_graph import functional_graph, nested_graphs, nodes_of, producer
+from keras_resnet.export.graphs import copy_layer
 from keras_resnet.resnet import let_keras_recurse
 
 Layer: TypeAlias = Any  # keras.layers.Layer, whose attributes differ by kind
@@ -39,11 +40,11 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         >>> len(model.layers) - len(kr.export.fold_batch_norm(model).layers)
         19
     """
-    graph = graph_of(model)
+    graph = functional_graph(model)
     let_keras_recurse(len(graph.operations) // 5)
     # Not the model itself: one that is compiled would be compiled again.
     plain = keras.Model(graph.input, graph.output, name=model.name)
-    graphs = graphs_of(plain)
+    graphs = nested_graphs(plain)
     live = {node.operation for graph in graphs for node in nodes_of(graph) if node.arguments.kwargs.get("training")}
     norms = _foldable(graphs, live)
     convolutions = {convolution: norm for norm, convolution in norms.items()}
@@ -55,13 +56,13 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         if operation in norms:
             made = keras.layers.Identity(name=operation.name)
         elif operation in convolutions:
-            made = like(operation, use_bias=True)
+            made = copy_layer(operation, use_bias=True)
         elif _scales_channels(operation) and operation not in live:
             made = keras.layers.DepthwiseConv2D(1, dtype=operation.dtype_policy, name=operation.name)
         elif _normalises_channels(operation):
             made = _rescaling(operation)
         else:
-            made = like(operation)
+            made = copy_layer(operation)
         originals[made] = operation
         return made
 
@@ -95,7 +96,7 @@ def _foldable(graphs: list[Any], live: set[Layer]) -> dict[Layer, Layer]:
             if type(norm) is not keras.layers.BatchNormalization or norm in live:
                 continue
             tensor = node.input_tensors[0]
-            before = tensor._keras_history.operation
+            before = producer(tensor).operation
             alone = calls[norm] == calls[before] == readers[id(tensor)] == 1
             if alone and _gives_channels(before, norm):
                 found[norm] = before

@@ -17,12 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.arguments import one_of
-from keras_resnet.beside import written_beside
+from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet._internal.validation import one_of
 from keras_resnet.export.checks import check_backend, checked_images
 from keras_resnet.export.folding import fold_batch_norm
-from keras_resnet.export.graphs import in_one_piece
-from keras_resnet.export.network import floating, scores
+from keras_resnet.export.graphs import flat_float32
+from keras_resnet.export.network import float_features, scores
 
 
 def onnx(model: keras.Model, path: str | os.PathLike[str]) -> Path:
@@ -44,7 +44,7 @@ def onnx(model: keras.Model, path: str | os.PathLike[str]) -> Path:
     """
     converter = _needed("tf2onnx")
     function, path = _function(model), _place(path)
-    with written_beside(path) as aside:
+    with atomic_write(path) as aside:
         converter.convert.from_function(function, input_signature=function.input_signature, output_path=str(aside))
     return path
 
@@ -130,15 +130,15 @@ def litert(
             # The converter's own, of a part of itself that it calibrates with.
             warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
             content = converter.convert()
-    with written_beside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(content)
     return path
 
 
 def _function(model: keras.Model) -> Any:
     check_backend("an export")
-    folded = fold_batch_norm(in_one_piece(model))
-    features, score = floating(folded, "float32"), scores(folded)
+    folded = fold_batch_norm(flat_float32(model))
+    features, score = float_features(folded, "float32"), scores(folded)
     image = tf.TensorSpec(model.input_shape, tf.float32, "image")
     return tf.function(
         lambda image: {"probabilities": score(features(image))}, input_signature=[image], autograph=False

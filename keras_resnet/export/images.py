@@ -25,7 +25,7 @@ AT_ONCE = 8  # images of a request in the making, each of at most MOST_PIXELS; a
 ANY = "a JPEG, PNG, WebP or GIF"
 
 
-def preparing(
+def image_reader(
     channels: int, size: int, resize: Resize
 ) -> Callable[[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]:
     """A function that decodes, resizes and crops files; each image stands or falls alone.
@@ -46,7 +46,7 @@ def preparing(
     # Traced once for all signatures: it takes seconds.
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
     def read_file(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        wrong = complaint(file)
+        wrong = check_file(file)
         blank = tf.zeros((size, size, channels), tf.uint8)
         return wrong, tf.cond(wrong == "", lambda: resized(decode(first_frame(file), channels)), lambda: blank)
 
@@ -64,7 +64,7 @@ def preparing(
     return prepared
 
 
-def complaint(content: tf.Tensor) -> tf.Tensor:
+def check_file(content: tf.Tensor) -> tf.Tensor:
     """What is wrong with the bytes of a file, a string, before any of it is decoded; "" where nothing is."""
     length = tf.strings.length(content)
     scans = _scans(content)

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.export.graphs import nodes_of
+from keras_resnet._internal.keras_graph import nodes_of
 from keras_resnet.export.int8_kernels import Span
-from keras_resnet.export.int8_layers import LOWERINGS, TRAINING_ONLY, Float, Value, floating, settled
-from keras_resnet.export.network import Features, before_the_classifier
+from keras_resnet.export.int8_layers import LOWERINGS, TRAINING_ONLY, Float, Value, dequantized, settled
+from keras_resnet.export.network import Features, feature_extractor
 
 BATCH = 16  # calibration images at a time
 
@@ -47,7 +47,7 @@ def quantised(model: keras.Model, images: np.ndarray) -> Features:
     """
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images must be a batch (N, H, W, C) with N at least 1. Received: shape {images.shape}")
-    network = before_the_classifier(model)
+    network = feature_extractor(model)
     nodes = [node for node in nodes_of(network) if not node.is_input]
     unknown = sorted({_described(node.operation) for node in nodes if type(node.operation) not in LOWERINGS})
     if unknown:
@@ -57,7 +57,7 @@ def quantised(model: keras.Model, images: np.ndarray) -> Features:
     def serve(pixels: tf.Tensor) -> tf.Tensor:
         start = Float(tf.cast(pixels, tf.float32), spans[id(network.inputs[0])])
         values = _lowered(nodes, {id(network.inputs[0]): start}, spans)
-        embedding = floating(values[id(network.outputs[0])]).tensor
+        embedding = dequantized(values[id(network.outputs[0])]).tensor
         # Integers have no NaN: a pixel that is no number would get a confident answer.
         numbers = tf.math.is_finite(tf.reduce_sum(start.tensor, (1, 2, 3)))
         return tf.where(numbers[:, None], embedding, np.nan)
@@ -101,7 +101,7 @@ def _lowered(nodes: Sequence[Any], values: dict[int, Value], spans: dict[int, Sp
     for node in nodes:
         inputs = [values[id(tensor)] for tensor in node.input_tensors]
         if isinstance(node.operation, keras.layers.Add) and not _is_last(node, readers, makers):
-            inputs = [floating(value) for value in inputs]  # nothing is written over
+            inputs = [dequantized(value) for value in inputs]  # nothing is written over
         output = id(node.outputs[0])
         value = LOWERINGS[type(node.operation)](node.operation, inputs, spans[output])
         # What two layers read has to be there; what one reads may become part of it.

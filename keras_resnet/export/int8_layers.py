@@ -63,13 +63,13 @@ def settled(value: Value) -> Float | Quantised | Padded:
     return convolve(*value) if isinstance(value, Pending) else value
 
 
-def floating(value: Value) -> Float:
+def dequantized(value: Value) -> Float:
     """The value in floating point."""
     value = settled(value)
     if isinstance(value, Quantised):
         return Float(dequantise(value), Span(value.low, value.low + 255 * value.step))
     if isinstance(value, Padded):
-        tensor, span = floating(value.value)
+        tensor, span = dequantized(value.value)
         zeros = [(0, 0), *value.padding, (0, 0)]
         return Float(tf.pad(tensor, zeros), Span(np.minimum(span.least, 0), np.maximum(span.most, 0)))
     return value
@@ -77,7 +77,7 @@ def floating(value: Value) -> Float:
 
 def _in_8_bits(value: Value) -> Quantised:
     value = settled(value)
-    return value if isinstance(value, Quantised) else quantise(*floating(value))
+    return value if isinstance(value, Quantised) else quantise(*dequantized(value))
 
 
 def _array(weight: Any) -> np.ndarray:
@@ -91,7 +91,7 @@ def _same(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
 
 def _preprocessed(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     """Normalisation in float32, and from there on bfloat16."""
-    x = floating(inputs[0]).tensor
+    x = dequantized(inputs[0]).tensor
     if isinstance(layer, keras.layers.Rescaling):
         x = x * np.float32(layer.scale) + np.float32(layer.offset)
     else:
@@ -118,7 +118,7 @@ def _convolution(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     )
     x = settled(x)
     if _stays_floating(x, filters):
-        return Float(layer.activation(_convolved(floating(x).tensor, filters)), span)
+        return Float(layer.activation(_convolved(dequantized(x).tensor, filters)), span)
     pending = Pending(_in_8_bits(x), filters, span)
     if layer.activation is keras.activations.linear:
         return pending
@@ -132,7 +132,7 @@ def _stays_floating(x: Float | Quantised | Padded, filters: Filters) -> bool:
     around = filters.padding != "VALID" and filters.kernel.shape[:2] != (1, 1)
     if isinstance(x, Quantised):
         return around and bool(x.low.any())
-    tensor, span = floating(x)
+    tensor, span = dequantized(x)
     small = filters.kernel.shape[2] < FEWEST_CHANNELS or tensor.shape[1:3] == (1, 1)
     return small or filters.operation == DEPTHWISE or (around and bool(span.least.min() < 0))
 
@@ -153,7 +153,7 @@ def _activation(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     """A ReLU is part of the convolution before it: it is the span, which now starts at zero."""
     (x,) = inputs
     if not _is_relu(layer) or isinstance(x, Float | Padded):
-        return Float(layer(floating(x).tensor), span)
+        return Float(layer(dequantized(x).tensor), span)
     return settled((x if isinstance(x, Pending) else _unchanged(x, span))._replace(span=span))
 
 
@@ -172,7 +172,7 @@ def _unchanged(x: Quantised, span: Span) -> Pending:
 
 def _addition(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     if len(inputs) > 2 or all(isinstance(x, Float) for x in inputs):
-        return Float(tf.add_n([floating(x).tensor for x in inputs]), span)
+        return Float(tf.add_n([dequantized(x).tensor for x in inputs]), span)
     skip, branch = inputs
     if isinstance(skip, Pending) and isinstance(branch, Float):  # a projection, and a branch with a gate
         skip, branch = branch, skip
@@ -182,9 +182,9 @@ def _addition(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
 
 
 def _gated(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
-    x, gate = settled(inputs[0]), floating(inputs[1]).tensor
+    x, gate = settled(inputs[0]), dequantized(inputs[1]).tensor
     if not isinstance(x, Quantised):
-        return Float(floating(x).tensor * gate, span)
+        return Float(dequantized(x).tensor * gate, span)
     # The gate is one pixel: what is done to it costs nothing, and every pass over `x` counts.
     scaled = tf.cast(as_integers(x), tf.float32) * (gate * x.step)
     return Float(scaled + gate * x.low if x.low.any() else scaled, span)
@@ -193,7 +193,7 @@ def _gated(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
 def _zero_padding(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     x = settled(inputs[0])
     if layer.data_format == "channels_last":
-        return Padded(floating(x) if isinstance(x, Padded) else x, layer.padding)
+        return Padded(dequantized(x) if isinstance(x, Padded) else x, layer.padding)
     # Told of the other data format, the layer pads the width and the channels: the zeros of option A.
     beside, channels = layer.padding
     x = _in_8_bits(x)
@@ -207,17 +207,17 @@ def _max_pooling(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     if layer.pool_size == (1, 1) and (down, right) != (1, 1):
         if isinstance(x, Quantised):
             return x._replace(tensor=as_quantised(as_integers(x)[:, ::down, ::right]))
-        return Float(floating(x).tensor[:, ::down, ::right], span)
+        return Float(dequantized(x).tensor[:, ::down, ::right], span)
     if isinstance(x, Quantised):
         return x._replace(tensor=_pooled(tf.raw_ops.QuantizedMaxPool, layer, x.tensor))
-    return Float(tf.nn.max_pool2d(floating(x).tensor, layer.pool_size, layer.strides, layer.padding.upper()), span)
+    return Float(tf.nn.max_pool2d(dequantized(x).tensor, layer.pool_size, layer.strides, layer.padding.upper()), span)
 
 
 def _average_pooling(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     x = settled(inputs[0])
     if isinstance(x, Quantised):
         return x._replace(tensor=_pooled(tf.raw_ops.QuantizedAvgPool, layer, x.tensor))
-    return Float(tf.nn.avg_pool2d(floating(x).tensor, layer.pool_size, layer.strides, layer.padding.upper()), span)
+    return Float(tf.nn.avg_pool2d(dequantized(x).tensor, layer.pool_size, layer.strides, layer.padding.upper()), span)
 
 
 def _pooled(operation: Callable[..., Any], layer: Layer, x: tf.Tensor) -> tf.Tensor:
@@ -230,7 +230,7 @@ def _global_pooling(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     if isinstance(x, Quantised):
         mean = _mean(tf.cast(as_integers(x), tf.float32)) * x.step + x.low
     else:
-        mean = _mean(tf.cast(floating(x).tensor, tf.float32))
+        mean = _mean(tf.cast(dequantized(x).tensor, tf.float32))
     return Float(mean if layer.keepdims else mean[:, 0, 0], span)
 
 
@@ -242,11 +242,11 @@ def _mean(x: tf.Tensor) -> tf.Tensor:
 
 
 def _reshaped(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
-    return Float(tf.reshape(floating(inputs[0]).tensor, (-1, *layer.target_shape)), span)
+    return Float(tf.reshape(dequantized(inputs[0]).tensor, (-1, *layer.target_shape)), span)
 
 
 def _convolution_along_channels(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
-    x, kernel = floating(inputs[0]).tensor, tf.constant(_array(layer.kernel))
+    x, kernel = dequantized(inputs[0]).tensor, tf.constant(_array(layer.kernel))
     x = tf.nn.conv1d(x, kernel, layer.strides[0], layer.padding.upper())
     if layer.use_bias:
         x = x + tf.constant(_array(layer.bias))
@@ -254,7 +254,7 @@ def _convolution_along_channels(layer: Layer, inputs: Sequence[Value], span: Spa
 
 
 def _dense(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
-    x = floating(inputs[0]).tensor @ tf.constant(_array(layer.kernel))
+    x = dequantized(inputs[0]).tensor @ tf.constant(_array(layer.kernel))
     return Float(layer.activation(x + tf.constant(_array(layer.bias)) if layer.use_bias else x), span)
 
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_resnet.export.graphs import like
-from keras_resnet.grouped_convolutions import native
-from keras_resnet.in_place import between_the_ends
+from keras_resnet._internal.keras_graph import producer
+from keras_resnet.export.graphs import copy_layer
+from keras_resnet.runtime.grouped_convolutions import without_xla
+from keras_resnet.runtime.precision import inner_layers
 
 Features = Callable[[tf.Tensor], tf.Tensor]  # pixels (N, H, W, C) -> embedding (N, F), both float32
 ACTIVATIONS = {
@@ -38,9 +39,9 @@ def classifier(model: keras.Model) -> Head:
     Raises:
         ValueError: it ends in something else, or a single output has no activation: that is no probability.
     """
-    made = [_maker(tensor) for tensor in keras.tree.flatten(model.output)]
+    made = [producer(tensor) for tensor in keras.tree.flatten(model.output)]
     if len(made) == 1 and isinstance(made[0].operation, (keras.layers.Softmax, keras.layers.Activation)):
-        made.insert(0, _maker(made[0].input_tensors[0]))
+        made.insert(0, producer(made[0].input_tensors[0]))
     layer, last = made[0].operation, made[-1].operation
     activation = _activation(last)
     alone = layer is last or _activation(layer) is keras.activations.linear
@@ -62,31 +63,25 @@ def classifier(model: keras.Model) -> Head:
     return Head(layer, ACTIVATIONS[activation], made[0].input_tensors[0])
 
 
-def _maker(tensor: keras.KerasTensor) -> Any:
-    """The call of a layer that gave the tensor."""
-    operation, place, _ = tensor._keras_history
-    return operation._inbound_nodes[place]
-
-
 def _activation(layer: Any) -> Any:
     if isinstance(layer, keras.layers.Softmax):
         return keras.activations.softmax if layer.axis == -1 else None
     return getattr(layer, "activation", None)
 
 
-def before_the_classifier(model: keras.Model) -> keras.Model:
+def feature_extractor(model: keras.Model) -> keras.Model:
     """From pixels to embeddings."""
     return keras.Model(model.input, classifier(model).embedding)
 
 
-def floating(model: keras.Model, precision: str) -> Features:
+def float_features(model: keras.Model, precision: str) -> Features:
     """What comes before the classifier, computed in float32 or bfloat16.
 
     Args:
         model: of float32 layers, with a classifier.
         precision: "float32" or "bfloat16"; the two ends are float32 always.
     """
-    before = before_the_classifier(model)
+    before = feature_extractor(model)
     if precision != "float32":
         before = _of_type(before, precision)
     state = before.trainable_variables, before.non_trainable_variables
@@ -94,7 +89,7 @@ def floating(model: keras.Model, precision: str) -> Features:
 
     def features(pixels: tf.Tensor) -> tf.Tensor:
         constants = [[tf.constant(value) for value in part] for part in values]
-        with native(before):
+        with without_xla(before):
             return before.stateless_call(*constants, pixels, training=False)[0]
 
     return features
@@ -110,12 +105,12 @@ def scores(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def _of_type(model: keras.Model, precision: str) -> keras.Model:
     """A copy whose weights are of that type too, so that none is cast while it serves."""
-    inner = set(between_the_ends(model))
+    inner = set(inner_layers(model))
 
     def cloned(layer: Any) -> Any:
         if not isinstance(layer, keras.layers.Layer):
             return layer
-        return like(layer, dtype=precision) if layer in inner else like(layer)
+        return copy_layer(layer, dtype=precision) if layer in inner else copy_layer(layer)
 
     copy = keras.models.clone_model(model, clone_function=cloned, recursive=True)
     copy.set_weights(model.get_weights())

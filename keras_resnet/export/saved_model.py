@@ -13,17 +13,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.arguments import directory, integer, one_of, share
+from keras_resnet._internal.validation import directory, integer, number, one_of
 from keras_resnet.classes import names_of
 from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.data.pipeline import Resize
-from keras_resnet.export import card, warm_up
+from keras_resnet.export import model_card, warm_up
 from keras_resnet.export.checks import check_backend, checked_images
 from keras_resnet.export.folding import fold_batch_norm
-from keras_resnet.export.graphs import in_one_piece
-from keras_resnet.export.images import preparing
-from keras_resnet.export.lowering import PRECISIONS
+from keras_resnet.export.graphs import flat_float32
+from keras_resnet.export.images import image_reader
 from keras_resnet.export.network import classifier, scores
+from keras_resnet.export.precisions import PRECISIONS
 from keras_resnet.export.signatures import ON_INVALID, Served
 from keras_resnet.inputs import square_side
 from keras_resnet.weights import Checkpoint
@@ -95,7 +95,7 @@ def saved_model(
     check_backend("saved_model")
     one_of("precision", precision, tuple(PRECISIONS))
     one_of("on_invalid", on_invalid, tuple(ON_INVALID))
-    share("agreement", agreement)
+    number("agreement", agreement, "(0, 1]")
     if precision == "int8" and not fold:
         raise ValueError("fold must be True where precision is 'int8', which has no batch norms. Received: fold=False")
     if integer("version", version) > LAST_VERSION:
@@ -103,7 +103,7 @@ def saved_model(
     target = directory("path", path) / str(version)
     if target.exists():
         raise _not_new(target)
-    model = in_one_piece(model)
+    model = flat_float32(model)
     classes, channels = classifier(model).layer.units, model.input_shape[-1]
     if channels not in CHANNELS:
         raise ValueError(f"model must take images of 1 or 3 channels, which files have. Received: {channels} channels")
@@ -116,11 +116,17 @@ def saved_model(
         warmup = checked_images("warmup", warmup, model)
 
     network = fold_batch_norm(model) if fold else model
-    lowered = PRECISIONS[precision](network, calibration, agreement)
+    served_features = PRECISIONS[precision](network, calibration, agreement)
     resizing = resize or (resize_for(checkpoint) if checkpoint else to_square)
-    to_pixels = preparing(channels, size, resizing)
+    to_pixels = image_reader(channels, size, resizing)
     served = Served(
-        lowered.features, scores(network), model.input_shape[1:], names, named, to_pixels, ON_INVALID[on_invalid]
+        served_features.features,
+        scores(network),
+        model.input_shape[1:],
+        names,
+        named,
+        to_pixels,
+        ON_INVALID[on_invalid],
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     # Of processes in containers many have the same number, and what a killed one left must not get in.
@@ -129,8 +135,10 @@ def saved_model(
         tf.saved_model.save(served, str(aside), signatures=served.endpoints)
         if warmup is not None:
             warm_up.write(warmup, target.parent.name, aside)
-        card.write(
-            card.facts(model, checkpoint, lowered.precision, card.files(checkpoint, size, resize), classes),
+        model_card.write(
+            model_card.facts(
+                model, checkpoint, served_features.precision, model_card.files(checkpoint, size, resize), classes
+            ),
             aside / "card.txt",
         )
         _try(aside, np.zeros((1, *(side or size for side in model.input_shape[1:])), "float32"))

@@ -14,14 +14,14 @@ import tensorflow as tf
 
 from keras_resnet.data import Split, augment, crops, pipeline, train_pipeline
 from keras_resnet.data.augment.mixing import Mix
-from keras_resnet.data.corrupt import bad_files_named
+from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.data.decode import resize_and_crop, to_square
 from keras_resnet.data.pipeline import Resize
-from keras_resnet.data.preview import draw, label_titles
+from keras_resnet.data.preview import label_titles, plot_images
 from keras_resnet.data.train import Augmentation, Crop
 from keras_resnet.inputs import square_side
-from keras_resnet.training.distribution import Place
-from keras_resnet.training.recipes import Recipe
+from keras_resnet.training.distribution import Placement
+from keras_resnet.training.recipe import Recipe
 
 
 class Sides(NamedTuple):
@@ -33,19 +33,19 @@ class Sides(NamedTuple):
     @classmethod
     def asked(cls, recipe: Recipe, default: int) -> Sides:
         """Those of the recipe; where it has none to train at, `default`."""
-        train = recipe.sizes or (default,)
-        return cls(train, recipe.test_size or train[-1])
+        train = recipe.train_sizes or (default,)
+        return cls(train, recipe.eval_size or train[-1])
 
     @classmethod
     def of(cls, model: keras.Model, recipe: Recipe) -> Sides:
         """Those of the recipe, if the model can take them, else the model's; a `ValueError` if it can not."""
-        if not recipe.sizes and not recipe.test_size:
+        if not recipe.train_sizes and not recipe.eval_size:
             return cls.asked(recipe, square_side(model))
-        sides = cls.asked(recipe, recipe.test_size)
+        sides = cls.asked(recipe, recipe.eval_size)
         if model.inputs[0].shape[1:3] != (None, None) and sides.all != {square_side(model)}:
             raise ValueError(
-                f"model must have sides of None, input_shape=(None, None, 3) say, for the recipe's sizes {sides.train} "
-                f"and test_size {sides.test}. Received: {model.inputs[0].shape}"
+                f"model must take images of any size, for example input_shape=(None, None, 3), for the recipe's "
+                f"train_sizes {sides.train} and eval_size {sides.test}. Received: {model.inputs[0].shape}"
             )
         return sides
 
@@ -56,7 +56,7 @@ class Sides(NamedTuple):
 
 
 def training_batches(
-    split: Split, recipe: Recipe, sides: Sides, where: Place, start: int, steps: int
+    split: Split, recipe: Recipe, sides: Sides, where: Placement, start: int, steps: int
 ) -> tf.data.Dataset:
     """Batches of (images, targets) from step `start` of a training of `steps` on."""
     parts = []
@@ -80,7 +80,7 @@ def training_batches(
     return functools.reduce(tf.data.Dataset.concatenate, parts)
 
 
-def validation_batches(split: Split, total: int, recipe: Recipe, sides: Sides, where: Place) -> tf.data.Dataset:
+def validation_batches(split: Split, total: int, recipe: Recipe, sides: Sides, where: Placement) -> tf.data.Dataset:
     """Batches of (images, targets), or for several devices (images, targets, weights), with every image once.
 
     `split` is what this process reads, its share of the `total` images of all processes, see `Split.shard`.
@@ -118,10 +118,10 @@ def preview(split: Split, recipe: Recipe, size: int, count: int, path: Path) -> 
     """
     # Several batches, as a batch is mixed in one way.
     recipe = dataclasses.replace(recipe, batch_size=max(math.isqrt(count), 2))
-    batches = training_batches(split, recipe, Sides((size,), size), Place(), 0, 1)
-    with bad_files_named(split):
+    batches = training_batches(split, recipe, Sides((size,), size), Placement(), 0, 1)
+    with name_corrupt_files(split):
         images, targets = next(batches.unbatch().batch(count).as_numpy_iterator())
-    draw(images, label_titles(targets, split.classes), path)
+    plot_images(images, label_titles(targets, split.classes), path)
 
 
 def resize(recipe: Recipe) -> Resize:
@@ -132,7 +132,7 @@ def resize(recipe: Recipe) -> Resize:
 
 
 CROPS: dict[str, Callable[[Recipe], Crop | None]] = {
-    "centre": lambda recipe: None,
+    "center": lambda recipe: None,
     "random_resized": lambda recipe: functools.partial(crops.random_resized_crop, scale=(recipe.crop_scale, 1.0)),
     "scale_jitter": lambda recipe: crops.scale_jitter,
 }
@@ -153,18 +153,18 @@ def crop(recipe: Recipe) -> Crop | None:
 
 def augmentations(recipe: Recipe, size: int) -> tuple[Augmentation, ...]:
     """What happens to batches of images with sides of `size`, in this order."""
-    jitter = recipe.colour_jitter
+    jitter = recipe.color_jitter
     moved: tuple[tuple[float, Augmentation], ...] = (
-        (recipe.shift, functools.partial(augment.pad_and_crop, pixels=round(recipe.shift * size))),
+        (recipe.pad_and_crop, functools.partial(augment.pad_and_crop, pixels=round(recipe.pad_and_crop * size))),
         (recipe.flip, augment.flip),
         (recipe.rotate, functools.partial(augment.rotate, degrees=recipe.rotate)),
-        (jitter, functools.partial(augment.colour_jitter, brightness=jitter, contrast=jitter, saturation=jitter)),
+        (jitter, functools.partial(augment.color_jitter, brightness=jitter, contrast=jitter, saturation=jitter)),
     )
-    erased = functools.partial(augment.random_erasing, probability=recipe.erase)
+    erased = functools.partial(augment.random_erasing, probability=recipe.random_erase)
     return (
         *(augmentation for amount, augmentation in moved if amount),
-        *POLICIES[recipe.policy](recipe),
-        *((erased,) if recipe.erase else ()),
+        *POLICIES[recipe.auto_augment](recipe),
+        *((erased,) if recipe.random_erase else ()),
     )
 
 
@@ -173,11 +173,11 @@ def mixes(recipe: Recipe) -> tuple[Mix, ...]:
     mixup = functools.partial(augment.mixup, alpha=recipe.mixup)
     cutmix = functools.partial(augment.cutmix, alpha=recipe.cutmix)
     chosen = tuple(mix for alpha, mix in ((recipe.mixup, mixup), (recipe.cutmix, cutmix)) if alpha)
-    mixed = (functools.partial(augment.one_of_mixes, mixes=chosen),) if len(chosen) > 1 else chosen
+    mixed = (functools.partial(augment.random_choice, mixes=chosen),) if len(chosen) > 1 else chosen
     return (
-        *((_of_targets(augment.smoothed, recipe.label_smoothing),) if recipe.label_smoothing else ()),
+        *((_of_targets(augment.label_smoothing, recipe.label_smoothing),) if recipe.label_smoothing else ()),
         *mixed,
-        *((_of_targets(augment.thresholded, recipe.target_threshold),) if recipe.target_threshold else ()),
+        *((_of_targets(augment.target_threshold, recipe.target_threshold),) if recipe.target_threshold else ()),
     )
 
 

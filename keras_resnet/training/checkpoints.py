@@ -36,7 +36,7 @@ class Checkpoint(NamedTuple):
 
 
 @contextlib.contextmanager
-def alone(directory: Path) -> Iterator[None]:
+def exclusive(directory: Path) -> Iterator[None]:
     """Keeps checkpoints to one process at a time; however that ends, the system lets go of them.
 
     Raises:

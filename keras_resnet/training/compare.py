@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_resnet.training.curves import loss_and_accuracy
-from keras_resnet.training.recipes import Recipe, recipe_of
+from keras_resnet.training.recipe import Recipe, recipe_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Compared:
         return {name: value for name, value in dataclasses.asdict(self.recipe).items() if value != default[name]}
 
 
-def read(directory: Path) -> Compared:
+def read_run(directory: Path) -> Compared:
     """The run in a directory.
 
     Raises:
@@ -87,7 +87,7 @@ def names(runs: Sequence[Compared]) -> list[str]:
     return [str(path.relative_to(common)) for path in paths]
 
 
-def draw(runs: Sequence[Compared], path: Path) -> None:
+def plot_runs(runs: Sequence[Compared], path: Path) -> None:
     """Draws validation loss and accuracy of all runs, of training where there is no validation, into a PNG."""
     figure, panels = loss_and_accuracy()
     for quantity, axes in panels.items():

@@ -9,7 +9,7 @@ from typing import Any
 PARTS = {"": ("training", "tab:blue"), "val_": ("validation", "tab:orange")}
 
 
-def draw(history: Mapping[str, Sequence[float]], title: str, path: Path, best_epoch: int | None = None) -> None:
+def plot_curves(history: Mapping[str, Sequence[float]], title: str, path: Path, best_epoch: int | None = None) -> None:
     """Draws loss and accuracy, of training and validation, into a PNG.
 
     Args:

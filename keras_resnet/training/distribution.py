@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_resnet.arguments import integer
-from keras_resnet.in_place import layers_of
+from keras_resnet._internal.keras_graph import all_layers, replace_gradient_reduction
+from keras_resnet._internal.validation import integer
 from keras_resnet.training.optimizers import innermost
-from keras_resnet.training.recipes import Recipe
+from keras_resnet.training.recipe import Recipe
 
 
-class Place(NamedTuple):
+class Placement(NamedTuple):
     """Where a training runs: how many devices share a batch, and which part of it this process reads."""
 
     devices: int = 1
@@ -32,7 +32,7 @@ class Place(NamedTuple):
         return self.process, self.processes
 
 
-def place(model: keras.Model) -> Place:
+def place(model: keras.Model) -> Placement:
     """The place that `model` was built for: under a strategy's scope, a `keras.distribution`, or neither.
 
     Raises:
@@ -43,19 +43,19 @@ def place(model: keras.Model) -> Place:
         strategy = model.distribute_strategy
         if not all(strategy.extended.variable_created_in_scope(variable.value) for variable in model.variables):
             raise ValueError(f"{wrong}. Received: one of other devices than {type(strategy).__name__}'s")
-        return Place(strategy.num_replicas_in_sync)
+        return Placement(strategy.num_replicas_in_sync)
     distribution = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
     if distribution is None:
-        return Place()
+        return Placement()
     import jax  # noqa: PLC0415
 
-    where = Place(distribution.device_mesh.devices.size, jax.process_index(), jax.process_count())
+    where = Placement(distribution.device_mesh.devices.size, jax.process_index(), jax.process_count())
     if not all(len(variable.value.sharding.device_set) == where.devices for variable in model.variables):
         raise ValueError(f"{wrong}. Received: one of other devices than the {where.devices} of keras.distribution")
     return where
 
 
-def check(recipe: Recipe, images: int, where: Place) -> None:
+def check(recipe: Recipe, images: int, where: Placement) -> None:
     """A `ValueError` if a recipe cannot be followed on several devices, `images` being those to train on."""
     if recipe.batch_size % where.devices or (images < recipe.batch_size and images % where.devices):
         raise ValueError(
@@ -65,15 +65,18 @@ def check(recipe: Recipe, images: int, where: Place) -> None:
     if where.devices == 1 or keras.backend.backend() != "tensorflow":
         return
     # Keras updates inside of a `cond`, where a MirroredStrategy cannot add gradients.
-    if recipe.accumulate > 1:
-        raise ValueError(f"accumulate must be 1 on several devices of TensorFlow. Received: {recipe.accumulate}")
+    if recipe.gradient_accumulation_steps > 1:
+        raise ValueError(
+            "gradient_accumulation_steps must be 1 on several devices of TensorFlow. "
+            f"Received: {recipe.gradient_accumulation_steps}"
+        )
     # What devices compute again they do not do in the same order, and the means of a batch norm wait for each other.
     if recipe.remat:
         raise ValueError("remat must be False on several devices of TensorFlow. Received: remat=True")
 
 
 @contextlib.contextmanager
-def synchronised(model: keras.Model, where: Place) -> Iterator[None]:
+def synchronized_batch_norm(model: keras.Model, where: Placement) -> Iterator[None]:
     """Lets batch norms take mean and variance of the whole batch, on all devices, as one device would.
 
     On JAX they do already. Keras' own kernel then, not the fused one.
@@ -81,7 +84,7 @@ def synchronised(model: keras.Model, where: Place) -> Iterator[None]:
     if keras.backend.backend() != "tensorflow" or where.devices == 1:
         yield
         return
-    norms = [layer for layer in layers_of(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     before = [layer.synchronized for layer in norms]
     for layer in norms:
         layer.synchronized = True
@@ -93,23 +96,23 @@ def synchronised(model: keras.Model, where: Place) -> Iterator[None]:
             layer.synchronized = value
 
 
-def clip_whole_gradients(optimizer: keras.optimizers.Optimizer) -> None:
-    """Lets the optimizer of a MirroredStrategy clip the gradient of the whole batch, as one device would.
+def clip_gradients_of_all_devices(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes the optimizer of a MirroredStrategy clip the gradient of the whole batch, as one device would.
 
-    Keras clips what each device has, and adds then.
+    Keras clips the gradients of each device, and adds them afterwards.
     """
     optimizer = innermost(optimizer)
-    longest, add = optimizer.global_clipnorm, optimizer._all_reduce_sum_gradients
-    if not longest:
+    norm = optimizer.global_clipnorm
+    if not norm:
         return
     import tensorflow as tf  # noqa: PLC0415
 
-    def added_and_clipped(pairs: Any) -> list[Any]:
+    def add_and_clip(add: Any, pairs: Any) -> list[Any]:
         gradients, variables = zip(*add(pairs))
-        return list(zip(tf.clip_by_global_norm(gradients, longest)[0], variables))
+        return list(zip(tf.clip_by_global_norm(gradients, norm)[0], variables))
 
     optimizer.global_clipnorm = None
-    optimizer.__dict__["_all_reduce_sum_gradients"] = added_and_clipped
+    replace_gradient_reduction(optimizer, add_and_clip)
 
 
 def devices(count: int | None = None) -> contextlib.AbstractContextManager[Any]:
@@ -187,16 +190,16 @@ def join(processes: int = 0, process: int | None = None, coordinator: str | None
         ) from error
 
 
-def process_of() -> Place:
+def current_process() -> Placement:
     """Which process of how many this is, before there is a model."""
     if keras.backend.backend() != "jax":
-        return Place()
+        return Placement()
     import jax  # noqa: PLC0415
 
-    return Place(process=jax.process_index(), processes=jax.process_count())
+    return Placement(process=jax.process_index(), processes=jax.process_count())
 
 
-def gathered(value: int, where: Place) -> list[int]:
+def gather(value: int, where: Placement) -> list[int]:
     """`value` of each process, in order; every process waits here for the others."""
     if where.processes == 1:
         return [value]

@@ -12,20 +12,21 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_resnet._internal.keras_graph import forget_compile_arguments
 from keras_resnet.data import Split, steps_per_epoch
-from keras_resnet.data.corrupt import bad_files_named
+from keras_resnet.data.corrupt import name_corrupt_files
+from keras_resnet.evaluation.accuracy import check_channels, outputs
+from keras_resnet.runtime.remat import remat_blocks
+from keras_resnet.runtime.train_mode import train_mode
 from keras_resnet.training import checkpoints
-from keras_resnet.training.averaging import AveragedInTests, hold_statistics
 from keras_resnet.training.batches import Sides, training_batches, validation_batches
-from keras_resnet.training.distribution import check, clip_whole_gradients, place, synchronised
-from keras_resnet.training.evaluation import check_channels, outputs
-from keras_resnet.training.keeping import CHECKPOINTS, Keeper, RateInLogs
+from keras_resnet.training.distribution import check, clip_gradients_of_all_devices, place, synchronized_batch_norm
+from keras_resnet.training.ema import EvaluateAverage, create_average_statistics
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
-from keras_resnet.training.recipes import Recipe
-from keras_resnet.training.remat import rematerialised
+from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.resuming import CHECKPOINTS, LearningRateInLogs, ResumeCallback
 from keras_resnet.training.schedules import schedule
-from keras_resnet.training.while_training import while_training
 
 
 class Result(NamedTuple):
@@ -57,15 +58,16 @@ def fit(
     A model that was built under `keras_resnet.training.distribution.devices` is trained on those devices, in as many
     steps and with the same result as on one: `batch_size` is of all together.
 
-    The model is the result. With `held_out` in the recipe it is that of the epoch that was best on the images held
-    out of `train`, otherwise that of the last epoch; the moving average of the weights, where the recipe has one.
+    The model itself is the result. With `validation_split` in the recipe it has the weights of the epoch with the best
+    accuracy on the images held out of `train`, otherwise those of the last epoch. With `ema_decay` these are the moving
+    average of the weights.
 
     Args:
-        model: takes square images (N, H, W, C) with fixed sides, or with sides of None where the recipe has `sizes`;
+        model: takes square images (N, H, W, C) with fixed sides, or with sides of None if the recipe has `train_sizes`;
             ends in a softmax, a sigmoid or logits (N, classes).
         recipe: one of `RECIPES`, or your own.
         train: what to learn from.
-        validation: measured after each epoch, for the curves; nothing is chosen by it. None with `held_out`.
+        validation: measured after each epoch, for the curves; nothing is chosen by it. None with `validation_split`.
         callbacks: Keras callbacks. What they save is a plain Keras model; one that sets `stop_training` ends the
             training, for good. What they remember themselves is not in the checkpoints.
         directory: for checkpoints, after each epoch and on SIGTERM and Ctrl-C, and for history.csv; or None.
@@ -92,19 +94,19 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(synchronised(model, where))
-        stack.enter_context(while_training(model, recipe.precision))
+        stack.enter_context(synchronized_batch_norm(model, where))
+        stack.enter_context(train_mode(model, recipe.precision))
         if recipe.remat:
-            stack.enter_context(rematerialised(model))
+            stack.enter_context(remat_blocks(model))
         _compile(model, recipe, epochs * steps)
         if where.devices > 1 and keras.backend.backend() == "tensorflow":
-            clip_whole_gradients(model.optimizer)
+            clip_gradients_of_all_devices(model.optimizer)
         if directory is not None and where.process == 0:
-            stack.enter_context(checkpoints.alone(Path(directory) / CHECKPOINTS))
-        keeper = Keeper(model, recipe, train, steps, None if directory is None else Path(directory), where)
-        state = keeper.state
-        listeners = Listeners(
-            [AveragedInTests(), RateInLogs(), *callbacks, keeper],
+            stack.enter_context(checkpoints.exclusive(Path(directory) / CHECKPOINTS))
+        resume = ResumeCallback(model, recipe, train, steps, None if directory is None else Path(directory), where)
+        state = resume.state
+        listeners = CallbacksOfSeveralFits(
+            [EvaluateAverage(), LearningRateInLogs(), *callbacks, resume],
             add_history=True,  # Keras' fit returns it
             model=model,
             epochs=epochs,
@@ -115,8 +117,8 @@ def fit(
         if validation is not None:
             total, validation = validation.size, validation.shard(*where.shard)
             checks = validation_batches(validation, total, recipe, sides, where)
-        stack.enter_context(keeper.heeding_signals())
-        stack.enter_context(bad_files_named(train, *([validation] if validation else [])))
+        stack.enter_context(resume.stop_on_signals())
+        stack.enter_context(name_corrupt_files(train, *([validation] if validation else [])))
         # How many images a validation gives is not known before it ends, where corrupt ones are skipped.
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Your input ran out of data")
@@ -135,7 +137,7 @@ def fit(
                 shuffle=False,
             )
         listeners.end()
-        last = keeper.finish()
+        last = resume.finish()
     return Result(state.history, state.best_epoch, state.seconds, last)
 
 
@@ -148,20 +150,25 @@ def parts(model: keras.Model, recipe: Recipe, train: Split, validation: Split | 
     check_channels(model, train)
     if len(train.classes) < 2:
         raise ValueError(f"train must have at least two classes. Received: {train.classes}")
-    if recipe.held_out:
+    if recipe.validation_split:
         if validation is not None:
-            raise ValueError(f"validation must be None where the recipe has held_out. Received: {recipe.held_out}")
-        train, validation = train.hold_out(recipe.held_out, recipe.seed)
+            raise ValueError(
+                f"validation must be None where the recipe has validation_split. Received: {recipe.validation_split}"
+            )
+        train, validation = train.hold_out(recipe.validation_split, recipe.seed)
     outputs(model, train)
     Sides.of(model, recipe)
     check(recipe, train.size, place(model))
     steps = steps_per_epoch(train, recipe.batch_size)
-    if (total := steps * recipe.epochs_of(steps)) < recipe.accumulate:
-        raise ValueError(f"accumulate must be at most the {total} steps there are. Received: {recipe.accumulate}")
+    if (total := steps * recipe.epochs_of(steps)) < recipe.gradient_accumulation_steps:
+        raise ValueError(
+            f"gradient_accumulation_steps must be at most {total}, the number of steps. "
+            f"Received: {recipe.gradient_accumulation_steps}"
+        )
     return train, validation
 
 
-class Listeners(keras.callbacks.CallbackList):
+class CallbacksOfSeveralFits(keras.callbacks.CallbackList):
     """Callbacks for which several calls of Keras' `fit` are one training: TensorBoard's, say, ends for good."""
 
     def begin(self) -> None:
@@ -181,7 +188,9 @@ class Listeners(keras.callbacks.CallbackList):
 
 def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
     model.compile(
-        optimizer=optimizer(recipe, schedule(recipe, steps // recipe.accumulate)),
+        optimizer=optimizer(
+            recipe, schedule(recipe, steps // recipe.gradient_accumulation_steps), model.trainable_variables
+        ),
         loss=LOSSES[recipe.loss](),
         weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         auto_scale_loss=False,  # float16 has its own scaling from `optimizer`
@@ -189,7 +198,7 @@ def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
         jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
     )
     # The recipe's optimizer is of this package: with it in the file no model that is saved would load in plain Keras.
-    del model._compile_config
-    hold_statistics(model)
+    forget_compile_arguments(model)
+    create_average_statistics(model)
     # Keras would put the average in place of the weights whenever its `fit` ends, which here is no end of training.
     model.optimizer.__dict__["finalize_variable_values"] = lambda variables: None

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import keras
 
 LOSSES: dict[str, Callable[[], keras.losses.Loss]] = {
-    "cross_entropy": lambda: keras.losses.CategoricalCrossentropy(from_logits=True),
+    "categorical_crossentropy": lambda: keras.losses.CategoricalCrossentropy(from_logits=True),
     # Of a sigmoid for each class, mean over classes, as timm has it: an image may show several (arXiv:2110.00476).
-    "binary": lambda: keras.losses.BinaryCrossentropy(from_logits=True),
+    "binary_crossentropy": lambda: keras.losses.BinaryCrossentropy(from_logits=True),
 }
 # What turns the logits that a loss trained into probabilities.
-ACTIVATIONS = {"cross_entropy": "softmax", "binary": "sigmoid"}
+ACTIVATIONS = {"categorical_crossentropy": "softmax", "binary_crossentropy": "sigmoid"}

@@ -7,13 +7,14 @@ is lost when an optimizer is saved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
-from keras_resnet.training.recipes import Recipe
+from keras_resnet._internal.keras_graph import moments_of_lamb
+from keras_resnet.training.recipe import Recipe
 
 Optimizer: TypeAlias = keras.optimizers.Optimizer
 
@@ -48,8 +49,7 @@ class Lamb(keras.optimizers.Lamb):
         """One step for one variable."""
         kind, step = variable.dtype, self.iterations + 1
         gradient = ops.cast(gradient, kind)
-        index = self._get_variable_index(variable)
-        mean, square = self._momentums[index], self._velocities[index]
+        mean, square = moments_of_lamb(self, variable)
         self.assign_add(mean, (1 - self.beta_1) * (gradient - mean))
         self.assign_add(square, (1 - self.beta_2) * (ops.square(gradient) - square))
         unbiased = [
@@ -73,9 +73,7 @@ def sgd(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
 
 def adamw(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
     """Adam with decoupled weight decay (arXiv:1711.05101)."""
-    optimizer = keras.optimizers.AdamW(learning_rate=rate, weight_decay=recipe.weight_decay, epsilon=1e-8, **common)
-    optimizer._use_weight_decay = decays
-    return optimizer
+    return keras.optimizers.AdamW(learning_rate=rate, weight_decay=recipe.weight_decay, epsilon=1e-8, **common)
 
 
 def lamb(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
@@ -91,20 +89,27 @@ def innermost(optimizer: Optimizer) -> Optimizer:
 OPTIMIZERS: dict[str, Callable[[Recipe, Any, dict[str, Any]], Optimizer]] = {"sgd": sgd, "adamw": adamw, "lamb": lamb}
 
 
-def optimizer(recipe: Recipe, rate: Any) -> Optimizer:
+def optimizer(recipe: Recipe, rate: Any, variables: Sequence[Any]) -> Optimizer:
     """The optimizer of a recipe.
 
     Args:
-        recipe: names it, and its options.
+        recipe: gives its name and its options.
         rate: the learning rate, a number or a schedule by update.
+        variables: the trainable variables of the model.
+
+    Returns:
+        A Keras optimizer, not yet built.
     """
     common = {
         "global_clipnorm": recipe.clip_norm,
-        "gradient_accumulation_steps": recipe.accumulate if recipe.accumulate > 1 else None,
-        "use_ema": recipe.ema > 0,
+        "gradient_accumulation_steps": recipe.gradient_accumulation_steps
+        if recipe.gradient_accumulation_steps > 1
+        else None,
+        "use_ema": recipe.ema_decay > 0,
         # Of a step; Keras averages at those that only accumulate too.
-        "ema_momentum": recipe.ema ** (1 / recipe.accumulate),
+        "ema_momentum": recipe.ema_decay ** (1 / recipe.gradient_accumulation_steps),
     }
     made = OPTIMIZERS[recipe.optimizer](recipe, rate, common)
+    made.exclude_from_weight_decay(var_list=[variable for variable in variables if not decays(variable)])
     # Keras would add a scaling of its own, which a resume under another policy loses; and only float16 needs one.
     return keras.optimizers.LossScaleOptimizer(made) if recipe.precision == "float16" else made

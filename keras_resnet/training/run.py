@@ -23,21 +23,22 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import zoo
-from keras_resnet.beside import written_beside
+from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet._internal.keras_graph import TensorBoard
 from keras_resnet.data import Split, load
+from keras_resnet.evaluation.accuracy import evaluate
 from keras_resnet.export import saved_model
 from keras_resnet.export.saved_model import CHANNELS
-from keras_resnet.freezing import freeze
 from keras_resnet.inputs import square_side
 from keras_resnet.resnet import let_keras_recurse
+from keras_resnet.stages import freeze
 from keras_resnet.training import distribution
 from keras_resnet.training.batches import Sides, resize
-from keras_resnet.training.curves import draw
-from keras_resnet.training.evaluation import evaluate
+from keras_resnet.training.curves import plot_curves
 from keras_resnet.training.fitting import fit, parts
-from keras_resnet.training.keeping import CHECKPOINTS
 from keras_resnet.training.losses import ACTIVATIONS
-from keras_resnet.training.recipes import Recipe, recipe_of
+from keras_resnet.training.recipe import Recipe, current_names, recipe_of
+from keras_resnet.training.resuming import CHECKPOINTS
 from keras_resnet.weights import Checkpoint
 
 SAMPLES = 8
@@ -119,24 +120,24 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     sides = Sides.asked(recipe, row.size if task.size is None else task.size)
     if len(sides.all) > 1:
-        recipe = dataclasses.replace(recipe, sizes=sides.train)  # `fit` is not told another
-    validation = None if recipe.held_out else splits[1]
+        recipe = dataclasses.replace(recipe, train_sizes=sides.train)  # `fit` is not told another
+    validation = None if recipe.validation_split else splits[1]
     with distribution.devices(devices):
         model = _build(task, None if len(sides.all) > 1 else sides.test, splits[0])
         where = distribution.place(model)
         parts(model, recipe, splits[0], validation)
         # Only now, when nothing that the user gave can be wrong any more.
         found = _check_room(out, task, overwrite)
-        distribution.gathered(0, where)  # all have looked
+        distribution.gather(0, where)  # all have looked
         first = where.process == 0
         if first:
             _make_room(out, task, found)
-        distribution.gathered(0, where)  # there is room
-        listeners = [*callbacks, Board(out / "tensorboard", write_graph=False)] if first else []
+        distribution.gather(0, where)  # there is room
+        listeners = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []
         result = fit(model, recipe, splits[0], validation, listeners, out)
     # One device from here on. Every process measures, so that none has to wait long for another.
     final = _build(task, sides.test, splits[0])
-    last = bool(recipe.held_out)
+    last = bool(recipe.validation_split)
     if last and first:
         final.set_weights(result.last_weights)
         save(final, out / "last.keras")
@@ -178,7 +179,7 @@ def _build(task: Task, side: int | None, split: Split) -> keras.Model:
 def _leave(run: Run, model: keras.Model, history: dict[str, list[float]], test: Split, out: Path) -> None:
     """Everything that a finished run has; `run.json` last, as it says that the run is finished."""
     save(model, out / "model.keras")
-    draw(history, f"{run.model} on {run.data}", out / "curves.png", run.best_epoch)
+    plot_curves(history, f"{run.model} on {run.data}", out / "curves.png", run.best_epoch)
     _write_samples(test, out / "samples")
     if keras.backend.backend() == "tensorflow" and test.channels in CHANNELS:
         shutil.rmtree(out / "export", ignore_errors=True)  # of a run that was killed just here
@@ -195,11 +196,11 @@ def _leave(run: Run, model: keras.Model, history: dict[str, list[float]], test: 
 
 def save(model: keras.Model, path: Path) -> None:
     """Saves so that a kill in mid-write leaves what was there before."""
-    with written_beside(path) as aside:
+    with atomic_write(path) as aside:
         model.save(aside)
 
 
-def read(directory: Path) -> Run:
+def load_run(directory: Path) -> Run:
     """The run in a directory; a `ValueError` where there is none."""
     try:
         content = json.loads((directory / "run.json").read_text())
@@ -237,13 +238,6 @@ def open_model(path: Path) -> keras.Model:
         raise ValueError(f"model: cannot read {file}: {error}") from error
 
 
-class Board(keras.callbacks.TensorBoard):
-    """Logs for TensorBoard, the learning rate as it is in the logs: one process alone cannot compute it."""
-
-    def _collect_learning_rate(self, logs: dict[str, Any]) -> dict[str, Any]:
-        return logs
-
-
 def _check_room(out: Path, task: Task, overwrite: bool) -> list[str] | None:
     """What has to go from `out` before a run; None where it is an unfinished run of the same task, which goes on."""
     asked = _asked(task)
@@ -251,6 +245,7 @@ def _check_room(out: Path, task: Task, overwrite: bool) -> list[str] | None:
     other: list[str] = []
     if "run.json" not in found and "recipe.json" in found:
         begun = json.loads((out / "recipe.json").read_text())
+        begun["recipe"] = current_names(begun.get("recipe", {}))
         other = [name for name in asked if begun.get(name) != asked[name]]
         if not other:
             return None
@@ -285,7 +280,7 @@ def _versions() -> dict[str, str]:
 
 
 def _write_json(content: Any, path: Path) -> None:
-    with written_beside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(content, indent=2) + "\n")
 
 

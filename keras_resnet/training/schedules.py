@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
 
-from keras_resnet.training.recipes import Recipe
+from keras_resnet.training.recipe import Recipe
 
 
 class WarmUp(LearningRateSchedule):

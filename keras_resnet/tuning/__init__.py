@@ -2,46 +2,46 @@
 
 from typing import TYPE_CHECKING
 
-from keras_resnet.lazy import on_first_use
+from keras_resnet._internal.lazy_names import lazy_names
 
 __all__ = [
     "TUNABLES",
     "BayesianOptimization",
-    "Finished",
     "GridSearch",
     "HyperResNet",
     "Hyperband",
     "RandomSearch",
+    "TrialResult",
     "code",
-    "finished",
-    "front",
     "join",
-    "limited",
+    "pareto_front",
+    "soft_constraint",
+    "trial_results",
 ]
 
 MODULES = {
     "HyperResNet": "hypermodel",
     "TUNABLES": "space",
     "code": "as_python",
-    "limited": "rewards",
+    "soft_constraint": "rewards",
     "RandomSearch": "tuners",
     "BayesianOptimization": "tuners",
     "Hyperband": "tuners",
     "GridSearch": "tuners",
     "join": "workers",
-    "Finished": "results",
-    "finished": "results",
-    "front": "results",
+    "TrialResult": "results",
+    "trial_results": "results",
+    "pareto_front": "results",
 }
 
 if TYPE_CHECKING:
-    from keras_resnet.tuning.as_python import code
     from keras_resnet.tuning.hypermodel import HyperResNet
-    from keras_resnet.tuning.results import Finished, finished, front
-    from keras_resnet.tuning.rewards import limited
+    from keras_resnet.tuning.results import TrialResult, pareto_front, trial_results
+    from keras_resnet.tuning.rewards import soft_constraint
+    from keras_resnet.tuning.source import code
     from keras_resnet.tuning.space import TUNABLES
     from keras_resnet.tuning.tuners import BayesianOptimization, GridSearch, Hyperband, RandomSearch
     from keras_resnet.tuning.workers import join
 else:
     # On first use: KerasTuner takes seconds to import, and is not asked for by those who build a model.
-    __getattr__, __dir__ = on_first_use(__name__, MODULES)
+    __getattr__, __dir__ = lazy_names(__name__, MODULES)

@@ -10,8 +10,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keras_resnet.training.recipes import Recipe
-from keras_resnet.tuning.budget import DEFAULTS, Cost, cost
+from keras_resnet.complexity import Cost
+from keras_resnet.resnet import DEFAULTS, cost
+from keras_resnet.training.recipe import Recipe
 from keras_resnet.zoo import Row
 
 Value = int | float | str
@@ -45,7 +46,7 @@ class Design:
 
 
 @dataclasses.dataclass(frozen=True)
-class Knob:
+class Dimension:
     """A hyperparameter.
 
     Attributes:
@@ -60,7 +61,7 @@ class Knob:
     name: str
     values: tuple[Value, ...]
     default: Value
-    turn: Callable[[Design, Any], Design]
+    apply: Callable[[Design, Any], Design]
     kind: str = TRAINING
     given: tuple[str, tuple[Value, ...]] | None = None
 
@@ -69,10 +70,10 @@ class Knob:
         return self.given is None or values.get(self.given[0]) in self.given[1]
 
 
-def turned(base: Design, knobs: Sequence[Knob], values: Mapping[str, Value]) -> Design:
+def apply_values(base: Design, dimensions: Sequence[Dimension], values: Mapping[str, Value]) -> Design:
     """The design at a point of the space; a knob without a value, or at its default, changes nothing."""
     design = base
-    for knob in knobs:
-        if values.get(knob.name, knob.default) != knob.default and knob.is_active(values):
-            design = knob.turn(design, values[knob.name])
+    for dimension in dimensions:
+        if values.get(dimension.name, dimension.default) != dimension.default and dimension.is_active(values):
+            design = dimension.apply(design, values[dimension.name])
     return design

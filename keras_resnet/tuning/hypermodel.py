@@ -13,21 +13,22 @@ import keras_tuner
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
 from keras_resnet import zoo
-from keras_resnet.arguments import integer, integers, known
+from keras_resnet._internal.validation import integer, integers, known
+from keras_resnet.complexity import macs, parameters
 from keras_resnet.constructor import constructor
-from keras_resnet.cost import macs, parameters
 from keras_resnet.data import Split
-from keras_resnet.training.evaluation import check_channels, outputs
+from keras_resnet.evaluation.accuracy import check_channels, outputs
 from keras_resnet.training.fitting import fit
-from keras_resnet.training.keeping import DivergedError
 from keras_resnet.training.losses import ACTIVATIONS
-from keras_resnet.training.recipes import RECIPES, Recipe
-from keras_resnet.tuning.as_python import code
+from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.recipes import RECIPES
+from keras_resnet.training.resuming import DivergedError
 from keras_resnet.tuning.budget import Budget
-from keras_resnet.tuning.design import Design, turned
+from keras_resnet.tuning.design import Design, apply_values
+from keras_resnet.tuning.feasibility import check_reachable, nearest
 from keras_resnet.tuning.latency import latency
-from keras_resnet.tuning.space import knobs_of
-from keras_resnet.tuning.within import check_reachable, nearest
+from keras_resnet.tuning.source import code
+from keras_resnet.tuning.space import dimensions_of
 
 Reward = Callable[[Mapping[str, float]], float]
 TUNE = ("depth", "width", "ordering", "stem", "groups", "gate", "drop", "resolution", "optimizer")
@@ -51,13 +52,13 @@ class HyperResNet(keras_tuner.HyperModel):
             "drop" (stochastic depth, dropout), "resolution", "optimizer" (and the momentum of sgd), "learning_rate",
             "weight_decay".
         recipe: to train by: a name of `keras_resnet.training.RECIPES`, or a `Recipe`.
-        reward: a function of a trial's metrics, such as `keras_resnet.tuning.limited` makes, whose result is the
-            metric "reward"; or None.
+        reward: a function of a trial's metrics, for example from `keras_resnet.tuning.soft_constraint`; its result is
+            the metric "reward". Or None.
 
     Raises:
         ValueError: `tune` or `base` names something that there is not; no point of the space is within the budget, and
             the message says what the smallest costs; the base has functions that are not of this package; or the recipe
-            has `sizes`, as the side is the space's.
+            has `train_sizes`, as the side is the space's.
         TypeError: an argument is of the wrong type.
 
     Example:
@@ -83,9 +84,9 @@ class HyperResNet(keras_tuner.HyperModel):
         super().__init__()
         self.base = _base(input_shape, classes, base, recipe)
         self.budget = Budget(_limit("max_params", max_params), _limit("max_macs", max_macs))
-        self.knobs = knobs_of(self.base, tune)
+        self.dimensions = dimensions_of(self.base, tune)
         self.reward = reward
-        check_reachable(self.base, self.knobs, self.budget)
+        check_reachable(self.base, self.dimensions, self.budget)
         self._executions: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
     @property
@@ -101,12 +102,12 @@ class HyperResNet(keras_tuner.HyperModel):
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Registers the whole space, what is conditional too."""
-        for knob in self.knobs:
-            parent, values = knob.given or (None, None)
+        for dimension in self.dimensions:
+            parent, values = dimension.given or (None, None)
             hp.Choice(
-                knob.name,
-                list(knob.values),
-                default=knob.default,
+                dimension.name,
+                list(dimension.values),
+                default=dimension.default,
                 parent_name=parent,
                 parent_values=None if values is None else list(values),
             )
@@ -122,17 +123,17 @@ class HyperResNet(keras_tuner.HyperModel):
                 budget.
         """
         names = {parameter.name for parameter in hp.space}
-        if not all(knob.name in names for knob in self.knobs):
+        if not all(dimension.name in names for dimension in self.dimensions):
             self.declare_hyperparameters(hp)
-        values = {knob.name: hp.get(knob.name) for knob in self.knobs if knob.name in hp}
+        values = {dimension.name: hp.get(dimension.name) for dimension in self.dimensions if dimension.name in hp}
         domains = {parameter.name: tuple(parameter.values) for parameter in hp.space}
-        found = nearest(self.base, self.knobs, values, self.budget, domains)
+        found = nearest(self.base, self.dimensions, values, self.budget, domains)
         if found is None:
             raise keras_tuner.errors.FailedTrialError(
                 f"no network within max_params={self.budget.parameters}, max_macs={self.budget.macs} among the values "
                 f"that the hyperparameters were left"
             )
-        design = turned(self.base, self.knobs, found)
+        design = apply_values(self.base, self.dimensions, found)
         cost = design.cost
         return dataclasses.replace(
             design, row=dataclasses.replace(design.row, parameters=cost.parameters, macs=cost.macs)
@@ -179,10 +180,10 @@ class HyperResNet(keras_tuner.HyperModel):
             keras_tuner.errors.FatalValueError: the images do not fit the space, or there is nothing to measure by.
         """
         recipe = self.design(hp).recipe
-        if (validation is None) != (recipe.held_out > 0):
+        if (validation is None) != (recipe.validation_split > 0):
             raise keras_tuner.errors.FatalValueError(
-                "validation must be given to search, or the recipe have held_out, and not both. "
-                f"Received: validation={validation and 'given'}, held_out={recipe.held_out}"
+                "validation must be given to search, or the recipe have validation_split, and not both. "
+                f"Received: validation={validation and 'given'}, validation_split={recipe.validation_split}"
             )
         try:
             check_channels(model, train)
@@ -230,8 +231,10 @@ def _base(input_shape: Sequence[int], classes: int, base: str | zoo.Row, recipe:
         raise TypeError(f"base must be a name of keras_resnet.list_models() or a row. Received: base={base!r}")
     if isinstance(recipe, str):
         recipe = RECIPES[known("recipe", recipe, RECIPES, "keras_resnet.training.RECIPES")]
-    if recipe.sizes or recipe.test_size:
-        raise ValueError(f"recipe must have no sizes and no test_size. Received: {recipe.sizes}, {recipe.test_size}")
+    if recipe.train_sizes or recipe.eval_size:
+        raise ValueError(
+            f"recipe must have no train_sizes and no eval_size. Received: {recipe.train_sizes}, {recipe.eval_size}"
+        )
     rates = {"stochastic_depth": recipe.stochastic_depth, "drop_rate": recipe.drop_rate}
     design = Design(row, recipe).with_fields(
         input_shape=shape,

@@ -7,7 +7,7 @@ import time
 import keras
 import numpy as np
 
-from keras_resnet.grouped_convolutions import native
+from keras_resnet.runtime.grouped_convolutions import without_xla
 
 
 def latency(model: keras.Model, repeats: int = 10) -> float:
@@ -28,7 +28,7 @@ def latency(model: keras.Model, repeats: int = 10) -> float:
     """
     image = np.zeros((1, *model.input_shape[1:]), "float32")
     seconds = []
-    with native(model):
+    with without_xla(model):
         for _ in range(2 + repeats):
             began = time.perf_counter()
             model.predict_on_batch(image)

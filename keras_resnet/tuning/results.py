@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_resnet.tuning.as_python import code
-from keras_resnet.tuning.budget import DEFAULTS
+from keras_resnet.resnet import DEFAULTS
+from keras_resnet.tuning.source import code
 
 
 @dataclasses.dataclass(frozen=True)
-class Finished:
+class TrialResult:
     """A trial that is over.
 
     Attributes:
@@ -43,7 +43,7 @@ class Finished:
         return list(zip(depths, filters, strict=True))
 
 
-def finished(tuner: Any) -> list[Finished]:
+def trial_results(tuner: Any) -> list[TrialResult]:
     """The finished trials of a tuner that searches a `HyperResNet`, the best by its objective first.
 
     Args:
@@ -62,19 +62,19 @@ def finished(tuner: Any) -> list[Finished]:
     return [_finished(tuner.hypermodel, trial) for trial in trials]
 
 
-def _finished(space: Any, trial: Any) -> Finished:
+def _finished(space: Any, trial: Any) -> TrialResult:
     design = space.design(trial.hyperparameters.copy())
     metrics = {name: float(trial.metrics.get_last_value(name)) for name in trial.metrics.metrics}
     # Between processes KerasTuner's metrics are of 24 bits, fewer than MACs have.
     metrics |= {"parameters": design.row.parameters, "macs": design.row.macs}
     own, base = dataclasses.asdict(design.recipe), dataclasses.asdict(space.base.recipe)
     changes = {name: value for name, value in own.items() if value != base[name]}
-    return Finished(
+    return TrialResult(
         trial.trial_id, float(trial.score), metrics, trial.hyperparameters.values, changes, design.row.fields
     )
 
 
-def front(trials: Sequence[Finished], cost: str = "macs", gain: str = "val_accuracy") -> list[Finished]:
+def pareto_front(trials: Sequence[TrialResult], cost: str = "macs", gain: str = "val_accuracy") -> list[TrialResult]:
     """The trials of the Pareto front: those than which none is better at the same or a lower cost.
 
     Args:
@@ -86,13 +86,13 @@ def front(trials: Sequence[Finished], cost: str = "macs", gain: str = "val_accur
         They, the cheapest first.
 
     Example:
-        >>> from keras_resnet.tuning import Finished, front
-        >>> trials = [Finished(str(i), g, {"macs": c, "val_accuracy": g}, {}, {}, {})
+        >>> from keras_resnet.tuning import TrialResult, pareto_front
+        >>> trials = [TrialResult(str(i), g, {"macs": c, "val_accuracy": g}, {}, {}, {})
         ...           for i, (c, g) in enumerate([(5, 0.8), (9, 0.7), (9, 0.9), (2, 0.5)])]
-        >>> [(trial.metrics["macs"], trial.score) for trial in front(trials)]
+        >>> [(trial.metrics["macs"], trial.score) for trial in pareto_front(trials)]
         [(2, 0.5), (5, 0.8), (9, 0.9)]
     """
-    left: list[Finished] = []
+    left: list[TrialResult] = []
     for trial in sorted(trials, key=lambda trial: (trial.metrics[cost], -trial.metrics[gain])):
         if not left or trial.metrics[gain] > left[-1].metrics[gain]:
             left.append(trial)

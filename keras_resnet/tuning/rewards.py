@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from keras_resnet.arguments import one_of
+from keras_resnet._internal.validation import one_of
 
 METRICS = ("latency", "macs", "parameters", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
-class Limited:
-    """What `limited` makes."""
+class SoftConstraint:
+    """What `soft_constraint` makes."""
 
     metric: str
     limit: float
@@ -26,9 +26,9 @@ class Limited:
         return metrics[self.accuracy] * share ** (self.below if share <= 1 else self.above)
 
 
-def limited(
+def soft_constraint(
     metric: str, limit: float, *, below: float = 0.0, above: float = -1.0, accuracy: str = "val_accuracy"
-) -> Limited:
+) -> SoftConstraint:
     """Accuracy times `(metric / limit)` to a power: MnasNet's objective (Tan et al. 2018, arXiv:1807.11626, eq. 2).
 
     Args:
@@ -46,12 +46,12 @@ def limited(
         ValueError: `metric` is none of these, or `limit` is not above 0.
 
     Example:
-        >>> from keras_resnet.tuning import limited
-        >>> reward = limited("latency", 5.0)
+        >>> from keras_resnet.tuning import soft_constraint
+        >>> reward = soft_constraint("latency", 5.0)
         >>> reward({"val_accuracy": 0.9, "latency": 4.0}), reward({"val_accuracy": 0.9, "latency": 10.0})
         (0.9, 0.45)
     """
     one_of("metric", metric, METRICS)
     if limit <= 0:
         raise ValueError(f"limit must be above 0. Received: limit={limit!r}")
-    return Limited(metric, limit, below, above, accuracy)
+    return SoftConstraint(metric, limit, below, above, accuracy)

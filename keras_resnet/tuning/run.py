@@ -16,17 +16,18 @@ from typing import Any
 import keras_tuner
 from rich.console import Console
 
-from keras_resnet.beside import written_beside
+from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet.data import Split, steps_per_epoch
+from keras_resnet.evaluation.accuracy import evaluate
 from keras_resnet.training.batches import resize
-from keras_resnet.training.evaluation import evaluate
 from keras_resnet.training.progress import ProgressBar
-from keras_resnet.training.recipes import Recipe
+from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.run import save
-from keras_resnet.tuning import keeping, picture, tuners
-from keras_resnet.tuning.as_python import IMPORTS
+from keras_resnet.tuning import persistence, tuners
 from keras_resnet.tuning.hypermodel import HyperResNet
-from keras_resnet.tuning.results import Finished, finished
+from keras_resnet.tuning.plot import plot_trials
+from keras_resnet.tuning.results import TrialResult, trial_results
+from keras_resnet.tuning.source import IMPORTS
 
 TRIALS = "trials"
 
@@ -56,14 +57,14 @@ class Search:
 class Best:
     """What came of it: the finished trials, the best first, and the best's accuracy on the test images."""
 
-    trials: list[Finished]
+    trials: list[TrialResult]
     test_images: int
     test_accuracy: float
 
 
-def held_out(recipe: Recipe) -> Recipe:
+def with_validation_split(recipe: Recipe) -> Recipe:
     """The recipe with a tenth of the images held out to choose by, if it holds out none."""
-    return dataclasses.replace(recipe, held_out=recipe.held_out or 0.1)
+    return dataclasses.replace(recipe, validation_split=recipe.validation_split or 0.1)
 
 
 def search(task: Search, train: Split, console: Console) -> Any:
@@ -81,13 +82,13 @@ def search(task: Search, train: Split, console: Console) -> Any:
         ValueError: the directory holds another search, or something else; nothing there was touched.
     """
     description = {"data": task.data, "max_latency": task.max_latency}
-    keeping.check(task.out, description)
-    new = not (task.out / keeping.SEARCH).exists()
+    persistence.check(task.out, description)
+    new = not (task.out / persistence.SEARCH).exists()
     if new and task.out.is_dir() and any(not path.name.startswith(".") for path in task.out.iterdir()):
         raise ValueError(f"out must be a new directory, or hold a search. Received: {task.out}")
     if new:  # first of all, for workers that come to see whose directory this is
         task.out.mkdir(parents=True, exist_ok=True)
-        keeping.write(description, task.out / keeping.SEARCH)
+        persistence.write(description, task.out / persistence.SEARCH)
     recipe = task.space.base.recipe
     bar = SharedBar(console, recipe.batch_size)
     objective = "val_accuracy" if task.max_latency is None else keras_tuner.Objective("reward", "max")
@@ -150,12 +151,12 @@ def leave(tuner: Any, test: Split, out: Path) -> Best:
     Raises:
         ValueError: no trial is finished.
     """
-    trials = finished(tuner)
+    trials = trial_results(tuner)
     if not trials:
         raise ValueError(f"no trial of the search in {out} has finished; what each failed of is in {out / TRIALS}")
     _write_leaderboard(trials, out / "leaderboard.csv")
-    picture.draw(trials, f"{len(trials)} networks around {tuner.hypermodel.base.row.name}", out / "pareto.png")
-    with written_beside(out / "best.py") as aside:
+    plot_trials(trials, f"{len(trials)} networks around {tuner.hypermodel.base.row.name}", out / "pareto.png")
+    with atomic_write(out / "best.py") as aside:
         aside.write_text(f"{IMPORTS}\n\nmodel = {trials[0].code}\n")
     model = tuner.get_best_models()[0]
     save(model, out / "best.keras")
@@ -163,11 +164,11 @@ def leave(tuner: Any, test: Split, out: Path) -> Best:
     return Best(trials, test.size, evaluate(model, test, recipe.batch_size, resize=resize(recipe)))
 
 
-def _write_leaderboard(trials: list[Finished], path: Path) -> None:
+def _write_leaderboard(trials: list[TrialResult], path: Path) -> None:
     metrics, changes = (
         sorted({name for trial in trials for name in getattr(trial, kind)}) for kind in ("metrics", "changes")
     )
-    with written_beside(path) as aside, aside.open("w", newline="") as file:
+    with atomic_write(path) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", "score", *metrics, *changes, "network"])
         for trial in trials:

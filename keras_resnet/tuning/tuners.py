@@ -10,11 +10,11 @@ from typing import Any
 import keras_tuner
 from keras_tuner.src.distribute.utils import has_chief_oracle, is_chief_oracle
 
-from keras_resnet.tuning import keeping, workers
+from keras_resnet.tuning import persistence, workers
 from keras_resnet.tuning.hypermodel import HyperResNet
 
 
-class Kept:
+class ResumableTuner:
     """What the tuners share: a search that is killed is taken up by the same lines, with all its finished trials.
 
     It goes before a tuner of KerasTuner among the bases of a class. The directory is one of a file system.
@@ -67,10 +67,10 @@ class Kept:
             "objective": str(self.oracle.objective),
             "tuner": type(self.oracle).__name__,
         }
-        keeping.check(self._place, description)  # a worker too: with another space it would train other networks
+        persistence.check(self._place, description)  # a worker too: with another space it would train other networks
         self.oracle.update_space(space)
         if not self._is_a_worker():
-            keeping.keep(self.oracle, self._place, description)
+            persistence.persist(self.oracle, self._place, description)
 
     @property
     def _place(self) -> Path:
@@ -83,7 +83,7 @@ class Kept:
         """Writes what is not in the trials' own files."""
         if not self._is_a_worker():
             self.oracle.save()
-        keeping.write({}, self._place / f"{self.tuner_id}.json")  # by which KerasTuner knows that it was here
+        persistence.write({}, self._place / f"{self.tuner_id}.json")  # by which KerasTuner knows that it was here
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Searches; see `keras_tuner.Tuner.search`. `HyperResNet.fit` gets the arguments: train, validation."""
@@ -92,10 +92,10 @@ class Kept:
             workers.check_free()
             # KerasTuner's chief would raise with its lock held, and wait for that for ever.
             self.oracle.max_consecutive_failed_trials = sys.maxsize
-            with workers.watching(self.oracle, self.patience):
+            with workers.watch_workers(self.oracle, self.patience):
                 search(*fit_args, **fit_kwargs)
         elif has_chief_oracle():
-            with workers.heard(self, self.patience):
+            with workers.send_heartbeats(self, self.patience):
                 search(*fit_args, **fit_kwargs)
         else:
             search(*fit_args, **fit_kwargs)
@@ -116,7 +116,7 @@ class Kept:
         self.running = None
 
 
-class RandomSearch(Kept, keras_tuner.RandomSearch):
+class RandomSearch(ResumableTuner, keras_tuner.RandomSearch):
     """`keras_tuner.RandomSearch` of a `HyperResNet`, safe against kills.
 
     Example:
@@ -129,11 +129,11 @@ class RandomSearch(Kept, keras_tuner.RandomSearch):
     """
 
 
-class BayesianOptimization(Kept, keras_tuner.BayesianOptimization):
+class BayesianOptimization(ResumableTuner, keras_tuner.BayesianOptimization):
     """`keras_tuner.BayesianOptimization` of a `HyperResNet`, safe against kills."""
 
 
-class Hyperband(Kept, keras_tuner.Hyperband):
+class Hyperband(ResumableTuner, keras_tuner.Hyperband):
     """`keras_tuner.Hyperband` of a `HyperResNet`, safe against kills.
 
     Each round trains on from the weights of the one before, for the epochs that Hyperband gives it, with the learning
@@ -141,5 +141,5 @@ class Hyperband(Kept, keras_tuner.Hyperband):
     """
 
 
-class GridSearch(Kept, keras_tuner.GridSearch):
+class GridSearch(ResumableTuner, keras_tuner.GridSearch):
     """`keras_tuner.GridSearch` of a `HyperResNet`, safe against kills; several points may stand for one network."""

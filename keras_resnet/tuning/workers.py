@@ -22,7 +22,7 @@ import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.src.engine import conditions
 
-from keras_resnet.tuning.keeping import forget_metrics
+from keras_resnet.tuning.persistence import forget_metrics
 
 LOOPBACK = "127.0.0.1:8000"
 
@@ -72,13 +72,13 @@ def check_free() -> None:
 
 
 @contextlib.contextmanager
-def watching(oracle: Any, patience: float) -> Iterator[None]:
+def watch_workers(oracle: Any, patience: float) -> Iterator[None]:
     """On the chief: gives the trials of workers that are silent for `patience` seconds to others."""
-    heard: dict[str, float] = {}
+    last_heard: dict[str, float] = {}
     create, get, end = oracle.create_trial, oracle.get_trial, oracle.end_trial
 
     def create_trial(tuner_id: str) -> Any:
-        heard[tuner_id] = time.monotonic()
+        last_heard[tuner_id] = time.monotonic()
         trial = create(tuner_id)
         if trial.status == TrialStatus.STOPPED and (oracle.ongoing_trials or oracle._retry_queue):
             # The worker may be needed yet, should one of the others fall silent.
@@ -89,7 +89,7 @@ def watching(oracle: Any, patience: float) -> Iterator[None]:
     def get_trial(trial_id: str) -> Any:
         for tuner_id, trial in list(oracle.ongoing_trials.items()):
             if trial.trial_id == trial_id:
-                heard[tuner_id] = time.monotonic()
+                last_heard[tuner_id] = time.monotonic()
         return get(trial_id)
 
     def end_trial(trial: Any) -> None:
@@ -99,7 +99,7 @@ def watching(oracle: Any, patience: float) -> Iterator[None]:
 
     def look() -> None:
         for tuner_id in list(oracle.tuner_ids):
-            if time.monotonic() - heard.setdefault(tuner_id, time.monotonic()) > patience:
+            if time.monotonic() - last_heard.setdefault(tuner_id, time.monotonic()) > patience:
                 _forget(oracle, tuner_id)
 
     oracle.create_trial, oracle.get_trial, oracle.end_trial = create_trial, get_trial, end_trial
@@ -108,7 +108,7 @@ def watching(oracle: Any, patience: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def heard(tuner: Any, patience: float) -> Iterator[None]:
+def send_heartbeats(tuner: Any, patience: float) -> Iterator[None]:
     """On a worker: lets the chief hear from it, as long as a trial runs."""
 
     def ask() -> None:

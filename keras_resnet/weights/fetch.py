@@ -23,7 +23,7 @@ from huggingface_hub import constants, errors
 from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
-from keras_resnet.weights import card, timm_models
+from keras_resnet.weights import metadata, timm_models
 from keras_resnet.weights.download import LARGEST, digest, download, matches, shown
 from keras_resnet.weights.table import Checkpoint, table
 from keras_resnet.weights.tensors import WeightsError
@@ -37,7 +37,7 @@ COMMIT = re.compile("[0-9a-f]{40}")
 ETAG = re.compile("[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
-def of_source(source: str | os.PathLike[str]) -> Checkpoint | Path:
+def parse_source(source: str | os.PathLike[str]) -> Checkpoint | Path:
     """What a string or path stands for: a hub's repository is a checkpoint, all else a file.
 
     A file with a card is the checkpoint that the card describes, and one that by its hash is a published one is that.
@@ -45,9 +45,9 @@ def of_source(source: str | os.PathLike[str]) -> Checkpoint | Path:
     if not isinstance(source, str | os.PathLike) or not isinstance(text := os.fspath(source), str) or not text:
         raise TypeError(f"weights must be a tag, hf://owner/repository, a path or a Checkpoint. Received: {source!r}")
     if text.startswith(HUB):
-        return timm_models.from_hub(text, from_hub)
+        return timm_models.checkpoint_of(text, from_hub)
     path = Path(text).expanduser()
-    return (card.read(path) or _published(path) or path) if path.is_file() else path
+    return (metadata.read_metadata(path) or _published(path) or path) if path.is_file() else path
 
 
 def _published(path: Path) -> Checkpoint | None:

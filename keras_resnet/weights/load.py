@@ -13,10 +13,11 @@ import keras
 import numpy as np
 
 from keras_resnet import inputs, layers
-from keras_resnet.cost import flat_layers
+from keras_resnet.complexity import flat_layers
+from keras_resnet.stages import parse_block
 from keras_resnet.weights import readers
-from keras_resnet.weights.fetch import local_file, of_source
-from keras_resnet.weights.fitting import HEAD, fitted
+from keras_resnet.weights.fetch import local_file, parse_source
+from keras_resnet.weights.matching import HEAD, match_tensors
 from keras_resnet.weights.readers.hdf5 import UNNAMED
 from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import Tensor, WeightsError
@@ -50,21 +51,21 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model. Received: {model!r}")
-    checkpoint = source if isinstance(source, Checkpoint) else of_source(source)
+    checkpoint = source if isinstance(source, Checkpoint) else parse_source(source)
     variables = variables_of(model)
     if isinstance(checkpoint, Checkpoint):
         _check_constants(model, checkpoint)
         path = local_file(checkpoint, include_top=HEAD[0] in variables)
-        rewrites, name = checkpoint.rewrites, checkpoint.tag[:100]  # a file's card may say anything
+        conversions, name = checkpoint.conversions, checkpoint.tag[:100]  # a file's card may say anything
     else:
-        path, rewrites, name = checkpoint, (), str(checkpoint)
+        path, conversions, name = checkpoint, (), str(checkpoint)
     shapes = {key: tuple(variable.shape) for key, variable in variables.items()}
-    with readers.opened(path, _bytes(variables) + SPARE) as tensors:
+    with readers.open_tensors(path, _bytes(variables) + SPARE) as tensors:
         try:
             named = _in_keras_terms(tensors, model)
-            for rewrite in rewrites:
-                named = rewrite(named)
-            fits = fitted(named, shapes)
+            for convert in conversions:
+                named = convert(named)
+            fits = match_tensors(named, shapes)
         except WeightsError as error:
             raise WeightsError(f"weights: {name} does not fit {model.name!r}: {error}") from None
         staged = [(variables[key], _value(key, tensor, variables[key].dtype, name)) for key, tensor in fits.items()]
@@ -94,7 +95,8 @@ def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
 
 def _pads_channels(model: keras.Model) -> bool:
     """Whether shortcuts are of option A, of which torch's names do not tell what it does."""
-    return any(re.fullmatch(r"conv\d+_block\d+_0_pad", layer.name) for layer in flat_layers(model))
+    names = (parse_block(layer.name) for layer in flat_layers(model))
+    return any(name is not None and name.part == "0_pad" for name in names)
 
 
 def _in_keras_terms(tensors: dict[str, Tensor], model: keras.Model) -> dict[str, Tensor]:

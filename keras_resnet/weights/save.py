@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from safetensors.numpy import save
 
-from keras_resnet.arguments import one_of
-from keras_resnet.beside import written_beside
-from keras_resnet.weights.card import is_plain, sign, written
+from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet._internal.validation import one_of
 from keras_resnet.weights.load import variables_of
+from keras_resnet.weights.metadata import is_zoo_network, metadata_of, write_metadata
 from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import WeightsError
 
@@ -38,8 +38,8 @@ def save_weights(
     path, ending = Path(path), check_path(path, checkpoint)
     one_of("dtype", dtype, DTYPES if ending in (".safetensors", ".npz") else DTYPES[:1])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(path) as aside:
-        WRITERS[ending](model, aside, written(checkpoint, name, model.output.shape[-1]), dtype)
+    with atomic_write(path) as aside:
+        WRITERS[ending](model, aside, metadata_of(checkpoint, name, model.output.shape[-1]), dtype)
 
 
 def check_path(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str:
@@ -50,7 +50,7 @@ def check_path(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str:
         raise WeightsError(f"out must end in one of {', '.join(WRITERS)}. Received: {name!r}")
     if Path(path).is_dir():
         raise WeightsError(f"out must be a file. Received: {str(path)!r}, a directory")
-    if ending not in WITH_CARD and not is_plain(checkpoint):
+    if ending not in WITH_CARD and not is_zoo_network(checkpoint):
         raise WeightsError(
             f"out must end in one of {', '.join(WITH_CARD)} for weights {checkpoint.tag!r}: their network or its "
             f"preprocessing is not the zoo's plain one, and other files cannot say so. Received: {name!r}"
@@ -74,7 +74,7 @@ def _npz(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> No
 
 def _keras(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
     model.save(path)
-    sign(path, card)
+    write_metadata(path, card)
 
 
 def _weights_h5(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:

@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_resnet.arguments import known
+from keras_resnet._internal.validation import known
 from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
-from keras_resnet.weights.forms import FORMS
-from keras_resnet.weights.rewrites import Rewrite
+from keras_resnet.weights.conversion import Conversion
+from keras_resnet.weights.variants import VARIANTS
 
 CLASSES = {"imagenet": 1000, "cifar10": 10, "fashion_mnist": 10}
 CHANNELS = {"fashion_mnist": 1}  # of images that are not red, green and blue
@@ -30,16 +30,28 @@ MODES: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A set of published weights: where they are, what network they fit, and what goes in.
+    """A set of published weights: where they are, which network they belong to, and how its input is prepared.
 
-    `model` is the zoo's row, and `fields` are the arguments of `ResNet` in which the network differs from it; or
-    `model` is "", and `fields` say it all. `form` is the name, in `keras_resnet.weights.forms`, that `fields`,
-    `epsilon` and `rewrites` go by, if they do. `source` and `notop` are a URL, `hf://owner/repository`, `package:file`
-    (one that comes with this package) or a path; `hash` and `notop_hash` the file's, `md5:...` or `sha256:...`, the
-    beginning of it or nothing. `size` (pixels), `crop_pct` and `interpolation` are those with which `top1` (percent)
-    was measured, `top1_source` says by whom.
-    `data` is what `classes` are of, "imagenet", "cifar10" or "fashion_mnist", or "" for others; 0 classes are as many
-    as the file has. `channels` are those of the images.
+    Attributes:
+        model: name of the zoo's model; "" if `fields` describe the whole network.
+        tag: name among the weights of the model.
+        source: a URL, "hf://owner/repository", "package:file" (a file of this package) or a path.
+        fields: arguments of `ResNet` that differ from those of the zoo's model, or all of them if `model` is "".
+        form: name in `keras_resnet.weights.variants` of `fields`, `epsilon` and `conversions`; "" if there is none.
+        epsilon: of every batch norm.
+        mean, std: of the pixels over 255, one entry for each channel.
+        conversions: functions that convert the tensors of the file, in this order.
+        size: side in pixels of the images that `top1` was measured on.
+        crop_pct, interpolation: how images were resized and cropped for `top1`.
+        licence: of the weights.
+        top1: top-1 accuracy in percent, or None if it is not known.
+        top1_source: who measured it.
+        data: "imagenet", "cifar10" or "fashion_mnist", or "" for other classes.
+        classes: number of classes; 0: as many as the file has.
+        channels: of the images.
+        hash: of the file: "md5:..." or "sha256:...", whole or its beginning; "" if it is not known.
+        notop, notop_hash: source and hash of a file without the classifier.
+        recommended: whether the name of the data set stands for these weights.
     """
 
     model: str
@@ -50,7 +62,7 @@ class Checkpoint:
     epsilon: float = 1e-5
     mean: Sequence[float] = IMAGENET_MEAN
     std: Sequence[float] = IMAGENET_STD
-    rewrites: tuple[Rewrite, ...] = ()
+    conversions: tuple[Conversion, ...] = ()
     size: int = 224
     crop_pct: float = 0.875
     interpolation: str = "bilinear"
@@ -74,7 +86,7 @@ def table() -> tuple[Checkpoint, ...]:
 
 
 def _row(row: dict[str, str]) -> Checkpoint:
-    form, (mean, std) = FORMS[row["form"]], MODES[row["mode"]]
+    form, (mean, std) = VARIANTS[row["form"]], MODES[row["mode"]]
     return Checkpoint(
         model=row["model"],
         tag=row["tag"],
@@ -84,7 +96,7 @@ def _row(row: dict[str, str]) -> Checkpoint:
         epsilon=form.epsilon,
         mean=mean,
         std=std,
-        rewrites=form.rewrites,
+        conversions=form.conversions,
         size=int(row["size"]),
         crop_pct=float(row["crop_pct"]),
         interpolation=row["interpolation"],
@@ -101,7 +113,7 @@ def _row(row: dict[str, str]) -> Checkpoint:
     )
 
 
-def of_model(model: str) -> list[Checkpoint]:
+def checkpoints_of(model: str) -> list[Checkpoint]:
     """The checkpoints of a zoo model, the recommended one first."""
     return sorted((c for c in table() if c.model == model), key=lambda c: not c.recommended)
 
@@ -122,7 +134,7 @@ def find(model: str, tag: str) -> Checkpoint:
         >>> row.top1, row.licence
         (76.0, 'mit')
     """
-    rows = {c.tag: c for c in of_model(model)} | {c.data: c for c in of_model(model) if c.recommended}
+    rows = {c.tag: c for c in checkpoints_of(model)} | {c.data: c for c in checkpoints_of(model) if c.recommended}
     return rows[known(f"weights of {model}", tag, rows, f"keras_resnet.list_weights({model!r})")]
 
 

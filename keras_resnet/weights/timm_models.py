@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_resnet import gates, shortcuts, stems
-from keras_resnet.arguments import integer
-from keras_resnet.blocks import bottleneck_block, residual_block
+from keras_resnet._internal.validation import integer
+from keras_resnet.blocks import BASIC_DEPTHS, BOTTLENECK_DEPTHS, RS_DEPTHS, bottleneck_block, residual_block
 from keras_resnet.gates import Gate
 from keras_resnet.weights.table import MOST_CLASSES, Checkpoint
 from keras_resnet.weights.tensors import WeightsError
@@ -25,22 +25,6 @@ NAME = re.compile(
     r"(?P<wide>wide_)?(?P<gate>se|eca)?res(?P<kind>net|next)(?P<family>v2_|rs)?(?P<depth>\d+)(?P<stem>[cdst]?)"
     r"(?:_(?P<groups>\d+)x(?P<width>\d+)d|_(?P<factor>2))?"
 )
-BASIC: dict[int, tuple[int, ...]] = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-BOTTLENECK: dict[int, tuple[int, ...]] = {
-    14: (1, 1, 1, 1),
-    26: (2, 2, 2, 2),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    200: (3, 24, 36, 3),
-    269: (3, 30, 48, 8),
-}
-RS_DEPTHS: dict[int, tuple[int, ...]] = {
-    **BOTTLENECK,
-    270: (4, 29, 53, 4),
-    350: (4, 36, 72, 4),
-    420: (4, 44, 87, 4),
-}
 STEMS: dict[str, dict[str, Any]] = {
     "": {},
     "c": {"stem": stems.deep},
@@ -64,7 +48,7 @@ def architecture(name: str) -> dict[str, Any]:
     """
     match = NAME.fullmatch(name)
     depth = int(match["depth"]) if match else 0
-    depths = RS_DEPTHS if match and match["family"] == "rs" else BASIC | BOTTLENECK
+    depths = RS_DEPTHS if match and match["family"] == "rs" else BASIC_DEPTHS | BOTTLENECK_DEPTHS
     if (
         match is None
         or depth not in depths
@@ -75,7 +59,10 @@ def architecture(name: str) -> dict[str, Any]:
             "weights: timm's architecture must be one that keras_resnet can build: resnet, resnetv2, resnext, wide, se "
             f"and eca variants and resnetrs, with plain batch norm and no blur pooling. Received: {name[:100]!r}"
         )
-    fields: dict[str, Any] = {"depths": depths[depth], "block": residual_block if depth in BASIC else bottleneck_block}
+    fields: dict[str, Any] = {
+        "depths": depths[depth],
+        "block": residual_block if depth in BASIC_DEPTHS else bottleneck_block,
+    }
     fields |= STEMS[match["stem"]]
     if match["family"] == "rs":
         fields |= RS
@@ -90,7 +77,7 @@ def architecture(name: str) -> dict[str, Any]:
     return fields
 
 
-def from_hub(source: str, fetch: Callable[..., Path]) -> Checkpoint:
+def checkpoint_of(source: str, fetch: Callable[..., Path]) -> Checkpoint:
     """The checkpoint of a repository in timm's layout, described by its config.json.
 
     Args:

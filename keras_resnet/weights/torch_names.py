@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from keras_resnet.weights.rewrites import biases_folded
+from keras_resnet.stages import CLASSIFIER, POST, block_name
+from keras_resnet.weights.conversion import fold_biases
 from keras_resnet.weights.tensors import Tensor, WeightsError, reshaped, transposed
 
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile and Lightning
@@ -39,14 +40,14 @@ OUTSIDE = {
     "stem.conv3": "conv1",
     "maxpool.0": "pool1",
     "maxpool.1": "pool1",
-    "norm": "post",
-    "fc": "predictions",
-    "linear": "predictions",
-    "head.fc": "predictions",
+    "norm": POST,
+    "fc": CLASSIFIER,
+    "linear": CLASSIFIER,
+    "head.fc": CLASSIFIER,
 }
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 OLD_HEADS = ("probs", "fc1000")
-WITH_BIAS = ("predictions", "_se_reduce", "_se_expand")  # what else has weights of rank 1
+WITH_BIAS = (CLASSIFIER, "_se_reduce", "_se_expand")  # what else has weights of rank 1
 
 
 def in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -70,13 +71,13 @@ def in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if key in found:
             raise WeightsError(f"{name!r} is in the file twice")
         found[key] = _laid_out(key, tensor)
-    return biases_folded(found)
+    return fold_biases(found)
 
 
 def _renamed(name: str) -> str:
     """keras-applications, which wrote the official files, calls the head `probs`, and before that `fc1000`."""
     layer, _, variable = name.rpartition("/")
-    return f"predictions/{variable}" if layer in OLD_HEADS else name
+    return f"{CLASSIFIER}/{variable}" if layer in OLD_HEADS else name
 
 
 def _bare(name: str) -> str:
@@ -110,7 +111,7 @@ def _layer(module: str) -> str | None:
     old = match[1] is not None
     stage, block, rest = match.groups()[:3] if old else match.groups()[3:]
     # torch counts a stage's blocks from 0, and timm's v2 its stages too; Keras calls the first stage conv2.
-    prefix = f"conv{int(stage) + (1 if old else 2)}_block{int(block) + 1}_"
+    prefix = block_name(int(stage) + (1 if old else 2), int(block) + 1) + "_"
     for pattern, template in IN_BLOCK:
         if inner := pattern.fullmatch(rest):
             return prefix + _numbered(template.format(*inner.groups()))
@@ -129,7 +130,7 @@ def _laid_out(key: str, tensor: Tensor) -> Tensor:
     rank = len(tensor.shape)
     if rank == 4:  # filters first, then channels; in Keras they are last
         tensor = transposed(tensor, (2, 3, 1, 0))
-        if key == "predictions/kernel" and tensor.shape[:2] == (1, 1):  # timm's v2 has a 1x1 convolution for a head
+        if key == f"{CLASSIFIER}/kernel" and tensor.shape[:2] == (1, 1):  # timm's v2 has a 1x1 convolution for a head
             tensor = reshaped(tensor, tensor.shape[2:])
     elif rank in (2, 3):
         tensor = transposed(tensor, tuple(reversed(range(rank))))

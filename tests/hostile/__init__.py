@@ -1,7 +1,7 @@
 """The attack corpus: files that `load_weights` must refuse, each made by a function `(folder, network) -> path`.
 
 `of_*.py` have the cases, `corpus.py` their table. `python -m tests.hostile FOLDER` makes the files and loads them one
-after the other; `tests/test_hostile.py` looks at what came of it.
+after the other; `tests/weights/test_hostile.py` looks at what came of it.
 """
 
 from tests.hostile import (  # noqa: F401  (each adds its cases)

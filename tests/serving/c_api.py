@@ -22,7 +22,7 @@ class Buffer(ctypes.Structure):
     _fields_ = [("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p)]
 
 
-class Place(ctypes.Structure):
+class Placement(ctypes.Structure):
     """TF_Output: an operation, and which of its outputs."""
 
     _fields_ = [("operation", c_void_p), ("index", c_int)]
@@ -50,7 +50,7 @@ FUNCTIONS = {
     "TF_GraphOperationByName": (c_void_p, [c_void_p, c_char_p]),
     "TF_SessionRun": (
         None,
-        [c_void_p, c_void_p, *2 * [POINTER(Place), POINTER(c_void_p), c_int], c_void_p, c_int, c_void_p, c_void_p],
+        [c_void_p, c_void_p, *2 * [POINTER(Placement), POINTER(c_void_p), c_int], c_void_p, c_int, c_void_p, c_void_p],
     ),
     "TF_AllocateTensor": (c_void_p, [c_int, POINTER(c_int64), c_int, c_size_t]),
     "TF_DeleteTensor": (None, [c_void_p]),
@@ -142,10 +142,10 @@ class Model:
                 if tensor:
                     C.TF_DeleteTensor(tensor)
 
-    def _places(self, names: Iterable[str]) -> ctypes.Array[Place]:
+    def _places(self, names: Iterable[str]) -> ctypes.Array[Placement]:
         pairs = [name.rsplit(":", 1) for name in names]
-        found = [Place(C.TF_GraphOperationByName(self._graph, name.encode()), int(index)) for name, index in pairs]
-        return (Place * len(found))(*found)
+        found = [Placement(C.TF_GraphOperationByName(self._graph, name.encode()), int(index)) for name, index in pairs]
+        return (Placement * len(found))(*found)
 
 
 def _tensor(proto: TensorProto) -> int:

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
+from tests.export.test_images import SOUND, WRONG
 from tests.serving.asking import Asking, example
-from tests.test_export_images import SOUND, WRONG
 
 CUT = ("JPEG", "PNG", "WebP", "GIF")  # those of one picture, of which no half is whole
 MARKS = (b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\x10\x27\0\0WEBPVP8 ", b"BM")

@@ -20,8 +20,8 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 import keras_resnet as kr
+from tests.export.test_images import SOUND
 from tests.serving.c_api import Model
-from tests.test_export_images import SOUND
 
 SIDE = 32
 NAMES = ("aeroplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "löwe")

@@ -4,27 +4,27 @@ Functions `(images, seed) -> images`, and mixes `(images, targets, seed) -> (ima
 by `functools.partial`.
 """
 
-from keras_resnet.data.augment.colour import colour_jitter
-from keras_resnet.data.augment.erasing import fill_colour, fill_mean, fill_noise, random_erasing
+from keras_resnet.data.augment.color import color_jitter
+from keras_resnet.data.augment.erasing import fill_color, fill_mean, fill_noise, random_erasing
 from keras_resnet.data.augment.geometry import flip, pad_and_crop, random_resized_crop, rotate
-from keras_resnet.data.augment.mixing import cutmix, mixup, one_of_mixes, smoothed, thresholded
+from keras_resnet.data.augment.mixing import cutmix, label_smoothing, mixup, random_choice, target_threshold
 from keras_resnet.data.augment.policies import rand_augment, trivial_augment_wide
 
 __all__ = [
-    "colour_jitter",
+    "color_jitter",
     "cutmix",
-    "fill_colour",
+    "fill_color",
     "fill_mean",
     "fill_noise",
     "flip",
+    "label_smoothing",
     "mixup",
-    "one_of_mixes",
     "pad_and_crop",
     "rand_augment",
+    "random_choice",
     "random_erasing",
     "random_resized_crop",
     "rotate",
-    "smoothed",
-    "thresholded",
+    "target_threshold",
     "trivial_augment_wide",
 ]

@@ -19,40 +19,12 @@ def checked(images: tf.Tensor) -> tf.Tensor:
     return images
 
 
-def checked_colour(images: tf.Tensor, argument: str) -> tf.Tensor:
+def check_color_images(images: tf.Tensor, argument: str) -> tf.Tensor:
     """As `checked`, and a `ValueError` that names `argument` if the images have no colour."""
     images = checked(images)
     if images.shape[-1] != 3:
         raise ValueError(f"{argument} must be of images with 3 channels. Received: images of shape {images.shape}")
     return images
-
-
-def fraction(argument: str, value: float) -> float:
-    """`value`, if it is a number in [0, 1]."""
-    if not isinstance(value, (int, float)):
-        raise TypeError(f"{argument} must be a number in [0, 1]. Received: {argument}={value!r}")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{argument} must be in [0, 1]. Received: {argument}={value!r}")
-    return float(value)
-
-
-def positive(argument: str, value: float) -> float:
-    """`value`, if it is a number above 0."""
-    if not isinstance(value, (int, float)):
-        raise TypeError(f"{argument} must be a number above 0. Received: {argument}={value!r}")
-    if not value > 0:
-        raise ValueError(f"{argument} must be above 0. Received: {argument}={value!r}")
-    return float(value)
-
-
-def interval(argument: str, value: tuple[float, float], most: float) -> tuple[float, float]:
-    """`value`, if it is two numbers above 0 and up to `most` in their order."""
-    low, high = value
-    if not 0 < low <= high <= most:
-        raise ValueError(
-            f"{argument} must be (low, high) with 0 < low <= high <= {most}. Received: {argument}={value!r}"
-        )
-    return low, high
 
 
 def per_image(images: tf.Tensor, seed: tf.Tensor, count: int) -> list[tf.Tensor]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from keras_resnet.data.augment.batch import checked, fraction, interval, per_image
+from keras_resnet._internal.validation import number, number_pair
+from keras_resnet.data.augment.batch import checked, per_image
 from keras_resnet.data.augment.boxes import random_boxes
 
 
@@ -27,11 +28,11 @@ def fill_mean(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.broadcast_to(tf.cast(tf.round(mean), tf.uint8), tf.shape(images))
 
 
-def fill_colour(images: tf.Tensor, seed: tf.Tensor, colour: int | Sequence[int] = 0) -> tf.Tensor:
+def fill_color(images: tf.Tensor, seed: tf.Tensor, colour: int | Sequence[int] = 0) -> tf.Tensor:
     """One colour, a number or one a channel, in the shape of uint8 images (N, H, W, C).
 
     timm's "const" and torchvision's `value=0` erase after normalisation: they are the mean of the network's
-    `preprocessing`, for ImageNet `functools.partial(fill_colour, colour=(124, 116, 104))`.
+    `preprocessing`, for ImageNet `functools.partial(fill_color, colour=(124, 116, 104))`.
     """
     del seed
     return tf.broadcast_to(tf.constant(colour, tf.uint8), tf.shape(images))
@@ -53,7 +54,7 @@ def random_erasing(
         probability: with which an image is erased, in [0, 1]. torchvision's recipe for ResNet-50 has 0.1.
         area: least and greatest share of the image's area.
         ratio: least and greatest height over width.
-        fill: function `(images, seed) -> images` for what is seen in the box: `fill_noise`, `fill_mean`, `fill_colour`.
+        fill: function `(images, seed) -> images` for what is seen in the box: `fill_noise`, `fill_mean`, `fill_color`.
 
     Returns:
         uint8 (N, H, W, C).
@@ -66,7 +67,7 @@ def random_erasing(
         >>> import numpy as np
         >>> from keras_resnet.data import augment
         >>> grey = np.full((1, 4, 4, 1), 9, "uint8")
-        >>> augment.random_erasing(grey, (0, 1), probability=1, fill=augment.fill_colour)[0, :, :, 0].numpy()
+        >>> augment.random_erasing(grey, (0, 1), probability=1, fill=augment.fill_color)[0, :, :, 0].numpy()
         array([[9, 0, 9, 9],
                [9, 0, 9, 9],
                [9, 0, 9, 9],
@@ -74,10 +75,10 @@ def random_erasing(
     """
     # Own code: keras.layers.RandomErasing draws every pixel's noise as a float and selects by a mask of every pixel
     # and channel. Ours is 5 to 6 times as fast.
-    images, probability = checked(images), fraction("probability", probability)
-    low, high = interval("ratio", ratio, float("inf"))
+    images, probability = checked(images), number("probability", probability, "[0, 1]")
+    low, high = number_pair("ratio", ratio, float("inf"))
     of_boxes, of_fill, of_chance = tf.unstack(tf.random.split(seed, 3))
-    boxes = random_boxes(images, of_boxes, interval("area", area, 1), (1 / high, 1 / low))
+    boxes = random_boxes(images, of_boxes, number_pair("area", area, 1), (1 / high, 1 / low))
     (chance,) = per_image(images, of_chance, 1)
     height = tf.where(boxes.found & (chance < probability), boxes.height, 0)
     shape = tf.shape(images)

@@ -6,11 +6,11 @@ import math
 
 import tensorflow as tf
 
-from keras_resnet.arguments import integer, one_of
-from keras_resnet.data.augment.batch import checked, interval, per_image, positive, rounded
+from keras_resnet._internal.validation import integer, number, number_pair, one_of
+from keras_resnet.data.augment.batch import checked, per_image, rounded
 from keras_resnet.data.augment.boxes import random_boxes
 
-OUTSIDE = {"zeros": "CONSTANT", "reflect": "REFLECT", "nearest": "NEAREST"}
+FILL_MODES = {"zeros": "CONSTANT", "reflect": "REFLECT", "nearest": "NEAREST"}
 
 
 def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -85,7 +85,7 @@ def pad_and_crop(images: tf.Tensor, seed: tf.Tensor, pixels: int) -> tf.Tensor:
     return tf.ensure_shape(tf.reshape(cropped, tf.shape(images)), images.shape)
 
 
-def rotate(images: tf.Tensor, seed: tf.Tensor, degrees: float, outside: str = "zeros") -> tf.Tensor:
+def rotate(images: tf.Tensor, seed: tf.Tensor, degrees: float, fill_mode: str = "zeros") -> tf.Tensor:
     """Turns each image about its centre by its own angle, bilinearly.
 
     Args:
@@ -98,21 +98,21 @@ def rotate(images: tf.Tensor, seed: tf.Tensor, degrees: float, outside: str = "z
         uint8 (N, H, W, C).
 
     Raises:
-        ValueError: `images` are no such batch, `degrees` is not above 0, or `outside` is none of these.
+        ValueError: `images` are no such batch, `degrees` is not above 0, or `fill_mode` is none of these.
         TypeError: `degrees` is no number.
 
     Example:
         >>> import numpy as np
         >>> from keras_resnet.data import augment
-        >>> augment.rotate(np.ones((2, 8, 8, 3), "uint8"), (0, 1), degrees=15, outside="reflect").numpy().min()
+        >>> augment.rotate(np.ones((2, 8, 8, 3), "uint8"), (0, 1), degrees=15, fill_mode="reflect").numpy().min()
         np.uint8(1)
     """
     # Of the same kernel as keras.layers.RandomRotation, and as fast (1.0). Not the layer, which draws from a state and
     # truncates: `policies` needs the kernel with angles of its own anyway.
-    images, degrees = checked(images), positive("degrees", degrees)
-    one_of("outside", outside, tuple(OUTSIDE))
+    images, degrees = checked(images), number("degrees", degrees, "(0, inf)")
+    one_of("outside", fill_mode, tuple(FILL_MODES))
     (drawn,) = per_image(images, seed, 1)
-    return turned(images, (2 * drawn - 1) * math.radians(degrees), outside=outside)
+    return rotate_by(images, (2 * drawn - 1) * math.radians(degrees), fill_mode=fill_mode)
 
 
 def random_resized_crop(
@@ -145,7 +145,7 @@ def random_resized_crop(
         TensorShape([2, 32, 32, 3])
     """
     images = checked(images)
-    boxes = random_boxes(images, seed, interval("scale", scale, 1), interval("ratio", ratio, math.inf))
+    boxes = random_boxes(images, seed, number_pair("scale", scale, 1), number_pair("ratio", ratio, math.inf))
     count, height, width = tf.unstack(tf.shape(images)[:3])
     top, bottom = _ends(boxes.top, boxes.height, height, boxes.found)
     left, right = _ends(boxes.left, boxes.width, width, boxes.found)
@@ -168,41 +168,41 @@ def _ends(start: tf.Tensor, length: tf.Tensor, side: tf.Tensor, found: tf.Tensor
     return first * way, final * way
 
 
-def turned(images: tf.Tensor, angles: tf.Tensor, fill: float = 0, outside: str = "zeros") -> tf.Tensor:
+def rotate_by(images: tf.Tensor, angles: tf.Tensor, fill: float = 0, fill_mode: str = "zeros") -> tf.Tensor:
     """Images turned about their centres by `angles` (N) in radians, counter-clockwise as by Pillow's `rotate`."""
     cosine, sine = tf.cos(angles), tf.sin(angles)
     shape = tf.cast(tf.shape(images), tf.float32)
     x, y = shape[2] / 2, shape[1] / 2
     return affine(
-        images, (cosine, -sine, x - cosine * x + sine * y, sine, cosine, y - sine * x - cosine * y), fill, outside
+        images, (cosine, -sine, x - cosine * x + sine * y, sine, cosine, y - sine * x - cosine * y), fill, fill_mode
     )
 
 
-def sheared_x(images: tf.Tensor, factors: tf.Tensor, fill: float = 0) -> tf.Tensor:
+def shear_x(images: tf.Tensor, factors: tf.Tensor, fill: float = 0) -> tf.Tensor:
     """Images whose rows are moved to the left by `factors` (N) times their height from the top."""
     return affine(images, (1, factors, 0, 0, 1, 0), fill)
 
 
-def sheared_y(images: tf.Tensor, factors: tf.Tensor, fill: float = 0) -> tf.Tensor:
+def shear_y(images: tf.Tensor, factors: tf.Tensor, fill: float = 0) -> tf.Tensor:
     """Images whose columns are moved up by `factors` (N) times their distance from the left."""
     return affine(images, (1, 0, 0, factors, 1, 0), fill)
 
 
-def moved_x(images: tf.Tensor, pixels: tf.Tensor, fill: float = 0) -> tf.Tensor:
+def translate_x(images: tf.Tensor, pixels: tf.Tensor, fill: float = 0) -> tf.Tensor:
     """Images moved to the left by `pixels` (N)."""
     return affine(images, (1, 0, pixels, 0, 1, 0), fill)
 
 
-def moved_y(images: tf.Tensor, pixels: tf.Tensor, fill: float = 0) -> tf.Tensor:
+def translate_y(images: tf.Tensor, pixels: tf.Tensor, fill: float = 0) -> tf.Tensor:
     """Images moved up by `pixels` (N)."""
     return affine(images, (1, 0, 0, 0, 1, pixels), fill)
 
 
-def affine(images: tf.Tensor, coefficients: tuple, fill: float = 0, outside: str = "zeros") -> tf.Tensor:
+def affine(images: tf.Tensor, coefficients: tuple, fill: float = 0, fill_mode: str = "zeros") -> tf.Tensor:
     """Maps images (N, H, W, C) as Pillow's `Image.transform(..., Image.Transform.AFFINE, coefficients)` does.
 
     The pixel at (x, y) is taken, bilinearly, from (a x + b y + c, d x + e y + f) for coefficients (a, b, c, d, e, f),
-    each a number or one an image (N). With `outside="zeros"` what lies beyond the image is `fill`.
+    each a number or one an image (N). With `fill_mode="zeros"` what lies beyond the image is `fill`.
     """
     a, b, c, d, e, f = (tf.zeros(tf.shape(images)[:1]) + value for value in coefficients)
     # Pillow's centres of pixels lie at halves, TensorFlow's at whole numbers.
@@ -215,6 +215,6 @@ def affine(images: tf.Tensor, coefficients: tuple, fill: float = 0, outside: str
         output_shape=tf.shape(images)[1:3],
         fill_value=float(fill),
         interpolation="BILINEAR",
-        fill_mode=OUTSIDE[outside],
+        fill_mode=FILL_MODES[fill_mode],
     )
     return tf.ensure_shape(rounded(mapped), images.shape)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from keras_resnet.data.augment.batch import checked, fraction, positive, rounded
+from keras_resnet._internal.validation import number
+from keras_resnet.data.augment.batch import checked, rounded
 
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # (images, targets, seed) -> the two
 
@@ -43,7 +44,7 @@ def mixup(images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float =
     """
     # Own code: 1.2 to 1.4 times as fast as keras.layers.MixUp, which draws a share for each image.
     images, targets = checked(images), _checked_targets(targets)
-    share = _beta(seed, positive("alpha", alpha))
+    share = _beta(seed, number("alpha", alpha, "(0, inf)"))
     other = tf.cast(tf.roll(images, 1, 0), tf.float32)
     mixed = rounded(share * tf.cast(images, tf.float32) + (1 - share) * other)
     return tf.ensure_shape(mixed, images.shape), _mixed_targets(targets, share)
@@ -87,7 +88,7 @@ def cutmix(images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float 
     # alpha, too, where the paper and its peers give it.
     images, targets = checked(images), _checked_targets(targets)
     of_share, of_centre = tf.unstack(tf.random.split(seed, 2))
-    cut = tf.sqrt(1 - _beta(of_share, positive("alpha", alpha)))
+    cut = tf.sqrt(1 - _beta(of_share, number("alpha", alpha, "(0, inf)")))
     sides = tf.shape(images)[1:3]
     box = tf.cast(tf.cast(sides, tf.float32) * cut, tf.int32)
     centre = tf.cast(tf.random.stateless_uniform((2,), of_centre) * tf.cast(sides, tf.float32), tf.int32)
@@ -102,7 +103,7 @@ def cutmix(images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float 
     return tf.ensure_shape(mixed, images.shape), _mixed_targets(targets, share)
 
 
-def one_of_mixes(
+def random_choice(
     images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, mixes: Sequence[Mix] = (mixup, cutmix)
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Applies to the batch one of several mixes, each as likely.
@@ -129,7 +130,7 @@ def one_of_mixes(
         >>> from keras_resnet.data import augment
         >>> mixes = (functools.partial(augment.mixup, alpha=0.2), augment.cutmix)
         >>> images, targets = np.zeros((4, 8, 8, 3), "uint8"), tf.one_hot([0, 1, 2, 2], 3)
-        >>> augment.one_of_mixes(images, targets, (0, 1), mixes)[1].shape
+        >>> augment.random_choice(images, targets, (0, 1), mixes)[1].shape
         TensorShape([4, 3])
     """
     if not mixes:
@@ -140,7 +141,7 @@ def one_of_mixes(
     return tf.switch_case(chosen, [lambda mix=mix: mix(images, targets, of_mix) for mix in mixes])
 
 
-def smoothed(targets: tf.Tensor, epsilon: float) -> tf.Tensor:
+def label_smoothing(targets: tf.Tensor, epsilon: float) -> tf.Tensor:
     """Label smoothing (arXiv:1512.00567): moves a share of all targets evenly to all classes. Mixed ones will do, too.
 
     Args:
@@ -157,14 +158,14 @@ def smoothed(targets: tf.Tensor, epsilon: float) -> tf.Tensor:
     Example:
         >>> import tensorflow as tf
         >>> from keras_resnet.data import augment
-        >>> augment.smoothed(tf.one_hot([2], 4), epsilon=0.2).numpy().round(2)
+        >>> augment.label_smoothing(tf.one_hot([2], 4), epsilon=0.2).numpy().round(2)
         array([[0.05, 0.05, 0.85, 0.05]], dtype=float32)
     """
-    targets, epsilon = _checked_targets(targets), fraction("epsilon", epsilon)
+    targets, epsilon = _checked_targets(targets), number("epsilon", epsilon, "[0, 1]")
     return targets * (1 - epsilon) + epsilon / tf.cast(tf.shape(targets)[1], tf.float32)
 
 
-def thresholded(targets: tf.Tensor, threshold: float) -> tf.Tensor:
+def target_threshold(targets: tf.Tensor, threshold: float) -> tf.Tensor:
     """Targets of 1 for all classes above a threshold and 0 for the others: timm's `target_threshold`.
 
     It is for binary cross-entropy (arXiv:2110.00476): an image mixed of two classes is wholly of both. timm's recipes
@@ -184,11 +185,11 @@ def thresholded(targets: tf.Tensor, threshold: float) -> tf.Tensor:
     Example:
         >>> import tensorflow as tf
         >>> from keras_resnet.data import augment
-        >>> augment.thresholded(tf.constant([[0.7, 0.3, 0.0], [0.9, 0.1, 0.0]]), threshold=0.2).numpy()
+        >>> augment.target_threshold(tf.constant([[0.7, 0.3, 0.0], [0.9, 0.1, 0.0]]), threshold=0.2).numpy()
         array([[1., 1., 0.],
                [1., 0., 0.]], dtype=float32)
     """
-    return tf.cast(_checked_targets(targets) > fraction("threshold", threshold), tf.float32)
+    return tf.cast(_checked_targets(targets) > number("threshold", threshold, "[0, 1]"), tf.float32)
 
 
 def _checked_targets(targets: tf.Tensor) -> tf.Tensor:

@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_resnet.arguments import integer
-from keras_resnet.data.augment import colour, geometry
-from keras_resnet.data.augment.batch import checked, fraction, per_image
+from keras_resnet._internal.validation import integer, number
+from keras_resnet.data.augment import color, geometry
+from keras_resnet.data.augment.batch import checked, per_image
 
 Change = Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]  # (images, amounts, fill) -> images
 GREATEST = 10  # magnitude
 LEVELS = 30  # of TrivialAugment, above the lowest
 
 
-class Row(NamedTuple):
+class Operation(NamedTuple):
     """A change: the function, its amount at the lowest and at the greatest magnitude, and whether half are negated."""
 
     change: Change
@@ -31,56 +31,56 @@ def _of_colour(change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Change:
 
 
 def _share_x(images: tf.Tensor, shares: tf.Tensor, fill: float) -> tf.Tensor:
-    return geometry.moved_x(images, shares * tf.cast(tf.shape(images)[2], tf.float32), fill)
+    return geometry.translate_x(images, shares * tf.cast(tf.shape(images)[2], tf.float32), fill)
 
 
 def _share_y(images: tf.Tensor, shares: tf.Tensor, fill: float) -> tf.Tensor:
-    return geometry.moved_y(images, shares * tf.cast(tf.shape(images)[1], tf.float32), fill)
+    return geometry.translate_y(images, shares * tf.cast(tf.shape(images)[1], tf.float32), fill)
 
 
 def _pixels_x(images: tf.Tensor, pixels: tf.Tensor, fill: float) -> tf.Tensor:
-    return geometry.moved_x(images, tf.cast(tf.cast(pixels, tf.int32), tf.float32), fill)
+    return geometry.translate_x(images, tf.cast(tf.cast(pixels, tf.int32), tf.float32), fill)
 
 
 def _pixels_y(images: tf.Tensor, pixels: tf.Tensor, fill: float) -> tf.Tensor:
-    return geometry.moved_y(images, tf.cast(tf.cast(pixels, tf.int32), tf.float32), fill)
+    return geometry.translate_y(images, tf.cast(tf.cast(pixels, tf.int32), tf.float32), fill)
 
 
 # timm's `_RAND_INCREASING_TRANSFORMS`; whole bits and levels are rounded down.
 RAND_AUGMENT = {
-    "AutoContrast": Row(_of_colour(colour.stretched), 0, 0),
-    "Equalize": Row(_of_colour(colour.equalised), 0, 0),
-    "Invert": Row(_of_colour(colour.inverted), 0, 0),
-    "Rotate": Row(geometry.turned, 0, math.radians(30), signed=True),
-    "Posterize": Row(_of_colour(colour.posterised), 4, 8),
-    "Solarize": Row(_of_colour(colour.solarised), 256, 0),
-    "SolarizeAdd": Row(_of_colour(colour.lightened), 0, 110),
-    "Color": Row(_of_colour(colour.saturated), 0, 0.9, signed=True),
-    "Contrast": Row(_of_colour(colour.contrasted), 0, 0.9, signed=True),
-    "Brightness": Row(_of_colour(colour.brightened), 0, 0.9, signed=True),
-    "Sharpness": Row(_of_colour(colour.sharpened), 0, 0.9, signed=True),
-    "ShearX": Row(geometry.sheared_x, 0, 0.3, signed=True),
-    "ShearY": Row(geometry.sheared_y, 0, 0.3, signed=True),
-    "TranslateX": Row(_share_x, 0, 0.45, signed=True),
-    "TranslateY": Row(_share_y, 0, 0.45, signed=True),
+    "AutoContrast": Operation(_of_colour(color.autocontrast), 0, 0),
+    "Equalize": Operation(_of_colour(color.equalize), 0, 0),
+    "Invert": Operation(_of_colour(color.invert), 0, 0),
+    "Rotate": Operation(geometry.rotate_by, 0, math.radians(30), signed=True),
+    "Posterize": Operation(_of_colour(color.posterize), 4, 8),
+    "Solarize": Operation(_of_colour(color.solarize), 256, 0),
+    "SolarizeAdd": Operation(_of_colour(color.solarize_add), 0, 110),
+    "Color": Operation(_of_colour(color.adjust_saturation), 0, 0.9, signed=True),
+    "Contrast": Operation(_of_colour(color.adjust_contrast), 0, 0.9, signed=True),
+    "Brightness": Operation(_of_colour(color.adjust_brightness), 0, 0.9, signed=True),
+    "Sharpness": Operation(_of_colour(color.adjust_sharpness), 0, 0.9, signed=True),
+    "ShearX": Operation(geometry.shear_x, 0, 0.3, signed=True),
+    "ShearY": Operation(geometry.shear_y, 0, 0.3, signed=True),
+    "TranslateX": Operation(_share_x, 0, 0.45, signed=True),
+    "TranslateY": Operation(_share_y, 0, 0.45, signed=True),
 }
 
 # torchvision's `TrivialAugmentWide._augmentation_space`. It rounds bits to the nearest: half a bit more, rounded down.
 TRIVIAL_AUGMENT_WIDE = {
-    "Identity": Row(lambda images, amounts, fill: images, 0, 0),
-    "ShearX": Row(geometry.sheared_x, 0, 0.99, signed=True),
-    "ShearY": Row(geometry.sheared_y, 0, 0.99, signed=True),
-    "TranslateX": Row(_pixels_x, 0, 32, signed=True),
-    "TranslateY": Row(_pixels_y, 0, 32, signed=True),
-    "Rotate": Row(geometry.turned, 0, math.radians(135), signed=True),
-    "Brightness": Row(_of_colour(colour.brightened), 0, 0.99, signed=True),
-    "Color": Row(_of_colour(colour.saturated), 0, 0.99, signed=True),
-    "Contrast": Row(_of_colour(colour.contrasted), 0, 0.99, signed=True),
-    "Sharpness": Row(_of_colour(colour.sharpened), 0, 0.99, signed=True),
-    "Posterize": Row(_of_colour(colour.posterised), 0.5, 6.5),
-    "Solarize": Row(_of_colour(colour.solarised), 255, 0),
-    "AutoContrast": Row(_of_colour(colour.stretched), 0, 0),
-    "Equalize": Row(_of_colour(colour.equalised), 0, 0),
+    "Identity": Operation(lambda images, amounts, fill: images, 0, 0),
+    "ShearX": Operation(geometry.shear_x, 0, 0.99, signed=True),
+    "ShearY": Operation(geometry.shear_y, 0, 0.99, signed=True),
+    "TranslateX": Operation(_pixels_x, 0, 32, signed=True),
+    "TranslateY": Operation(_pixels_y, 0, 32, signed=True),
+    "Rotate": Operation(geometry.rotate_by, 0, math.radians(135), signed=True),
+    "Brightness": Operation(_of_colour(color.adjust_brightness), 0, 0.99, signed=True),
+    "Color": Operation(_of_colour(color.adjust_saturation), 0, 0.99, signed=True),
+    "Contrast": Operation(_of_colour(color.adjust_contrast), 0, 0.99, signed=True),
+    "Sharpness": Operation(_of_colour(color.adjust_sharpness), 0, 0.99, signed=True),
+    "Posterize": Operation(_of_colour(color.posterize), 0.5, 6.5),
+    "Solarize": Operation(_of_colour(color.solarize), 255, 0),
+    "AutoContrast": Operation(_of_colour(color.autocontrast), 0, 0),
+    "Equalize": Operation(_of_colour(color.equalize), 0, 0),
 }
 
 
@@ -126,7 +126,7 @@ def rand_augment(
         raise ValueError(f"magnitude must be in [0, {GREATEST}]. Received: magnitude={magnitude!r}")
     if not deviation >= 0:
         raise ValueError(f"deviation must be at least 0. Received: deviation={deviation!r}")
-    images, probability = _checked(images), fraction("probability", probability)
+    images, probability = _checked(images), number("probability", probability, "[0, 1]")
     for layer in tf.unstack(tf.random.split(seed, integer("num_ops", num_ops))):
         of_magnitude, of_change = tf.unstack(tf.random.split(layer, 2))
         magnitudes = tf.random.stateless_normal(tf.shape(images)[:1], of_magnitude, magnitude, deviation)
@@ -164,13 +164,18 @@ def trivial_augment_wide(images: tf.Tensor, seed: tf.Tensor, fill: float = 0) ->
 
 def _checked(images: tf.Tensor) -> tf.Tensor:
     images = checked(images)
-    if images.shape[-1] not in colour.LUMA:
+    if images.shape[-1] not in color.LUMA:
         raise ValueError(f"images must have 1 or 3 channels. Received: images of shape {images.shape}")
     return images
 
 
 def _changed(
-    images: tf.Tensor, seed: tf.Tensor, strengths: tf.Tensor, table: Mapping[str, Row], probability: float, fill: float
+    images: tf.Tensor,
+    seed: tf.Tensor,
+    strengths: tf.Tensor,
+    table: Mapping[str, Operation],
+    probability: float,
+    fill: float,
 ) -> tf.Tensor:
     """Each image of a batch changed by one row of the table, with a probability, at its strength (N) in [0, 1]."""
     chance, drawn, sign = per_image(images, seed, 3)

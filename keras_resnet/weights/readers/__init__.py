@@ -19,7 +19,7 @@ BYTES = re.compile(r"""(?<!['\w])b(["']).*?(?:\1|$)""")  # of the file, in the m
 
 
 @contextlib.contextmanager
-def opened(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+def open_tensors(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors of a file, to be read within the context.
 
     Args:
@@ -71,13 +71,13 @@ def _reader(path: Path) -> Reader:
     with path.open("rb") as file:
         start = file.read(512)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return hdf5.opened
+        return hdf5.open_hdf5
     if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
-        return safetensors_files.opened
+        return safetensors_files.open_safetensors
     if start.startswith(b"PK"):
         return _of_zip(path)
     if start[:1] == b"\x80":
-        return torch_files.opened_pickle
+        return torch_files.open_pickle
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise WeightsError("this is a web page, not a file of weights; a download went wrong")
     raise WeightsError(
@@ -87,10 +87,10 @@ def _reader(path: Path) -> Reader:
 
 
 def _of_zip(path: Path) -> Reader:
-    with zips.opened_archive(path) as archive:
+    with zips.open_archive(path) as archive:
         names = archive.namelist()
     if "model.weights.h5" in names:
-        return zips.opened_keras
+        return zips.open_keras
     if any(name.endswith(torch_files.PICKLE) for name in names):
-        return torch_files.opened_zip
-    return zips.opened_npz
+        return torch_files.open_zip
+    return zips.open_npz

@@ -21,7 +21,7 @@ LARGEST_HEAP = 2**16  # bytes; those that Keras' names take have 4,096
 
 
 @contextlib.contextmanager
-def opened(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+def open_hdf5(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors of an HDF5 file by `layer/variable`."""
     with h5py.File(path, "r") as file:
         root = _group(file, "model_weights") if "model_weights" in file else file

@@ -32,7 +32,7 @@ NEW: Mapping[str, Callable[[], Any]] = {
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def read(stream: BinaryIO, calls: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
+def unpickle(stream: BinaryIO, calls: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
     """What one pickle stands for; the stream is left behind it.
 
     Args:

@@ -27,7 +27,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 
 
 @contextlib.contextmanager
-def opened(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+def open_safetensors(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors of a safetensors file: the length of a header, the header in JSON, and numbers without a gap."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

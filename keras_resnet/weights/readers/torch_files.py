@@ -117,9 +117,9 @@ CALLS: Mapping[str, Any] = {
 
 
 @contextlib.contextmanager
-def opened_zip(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+def open_zip(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors of a file of torch 1.6 or later."""
-    with zips.opened_archive(path) as archive:
+    with zips.open_archive(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
         for info in members.values():
             if info.compress_type != zipfile.ZIP_STORED:
@@ -145,7 +145,7 @@ def opened_zip(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
 
 
 @contextlib.contextmanager
-def opened_pickle(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+def open_pickle(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors of a file of an older torch: five pickles, and behind them the storages."""
     with path.open("rb") as file:
         stream = io.BytesIO(file.read(LARGEST_INDEX))
@@ -191,7 +191,7 @@ def _loaded(stream: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
             raise WeightsError(f"a storage must have one type and length. Received: {storage.key!r} with two")
         return storage
 
-    return pickles.read(stream, CALLS, persistent), storages
+    return pickles.unpickle(stream, CALLS, persistent), storages
 
 
 def _tensors(loaded: Any, fetch: Fetch) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ HEADER = 30  # bytes before a member's name and data, at least
 
 
 @contextlib.contextmanager
-def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """An archive with a table of contents of a bounded size, and members that are told apart by name and place."""
     # The end alone shows the same table as the whole file, if it is all in there.
     with path.open("rb") as file:
@@ -55,9 +55,9 @@ def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 @contextlib.contextmanager
-def opened_keras(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+def open_keras(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors of a `.keras` file. Its configuration is not looked at: a stranger's could build anything."""
-    with opened_archive(path) as archive, tempfile.TemporaryDirectory() as folder:
+    with open_archive(path) as archive, tempfile.TemporaryDirectory() as folder:
         info = archive.getinfo("model.weights.h5")
         # An optimizer's state is beside the weights, up to twice as large.
         if info.file_size > 4 * limit:
@@ -65,14 +65,14 @@ def opened_keras(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
         unpacked = Path(folder) / "model.weights.h5"
         with archive.open(info) as packed, unpacked.open("wb") as out:
             shutil.copyfileobj(packed, out, 2**20)
-        with hdf5.opened(unpacked, limit) as tensors:
+        with hdf5.open_hdf5(unpacked, limit) as tensors:
             yield tensors
 
 
 @contextlib.contextmanager
-def opened_npz(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+def open_npz(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors of an npz file; arrays of objects, which are pickles, are refused."""
-    with opened_archive(path) as archive:
+    with open_archive(path) as archive:
         members = [info for info in archive.infolist() if not info.is_dir()]
         if not members or not all(info.filename.endswith(".npy") for info in members):
             raise WeightsError(

@@ -1,0 +1,129 @@
+"""Everything that reads or sets a private attribute of Keras. No other file of the package does.
+
+It was written against Keras 3.15; `setup.cfg` allows no later minor version. To allow the next one, change the bound
+there, run the whole test suite on it, and mend what fails here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+
+
+def functional_graph(model: Any) -> Any:
+    """The graph of a functional or sequential model.
+
+    Raises:
+        TypeError: the model has no graph, because it is a subclass or its input is not known.
+    """
+    graph = getattr(model, "_functional", model)
+    if not hasattr(graph, "operations"):
+        raise TypeError(
+            "model must be a functional or sequential keras.Model whose input is known. "
+            f"Received: {type(model).__name__}"
+        )
+    return graph
+
+
+def nested_graphs(model: Any) -> list[Any]:
+    """The graph of a model and the graphs of all models inside it, each once."""
+    found: dict[int, Any] = {}
+
+    def collect(model: Any) -> None:
+        graph = functional_graph(model)
+        if id(graph) not in found:
+            found[id(graph)] = graph
+            for operation in graph.operations:
+                if isinstance(operation, keras.Model):
+                    collect(operation)
+
+    collect(model)
+    return list(found.values())
+
+
+def nodes_of(graph: Any) -> Iterator[Any]:
+    """The calls of layers in a graph, in the order of computation, inputs first."""
+    for _, nodes in sorted(graph._nodes_by_depth.items(), reverse=True):
+        yield from nodes
+
+
+def producer(tensor: keras.KerasTensor) -> Any:
+    """The call of a layer (a node) whose output the tensor is."""
+    operation, index, _ = tensor._keras_history
+    return operation._inbound_nodes[index]
+
+
+def number_of_calls(layer: Any) -> int:
+    """How many times a layer was called on Keras tensors."""
+    return len(layer._inbound_nodes)
+
+
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """All layers below `model`: its own, nested models, and the layers of those."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def takes_training(operation: Any) -> bool:
+    """Whether the call of an operation has the argument `training`."""
+    return "training" in getattr(operation, "_call_context_args", ())
+
+
+def run_graph(graph: Any, inputs: Any, call: Callable[..., Any]) -> list[Any]:
+    """The outputs of a graph if `call(operation, *arguments, **options)` computes each operation."""
+    return keras.tree.flatten(graph._run_through_graph(inputs, call_fn=call))
+
+
+def single_input(model: keras.Model, inputs: Any) -> Any:
+    """The one tensor in the inputs that a functional model was called with."""
+    return keras.tree.flatten(model._standardize_inputs(inputs))[0]
+
+
+def output_shape_of_lambda(layer: keras.layers.Lambda) -> Any:
+    """The output shape that a `Lambda` layer was made with, or None."""
+    return layer._output_shape
+
+
+def forget_compile_arguments(model: keras.Model) -> None:
+    """Leaves the arguments of `compile` out of the file when the model is saved."""
+    del model._compile_config
+
+
+def build_metrics_and_optimizer(model: keras.Model, image: keras.KerasTensor, target: keras.KerasTensor) -> None:
+    """Creates the variables that Keras creates when a compiled model sees its first batch."""
+    model._symbolic_build(data_batch=(image, target))
+
+
+def moving_averages(optimizer: keras.optimizers.Optimizer) -> Sequence[Any]:
+    """The moving average of each trainable variable, of an optimizer with `use_ema=True`."""
+    return optimizer._model_variables_moving_average
+
+
+def moments_of_lamb(optimizer: keras.optimizers.Lamb, variable: Any) -> tuple[Any, Any]:
+    """The moving mean and the moving mean square of the gradient of a variable."""
+    index = optimizer._get_variable_index(variable)
+    return optimizer._momentums[index], optimizer._velocities[index]
+
+
+def replace_gradient_reduction(
+    optimizer: keras.optimizers.Optimizer, replacement: Callable[[Callable[..., Any], Any], Any]
+) -> None:
+    """Replaces how an optimizer adds the gradients of the devices of a `MirroredStrategy`.
+
+    Args:
+        optimizer: whose method is replaced.
+        replacement: a function of the original method and of pairs (gradient, variable) that returns such pairs.
+    """
+    original = optimizer._all_reduce_sum_gradients
+    optimizer.__dict__["_all_reduce_sum_gradients"] = lambda pairs: replacement(original, pairs)
+
+
+class TensorBoard(keras.callbacks.TensorBoard):
+    """TensorBoard's callback that takes the learning rate from the logs.
+
+    Keras would compute it from the optimizer, which a single process cannot do if several processes train together.
+    """
+
+    def _collect_learning_rate(self, logs: dict[str, Any]) -> dict[str, Any]:
+        return logs

@@ -1,0 +1,111 @@
+"""Checks of arguments. Each returns the checked value, or raises an error: name, what is allowed, what was received."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+FEW = 12  # if there are no more names than this, an error lists all of them
+
+
+def one_of(argument: str, value: T, allowed: Sequence[T]) -> T:
+    """`value`, if it is one of `allowed`."""
+    if value not in allowed:
+        listed = ", ".join(repr(a) for a in allowed)
+        raise ValueError(f"{argument} must be one of {listed}. Received: {argument}={value!r}")
+    return value
+
+
+def known(kind: str, name: str, names: Iterable[str], listed_by: str) -> str:
+    """`name`, if it is one of many `names`; the error lists the most similar names and says how to list all."""
+    names = list(names)
+    if name not in names:
+        folded = {n.lower(): n for n in names}
+        near = [folded[n] for n in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        if not near and len(names) <= FEW:
+            hint = f" There are {', '.join(names)}."
+        raise ValueError(f"unknown {kind}; {listed_by} lists them.{hint} Received: {name!r}")
+    return name
+
+
+def integer(argument: str, value: Any, minimum: int = 1) -> int:
+    """`value` as an int of at least `minimum`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{argument} must be an integer of at least {minimum}. Received: {argument}={value!r}"
+        ) from None
+    if isinstance(value, bool) or number < minimum:
+        raise ValueError(f"{argument} must be an integer of at least {minimum}. Received: {argument}={value!r}")
+    return number
+
+
+def integers(argument: str, values: Any, minimum: int = 1) -> tuple[int, ...]:
+    """`values` as a non-empty tuple of integers of at least `minimum`."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{argument} must be a sequence of integers. Received: {argument}={values!r}")
+    numbers = tuple(integer(f"{argument}[{i}]", value, minimum) for i, value in enumerate(values))
+    if not numbers:
+        raise ValueError(f"{argument} must have at least one entry. Received: {argument}={values!r}")
+    return numbers
+
+
+def function_or_none(argument: str, value: Any) -> None:
+    """Raises a `TypeError` unless `value` can be called or is None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{argument} must be a function or None. Received: {argument}={value!r}")
+
+
+def directory(argument: str, value: str | os.PathLike[str]) -> Path:
+    """`value` as a path with `~` expanded, if it is a directory or a directory can be created there."""
+    path = Path(value).expanduser()
+    standing = next(place for place in (path, *path.parents) if place.exists())
+    if not standing.is_dir():
+        raise ValueError(f"{argument} must be a directory. Received: {str(value)!r}; {standing} is a file")
+    return path
+
+
+def boolean(argument: str, value: Any) -> bool:
+    """`value`, if it is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{argument} must be True or False. Received: {argument}={value!r}")
+    return value
+
+
+def number(argument: str, value: Any, interval: str = "(-inf, inf)") -> float:
+    """`value` as a float, if it is a number in an interval.
+
+    Args:
+        argument: its name, for the error.
+        value: to be checked.
+        interval: two numbers in brackets, "[0, 1)" for 0 <= value < 1; NaN is in none.
+
+    Raises:
+        TypeError: `value` is not a number.
+        ValueError: it is not in the interval.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{argument} must be a number in {interval}. Received: {argument}={value!r}")
+    low, high = map(float, interval[1:-1].split(","))
+    above = value > low if interval[0] == "(" else value >= low
+    below = value < high if interval[-1] == ")" else value <= high
+    if not (above and below):
+        raise ValueError(f"{argument} must be in {interval}. Received: {argument}={value!r}")
+    return float(value)
+
+
+def number_pair(argument: str, value: tuple[float, float], most: float) -> tuple[float, float]:
+    """`value`, if it is (low, high) with 0 < low <= high <= most."""
+    low, high = value
+    if not 0 < low <= high <= most:
+        raise ValueError(
+            f"{argument} must be (low, high) with 0 < low <= high <= {most}. Received: {argument}={value!r}"
+        )
+    return low, high

@@ -1,0 +1,198 @@
+"""A recipe: everything that a training needs besides model and images, with the range of each field."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from keras_resnet._internal.validation import boolean, integer, number, one_of
+
+CHOICES = {
+    "optimizer": ("sgd", "adamw", "lamb"),
+    "schedule": ("cosine", "steps"),
+    "precision": ("float32", "bfloat16", "float16"),
+    "loss": ("categorical_crossentropy", "binary_crossentropy"),
+    "crop": ("center", "random_resized", "scale_jitter"),
+    "auto_augment": ("", "rand_augment", "trivial_augment_wide"),
+}
+
+# Names in files that earlier versions wrote.
+RENAMED_FIELDS = {
+    "accumulate": "gradient_accumulation_steps",
+    "colour_jitter": "color_jitter",
+    "ema": "ema_decay",
+    "erase": "random_erase",
+    "held_out": "validation_split",
+    "policy": "auto_augment",
+    "shift": "pad_and_crop",
+    "sizes": "train_sizes",
+    "test_size": "eval_size",
+}
+RENAMED_CHOICES = {"cross_entropy": "categorical_crossentropy", "binary": "binary_crossentropy", "centre": "center"}
+
+
+def _check_choice(name: str, value: Any) -> None:
+    one_of(name, value, CHOICES[name])
+
+
+def _check_milestones(name: str, values: Any) -> None:
+    if not all(0 < earlier < later < 1 for earlier, later in zip((1e-9, *values), values)):
+        raise ValueError(f"{name} must be in (0, 1) and increase. Received: {name}={values}")
+
+
+def _check_sizes(name: str, values: Any) -> None:
+    for size in values:
+        integer(name, size)
+
+
+_natural = functools.partial(integer, minimum=0)
+
+
+def _in(interval: str) -> Callable[[str, Any], Any]:
+    return functools.partial(number, interval=interval)
+
+
+def _field(default: Any, check: Callable[[str, Any], Any], help: str) -> Any:
+    """A field with the check of its values, which raises an error, and its text in `--help`."""
+    return dataclasses.field(default=default, metadata={"check": check, "help": help})
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to train. Every field is also an option of `keras-resnet train`, and its `--help` explains each.
+
+    Weight decay is applied to kernels, and not to batch norm and biases (Goyal et al. 2017, arXiv:1706.02677; He et
+    al. 2018, arXiv:1812.01187). All randomness comes from `seed`: initial weights, data order, augmentation, dropout.
+
+    Raises:
+        ValueError: a value is outside its range.
+        TypeError: a value has the wrong type.
+
+    Example:
+        >>> import dataclasses
+        >>> from keras_resnet.training import RECIPES
+        >>> short = dataclasses.replace(RECIPES["one_cycle"], epochs=5)
+        >>> short.epochs, short.optimizer
+        (5, 'sgd')
+    """
+
+    epochs: int = _field(15, integer, "Passes over the training images.")
+    iterations: int = _field(
+        0, _natural, "Steps to train for, rounded to whole epochs; replaces epochs. 0: epochs are used."
+    )
+    batch_size: int = _field(32, integer, "Images per step, on all devices together.")
+    seed: int = _field(0, _natural, "Random seed for initial weights, data order, augmentation and dropout.")
+
+    optimizer: str = _field("sgd", _check_choice, "sgd, adamw or lamb.")
+    learning_rate: float = _field(0.2, _in("(0, inf)"), "Highest learning rate of the schedule.")
+    schedule: str = _field(
+        "cosine", _check_choice, "cosine: falls to zero; steps: falls to a tenth after each milestone."
+    )
+    warmup: float = _field(
+        0.25, _in("[0, 1)"), "Fraction of the steps in which the learning rate rises from zero, in [0, 1)."
+    )
+    milestones: tuple[float, ...] = _field(
+        (), _check_milestones, "For the schedule steps: fractions of the training, for example 0.5 and 0.75."
+    )
+    momentum: float = _field(0.9, _in("[0, 1)"), "Momentum of sgd, in [0, 1).")
+    nesterov: bool = _field(True, boolean, "Use Nesterov momentum in sgd.")
+    weight_decay: float = _field(5e-4, _in("[0, inf)"), "Weight decay of kernels.")
+    clip_norm: float = _field(
+        0.0, _in("[0, inf)"), "Largest norm of the gradient of all variables together. 0: no limit."
+    )
+    gradient_accumulation_steps: int = _field(1, integer, "Steps whose gradients are averaged for one update.")
+    ema_decay: float = _field(
+        0.0, _in("[0, 1)"), "Decay of an exponential moving average of the weights, which is the result. 0: no average."
+    )
+    precision: str = _field("float32", _check_choice, "Type in which the network computes: float32, bfloat16, float16.")
+
+    loss: str = _field(
+        "categorical_crossentropy",
+        _check_choice,
+        "categorical_crossentropy: softmax; binary_crossentropy: a sigmoid for each class.",
+    )
+    label_smoothing: float = _field(
+        0.1, _in("[0, 1)"), "Fraction of the target that is spread evenly over all classes, in [0, 1)."
+    )
+    target_threshold: float = _field(
+        0.0, _in("[0, 1)"), "For binary_crossentropy: targets above it become 1, others 0. 0: targets do not change."
+    )
+
+    crop: str = _field(
+        "center",
+        _check_choice,
+        "center: the center square; random_resized: any part of the image; scale_jitter: a square of random scale.",
+    )
+    crop_scale: float = _field(
+        0.08, _in("(0, 1]"), "For random_resized: smallest fraction of the image's area, in (0, 1]."
+    )
+    flip: bool = _field(False, boolean, "Mirror half of the images left to right; wrong for digits and letters.")
+    pad_and_crop: float = _field(
+        1 / 8, _in("[0, 1)"), "Pad each side by this fraction and crop at random, which shifts images, in [0, 1)."
+    )
+    rotate: float = _field(0.0, _in("[0, inf)"), "Largest random rotation in degrees.")
+    color_jitter: float = _field(
+        0.0, _in("[0, 1)"), "How much brightness, contrast and saturation change at random, in [0, 1)."
+    )
+    auto_augment: str = _field("", _check_choice, "Augmentation policy: rand_augment or trivial_augment_wide.")
+    magnitude: float = _field(7.0, _in("[0, 10]"), "Magnitude of rand_augment, 0 to 10.")
+    random_erase: float = _field(0.0, _in("[0, 1)"), "Probability that a part of an image is erased, in [0, 1).")
+    mixup: float = _field(0.0, _in("[0, inf)"), "Alpha of MixUp. 0: off. With cutmix, each batch gets one of the two.")
+    cutmix: float = _field(0.0, _in("[0, inf)"), "Alpha of CutMix. 0: off.")
+
+    stochastic_depth: float = _field(0.0, _in("[0, 1)"), "Probability that the last block is dropped, in [0, 1).")
+    drop_rate: float = _field(0.0, _in("[0, 1)"), "Dropout before the classifier, in [0, 1).")
+    remat: bool = _field(False, boolean, "Compute blocks again in the backward pass: less memory, a third more time.")
+
+    train_sizes: tuple[int, ...] = _field(
+        (),
+        _check_sizes,
+        "Sizes of the training images in pixels, used one after the other for equal parts of training.",
+    )
+    eval_size: int = _field(0, _natural, "Size of the images in evaluation and export, in pixels. 0: as in training.")
+    crop_pct: float = _field(
+        1.0, _in("(0, 1]"), "In evaluation: fraction of the resized image's shorter side that is used, in (0, 1]."
+    )
+    validation_split: float = _field(
+        0.0,
+        _in("[0, 1)"),
+        "Fraction of the training images that is held out to choose the best epoch, in [0, 1).",
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            field.metadata["check"](field.name, getattr(self, field.name))
+
+    def epochs_of(self, steps: int) -> int:
+        """Number of epochs, if an epoch has so many steps."""
+        return max(1, round(self.iterations / steps)) if self.iterations else self.epochs
+
+
+def recipe_of(fields: Mapping[str, Any]) -> Recipe:
+    """A recipe from the fields in a JSON file; missing fields have their defaults.
+
+    Fields and values that earlier versions wrote under other names are accepted.
+
+    Raises:
+        ValueError: there is no such field, or a value is outside its range.
+        TypeError: a value has the wrong type.
+    """
+    fields = current_names(fields)
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    if unknown := sorted(set(fields) - known):
+        raise ValueError(f"a recipe must have the fields of keras_resnet.training.Recipe. Received: also {unknown}")
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return Recipe(**values)
+
+
+def current_names(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a recipe in a file of an earlier version, under the names of this one."""
+    renamed = {RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}
+    for name in ("loss", "crop"):
+        if name in renamed:
+            renamed[name] = RENAMED_CHOICES.get(renamed[name], renamed[name])
+    return renamed

@@ -1,0 +1,44 @@
+"""The picture of a search: accuracy over multiply-accumulates, with the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_resnet.tuning.results import TrialResult, pareto_front
+
+
+def plot_trials(trials: Sequence[TrialResult], title: str, path: Path) -> None:
+    """Draws every trial, the front as a line and what it dominates faded, into a PNG.
+
+    Args:
+        trials: finished, at least one.
+        title: of the picture.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
+    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter  # noqa: PLC0415
+
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    best = pareto_front(trials)
+    dominated = [trial for trial in trials if trial not in best]
+    axes.scatter(*_points(dominated), color="tab:grey", alpha=0.4, label="other trials")
+    axes.plot(*_points(best), color="tab:blue", marker="o", linewidth=2, drawstyle="steps-post", label="Pareto front")
+    for trial in best:
+        place = (trial.metrics["macs"] / 1e6, trial.metrics["val_accuracy"])
+        axes.annotate(trial.trial, place, textcoords="offset points", xytext=(4, 6), fontsize="small")
+    axes.set(title=title, xlabel="multiply-accumulates of one image, millions", ylabel="validation accuracy")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(path)
+
+
+def _points(trials: Sequence[TrialResult]) -> tuple[list[float], list[float]]:
+    macs = [trial.metrics["macs"] / 1e6 for trial in trials]
+    return macs, [trial.metrics["val_accuracy"] for trial in trials]

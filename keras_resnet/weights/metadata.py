@@ -1,0 +1,118 @@
+"""The card in a file: what a network is built with so that the file's weights say the right thing.
+
+Weights alone do not tell where a network strides or how pixels are prepared. A `.keras` or safetensors file that this
+package wrote says it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+
+from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
+from keras_resnet.weights.readers import zips
+from keras_resnet.weights.table import MOST_CLASSES, Checkpoint
+from keras_resnet.weights.tensors import LARGEST_INDEX, WeightsError
+from keras_resnet.weights.variants import VARIANTS
+
+KEY = "keras_resnet"
+MOST_PIXELS = 100_000  # a side
+TEXTS = ("model", "tag", "form", "licence", "top1_source", "data")
+WRITTEN = (
+    "model",
+    "tag",
+    "form",
+    "mean",
+    "std",
+    "size",
+    "crop_pct",
+    "interpolation",
+    "licence",
+    "top1",
+    "top1_source",
+    "data",
+    "classes",
+)
+
+
+def is_zoo_network(checkpoint: Checkpoint) -> bool:
+    """Whether the zoo's row as it stands is the network that a checkpoint fits, so that a file needs no card."""
+    default = tuple(checkpoint.mean) == IMAGENET_MEAN and tuple(checkpoint.std) == IMAGENET_STD
+    return default and not VARIANTS[checkpoint.form or "torch"].fields
+
+
+def metadata_of(checkpoint: Checkpoint, model: str, classes: int) -> dict[str, str]:
+    """The metadata of a safetensors file for a zoo model with these weights."""
+    values = {name: getattr(checkpoint, name) for name in WRITTEN}
+    values |= {"model": model, "form": checkpoint.form or "torch", "classes": classes}
+    return {"format": "keras", KEY: json.dumps(values)}
+
+
+def read_metadata(path: Path) -> Checkpoint | None:
+    """The checkpoint that a file's card describes; None if it has no card.
+
+    Raises:
+        ValueError: the card says what cannot be.
+    """
+    text = _text(path)
+    if not text:
+        return None
+    try:
+        card: dict[str, Any] = json.loads(text)
+        form = VARIANTS[card["form"]]
+        checkpoint = Checkpoint(
+            **{name: card[name] for name in WRITTEN},
+            source=str(path),
+            fields=form.fields,
+            epsilon=form.epsilon,
+        )
+        checkpoint = dataclasses.replace(
+            checkpoint, mean=tuple(map(float, checkpoint.mean)), std=tuple(map(float, checkpoint.std))
+        )
+        numbers = (*checkpoint.mean, *checkpoint.std, float(checkpoint.crop_pct))
+        possible = (
+            len(checkpoint.mean) == len(checkpoint.std) == 3
+            and checkpoint.interpolation in ("bilinear", "bicubic")
+            and checkpoint.crop_pct <= 1
+            and isinstance(checkpoint.top1, float | int | None)
+            and all(isinstance(getattr(checkpoint, name), str) for name in TEXTS)
+            and all(map(math.isfinite, numbers))
+            and min(*checkpoint.std, checkpoint.crop_pct) > 0
+            and all(isinstance(value, int) and value > 0 for value in (checkpoint.size, checkpoint.classes))
+            and checkpoint.size <= MOST_PIXELS
+            and checkpoint.classes <= MOST_CLASSES
+        )
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise WeightsError(f"weights: the card in {path} cannot be read: {type(error).__name__}") from error
+    if not possible:
+        raise WeightsError(f"weights: the card in {path} must be of a network of ours. Received: {text[:200]}")
+    return checkpoint
+
+
+def _text(path: Path) -> str:
+    """The metadata of a safetensors file, or the comment of a ZIP archive, which Keras does not look at."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    try:
+        if start.startswith(b"PK"):
+            with zips.open_archive(path) as archive:
+                return archive.comment.decode().removeprefix(KEY) if archive.comment.startswith(KEY.encode()) else ""
+        if int.from_bytes(start, "little") > LARGEST_INDEX:
+            return ""
+        with safetensors.safe_open(path, framework="numpy") as opened:
+            return (opened.metadata() or {}).get(KEY, "")
+    except (OSError, ValueError, safetensors.SafetensorError, zipfile.BadZipFile):
+        return ""  # another kind of file, or one of which the reader will say what is wrong
+
+
+def write_metadata(archive: Path, card: Mapping[str, str]) -> None:
+    """Puts a card into a `.keras` file."""
+    with zipfile.ZipFile(archive, "a") as file:
+        file.comment = (KEY + card[KEY]).encode()

@@ -1,0 +1,300 @@
+"""The command line from end to end; the main job of the README is run as it is typed."""
+
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from tensorflow.python.util import _pywrap_util_port
+from typer.testing import CliRunner
+
+from keras_resnet import cli
+from keras_resnet.cli import COMMANDS
+from keras_resnet.data import idx, load
+from keras_resnet.data.sources import SOURCES
+from tests import needs, processes
+from tests.conftest import FASHION, ROOT, UNTRACED
+from tests.data.test_sources import write_idx, write_png
+from tests.processes import command
+from tests.serving.process import serving
+from tests.small_training import of_one_block, without_export
+from tests.test_package import main_command
+
+# The command, with small trainings, untraced.
+SMALL = """
+import sys, warnings, pytest, tensorflow as tf
+from keras_resnet import cli
+from tests.small_training import of_one_block, without_export
+of_one_block(pytest.MonkeyPatch())
+without_export(pytest.MonkeyPatch())
+warnings.filterwarnings("ignore", "Even though the .*run_functions_eagerly")
+tf.config.run_functions_eagerly(True)
+sys.argv[0] = "keras-resnet"
+sys.exit(cli.main())
+"""
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.app, list(map(str, arguments)), env={"COLUMNS": "120"})
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """The README's main job, as typed."""
+    folder = tmp_path_factory.mktemp("main")
+    words = main_command().split()
+    assert words[0].endswith("keras-resnet")
+    program = Path(sys.executable).with_name("keras-resnet")
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    run = subprocess.run(
+        [program, *words[1:]], capture_output=True, text=True, env=environment, cwd=folder, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return folder, run
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_the_main_job_reads_digits(digits):
+    folder, run = digits
+    # What is promised to new users: 98.5 % on images that the training never saw.
+    assert json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"] >= 0.985
+    assert len(re.findall(r"^epoch +\d+/15", run.stdout, re.M)) == 15
+    assert run.stderr == ""
+
+
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# Starts Keras as a new interpreter does, until it imports TensorFlow, which reads the variable then.
+STARTED = f"""
+import os, sys
+from keras_resnet.cli.startup import start_keras
+for name in [name for name in sys.modules if name.partition(".")[0] in ("keras", "tensorflow")]:
+    del sys.modules[name]
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "tensorflow":
+            print(os.environ["{ONEDNN}"])
+            sys.exit()
+sys.meta_path.insert(0, Finder())
+start_keras()
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN is for x86")
+def test_commands_compute_on_onednn_unless_the_user_says_otherwise():
+    assert _pywrap_util_port.IsMklEnabled() == (os.environ[ONEDNN] == "1")  # what tests/conftest.py has set
+    for theirs, found in ((None, "1"), ("0", "0")):
+        assert processes.printed(processes.python("-c", STARTED, environment={ONEDNN: theirs})) == f"{found}\n"
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_what_the_main_job_says_to_type_next_works(digits, monkeypatch):
+    folder, run = digits
+    lines = [line.strip() for line in run.stdout.splitlines() if re.match(r"  \S*keras-resnet ", line)]
+    assert [line.split()[1] for line in lines] == ["evaluate", "predict"]
+    # In a new interpreter: in a forked one TensorFlow is silent already.
+    loud = {"TF_CPP_MIN_LOG_LEVEL": None, "COLUMNS": "80", "NO_COLOR": "1"}
+    words = ("keras_resnet", *shlex.split(lines[0])[1:])
+    evaluated = processes.fresh("-m", *words, cwd=folder, environment=loud)
+    assert (evaluated.returncode, evaluated.stderr) == (0, "")
+    said = json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"]
+    assert f"top-1 {said:.2%} on the 360 test images of digits" in evaluated.stdout
+    monkeypatch.chdir(folder)
+    predicted = invoke(*shlex.split(lines[1])[1:])
+    assert (predicted.exit_code, predicted.stderr) == (0, "")
+    is_class = re.search(r"_is_(\d)\.png", lines[1])[1]
+    assert re.search(rf"_is_{is_class}\.png: {is_class} \d+\.\d%", predicted.stdout)
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_the_main_job_says_how_to_serve_a_directory_that_is_there(digits):
+    folder, run = digits
+    mounted = re.search(r"docker run .* -v (\S+):/models/ResNet20:ro", run.stdout)[1]
+    assert (Path(mounted) / "1" / "saved_model.pb").is_file()
+    assert Path(mounted).is_relative_to(folder.resolve())
+
+
+@pytest.mark.serving
+@pytest.mark.processes
+@pytest.mark.slow
+def test_the_deploy_lines_of_the_readme_serve_digits(digits, monkeypatch):
+    folder, _ = digits
+    (block,) = re.findall(r"^## Deploy\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S | re.M)
+    export, start, ask = block.splitlines()
+    assert start == "docker compose --project-directory deploy up -d --wait"  # in place of which the server below
+    monkeypatch.chdir(folder)
+    assert invoke(*export.split()[1:]).exit_code == 0
+    with serving("ResNet20", f"--model_base_path={folder / 'deploy/models/ResNet20'}") as server:
+        before, _, files = ask.replace("localhost:8500", server.grpc).rpartition(" ")
+        images = sorted(str(path.relative_to(folder)) for path in folder.glob(files))
+        asked = command(*before.split()[1:], *images, cwd=folder)
+    assert (asked.returncode, asked.stderr) == (0, "")
+    lines = asked.stdout.splitlines()
+    assert len(lines) == len(images) > 1
+    for line in lines:
+        assert re.search(r"_is_(\d)\.png: \1 \d+\.\d%", line), line
+
+
+@pytest.fixture(scope="module")
+def predicted(digits):
+    """What is said of two good images, a broken one, one that is not there and one in colour."""
+    folder, _ = digits
+    good = sorted((folder / "runs/digits/samples").iterdir())[:2]
+    (folder / "bad[final].png").write_bytes(good[0].read_bytes()[:40])
+    write_png(folder / "colour.png", (40, 30, 3), 120)
+    images = (good[0], "bad[final].png", "none[x].png", good[1], "colour.png")
+    return good, command("predict", *images, "--model", "runs/digits/model.keras", "--top", 10, cwd=folder)
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_a_bad_image_is_named_and_the_others_are_done(predicted):
+    good, result = predicted
+    assert result.returncode == 1
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == [*map(str, good), "colour.png"]
+    assert result.stderr.splitlines() == [
+        "Error: bad[final].png is no readable JPEG, PNG, BMP, WebP or GIF",
+        "Error: cannot read none[x].png: No such file or directory",
+    ]
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_a_photograph_in_colour_is_read_by_a_net_for_grey_images(predicted):
+    _, result = predicted
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("colour.png"))
+    assert line.count("%") == 10
+
+
+@pytest.mark.processes
+def test_a_user_error_is_one_line_and_status_2(tmp_path):
+    result = command("train", "ResNet5O", "--data", "digits", "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        "Error: unknown model; keras_resnet.list_models() lists them. "
+        "Did you mean ResNet56, ResNet50, ResNet50D? Received: 'ResNet5O'\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@needs.fashion_mnist
+@UNTRACED
+def test_train_reads_fashion_mnist(tmp_path, monkeypatch, eager):
+    """The first images of the real files, in files of the same format."""
+    of_one_block(monkeypatch)
+    without_export(monkeypatch)
+    for split, count in (("train", 128), ("test", 64)):
+        images, labels = idx.read_idx(FASHION, split)
+        write_idx(tmp_path / f"{idx.PREFIX[split]}-images-idx3-ubyte", images[:count])
+        write_idx(tmp_path / f"{idx.PREFIX[split]}-labels-idx1-ubyte", labels[:count])
+    result = invoke(
+        *("train", "ResNet20", "--data", f"idx:{tmp_path}", "--out", tmp_path / "run"),
+        *("--epochs", 2, "--batch-size", 32, "--learning-rate", 0.1, "--size", 16, "--flip", "--seed", 1),
+    )
+    assert result.exit_code == 0, result.output
+    recipe = json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]
+    assert (recipe["epochs"], recipe["batch_size"], recipe["learning_rate"]) == (2, 32, 0.1)
+    assert (recipe["flip"], recipe["seed"]) == (True, 1)
+    assert "of the 64 held-out test images are right" in result.output
+
+
+@pytest.mark.slow
+@UNTRACED
+def test_paths_with_spaces_are_quoted_and_a_file_is_no_directory(tmp_path, monkeypatch, capfd, eager):
+    of_one_block(monkeypatch)
+    without_export(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("dark", 20), ("bright", 200)):
+        for number in range(2):
+            write_png(tmp_path / "photos" / name / f"{number}.png", (8, 8, 3), value + number)
+    options = ("--data", f"folder:{tmp_path / 'photos'}", "--epochs", "1", "--size", "8")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(sys, "argv", ["keras-resnet", "train", "ResNet20", *options, "--out", "file"])
+    with pytest.raises(SystemExit) as failed:
+        cli.main()
+    error = capfd.readouterr().err
+    assert (failed.value.code, error.count("\n")) == (2, 1)
+    assert "File exists" in error
+    run = invoke("train", "ResNet20", *options, "--out", "a run")
+    typed = re.search(r"\S*keras-resnet (predict .*)", run.output)[1]
+    assert "--model 'a run'" in typed
+    asked = invoke(*shlex.split(typed))
+    assert re.fullmatch(r"a run/samples/0_is_bright.png: (bright|dark) .*\n", asked.output), asked.output
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_evaluate_refuses_data_of_other_classes(digits, tmp_path):
+    folder, _ = digits
+    labels = np.arange(10, dtype="uint8")
+    write_idx(tmp_path / "t10k-images-idx3-ubyte", np.zeros((10, 8, 8), "uint8"))
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte", labels)
+    (tmp_path / "classes.txt").write_text("\n".join("abcdefghij"))
+    error = invoke("evaluate", folder / "runs/digits", "--data", f"idx:{tmp_path}").exception
+    assert "--data must have the classes of the run, ('0', '1'" in str(error)
+
+
+def test_models_lists_the_zoo():
+    result = invoke("models", "seresnext*")
+    assert result.exit_code == 0
+    cells = [re.split(r"\s*[│┃]\s*", line.strip("│┃ ")) for line in result.output.splitlines() if "SE" in line]
+    assert cells == [
+        ["SEResNeXt50_32x4d", "50", "27,559,896", "4.23 G", "224x224"],
+        ["SEResNeXt101_32x4d", "101", "48,955,416", "7.97 G", "224x224"],
+    ]
+
+
+def test_models_says_when_nothing_matches():
+    assert "no model matches 'vgg*'" in str(invoke("models", "vgg*").exception)
+
+
+@pytest.mark.slow
+def test_summary_shows_the_stages():
+    result = invoke("summary", "ResNet18", "--size", 64, "--channels", 1, "--classes", 5)
+    assert result.exit_code == 0
+    for part in ("conv1", "conv2_x", "conv5_x", "16 x 16 x 64", "2 x 2 x 512", "head", "total"):
+        assert part in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_help_answers_at_once_and_explains():
+    """Keras takes seconds to import, so no help may import it."""
+    names = [function.__name__ for function in COMMANDS]
+    code = (
+        "import sys\n"
+        "from keras_resnet.cli import main\n"
+        "for name in ['', *sys.argv[1:]]:\n"
+        "    sys.argv = ['keras-resnet', *name.split(), '--help']\n"
+        "    try: main()\n"
+        "    except SystemExit as stop: assert stop.code == 0, (name, stop.code)\n"
+        "    assert 'keras' not in sys.modules and 'tensorflow' not in sys.modules, name"
+    )
+    said = processes.printed(processes.fresh("-c", code, *names)).split("Usage: ")[1:]
+    assert [re.match(r"keras-resnet (\w*)", text)[1] for text in said] == ["", *names]
+    assert all(kind in said[1 + names.index("train")] for kind in SOURCES)
+
+
+@pytest.mark.slow
+def test_evaluate_needs_to_know_what_on(tmp_path):
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(image)))
+    model.set_weights([np.zeros((64, 10)), np.eye(10)[3]])  # whatever it sees is a three
+    model.save(tmp_path / "three.keras")
+    assert "--data must be given for a .keras file" in str(invoke("evaluate", tmp_path / "three.keras").exception)
+    result = invoke("evaluate", tmp_path / "three.keras", "--data", "digits", "--split", "train")
+    threes = sum(int(label) == 3 for _, label in load("digits", "train").examples)
+    assert f"top-1 {threes / 1437:.2%} on the 1,437 train images of digits" in result.output

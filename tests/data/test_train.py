@@ -1,0 +1,232 @@
+"""The pipeline of training: epochs, shuffling, resuming, sharding, crops; for every kind of source."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_resnet as kr
+from keras_resnet.data import augment, crops
+from tests.conftest import quick_among
+from tests.data.test_sources import write_png
+from tests.data.test_tfrecords import write_shards
+
+PER_CLASS = 11
+
+
+def picture(number, side):
+    return np.full((side, side + 2, 3), number, "uint8")
+
+
+def of_arrays(_):
+    images = np.stack([picture(number, 8) for number in range(2 * PER_CLASS)])
+    return kr.data.from_arrays(images, np.arange(2 * PER_CLASS) // PER_CLASS, ("a", "b"))
+
+
+def of_squares(_):
+    images = np.arange(2 * PER_CLASS, dtype="uint8")[:, None, None, None] * np.ones((1, 6, 6, 3), "uint8")
+    return kr.data.from_arrays(images, np.arange(2 * PER_CLASS) // PER_CLASS, ("a", "b"))
+
+
+def of_files(folder):
+    for number in range(2 * PER_CLASS):
+        write_png(folder / "ab"[number // PER_CLASS] / f"{number:02}.png", (7 + number % 3, 9, 3), number)
+    return kr.data.load(f"folder:{folder}", "all")
+
+
+def of_shards(folder):
+    pictures = [picture(number, 7 + number % 3) for number in range(2 * PER_CLASS)]
+    write_shards(folder, "train", pictures, [number // PER_CLASS for number in range(2 * PER_CLASS)], shards=3)
+    return kr.data.load(f"tfrecord:{folder}", "train")
+
+
+def of_dataset(_):
+    pictures = [picture(number, 7 + number % 3) for number in range(2 * PER_CLASS)]
+    dataset = tf.data.Dataset.from_generator(
+        lambda: ((image, number // PER_CLASS) for number, image in enumerate(pictures)),
+        output_signature=(tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int32)),
+    )
+    return kr.data.from_dataset(dataset, ("a", "b"))
+
+
+SOURCES = {"arrays": of_arrays, "squares": of_squares, "files": of_files, "shards": of_shards, "dataset": of_dataset}
+
+
+# The others make the same batches from other places.
+QUICK = "arrays"
+
+
+@pytest.fixture(params=quick_among(SOURCES, QUICK))
+def split(request, tmp_path):
+    return SOURCES[request.param](tmp_path)
+
+
+@pytest.fixture
+def crop(request):
+    """Random parts of the images, but for the squares: those are taken as they lie in memory, which is another way."""
+    squares = request.node.callspec.id == "squares"
+    return None if squares else functools.partial(crops.random_resized_crop, scale=(0.3, 1.0))
+
+
+def taken(split, count, batch_size=4, **options):
+    batches = kr.data.train_pipeline(split, 6, batch_size, **options)
+    return [(images.copy(), targets.copy()) for images, targets in batches.take(count).as_numpy_iterator()]
+
+
+def assert_same(some, others):
+    assert len(some) == len(others)
+    for batch, other in zip(some, others):
+        for part, other_part in zip(batch, other):
+            np.testing.assert_array_equal(part, other_part)
+
+
+def numbers(batches):
+    """Which of the 22 pictures these are; each is of one value, its number."""
+    return np.concatenate([images[:, 3, 3, 0] for images, _ in batches]).tolist()
+
+
+def test_epochs_follow_each_other_each_in_another_order(split):
+    batches = taken(split, 10)
+    assert kr.data.steps_per_epoch(split, 4) == 5
+    assert [images.shape for images, _ in batches] == [(4, 6, 6, 3)] * 10
+    assert batches[0][0].dtype == np.uint8
+    assert batches[0][1].dtype == np.float32
+    first, second = numbers(batches[:5]), numbers(batches[5:])
+    assert len(set(first)) == len(set(second)) == 20  # two are left out, others each time
+    assert first != second
+    assert first != sorted(first)
+    assert numbers(taken(split, 5, seed=1)) != first
+    labels = np.concatenate([targets for _, targets in batches]).argmax(-1)
+    assert labels.tolist() == [number // PER_CLASS for number in first + second]
+
+
+# Files are read as arrays are, and data sets as shards; the next test begins in mid-training too.
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["arrays", "squares", "shards"], indirect=True)
+def test_a_run_goes_on_where_it_was_ended_whatever_the_global_seed(split, crop):
+    options = {
+        "crop": crop,
+        "augmentations": (functools.partial(augment.pad_and_crop, pixels=1), augment.flip),
+        "mixes": (mixed,),
+        "seed": 3,
+    }
+    tf.random.set_seed(1)
+    whole = taken(split, 13, **options)
+    tf.random.set_seed(2)
+    for start in (3, 5, 11):  # in an epoch, between two, in the third
+        assert_same(taken(split, 13 - start, start=start, **options), whole[start:])
+
+
+def mixed(images, targets, seed):
+    share = tf.random.stateless_uniform((), seed)
+    return images, share * targets + (1 - share) * targets[::-1]
+
+
+@pytest.mark.slow
+def test_processes_share_each_batch_row_by_row(split, crop):
+    whole = taken(split, 13, crop=crop)
+    parts = [taken(split, 5, crop=crop, shard=(index, 2), start=8) for index in (0, 1)]
+    assert_same([tuple(map(np.concatenate, zip(*both))) for both in zip(*parts)], whole[8:])
+
+
+def test_a_split_smaller_than_a_batch_is_one_batch(split):
+    rest, held = split.hold_out(0.2)
+    assert kr.data.steps_per_epoch(held, 16) == 1
+    batches = taken(held, 3, batch_size=16)
+    assert [len(images) for images, _ in batches] == [held.size] * 3
+    assert len({tuple(numbers([batch])) for batch in batches}) > 1
+    assert len({tuple(sorted(numbers([batch]))) for batch in batches}) == 1
+    assert set(numbers(batches)) | set(numbers(taken(rest, 30))) == set(range(22))
+
+
+def test_functions_draw_by_seeds_of_their_own_in_each_process():
+    drawn = []
+
+    def note(images, seed):
+        tf.py_function(lambda value: drawn.append(tuple(value.numpy().tolist())), [seed], [])
+        return images
+
+    mixes = (lambda images, targets, seed: (note(images, seed), targets),)
+    for index in (0, 1):
+        taken(of_squares(None), 4, augmentations=(note, note), mixes=mixes, shard=(index, 2))
+    assert len(set(drawn)) == len(drawn) >= 24
+    assert len({key for key, _ in drawn}) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"start": -1}, ValueError, "start must be an integer of at least 0. Received: start=-1"),
+        ({"seed": 0.5}, TypeError, "seed must be an integer"),
+        ({"shard": (0, 3)}, ValueError, "batch_size must divide by the 3 processes of shard. Received: batch_size=4"),
+        ({"shard": (2, 2)}, ValueError, "shard must be .index, count. with index below count. Received: shard=.2, 2."),
+        ({"crop": "centre"}, TypeError, "crop must be a function or None. Received: crop='centre'"),
+        ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        taken(of_squares(None), 1, **options)
+
+
+# Crops
+
+
+def test_the_centre_square_is_the_default(tmp_path):
+    image = np.zeros((8, 16, 3), "uint8")
+    image[:, 4:12] = 255
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.jpg").write_bytes(tf.io.encode_jpeg(image, quality=100).numpy())
+    ((images, _),) = taken(kr.data.load(f"folder:{tmp_path}", "all"), 1)
+    assert images.min() > 250
+
+
+@tf.function(input_signature=[tf.TensorSpec(2, tf.int32)])
+def hundred_crops(shape):
+    return tf.map_fn(lambda number: crops.random_resized_crop(shape, tf.stack([7, number])), tf.range(100))
+
+
+@pytest.mark.parametrize("shape", [(375, 500), (500, 30), (3, 400), (1, 1)])
+def test_random_crops_lie_in_the_image_and_have_the_area_and_form_asked_for(shape):
+    top, left, height, width = np.transpose(hundred_crops(shape))
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (height > 0).all()
+    assert (width > 0).all()
+    assert (top + height <= shape[0]).all()
+    assert (left + width <= shape[1]).all()
+    if shape == (375, 500):
+        share = height * width / (375 * 500)
+        assert share.min() < 0.15
+        assert share.max() > 0.8
+        assert 0.4 < share.mean() < 0.6
+        assert (width / height > 3 / 4 - 0.02).all()
+        assert (width / height < 4 / 3 + 0.02).all()
+        assert len(set(top.tolist())) > 30
+
+
+def test_where_no_draw_fits_the_largest_part_in_the_middle_is_taken():
+    whole = functools.partial(crops.random_resized_crop, scale=(1.0, 1.0))
+    assert whole(tf.constant([100, 1000]), tf.constant([0, 1])).numpy().tolist() == [0, 433, 100, 133]
+    assert whole(tf.constant([1000, 100]), tf.constant([0, 1])).numpy().tolist() == [433, 0, 133, 100]
+
+
+@pytest.mark.parametrize("wrong", [{"scale": (0, 1)}, {"scale": (0.5, 0.2)}, {"ratio": (2, 1)}, {"ratio": (0, 1)}])
+def test_ranges_of_crops_are_checked(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be two"):
+        crops.random_resized_crop(tf.constant([4, 4]), tf.constant([0, 1]), **wrong)
+
+
+@pytest.mark.slow
+def test_a_crop_of_a_jpeg_is_that_of_the_decoded_image(tmp_path, rng):
+    image = tf.cast(tf.image.resize(rng.integers(0, 256, (6, 8, 3)), (60, 80), "bicubic"), tf.uint8)
+    for kind, encode in (("jpg", functools.partial(tf.io.encode_jpeg, quality=100)), ("png", tf.io.encode_png)):
+        (tmp_path / kind / "a").mkdir(parents=True)
+        (tmp_path / kind / "a" / f"1.{kind}").write_bytes(encode(image).numpy())
+    of_kind = [
+        taken(kr.data.load(f"folder:{tmp_path / kind}", "all"), 4, crop=crops.random_resized_crop)
+        for kind in ("jpg", "png")
+    ]
+    for (jpeg, _), (png, _) in zip(*of_kind):
+        assert np.abs(jpeg.astype(int) - png).mean() < 3

@@ -1,0 +1,156 @@
+"""The examples do what their headers say."""
+
+import ast
+import dataclasses
+import functools
+import importlib
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_resnet as kr
+from keras_resnet.data import idx
+from keras_resnet.data.decode import to_square
+from keras_resnet.training import run
+from tests import needs, processes
+from tests.conftest import ROOT, photographs
+from tests.data.test_sources import write_idx
+from tests.small_training import of_one_block, without_export
+
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_short_and_says_command_time_and_result(name):
+    source = (ROOT / "examples" / f"{name}.py").read_text()
+    header = ast.get_docstring(ast.parse(source))
+    assert f"python examples/{name}.py" in header
+    assert "Time:" in header
+    assert "Result:" in header
+    assert len(source.splitlines()) < 150
+
+
+@pytest.mark.slow
+def test_own_blocks_learns_digits():
+    assert importlib.import_module("examples.own_blocks").main() >= 0.97
+
+
+@pytest.mark.slow
+def test_segmentation_scores_every_pixel(cheap_weights, capsys):
+    model = importlib.import_module("examples.segmentation").build(classes=5, size=64)
+    assert model.output.shape == (None, 64, 64, 5)
+    assert "C5 (None, 4, 4, 512)" in capsys.readouterr().out
+
+
+def quick(recipe):
+    """The same recipe for a few images."""
+    sizes = {"train_sizes": (32,), "eval_size": 40} if recipe.train_sizes else {}
+    return dataclasses.replace(
+        recipe,
+        epochs=1,
+        iterations=0,
+        precision="float32",
+        batch_size=4,
+        gradient_accumulation_steps=min(recipe.gradient_accumulation_steps, 2),
+        **sizes,
+    )
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Real photographs of blood cells, by whether they show the darker or the brighter half of them."""
+    images = sorted(photographs(24, 48), key=np.mean)
+    for number, image in enumerate(images):
+        path = tmp_path / "photos" / ("dark" if number < 12 else "bright") / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tf.io.encode_jpeg(image).numpy())
+    return tmp_path / "photos"
+
+
+@pytest.mark.slow
+@needs.shared_data
+def test_fine_tuning_tunes(photos, tmp_path, monkeypatch):
+    # Narrow, with a block a stage: how well it learns is not asked.
+    monkeypatch.setattr(kr, "ResNet18", functools.partial(kr.ResNet18, depths=(1, 1, 1, 1), filters=(8, 16, 32, 64)))
+    kr.ResNet18(classes=7, input_shape=(48, 48, 3)).save_weights(tmp_path / "start.weights.h5")
+    example = importlib.import_module("examples.fine_tuning")
+    frozen, whole = example.main(str(photos), str(tmp_path / "start.weights.h5"), size=48)
+    assert 0 <= frozen <= 1
+    assert 0 <= whole <= 1
+
+
+@pytest.mark.slow
+@needs.shared_data
+@pytest.mark.parametrize(
+    ("name", "recipe", "options"),
+    [
+        ("imagenet_a3", "A3", {"model": "ResNet20"}),
+        ("d2l_fashion_mnist", "D2L", {"model": "ResNet20", "size": 24}),
+        ("cifar10_he2015", "RECIPES he2015_cifar", {}),
+    ],
+)
+def test_recipes_of_papers_run(name, recipe, options, photos, tmp_path, monkeypatch):
+    of_one_block(monkeypatch)
+    without_export(monkeypatch)
+    example = importlib.import_module(f"examples.{name}")
+    table, _, row = recipe.partition(" ")
+    full = getattr(example, table)
+    left = example.main(f"folder:{photos}", tmp_path / "run", recipe=quick(full[row] if row else full), **options)
+    assert left.test_images == 4
+    assert (tmp_path / "run" / "model.keras").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@needs.ray
+def test_many_machines_train_one_network(tmp_path):
+    code = "import pathlib, sys; from examples import many_machines; many_machines.main(pathlib.Path(sys.argv[1]))"
+    # Ray begins processes that this one is not to keep.
+    processes.printed(processes.fresh("-c", code, tmp_path / "run"))
+    assert run.load_run(tmp_path / "run").test_accuracy >= 0.97
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@needs.ray
+def test_a_search_on_ray_ends_within_the_budget():
+    code = (
+        "from examples import ray_tune; from keras_resnet.training import Recipe; "
+        "ray_tune.main(trials=2, size=8, recipe=Recipe(epochs=1, batch_size=64, validation_split=0.5))"
+    )
+    # Ray begins processes that this one is not to keep.
+    line = re.search(r"kr\.ResNet\(.*\)", processes.printed(processes.fresh("-c", code)))[0]
+    assert kr.macs(eval(line, {"kr": kr, "functools": functools})) <= 5e6
+
+
+def few_digits(folder):
+    """Digits of 28 pixels in files of Fashion-MNIST's format."""
+    for split in ("train", "test"):
+        digits = kr.data.load("digits", split).hold_out(0.15)[1]
+        pairs = [(to_square(image, 28)[..., 0], label) for image, label in digits.examples]
+        images, labels = (np.array(part, "uint8") for part in zip(*pairs))
+        write_idx(folder / f"{idx.PREFIX[split]}-images-idx3-ubyte", images)
+        write_idx(folder / f"{idx.PREFIX[split]}-labels-idx1-ubyte", labels)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_search_on_fashion_mnist_trains_its_best_beside_resnet20(tmp_path, monkeypatch):
+    search = importlib.import_module("examples.search_fashion_mnist.search")
+    monkeypatch.setattr(search.multiprocessing, "get_context", lambda _: processes.SERVER)  # starts in 0.2 s
+    network = "kr.ResNet(depths=(1,), block=kr.residual_block, filters=(4,), input_shape=(28, 28, 1), classes=10)"
+    (tmp_path / "best.py").write_text(f"import keras_resnet as kr\n\nmodel = {network}\n")
+    recipe = dataclasses.replace(search.RECIPE, epochs=1, batch_size=32)
+    results = search.again(tmp_path / "best.py", f"idx:{few_digits(tmp_path)}", tmp_path, recipe, seeds=(0,))
+    assert [name for name, _, _ in results] == ["best", "ResNet20"]
+    assert (tmp_path / "again.csv").read_text().count("\n") == 3
+    budget = kr.macs(kr.ResNet20(input_shape=(28, 28, 1)))
+    assert budget == search.BUDGET
+
+
+def test_every_example_is_tested():
+    tested = ("cifar10_he2015", "d2l_fashion_mnist", "fine_tuning", "imagenet_a3", "many_machines", "own_blocks")
+    assert [*tested, "ray_tune", "segmentation"] == EXAMPLES

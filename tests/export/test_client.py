@@ -1,0 +1,186 @@
+"""The client, and `keras-resnet predict --server`, against a server that runs."""
+
+import contextlib
+import re
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnet.export import client
+from tests.cli.test_cli import invoke
+from tests.export.test_images import SOUND, WRONG
+from tests.serving import nets
+from tests.serving.asking import Asking, RefusedError
+from tests.serving.process import serving
+
+FILES = {"a.jpg": SOUND["JPEG"], "b.png": SOUND["PNG"], "text.jpg": WRONG["text"][0], "c.gif": SOUND["GIF"]}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    nets.put(nets.small().folder, folder, 1)
+    with serving("pets", f"--model_base_path={folder}") as server:
+        yield server
+
+
+@pytest.fixture(params=["gRPC", "REST"])
+def address(request, server):
+    return server.grpc if request.param == "gRPC" else server.rest
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    return [tmp_path / name for name in [*FILES, "none.png"]]
+
+
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
+def test_each_file_has_its_guess_or_its_reason(address, files, monkeypatch):
+    monkeypatch.setattr(client, "MOST_FILES", 2)
+    found = dict(client.ask(files, address, "pets"))
+    assert list(found) == files
+    for path in (files[0], files[1], files[3]):
+        guess = found[path]
+        assert set(guess.classes) < set(nets.CLASSES[1])
+        assert len(guess.classes) == 5
+        assert list(guess.scores) == sorted(guess.scores, reverse=True)
+        assert 0 < sum(guess.scores) <= 1
+    assert str(found[files[2]]).startswith(f"{files[2]}: image must be a JPEG, PNG, WebP or GIF. Received: ")
+    assert str(found[files[4]]) == f"cannot read {files[4]}: No such file or directory"
+
+
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
+def test_an_export_that_raises_is_asked_file_by_file(files, rng):
+    network, folder = nets.strict()
+    images = rng.integers(0, 256, (4, 32, 32, 3)).astype("uint8")
+    with serving("strict", f"--model_base_path={folder}") as server:
+        with Asking(server) as asking:
+            sound = [tf.io.encode_png(image).numpy() for image in images]
+            _, answer = asking.predict("serving_bytes", {"image_bytes": sound})
+            with pytest.raises(RefusedError, match=WRONG["text"][1]) as refused:
+                asking.predict("serving_bytes", {"image_bytes": list(FILES.values())})
+        wanted = network(images, training=False).numpy()
+        assert answer["valid"].tolist() == [True] * 4
+        np.testing.assert_allclose(answer["probabilities"], wanted, atol=1e-5)
+        assert answer["classes"].tolist() == np.array([b"0", b"1", b"2"])[np.argsort(-wanted)].tolist()
+        assert refused.value.code == "INVALID_ARGUMENT"
+        assert "question" not in str(refused.value)
+        for address in (server.grpc, server.rest):
+            found = list(dict(client.ask(files, address, "strict")).values())
+            assert [isinstance(answer, client.Guess) for answer in found] == [True, True, False, True, False]
+            assert re.fullmatch(r".*/text.jpg: image must be a JPEG, .* bytes of another kind", str(found[2]))
+
+
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
+def test_the_command_says_what_is_on_images(address, files):
+    result = invoke("predict", *files, "--server", address, "--model", "pets", "--top", 2)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [str(files[0]), str(files[1]), str(files[3])]
+    assert re.fullmatch(rf"{files[0]}: old \w+ \d+\.\d%, old \w+ \d+\.\d%", lines[0])
+    errors = result.stderr.splitlines()
+    assert errors[0].startswith(f"Error: {files[2]}: image must be")
+    assert errors[1] == f"Error: cannot read {files[4]}: No such file or directory"
+
+
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.processes
+def test_what_is_wrong_with_the_server_is_said(address, files):
+    for error, wanted in (
+        (invoke("predict", files[0], "--server", address, "--model", "cars").exception, "model must be one that"),
+        (invoke("predict", files[0], "--server", "here", "--model", "pets").exception, "server must be HOST:PORT"),
+    ):
+        assert wanted in str(error)
+    label = list(zip(*client.ask(files[:1], address, "pets", label="canary"), strict=True))[1][0]
+    assert "label" in str(label)
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_nobody_there(scheme, files):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{closed.getsockname()[1]}"
+        error = invoke("predict", files[0], "--server", address, "--model", "pets").exception
+    assert isinstance(error, ConnectionError)
+    assert re.fullmatch(rf"no (gRPC|REST) server answers at {address}(: .*)?", str(error))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (502, b"<html>Bad gateway</html>", "status 502 without JSON"),
+        (200, b'{"predictions": []}', "status 200 without outputs"),
+        (500, b'["broken"]', "status 500 without outputs"),
+        (503, b'{"error": "the queue is full"}', "the queue is full"),
+    ],
+)
+def test_a_server_that_is_none_of_these(status, body, reason, files):
+    with answering(status, body) as address, pytest.raises(ValueError, match=f"refused the request: {reason}"):
+        list(client.ask(files[:1], address, "pets"))
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        '{"probabilities": [[0.5]]}',
+        '{"classes": [], "scores": [], "error": []}',
+        '{"classes": [["a"], ["b"]], "scores": [[1], [1]], "error": ["", ""]}',
+        '{"classes": null, "scores": [[1]], "error": [""]}',
+        '{"classes": [["a"]], "scores": [], "error": [""]}',
+    ],
+)
+def test_a_server_of_something_else_than_an_export(outputs, files):
+    said = pytest.raises(ValueError, match="the server at http://127.0.0.1:.* does not answer as an export")
+    with answering(200, f'{{"outputs": {outputs}}}'.encode()) as address, said:
+        list(client.ask(files[:1], address, "pets"))
+
+
+@pytest.mark.parametrize("server", ["localhost:0", "localhost:99999", "http://localhost:99999"])
+def test_a_port_is_a_number_of_sixteen_bits(server, files):
+    with pytest.raises(ValueError, match=f"server must be HOST:PORT.* Received: '{server}'"):
+        list(client.ask(files[:1], server, "pets"))
+
+
+@contextlib.contextmanager
+def answering(status, body):
+    """The address of a server that says the same to all."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *said):
+            pass
+
+    page = HTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=page.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{page.server_port}"
+    page.shutdown()
+    page.server_close()
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_answer(files):
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        for scheme in ("", "http://"):
+            address = f"{scheme}127.0.0.1:{mute.getsockname()[1]}"
+            with pytest.raises(TimeoutError, match=f"{address} does not answer in time"):
+                list(client.ask(files[:1], address, "pets", timeout=0.5))

@@ -1,0 +1,259 @@
+"""Training: what a recipe does, and what a run leaves behind."""
+
+import csv
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_resnet as kr
+from keras_resnet.data import from_arrays
+from keras_resnet.evaluation.accuracy import evaluate
+from keras_resnet.training import curves, run
+from tests.conftest import UNTRACED
+from tests.data.test_sources import write_png
+from tests.small_training import of_one_block, without_export
+
+pytestmark = UNTRACED
+
+QUICK = dataclasses.replace(kr.training.RECIPES["one_cycle"], epochs=2, batch_size=16)
+
+
+def tiny(**options):
+    return kr.ResNet((1,), kr.residual_block, filters=(8,), stem=kr.stems.cifar, name="tiny", **options)
+
+
+@pytest.fixture
+def colours(rng):
+    """Two classes that differ in brightness."""
+    labels = np.arange(64) % 2
+    images = (labels[:, None, None, None] * 150 + rng.integers(0, 100, (64, 8, 8, 1))).astype("uint8")
+    return from_arrays(images, labels, ("dark", "bright"))
+
+
+def fit(split, recipe, **options):
+    model = tiny(input_shape=(8, 8, 1), classes=2, **options)
+    keras.utils.set_random_seed(0)
+    return model, kr.training.fit(model, recipe, split, split).history
+
+
+@pytest.mark.slow
+def test_fit_learns(colours):
+    model, history = fit(colours, dataclasses.replace(QUICK, epochs=10))
+    assert history["loss"][-1] < history["loss"][0]
+    assert evaluate(model, colours) == pytest.approx(history["val_accuracy"][-1])
+    assert history["val_accuracy"][-1] > 0.95
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_weights(colours, eager):
+    def weights():
+        keras.utils.set_random_seed(3)
+        return fit(colours, dataclasses.replace(QUICK, seed=3, flip=True, epochs=1))[0].get_weights()
+
+    for once, again in zip(weights(), weights()):
+        np.testing.assert_allclose(once, again, atol=1e-5)
+
+
+def test_fit_refuses_a_model_that_does_not_fit(colours):
+    with pytest.raises(ValueError, match="an output for each of the 2 classes. Received: .None, 3."):
+        kr.training.fit(tiny(input_shape=(8, 8, 1), classes=3), QUICK, colours)
+    one = from_arrays(np.zeros((4, 8, 8, 1), "uint8"), np.zeros(4), ("one",))
+    with pytest.raises(ValueError, match="train must have at least two classes. Received: .'one',."):
+        kr.training.fit(tiny(input_shape=(8, 8, 1), classes=2), QUICK, one)
+    for shape in ((None, None, 1), (8, 12, 1)):
+        with pytest.raises(ValueError, match="model must take square images of a fixed size"):
+            kr.training.fit(tiny(input_shape=shape, classes=2), QUICK, colours)
+    with pytest.raises(ValueError, match="model must take the images' 1 channels. Received: .None, 8, 8, 3."):
+        evaluate(tiny(input_shape=(8, 8, 3), classes=2), colours)
+    with pytest.raises(ValueError, match="an output for each of the 2 classes"):
+        evaluate(tiny(input_shape=(8, 8, 1), include_top=False, pooling="avg"), colours)
+
+
+def dark_or_bright(outputs):
+    """A model that says `outputs[0]` of dark images and `outputs[1]` of bright ones, of five."""
+    x = keras.Input((8, 8, 1))
+    mean = keras.layers.GlobalAveragePooling2D()(x)
+    dense = keras.layers.Dense(5)
+    model = keras.Model(x, dense(mean))
+    kernel, bias = np.zeros((1, 5)), np.full(5, -1e6)
+    kernel[0, outputs[1]], bias[list(outputs)] = 1, (127, 0)
+    dense.set_weights([kernel, bias])
+    return model
+
+
+@pytest.mark.slow
+def test_evaluate_takes_a_part_of_the_models_classes(colours):
+    model = dark_or_bright((4, 1))
+    assert evaluate(model, colours, labels=[4, 1]) == 1
+    assert evaluate(model, colours, labels=np.array([4, 2])) == 0.5
+    assert evaluate(model, colours, labels=[0, 2]) == 0
+
+
+@pytest.mark.slow
+def test_evaluate_resizes_as_it_is_told(colours):
+    model = dark_or_bright((0, 1))
+    assert evaluate(model, colours, labels=[0, 1], resize=lambda image, size: image) == 1
+    assert evaluate(model, colours, labels=[0, 1], resize=lambda image, size: 255 - image) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([0], ValueError, "labels must have an entry for each of the 2 classes. Received: 1 entries"),
+        ([0, 5], ValueError, "labels must be indices of the model's outputs, .None, 5.. Received: up to 5"),
+        ([0, -1], ValueError, "labels.1. must be an integer of at least 0"),
+        ([0, 0.5], TypeError, "labels.1. must be an integer of at least 0"),
+    ],
+)
+def test_evaluate_refuses_labels_that_do_not_fit(colours, labels, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(dark_or_bright((0, 1)), colours, labels=labels)
+
+
+def test_fit_refuses_channels_first(colours, request):
+    model = tiny(input_shape=(8, 8, 1), classes=2)
+    request.getfixturevalue("channels_first")
+    with pytest.raises(ValueError, match="must be 'channels_last': the pipeline gives"):
+        kr.training.fit(model, QUICK, colours)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("seed", -1),
+        ("warmup", 1.0),
+        ("momentum", -0.1),
+        ("label_smoothing", 1),
+        ("pad_and_crop", 2),
+        ("learning_rate", 0),
+        ("learning_rate", float("nan")),
+        ("weight_decay", -1),
+    ],
+)
+def test_a_recipe_refuses_wrong_values(field, value):
+    with pytest.raises(ValueError, match=f"{field}.*Received"):
+        dataclasses.replace(QUICK, **{field: value})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    photos = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name, value in (("dark", 20), ("bright", 200)):
+        for number in range(10):
+            write_png(photos / name / f"{number}.png", (12, 16, 3), value + int(rng.integers(0, 30)))
+    return photos
+
+
+def task(folder, recipe=QUICK, **options):
+    return run.Task("ResNet20", f"folder:{folder}", recipe, **{"size": 8, **options})
+
+
+@pytest.fixture(scope="module")
+def out(folder, tmp_path_factory):
+    """A run: tests that change it take a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        of_one_block(patch)
+        directory = tmp_path_factory.mktemp("out") / "run"
+        run.train(task(folder), directory)
+        return directory
+
+
+@pytest.mark.slow
+def test_a_run_leaves_everything_it_promises(out):
+    assert sorted(path.name for path in out.iterdir()) == sorted({*run.FILES} - {"last.keras", "checkpoints"})
+    with (out / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(rows[0])
+    said = json.loads((out / "run.json").read_text())
+    assert (said["model"], said["classes"], said["recipe"]["epochs"]) == ("ResNet20", ["bright", "dark"], 2)
+    assert run.load_run(out).recipe == QUICK
+    assert float(rows[-1]["val_accuracy"]) == pytest.approx(said["test_accuracy"])
+    assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    samples = sorted(path.name for path in (out / "samples").iterdir())
+    assert samples == ["0_is_bright.png", "1_is_bright.png", "2_is_dark.png", "3_is_dark.png"]
+
+
+@pytest.mark.slow
+def test_the_saved_model_of_a_run_says_what_the_model_says(out, rng):
+    images = rng.uniform(0, 255, (3, 8, 8, 3)).astype("float32")
+    served = tf.saved_model.load(str(out / "export" / "1")).signatures["serving_default"]
+    model = run.open_model(out)
+    np.testing.assert_allclose(served(image=tf.constant(images))["probabilities"], model(images), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_second_run_does_not_overwrite_the_first_unless_told(folder, out, tmp_path, monkeypatch, eager):
+    of_one_block(monkeypatch)
+    without_export(monkeypatch)
+    out = shutil.copytree(out, tmp_path / "run")
+    model = (out / "model.keras").read_bytes()
+    with pytest.raises(ValueError, match="out must be a new directory, or --overwrite given. Received: .*model.keras"):
+        run.train(task(folder), out)
+    assert (out / "model.keras").read_bytes() == model
+    (out / "mine.txt").write_text("kept")
+    run.train(task(folder), out, overwrite=True)
+    assert (out / "mine.txt").exists()
+    assert (out / "model.keras").read_bytes() != model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [0, 2])
+def test_a_wrong_argument_touches_nothing(folder, out, tmp_path, size):
+    model = (out / "model.keras").read_bytes()
+    for directory in (out, tmp_path / "new"):
+        with pytest.raises(ValueError, match="input_shape must"):
+            run.train(task(folder, size=size), directory, overwrite=True)
+    assert (out / "model.keras").read_bytes() == model
+    assert not (tmp_path / "new").exists()
+
+
+def test_wrong_data_leaves_no_directory(tmp_path):
+    with pytest.raises(ValueError, match="no directory"):
+        run.train(task(tmp_path / "none"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_run_is_said_to_be_none(tmp_path):
+    with pytest.raises(ValueError, match="must be a run directory, with a readable run.json"):
+        run.load_run(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match="must be a run directory"):
+        run.load_run(tmp_path)
+    with pytest.raises(ValueError, match="model must be a run directory or a .keras file"):
+        run.open_model(tmp_path)
+    (tmp_path / "model.keras").write_text("no zip")
+    with pytest.raises(ValueError, match="cannot read .*model.keras"):
+        run.open_model(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_corrupt_image_is_named(tmp_path, split, eager):
+    for name in ("train", "test"):
+        for number in range(4):
+            write_png(tmp_path / name / "cat" / f"{number}.png", (8, 8, 3))
+            write_png(tmp_path / name / "dog" / f"{number}.png", (8, 8, 3))
+    (tmp_path / split / "cat" / "2.png").write_bytes(b"not an image")
+    (tmp_path / split / "cat" / "3.png").write_bytes(b"")
+    train, test = (kr.data.load(f"folder:{tmp_path}", name) for name in ("train", "test"))
+    model = tiny(input_shape=(8, 8, 3), classes=2)
+    message = rf"{split}/cat/[23].png is no readable JPEG, PNG, BMP, WebP or GIF"
+    with pytest.raises(ValueError, match=message):
+        kr.training.fit(model, QUICK, train, test)
+    with pytest.raises(ValueError, match=message):
+        evaluate(model, train if split == "train" else test)
+
+
+@pytest.mark.slow
+def test_curves_are_drawn_without_a_test_split_too(tmp_path):
+    curves.plot_curves({"loss": [2.0, 1.0], "accuracy": [0.1, 0.9]}, "training only", tmp_path / "curves.png")
+    assert tf.io.decode_png((tmp_path / "curves.png").read_bytes()).shape[:2] == (504, 1200)
