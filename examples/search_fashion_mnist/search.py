@@ -42,7 +42,7 @@ def main(data: str = "idx:/usr/share/datasets/fashion-mnist", out: str = "runs/s
     """The search, then the six trainings: all with the same images and epochs, and each with its own randomness."""
     folder = Path(out)
     command = [*SEARCH, *IMAGES, *TUNED, "--base", "ResNet20", "--data", data, "--out", folder / "search"]
-    tune = [sys.executable, "-m", "keras_resnet", "tune", *map(str, command), "--name"]
+    tune = [sys.executable, "-m", "keras_resnet", "tune", *map(str, command), "--process-name"]
     processes = [subprocess.Popen([*tune, name]) for name in ("chief", "worker-1", "worker-2")]
     wait_for(processes)
     return again(folder / "search" / "best.py", data, folder, RECIPE)

@@ -30,7 +30,9 @@ def export(
         str | None,
         typer.Option(metavar="DATA", help="For int8: images like those to be served.", show_default="the run's own"),
     ] = None,
-    images: Annotated[int, typer.Option(help="About how many images to calibrate with.", min=1)] = 200,
+    calibration_count: Annotated[
+        int, typer.Option("--calibration-images", help="About how many images to calibrate with.", min=1)
+    ] = 200,
     name: Annotated[
         str | None, typer.Option(help="What clients call the model.", show_default="its name in the zoo")
     ] = None,
@@ -64,7 +66,7 @@ def export(
         version,
         found.classes if classes is None else read_class_names(classes, found.model.output_shape[-1]),
         precision,
-        calibration_images(found, calibration, images) if precision == "int8" else None,
+        calibration_images(found, calibration, calibration_count) if precision == "int8" else None,
         top_k=top,
         warmup=black_images(found.model, 8),
         checkpoint=found.checkpoint,

@@ -53,19 +53,19 @@ def tune(
         int | None, typer.Option(help="Side of the images in pixels.", show_default="what the base is for")
     ] = None,
     on_corrupt: OnCorrupt = "stop",
-    name: Annotated[
+    process_name: Annotated[
         str | None,
         typer.Option(
             metavar="chief|NAME",
-            help="Of several processes: the chief, which chooses, or a worker's name. Type the command in each, "
-            "with the same --out.",
+            help="For a search by several processes: chief, which chooses the networks, or the name of a worker. Type "
+            "the command once for each process, with the same --out.",
         ),
     ] = None,
-    address: Annotated[
+    chief_address: Annotated[
         str,
         typer.Option(
             metavar="HOST:PORT",
-            help="Of the chief. It has no authentication: loopback, or a private network, and no other.",
+            help="Address of the chief. It has no authentication: use loopback or a private network only.",
         ),
     ] = "127.0.0.1:8000",
 ) -> None:
@@ -98,15 +98,15 @@ def tune(
         recipe=run.with_validation_split(asked),
         reward=None if max_latency is None else tuning.soft_constraint("latency", max_latency),
     )
-    if name is not None:
-        tuning.join(name, address)
+    if process_name is not None:
+        tuning.join(process_name, chief_address)
     task = run.Search(space, data, out, TUNERS[tuner], trials, max_latency)
     try:
         found = run.search(task, splits["train"], console)
     except Stopped as stopped:
         report.say(f"\n{stopped}; the same command goes on with the trials that are over", console)
         raise typer.Exit(128 + stopped.signal) from None
-    if name not in (None, "chief"):
+    if process_name not in (None, "chief"):
         return
     trained = run.leave(found, splits["test"], out)
     report.search(trained.trials, console)

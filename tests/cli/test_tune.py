@@ -131,7 +131,7 @@ def test_a_directory_of_something_else_is_refused(tmp_path, searched):
         (("--max-macs", 100), "max_macs must be at least"),
         (("--tune", "hight"), "unknown name in tune"),
         (("--tuner", "genetic"), "tuner must be one of"),
-        (("--name", "chief", "--address", "localhost"), "address must be HOST:PORT"),
+        (("--process-name", "chief", "--chief-address", "localhost"), "address must be HOST:PORT"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(options, message, tmp_path):
