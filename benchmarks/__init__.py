@@ -1,1 +1,1 @@
-"""Measurements against peers, each in one run: `python -m benchmarks NAME`."""
+"""Benchmarks that measure this package and its peers in the same run: `python -m benchmarks NAME`."""

@@ -1,11 +1,11 @@
-"""Measures this package beside its peers, in turns in one run.
+"""Measures this package and its peers, which take turns in the same run.
 
 `python -m benchmarks NAME` measures, prints, and writes benchmarks/results/NAME.json; `--quick` measures less and
-writes nothing. `all` measures one after another (exit status 1 if one ends in an error), `check` runs the quick form of
-all and says which targets hold (exit status 1 if one is missed), `table` writes MODELS.md, docs/pareto.png and README's
-speed section from what was measured.
+writes no file. `all` runs all benchmarks one after another (exit status 1 if one ends in an error). `check` runs the
+quick form of all and prints which targets hold (exit status 1 if one is missed). `table` writes MODELS.md,
+docs/pareto.png and the speed section of BENCHMARKS.md from the results.
 
-TensorFlow is on oneDNN for all, us and peers; by itself it leaves that off where there is no AVX-512.
+TensorFlow uses oneDNN for this package and for all peers; by default it does not use oneDNN without AVX-512.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ NAMES = (
 
 
 def main() -> int:
-    """Runs one benchmark, or what is made of them."""
+    """Runs one benchmark, all benchmarks, the check, or the table."""
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=(*NAMES, "all", "check", "table"), help="what to do")
-    parser.add_argument("--quick", action="store_true", help="less of it, and write nothing")
+    parser.add_argument(
+        "name", choices=(*NAMES, "all", "check", "table"), help="name of a benchmark, or all, check or table, see above"
+    )
+    parser.add_argument("--quick", action="store_true", help="measure less, and write no file")
     asked = parser.parse_args()
     if asked.name == "table":
         importlib.import_module("benchmarks.table").write()
@@ -62,7 +64,7 @@ def main() -> int:
 
 
 def _all(options: list[str]) -> int:
-    """Each in a process of its own, as if it were typed: none has what another left, or ends with it."""
+    """Runs each benchmark in its own process, so that it does not depend on the state or the failure of another."""
     failed = []
     for name in NAMES:
         print(f"\npython -m benchmarks {name}", flush=True)

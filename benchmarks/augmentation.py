@@ -1,7 +1,8 @@
-"""Images a second of every augmentation inside `tf.data`, beside the layers of Keras that do the same.
+"""Images per second of every augmentation inside `tf.data`, compared with the Keras layers that do the same.
 
-Keras' layers are called as its guides do it, in a map, and their floats are cast to the uint8 that ours give.
-keras.layers.RandAugment changes all images of a batch alike, and MixUp and CutMix draw for each image.
+The Keras layers are called in a map, as in Keras' guides, and their float results are cast to uint8, which this
+package's augmentations return. keras.layers.RandAugment changes all images of a batch in the same way; its MixUp and
+CutMix draw random numbers for each image.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from benchmarks.report import Report
 from keras_resnet.data import augment
 from keras_resnet.data.corrupt import CORES
 
-SIZES = {"32x32": ((128, 32, 32, 3), 60), "224x224": ((32, 224, 224, 3), 6)}  # shape of a batch, batches a turn
+SIZES = {"32x32": ((128, 32, 32, 3), 60), "224x224": ((32, 224, 224, 3), 6)}  # shape of a batch, batches per turn
 CLASSES = 10
 PEER = "keras.layers"
 BYTES = (0, 255)
@@ -29,7 +30,7 @@ Op = Callable[[tf.Tensor, tf.Tensor], object]  # (images, seed) -> images, or im
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """How often."""
+    """How much is measured: the number of rounds."""
 
     rounds: int
 
@@ -39,12 +40,12 @@ QUICK = Amount(3)
 
 
 def layer(of_keras: keras.Layer) -> Op:
-    """A layer of Keras as an augmentation that ignores the seed."""
+    """A Keras layer as an augmentation that ignores the seed."""
     return lambda images, seed: tf.cast(of_keras(images, training=True), tf.uint8)
 
 
 def layer_of_pairs(of_keras: keras.Layer) -> Op:
-    """A layer of Keras that mixes labels, too."""
+    """A Keras layer that mixes images and labels, as such an augmentation."""
 
     def mix(images: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         mixed = of_keras({"images": images, "labels": targets(images)}, training=True)
@@ -54,17 +55,17 @@ def layer_of_pairs(of_keras: keras.Layer) -> Op:
 
 
 def pairs(mix: augment.mixing.Mix) -> Op:
-    """A mix of ours, of images with targets."""
+    """An augmentation of this package that mixes images and targets."""
     return lambda images, seed: mix(images, targets(images), seed)
 
 
 def targets(images: tf.Tensor) -> tf.Tensor:
-    """One-hot targets for a batch."""
+    """One-hot targets for a batch of images."""
     return tf.one_hot(tf.range(tf.shape(images)[0]) % CLASSES, CLASSES)
 
 
 def rows() -> dict[str, tuple[Op, Op | None]]:
-    """By name, ours and Keras'."""
+    """For each name the augmentation of this package and the one of Keras, or None if Keras has none."""
     jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
     layers = keras.layers
     rotation = layers.RandomRotation(15 / 360, fill_mode="constant")
@@ -86,11 +87,11 @@ def rows() -> dict[str, tuple[Op, Op | None]]:
 
 
 def turn(op: Op, images: np.ndarray, batches: int) -> Callable[[], float]:
-    """So many batches through an augmentation: images a second."""
+    """A turn that sends a number of batches through an augmentation; it returns images per second."""
     seeds = tf.data.Dataset.random(seed=0).batch(2, drop_remainder=True)
     data = tf.data.Dataset.zip(tf.data.Dataset.from_tensors(images).repeat(batches), seeds).map(op, CORES)
     options = tf.data.Options()
-    options.autotune.enabled = False  # as in `pipeline`
+    options.autotune.enabled = False  # as in `keras_resnet.data.pipeline`
     data = data.prefetch(2).with_options(options)
 
     def consume() -> None:
@@ -101,7 +102,7 @@ def turn(op: Op, images: np.ndarray, batches: int) -> Callable[[], float]:
 
 
 def run(report: Report, amount: Amount) -> None:
-    """Each at each size."""
+    """Measures each augmentation at each image size."""
     for size, (shape, batches) in SIZES.items():
         images = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
         for name, (ours, theirs) in rows().items():

@@ -1,7 +1,7 @@
-"""How long it takes to build a network, by layer, beside keras.applications and KerasHub; and to import the package.
+"""Time to build a network, per layer, compared with keras.applications and KerasHub; and time to import the package.
 
-What a layer costs is Keras' own. Ours takes about a fifth longer than keras.applications': its weights are drawn from
-the normal distribution of He et al. 2015, which is slower to draw from than their uniform one.
+Most of the time of a layer is spent in Keras. This package takes about a fifth longer than keras.applications, because
+it draws the weights from the normal distribution of He et al. 2015, which is slower than their uniform distribution.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from benchmarks.workers import Turn, workers
 from keras_resnet._internal.keras_graph import all_layers
 
 PEER = "keras.applications"
-# By the clock of one interpreter, after Keras: what is left of two times of seconds would say nothing.
+# The interpreter measures the import itself, after Keras is imported. The difference of two total times of several
+# seconds would be too inexact.
 IMPORT = """
 import time, keras
 began = time.perf_counter()
@@ -35,7 +36,7 @@ print(time.perf_counter() - began)
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """Networks, each with the peers that have it too; and how often."""
+    """How much is measured: networks, each with the peers that also have it, and the number of rounds."""
 
     cases: Mapping[str, tuple[str, ...]]
     rounds: int
@@ -55,24 +56,24 @@ QUICK = Amount({"ResNet50": ("keras.applications", "KerasHub"), "ResNet110": ()}
 
 
 def layers_of(build: Callable[[], keras.Model]) -> Turn:
-    """Layers that are built a second."""
+    """A turn that builds a network and returns layers per second."""
     build()
     count = len(list(all_layers(build())))
     return lambda *_: timed(count, build)()
 
 
 def ours(name: str) -> Turn:
-    """A row of the zoo."""
+    """Builds a model of the zoo."""
     return layers_of(getattr(kr, name))
 
 
 def of_applications(name: str) -> Turn:
-    """keras.applications' network."""
+    """Builds the network of keras.applications."""
     return layers_of(functools.partial(getattr(keras.applications, name), weights=None))
 
 
 def of_keras_hub(name: str) -> Turn:
-    """KerasHub's."""
+    """Builds the network of KerasHub."""
     return layers_of(functools.partial(keras_hub_nets.net, name))
 
 
@@ -80,15 +81,15 @@ SUBJECTS: dict[str, Callable[[str], Turn]] = {PEER: of_applications, "KerasHub":
 
 
 def seconds_of_import() -> float:
-    """Seconds that the import adds to that of Keras, in a fresh interpreter."""
+    """Seconds that the import of this package takes after the import of Keras, in a new interpreter."""
     said = subprocess.run([sys.executable, "-c", IMPORT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     return float(said.stdout.split()[-1])
 
 
 def run(report: Report, amount: Amount) -> None:
-    """Milliseconds a layer of each network, and the seconds that the import adds to that of Keras.
+    """Measures milliseconds per layer of each network, and the seconds that the import takes after that of Keras.
 
-    The import is of what a network is built with: `import keras_resnet` alone does not even import Keras.
+    The measured import includes the modules that build a network; `import keras_resnet` alone does not import Keras.
     """
     of = functools.partial
     for case, peers in amount.cases.items():

@@ -1,9 +1,9 @@
-"""What TensorFlow reaches here: FLOP/s of convolutions and of products of matrices, in float32 and bfloat16.
+"""The highest FLOP/s of TensorFlow on this machine: convolutions and matrix products, in float32 and bfloat16.
 
-The convolutions are the 3x3 ones of a ResNet-50 at 32 images, with nothing behind them: to reduce their output to a
-number takes up to a quarter of its time in bfloat16. Which is fastest differs from machine to machine; each is tried in
-every round. As in training, filters are variables, whose layout oneDNN changes at each call: what serves constants can
-be beyond, and so can engines with kernels of their own.
+The convolutions are the 3x3 convolutions of a ResNet-50 with 32 images. Nothing follows them, because it would take up
+to a quarter of the convolution's time in bfloat16 to reduce its output to a number. The fastest convolution differs
+between machines, so every round tries all of them. As in training, the filters are variables, whose layout oneDNN
+changes at each call. So a network with constant filters, or an engine with other kernels, can be faster than this.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from benchmarks.workers import Turn
 SHAPES = ((56, 64), (28, 128), (14, 256), (7, 512))  # side, channels
 KERNEL = 3
 BATCH = 32
-SHARE = 0.5  # seconds of each shape, so that of all the turn takes two
-ROWS = 2048  # of the square matrices
+SHARE = 0.5  # seconds for each shape, so that the turn takes two seconds
+ROWS = 2048  # number of rows of the square matrices
 
 
 def convolution(dtype: str) -> Turn:
-    """The fastest convolution of `SHAPES`: its FLOP/s."""
+    """A turn that returns the FLOP/s of the fastest convolution of `SHAPES`."""
     import tensorflow as tf
 
     def of_shape(side: int, channels: int) -> Callable[[], float]:
@@ -30,15 +30,15 @@ def convolution(dtype: str) -> Turn:
         filters = tf.cast(tf.random.normal((KERNEL, KERNEL, channels, channels)), dtype)
         convolve = tf.function(lambda x, filters: tf.nn.conv2d(x, filters, 1, "SAME"))
         flops = 2 * BATCH * side**2 * channels**2 * KERNEL**2
-        # An operation on a CPU is done when its function is back.
+        # On a CPU, an operation has finished when its function returns.
         return lambda: repeated(flops, lambda: convolve(x, filters), SHARE)
 
     rates = [of_shape(*shape) for shape in SHAPES]
-    return lambda *_: max(rate() for rate in rates)  # whatever the others are asked for
+    return lambda *_: max(rate() for rate in rates)  # ignores the arguments of the other subjects
 
 
 def product(dtype: str) -> Turn:
-    """A product of two square matrices: its FLOP/s."""
+    """A turn that returns the FLOP/s of a product of two square matrices."""
     import tensorflow as tf
 
     matrix = tf.cast(tf.random.normal((ROWS, ROWS)), dtype)
@@ -50,12 +50,12 @@ KINDS = {"convolutions": convolution, "matrices": product}
 
 
 def names(precision: str) -> list[str]:
-    """Of the ceilings in this precision."""
+    """Names of the ceilings in a precision."""
     return [f"{kind} in {precision}" for kind in KINDS]
 
 
 def ceilings(*precisions: str) -> dict[str, Callable[[], Turn]]:
-    """The subjects of these precisions, for the same rounds as what they bound."""
+    """The ceilings of these precisions as subjects, for the same rounds as the subjects whose speed they limit."""
     return {
         name: functools.partial(of, precision)
         for precision in precisions

@@ -1,4 +1,4 @@
-"""The quick form of every benchmark, and which targets hold; nothing is kept."""
+"""Runs the quick form of every benchmark and prints which targets hold; it writes no file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from benchmarks.targets import targets
 
 
 def check(modules: Mapping[str, ModuleType]) -> int:
-    """Runs them all, and tells the targets that were measured, missed, or are not in the quick form.
+    """Runs all benchmarks in the quick form, and prints which targets hold, are missed or were not measured.
 
     Args:
-        modules: the benchmarks by name.
+        modules: modules of the benchmarks, by name.
 
     Returns:
         0, or 1 if a target was missed or a benchmark ended in an error.

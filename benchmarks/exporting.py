@@ -1,4 +1,4 @@
-"""How long the export of a network of 1,001 layers takes, over Keras' own `model.export`."""
+"""Time to export a network of 1,001 layers, compared with `model.export` of Keras."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PEER = "model.export"
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """Which network, and how often."""
+    """How much is measured: the network and the number of rounds."""
 
     network: str
     rounds: int
@@ -31,7 +31,7 @@ QUICK = Amount("ResNet110V2", 3)
 
 
 def built(name: str) -> keras.Model:
-    """The network, with kernels so small that what passes does not double with each block, up to infinity."""
+    """The network, with small kernels, so that its activations do not double with each block up to infinity."""
     model = getattr(kr, name)()
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
@@ -40,7 +40,7 @@ def built(name: str) -> keras.Model:
 
 
 def stock(name: str) -> Turn:
-    """Keras' own."""
+    """A turn of `model.export` of Keras; it returns exports per second."""
     model = built(name)
 
     def export() -> None:
@@ -51,7 +51,7 @@ def stock(name: str) -> Turn:
 
 
 def ours(name: str) -> Turn:
-    """`saved_model`, which also loads what it has written and asks it once."""
+    """A turn of `saved_model`, which also loads the written model and calls it once; it returns exports per second."""
     model, numbers = built(name), itertools.count(1)
 
     def export() -> None:
@@ -62,7 +62,7 @@ def ours(name: str) -> Turn:
 
 
 def run(report: Report, amount: Amount) -> None:
-    """Exports a second of both, and the ratio."""
+    """Measures the exports per second of both, and the ratio."""
     subjects = {PEER: functools.partial(stock, amount.network), "keras_resnet": functools.partial(ours, amount.network)}
     with workers(subjects, report.leave_out) as started:
         report.compare(amount.network, in_turns(started, amount.rounds), PEER, "exports")

@@ -1,7 +1,7 @@
-"""A training step of ResNet-50 on a GPU in bfloat16: this package on JAX beside torchvision's under `torch.compile`.
+"""A training step of ResNet-50 on a GPU in bfloat16: this package on JAX against torchvision with `torch.compile`.
 
-The subjects are in `gpu_steps`. It needs JAX, torch and torchvision, and neither TensorFlow nor images; without a GPU
-it says so and measures nothing.
+The subjects are in `gpu_steps`. The benchmark needs JAX, torch and torchvision, but neither TensorFlow nor images.
+Without a GPU it prints that, and measures nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOPS = ("convolutions in bfloat16", "matrices in bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """Images a step, their side in pixels, rows of the matrices of the ceiling, steps of a turn."""
+    """How much is measured: images per step, their side in pixels, rows of the matrices, steps per turn, rounds."""
 
     batch: int
     size: int
@@ -34,7 +34,7 @@ QUICK = Amount(64, 224, 8192, 5, 3)
 
 
 def why_not() -> str:
-    """Why nothing can be measured here; "" if it can."""
+    """The reason why nothing can be measured on this machine; "" if it can be measured."""
     try:
         needs("jax", "torch", "torchvision")
     except UnavailableError as reason:
@@ -44,13 +44,13 @@ def why_not() -> str:
     none = "there is no GPU that both torch and JAX can use"
     if not torch.cuda.is_available():
         return none
-    # In a process of its own: this one must not start Keras on JAX, as other benchmarks follow.
+    # In another process: this one must not start Keras on JAX, because other benchmarks follow in it.
     with workers({"JAX": gpu_steps.jax_has_a_gpu}, lambda *_: None) as started:
         return "" if started["JAX"]() else none
 
 
 def run(report: Report, amount: Amount) -> None:
-    """All in turns, each in a process of its own."""
+    """Measures all subjects in turns, each in its own process."""
     reason = why_not()
     if reason:
         report.leave_out("ResNet50", reason)

@@ -1,6 +1,6 @@
-"""What `gpu` measures: a step of this package on JAX, one of torchvision's network, and what the device can do at most.
+"""The subjects of `gpu`: a step of this package on JAX, a step of torchvision's network, and the limits of the device.
 
-Both steps are in bfloat16 with float32 weights, SGD with momentum, on a batch that lies on the device.
+Both steps compute in bfloat16 with float32 weights and SGD with momentum, on a batch that is on the device already.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ WARM_UP = 3  # steps
 
 
 def ours(batch: int, size: int, steps: int) -> Turn:
-    """`keras_resnet.ResNet50`, one jitted function a step."""
+    """`keras_resnet.ResNet50`, with one jitted function for each step."""
     _start_jax()
     import jax
     import keras
@@ -55,7 +55,7 @@ def ours(batch: int, size: int, steps: int) -> Turn:
 
 
 def theirs(batch: int, size: int, steps: int) -> Turn:
-    """torchvision's ResNet-50, channels last, autocast to bfloat16, compiled."""
+    """torchvision's ResNet-50, channels last, with autocast to bfloat16, compiled."""
     import torch
 
     from benchmarks.torchvision_on_cpu import torchvision
@@ -79,17 +79,17 @@ def theirs(batch: int, size: int, steps: int) -> Turn:
 
 
 def matrices(rows: int, steps: int) -> Turn:
-    """A product of two square matrices in bfloat16, by JAX: FLOP/s."""
+    """A turn of JAX with a product of two square matrices in bfloat16; it returns FLOP/s."""
     _start_jax()
     import jax
 
-    matrix = jax.random.normal(jax.random.key(0), (rows, rows), "bfloat16")  # ones would take less power
+    matrix = jax.random.normal(jax.random.key(0), (rows, rows), "bfloat16")  # matrices of ones would take less power
     product = jax.jit(lambda a: a @ a)
     return _turn(2 * rows**3, steps, lambda: product(matrix), jax.block_until_ready)
 
 
 def convolutions(batch: int, steps: int) -> Turn:
-    """A ResNet-50's 3x3 convolution of 28x28 positions and 128 channels in bfloat16, by JAX: FLOP/s."""
+    """A turn of JAX with ResNet-50's 3x3 convolution of 28x28x128 inputs in bfloat16; it returns FLOP/s."""
     _start_jax()
     import jax
 
@@ -104,7 +104,7 @@ def convolutions(batch: int, steps: int) -> Turn:
 
 
 def macs(size: int) -> Turn:
-    """No rate: multiply-accumulates of ResNet-50 for an image of that side."""
+    """Returns, instead of a rate, the multiply-accumulates of ResNet-50 for an image of that side."""
     _start_jax()
     import keras_resnet as kr
 
@@ -113,7 +113,7 @@ def macs(size: int) -> Turn:
 
 
 def jax_has_a_gpu() -> Turn:
-    """No rate: whether JAX computes on a GPU."""
+    """Returns, instead of a rate, whether JAX computes on a GPU."""
     _start_jax()
     import jax
 
@@ -121,13 +121,13 @@ def jax_has_a_gpu() -> Turn:
 
 
 def _start_jax() -> None:
-    """Before Keras is imported; and torch needs room on the device as well."""
+    """Selects JAX before Keras is imported, and leaves memory of the device for torch."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def _turn(work: float, steps: int, step: Callable[[], Any], wait: Callable[[Any], object]) -> Turn:
-    """So many steps, timed until the last is done; a few before them are not."""
+    """A turn that times a number of steps until the last has finished, after some untimed steps to warm up."""
 
     def act(count: int) -> None:
         for _ in range(count):

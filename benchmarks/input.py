@@ -1,7 +1,8 @@
-"""Images a second from JPEG files and from 32x32 images in memory, beside what tutorials of tf.data do.
+"""Images per second from JPEG files and from 32x32 images in memory, compared with pipelines from tf.data tutorials.
 
-The photographs are real ones, cut to 500x375 and encoded anew with quality 95: of scikit-learn's two, windows; beside
-a checkout with the BCCD data, its micrographs too, which hold fewer details and so are quicker to decode.
+The photographs are real, cropped to 500x375 and encoded again with quality 95. They are parts of scikit-learn's two
+photographs. If the BCCD data is next to this checkout, its micrographs are used too; they have fewer details, so they
+are faster to decode.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from keras_resnet.data.crops import center_square, random_resized_crop
 BCCD = Path(__file__).parent.parent.parent / "shared" / "data" / "bccd" / "JPEGImages"
 HEIGHT, WIDTH, SIZE = 375, 500, 224
 FILES, BATCH = 64, 32
-AHEAD = 4  # batches that peers fetch ahead, as ours does: bounded, so that none goes on fetching in the others' turns
+AHEAD = 4  # batches that all pipelines fetch ahead; the limit stops them from fetching during the turns of others
 SMALL, SMALL_BATCH = 20_000, 128
 LABELS = np.arange(SMALL) % 10
 Crop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # shape (2,) and seed (2,) -> top, left, height, width
@@ -35,7 +36,7 @@ Crop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # shape (2,) and seed (2,) -
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """How often."""
+    """How much is measured: the number of rounds."""
 
     rounds: int
 
@@ -45,7 +46,7 @@ QUICK = Amount(3)
 
 
 def windows() -> list[np.ndarray]:
-    """Parts of scikit-learn's photographs, which are 640x427, half of them mirrored."""
+    """Parts of scikit-learn's photographs, which are 640x427; half of the parts are mirrored."""
     corners = np.random.default_rng(0).integers(0, (428 - HEIGHT, 641 - WIDTH), (FILES, 2))
     images = load_sample_images().images
     cut = [images[i % 2][top : top + HEIGHT, left : left + WIDTH] for i, (top, left) in enumerate(corners)]
@@ -53,17 +54,18 @@ def windows() -> list[np.ndarray]:
 
 
 def micrographs() -> list[np.ndarray]:
-    """BCCD's images, which are 640x480, made smaller; none where they are not."""
+    """BCCD's images, which are 640x480, resized to a smaller size; an empty list if the data is not there."""
     files = sorted(BCCD.glob("*.jpg"))[:FILES]
     decoded = (tf.io.decode_jpeg(file.read_bytes(), channels=3) for file in files)
     return [tf.image.resize(image, (HEIGHT, WIDTH), antialias=True).numpy().astype("uint8") for image in decoded]
 
 
 def naive(files: list[str], crop: Crop) -> tf.data.Dataset:
-    """What tutorials do: decode all, make it float32, cut out, resize, mirror; with the parallelism they advise.
+    """The pipeline of tutorials: decode, convert to float32, crop, resize, mirror, with the parallelism they recommend.
 
-    That is `decode_jpeg`, `convert_image_dtype`, a slice, `resize` and `random_flip_left_right` image by image in a map
-    with AUTOTUNE, then `batch` and `prefetch`. The box of the slice is ours, which costs 2 % of the whole.
+    These are `decode_jpeg`, `convert_image_dtype`, a slice, `resize` and `random_flip_left_right` for each image in a
+    map with AUTOTUNE, then `batch` and `prefetch`. The box of the slice comes from this package, which costs 2 % of the
+    total time.
     """
 
     def image_of(number: tf.Tensor, file: tf.Tensor) -> tf.Tensor:
@@ -77,7 +79,7 @@ def naive(files: list[str], crop: Crop) -> tf.data.Dataset:
 
 
 def decoding(files: list[str]) -> tf.data.Dataset:
-    """What cannot be gone without, with the options of ours: read and decode all; only a pixel is passed on."""
+    """The least work of any pipeline: read and decode all files, and pass on one pixel; with this package's options."""
     dataset = tf.data.Dataset.from_tensor_slices(files).repeat()
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -86,13 +88,13 @@ def decoding(files: list[str]) -> tf.data.Dataset:
 
 
 def ours(folder: Path, crop: Crop) -> tf.data.Dataset:
-    """The pipeline of training, with crops and mirroring."""
+    """The training pipeline of this package, with crops and mirroring."""
     split = kr.data.load(f"folder:{folder}", "all")
     return kr.data.train_pipeline(split, SIZE, BATCH, crop=crop, augmentations=(augment.flip,))
 
 
 def mapped() -> tf.data.Dataset:
-    """Pad, crop and mirror image by image in floats, as tutorials do."""
+    """Pads, crops and mirrors each image in float32, as in tutorials."""
 
     def augmented(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.image.resize_with_crop_or_pad(tf.cast(image, tf.float32) / 255, 40, 40)
@@ -102,7 +104,7 @@ def mapped() -> tf.data.Dataset:
 
 
 def mapped_whole_levels() -> tf.data.Dataset:
-    """The same in uint8."""
+    """The same as `mapped`, in uint8."""
 
     def augmented(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.image.random_crop(tf.pad(image, ((4, 4), (4, 4), (0, 0))), (32, 32, 3))
@@ -117,17 +119,22 @@ def _batched(augmented: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Ten
 
 
 def gather() -> tf.data.Dataset:
-    """The pipeline of training."""
+    """The training pipeline of this package for images in memory."""
     split = kr.data.from_arrays(tiles(), LABELS, tuple("0123456789"))
     steps = (functools.partial(augment.pad_and_crop, pixels=4), augment.flip)
     return kr.data.train_pipeline(split, 32, SMALL_BATCH, augmentations=steps)
 
 
 def pulled(build: Callable[[], tf.data.Dataset], batch: int) -> Turn:
-    """An endless pipeline, whose iterator stays: images a second, in batches of so many.
+    """A turn of an endless pipeline, whose iterator is kept between turns; it returns images per second.
 
-    For half a turn it is not counted: what was fetched ahead while others had their turns, and until they too have
-    fetched ahead and are still. Nor is the end of an iterator timed, which stalls where tf.data tunes itself.
+    Half a turn passes before the measurement begins. In this time the pipeline uses up the batches that it fetched
+    during the turns of others, and the other pipelines finish fetching ahead and become idle. The end of an iterator
+    is not timed, because it stalls if tf.data tunes itself.
+
+    Args:
+        build: makes the pipeline.
+        batch: images in a batch.
     """
     iterator = iter(build())
 
@@ -142,7 +149,7 @@ def pulled(build: Callable[[], tf.data.Dataset], batch: int) -> Turn:
 
 
 def run(report: Report, amount: Amount) -> None:
-    """Files of photographs, and 32x32 images in memory."""
+    """Measures the pipelines for image files and for 32x32 images in memory."""
     with tempfile.TemporaryDirectory() as directory:
         for name, images in {"photographs": windows(), "micrographs": micrographs()}.items():
             if not images:
@@ -176,7 +183,7 @@ def _in_turns(
 
 
 def written(images: list[np.ndarray], folder: Path) -> list[str]:
-    """The images as JPEG files."""
+    """Writes the images as JPEG files and returns their paths."""
     folder.mkdir(parents=True)
     for number, image in enumerate(images):
         content = tf.io.encode_jpeg(np.ascontiguousarray(image), quality=95).numpy()
@@ -185,7 +192,7 @@ def written(images: list[np.ndarray], folder: Path) -> list[str]:
 
 
 def tiles() -> np.ndarray:
-    """The photographs cut into squares of 32 pixels."""
+    """Squares of 32x32 pixels from the photographs."""
     photographs = np.stack(windows()).reshape(-1, WIDTH, 3)[: 32 * (FILES * HEIGHT // 32)]
     cut = photographs.reshape(-1, 32, WIDTH, 3)[:, :, : WIDTH // 32 * 32].reshape(-1, 32, WIDTH // 32, 32, 3)
     return np.resize(cut.swapaxes(1, 2).reshape(-1, 32, 32, 3), (SMALL, 32, 32, 3))

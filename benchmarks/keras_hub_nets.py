@@ -1,4 +1,4 @@
-"""The peers in KerasHub: its ResNet-50s, put together from its own backbone, as nothing can be downloaded."""
+"""The peers in KerasHub: its ResNet-50s, built from KerasHub's backbone class, because nothing can be downloaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.workers import needs
 
 
 def net(name: str, size: int = 224, classes: int = 1000) -> keras.Model:
-    """`ResNet50` or `ResNet50V2`, from normalised pixels to probabilities.
+    """Builds `ResNet50` or `ResNet50V2`, from normalised pixels to probabilities.
 
     Raises:
         UnavailableError: keras-hub is not installed.

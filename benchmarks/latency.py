@@ -1,7 +1,7 @@
-"""How long each network of the zoo takes for one image, folded and with constants as it is exported.
+"""Time of each network of the zoo for one image. Batch norms are folded and weights are constants, as in an export.
 
-The classifier is in it, and not the reading of a file. Each network is held against ResNet-50 in float32 in the same
-rounds, and what is given is that ratio times ResNet-50's median over the whole run, so that networks which were
+The time includes the classifier, but not the reading of a file. Each network is compared with ResNet-50 in float32 in
+the same rounds. The figure is this ratio times the median of ResNet-50 over the whole run, so that networks which were
 measured an hour apart can be compared.
 """
 
@@ -27,7 +27,7 @@ BESIDE = f"{REFERENCE} in float32"
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """Which networks, and how often."""
+    """How much is measured: the networks and the number of rounds."""
 
     networks: tuple[str, ...]
     rounds: int
@@ -38,15 +38,15 @@ QUICK = Amount(("ResNet18", "ResNet20"), 3)
 
 
 def network(name: str, precisions: tuple[str, ...]) -> Turn:
-    """Images a second, one at a time, in the precision that is asked for."""
+    """A turn of a network with one image at a time. It takes a precision and returns images per second."""
     import tensorflow as tf
 
-    from keras_resnet.export.network import float_features, scores
+    from keras_resnet.export.network import classifier_scores, float_features
 
     folded = kr.export.fold_batch_norm(as_trained(getattr(kr, name)()))
     side = zoo.ROWS[name].size
     image = tf.constant(np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype("float32"))
-    score = scores(folded)
+    score = classifier_scores(folded)
 
     def compiled(precision: str) -> Callable[[tf.Tensor], tf.Tensor]:
         features = float_features(folded, precision)
@@ -58,7 +58,7 @@ def network(name: str, precisions: tuple[str, ...]) -> Turn:
 
 
 def run(report: Report, amount: Amount) -> None:
-    """Milliseconds an image of each network in each precision."""
+    """Measures the milliseconds per image of each network in each precision."""
     precisions = report.precisions()
     ratios: dict[str, float] = {}
     references: list[float] = []

@@ -1,4 +1,4 @@
-"""What a figure was measured on: the machine, the versions, the commit."""
+"""What a benchmark was measured on: the machine, the versions of packages, the commit."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PACKAGES = (
     "nncf",
     "tf2onnx",
 )
-# Instructions that decide what a network costs in few bits.
+# Instructions that decide how fast a network computes in bfloat16 and int8.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
 def machine() -> str:
-    """Processor, cores, and what it computes natively."""
+    """Processor, number of cores, vector instructions, and GPUs."""
     with_flags = [name for name in INSTRUCTIONS if name in flags()]
     model = next(iter(told("model name")), platform.processor())
     named = f"{platform.machine()} ({model})" if model else platform.machine()
@@ -38,7 +38,7 @@ def machine() -> str:
 
 
 def gpus() -> list[str]:
-    """NVIDIA's, each with its driver; none where its tool is not there."""
+    """NVIDIA GPUs with their drivers; an empty list if `nvidia-smi` is not installed or fails."""
     asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
@@ -48,12 +48,12 @@ def gpus() -> list[str]:
 
 
 def flags() -> frozenset[str]:
-    """What the kernel says that the processor can do; nothing where it says nothing."""
+    """The features of the processor that the kernel lists; empty if it lists none."""
     return frozenset(word for line in told("flags") for word in line.split())
 
 
 def told(what: str) -> list[str]:
-    """What Linux says of each core under this name."""
+    """The values of a field in /proc/cpuinfo, one for each core; an empty list on other systems than Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -62,12 +62,12 @@ def told(what: str) -> list[str]:
 
 
 def bfloat16_is_native() -> bool:
-    """Whether the processor multiplies in bfloat16; else it is taken apart, and slower than float32."""
+    """Whether the processor multiplies in bfloat16. Otherwise bfloat16 is emulated, and slower than float32."""
     return bool(flags() & {"avx512_bf16", "amx_bf16"})
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that are here."""
+    """Versions of the installed packages of `PACKAGES`."""
     found = {}
     for package in PACKAGES:
         try:
@@ -78,11 +78,11 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit that is checked out, with "+" where files differ from it; results themselves do not count."""
+    """The commit that is checked out, with "+" if files differ from it. Result files are ignored."""
     try:
         name = _git("rev-parse", "--short=12", "HEAD")
         changed = _git(
-            "status", "--porcelain", "--", ":/", ":!/benchmarks/results", ":!/MODELS.md", ":!/docs", ":!/README.md"
+            "status", "--porcelain", "--", ":/", ":!/benchmarks/results", ":!/MODELS.md", ":!/docs", ":!/BENCHMARKS.md"
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

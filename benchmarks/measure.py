@@ -1,4 +1,4 @@
-"""Rates that hold on a machine whose speed drifts: in turns, A B A B, and judged by ratios within a round."""
+"""Measures rates on a machine whose speed drifts: subjects take turns (A B A B), and ratios are taken in each round."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 ROUNDS = 5
-SECONDS = 1.0  # of a turn, at least; with 0.3 s the same network came out 20 % apart in two runs
+SECONDS = 1.0  # shortest time of a turn; with 0.3 s, two runs of the same network differed by 20 %
 
 
 class Rates(NamedTuple):
-    """What was done per second in each round."""
+    """Work per second in each round."""
 
     rounds: list[float]
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median of the rounds."""
         return statistics.median(self.rounds)
 
     def ratios(self, peer: Rates) -> list[float]:
-        """Those of each round: both ran in it, seconds apart, so drift falls out."""
+        """The ratio in each round. Both subjects ran within seconds in it, so drift of the machine has no effect."""
         return [own / other for own, other in zip(self.rounds, peer.rounds)]
 
     def over(self, peer: Rates) -> float:
-        """The median of the ratios."""
+        """The median of the ratios to a peer."""
         return statistics.median(self.ratios(peer))
 
 
 def timed(work: float, act: Callable[[], object]) -> Callable[[], float]:
-    """A turn of `act`, which does so much work: what it does per second."""
+    """A turn that calls `act` once, which does this amount of work; it returns work per second."""
 
     def turn() -> float:
         began = time.perf_counter()
@@ -42,7 +42,7 @@ def timed(work: float, act: Callable[[], object]) -> Callable[[], float]:
 
 
 def repeated(work: float, act: Callable[[], object], seconds: float = SECONDS) -> float:
-    """What `act`, which does so much work, does per second when it is called again and again for so many seconds."""
+    """Calls `act` again and again for a number of seconds, and returns work per second; a call does `work`."""
     began, count = time.perf_counter(), 0
     while count == 0 or time.perf_counter() - began < seconds:
         act()
@@ -51,12 +51,12 @@ def repeated(work: float, act: Callable[[], object], seconds: float = SECONDS) -
 
 
 def in_turns(subjects: Mapping[str, Callable[..., float]], rounds: int, *arguments: object) -> dict[str, Rates]:
-    """Each subject once to warm up, then all in turns.
+    """Calls each subject once to warm up, then all subjects in turns.
 
     Args:
-        subjects: by name; each says itself how much it did per second (`timed`, `repeated`).
-        rounds: that count.
-        arguments: for each call.
+        subjects: subjects by name; each returns its work per second (`timed`, `repeated`).
+        rounds: number of rounds that are measured.
+        arguments: arguments of each call.
 
     Returns:
         The rates by name.

@@ -1,6 +1,7 @@
-"""Memory that a training step takes above the start, with blocks kept and with blocks computed again (`remat`).
+"""Memory that training needs in addition, with the activations of blocks kept or computed again (`remat`).
 
-Each case is a process of its own, whose peak the kernel tells. It is not measured in turns: bytes do not drift.
+Each case runs in its own process, and the kernel reports the peak of its memory. The cases take no turns, because
+memory does not drift as speed does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """Networks, each with whether its blocks are computed again; images a step; how many steps."""
+    """How much is measured: networks, each with or without `remat`; images per step; number of steps."""
 
     cases: tuple[tuple[str, bool], ...]
     batch: int
@@ -32,14 +33,14 @@ QUICK = Amount((("ResNet110", False), ("ResNet110", True)), 128, 1)
 
 
 def bytes_of(name: str, remat: bool, batch: int, steps: int) -> Turn:
-    """Trains; the most bytes that it holds, above those before."""
+    """A turn that trains, and returns the peak of the memory in bytes, less the memory before."""
     pixels = np.random.default_rng(0).integers(0, 256, (batch * steps, 32, 32, 3), "uint8")
     split = kr.data.from_arrays(pixels, np.arange(batch * steps) % 10, tuple(map(str, range(10))))
     model = getattr(kr, name)(input_shape=(32, 32, 3))
     recipe = kr.training.Recipe(epochs=1, batch_size=batch, learning_rate=1e-3, pad_and_crop=0.0, remat=remat)
 
     def turn() -> float:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: building is not in it
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak, so that building the network does not count
         before = _status("VmRSS")
         kr.training.fit(model, recipe, split)
         return _status("VmHWM") - before
@@ -48,13 +49,13 @@ def bytes_of(name: str, remat: bool, batch: int, steps: int) -> Turn:
 
 
 def _status(what: str) -> int:
-    # getrusage's maximum begins with that of the process that started this one.
+    # getrusage would be wrong: its maximum starts with that of the parent process.
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 def run(report: Report, amount: Amount) -> None:
-    """Gibibytes above the start, of each case."""
+    """Measures for each case the memory in addition to that before training, in GiB."""
     for name, remat in amount.cases:
         case = f"{name}{' remat' if remat else ''} at batch {amount.batch}"
         with workers(

@@ -1,4 +1,4 @@
-"""MODELS.md: what each network of the zoo costs and gives, and the checkpoints there are for it."""
+"""Writes the text of MODELS.md: cost and accuracy of each network of the zoo, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -45,12 +45,13 @@ CHECKPOINTS = ("model", "`weights=`", "data", "top-1", "at", "measured by", "lic
 
 
 def page(rows: Iterable[Row], activations: Callable[[Row], int], macs: Callable[[Checkpoint], int]) -> str:
-    """The text.
+    """The text of MODELS.md.
 
     Args:
-        rows: of the zoo.
-        activations: those of a row's network.
-        macs: multiply-accumulates at the size that a checkpoint was measured at.
+        rows: rows of the zoo.
+        activations: function that counts the activations of a row's network.
+        macs: function that counts the multiply-accumulates of a checkpoint's network at the size at which the
+            checkpoint was measured.
     """
     rows = list(rows)
     took = figures("latency")
@@ -72,13 +73,13 @@ def page(rows: Iterable[Row], activations: Callable[[Row], int], macs: Callable[
 
 
 def exact(row: Row, activations: int) -> list[str]:
-    """The cells that do not depend on a machine."""
+    """The cells of a network that do not depend on the machine."""
     size = f"{row.size}x{row.size}"
     return [f"`{row.name}`", size, f"{row.parameters:,}", f"{row.macs / 1e9:.3f} G", f"{activations / 1e6:.2f} M"]
 
 
 def checkpoint(found: Checkpoint) -> list[str]:
-    """The cells of a checkpoint."""
+    """The cells of a checkpoint's line."""
     top1 = "" if found.top1 is None else f"{found.top1:.2f}"
     tag = f"`{found.tag}`{', recommended' if found.recommended else ''}"
     return [
@@ -94,7 +95,7 @@ def checkpoint(found: Checkpoint) -> list[str]:
 
 
 def line(cells: Iterable[str]) -> str:
-    """A line of a table."""
+    """A line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -109,12 +110,12 @@ def _times(row: Row, took: Mapping[str, Any]) -> list[str]:
 
 
 def two_digits(value: float) -> str:
-    """A number without more digits than two that say something."""
+    """A number with two significant digits."""
     return f"{float(f'{value:.2g}'):g}"
 
 
 def spread(rounds: Mapping[str, list[float]]) -> float:
-    """How far a cell's ratios to `BESIDE` lie apart over the rounds, as a part of their median: median of all cells."""
+    """Range of the ratios to `BESIDE` over the rounds, divided by their median; the median over all cells."""
     found = []
     for cell, rates in rounds.items():
         name, _, subject = cell.partition(", ")
@@ -125,7 +126,7 @@ def spread(rounds: Mapping[str, list[float]]) -> float:
 
 
 def recommended(name: str) -> Checkpoint | None:
-    """The checkpoint of a model that is recommended, if its accuracy is published."""
+    """The recommended checkpoint of a model, if its accuracy is published."""
     return next((found for found in checkpoints_of(name) if found.recommended and found.top1 is not None), None)
 
 

@@ -1,7 +1,7 @@
-"""docs/pareto.png: ImageNet top-1 of the published checkpoints over multiply-accumulates, families in colour.
+"""Draws docs/pareto.png: ImageNet top-1 of the published checkpoints over multiply-accumulates, one colour per family.
 
-The front is of those that may be used commercially; the others are hollow. The best of these have seen up to a billion
-images more than ImageNet has, so they would say little of the networks.
+The Pareto front has only checkpoints for commercial use; the others are hollow circles. The best of these others were
+trained on up to a billion images more than ImageNet has, so their accuracy says little about the networks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from keras_resnet.weights import Checkpoint
 from keras_resnet.weights.table import checkpoints_of
 from keras_resnet.zoo import Row
 
-# By what a name begins or ends with; the first that fits.
+# Families with a test of the model's name; the first family whose test is true is taken.
 FAMILIES: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("ResNet-RS", lambda name: name.startswith("ResNetRS")),
     ("SE-ResNet, SE-ResNeXt", lambda name: name.startswith("SE")),
@@ -27,11 +27,11 @@ FAMILIES: tuple[tuple[str, Callable[[str], bool]], ...] = (
 )
 
 
-LINE = 0.33  # percent of top-1 that a line of text is high in the figure below
+LINE = 0.33  # height of a line of text in the figure, in percent of top-1
 
 
 class Point(NamedTuple):
-    """A network with a checkpoint, and whether it may be used commercially."""
+    """A network with a checkpoint; `commercial`: whether its licence allows commercial use."""
 
     name: str
     tag: str
@@ -47,7 +47,7 @@ def family(name: str) -> str:
 
 
 def points(rows: Iterable[Row], macs: Callable[[Checkpoint], int]) -> list[Point]:
-    """Of the ImageNet checkpoints whose accuracy is published, at the size it was measured at."""
+    """Points for the ImageNet checkpoints with a published accuracy, at the size at which it was measured."""
     return [
         Point(row.name, found.tag, found.size, macs(found), found.top1, "-nc-" not in found.licence)
         for row in rows
@@ -57,7 +57,7 @@ def points(rows: Iterable[Row], macs: Callable[[Checkpoint], int]) -> list[Point
 
 
 def pareto_front(found: Iterable[Point]) -> list[Point]:
-    """Of those for commercial use, the ones that none with as few multiply-accumulates beats, the cheapest first."""
+    """The points for commercial use that no point with as few multiply-accumulates beats, the cheapest first."""
     best: list[Point] = []
     for point in sorted(found, key=lambda point: (point.macs, -point.top1)):
         if point.commercial and (not best or point.top1 > best[-1].top1):
@@ -66,7 +66,11 @@ def pareto_front(found: Iterable[Point]) -> list[Point]:
 
 
 def named(best: Iterable[Point]) -> list[Point]:
-    """Of the front, the cheapest first, the ones that are a line of text above the last of these."""
+    """The points of the front that get a number: each is at least a line of text above the last one with a number.
+
+    Args:
+        best: points of the front, the cheapest first.
+    """
     chosen: list[Point] = []
     for point in best:
         if not chosen or point.top1 - chosen[-1].top1 >= LINE:
@@ -75,7 +79,7 @@ def named(best: Iterable[Point]) -> list[Point]:
 
 
 def plot_models(found: Iterable[Point], path: Path) -> None:
-    """Draws them into a PNG, the front's with a number where there is room, and with name, tag and size beside it."""
+    """Draws the points into a PNG file. If there is room, points of the front get a number, which a list explains."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -91,7 +95,7 @@ def plot_models(found: Iterable[Point], path: Path) -> None:
         axes.scatter(*_places(free), color=colour, alpha=0.6, s=36, linewidths=0, label=title)
         axes.scatter(*_places(others), facecolors="none", edgecolors=colour, s=30)
     axes.scatter([], [], facecolors="none", edgecolors="0.4", s=30, label="not for commercial use (cc-by-nc)")
-    names = []  # in the empty corner, as beside their points they would cover others
+    names = []  # in the empty corner; next to their points they would cover other points
     numbered = named(best)
     axes.scatter(*_places(numbered), facecolors="none", edgecolors="black", linewidths=0.8, s=36)
     for number, point in enumerate(numbered, 1):

@@ -1,4 +1,4 @@
-"""What a benchmark found: printed as it comes, judged by its targets, and written as JSON."""
+"""The results of a benchmark: prints each figure at once, compares it with its target, and writes a JSON file."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class Report:
     """The figures of one benchmark.
 
     Attributes:
-        name: of the benchmark.
-        figures: by name.
-        left_out: what could not be measured here, and why.
-        rounds: what was measured, of each subject in each round.
+        name: name of the benchmark.
+        figures: values by name.
+        left_out: for everything that could not be measured on this machine, the reason.
+        rounds: the rate of each subject in each round.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.commit = commit()  # a run takes hours, and each worker reads the code as it is when it starts
+        self.commit = commit()  # taken before the run: it takes hours, and each worker reads the code when it starts
         self.figures: dict[str, float] = {}
         self.left_out: dict[str, str] = {}
         self.rounds: dict[str, list[float]] = {}
 
     def add(self, figure: str, value: float) -> None:
-        """Takes a figure, prints it, and judges it if something is asked of it."""
+        """Adds a figure, prints it, and compares it with its target if it has one."""
         self.figures[figure] = value
         target = targets(self.name).get(figure)
         print(f"  {figure}: {value:.3g}" + (f"   {target.said(value)}" if target else ""), flush=True)
@@ -46,15 +46,15 @@ class Report:
         flops: Mapping[str, float] | None = None,
         ceilings: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        """Prints a line a subject, and takes the medians, the ratios to the peer and the fractions of ceilings.
+        """Prints a line for each subject, and adds the medians, the ratios to the peer and the fractions of ceilings.
 
         Args:
-            case: what is compared: "ResNet50 at 8", say. It begins the names of the figures.
-            rates: in so many `unit`s a second; FLOP/s of the ceilings among them.
-            peer: the subject that the others are held against.
-            unit: as "images".
-            flops: that one `unit` takes, by subject.
-            ceilings: by subject of `flops`, those among the rates that bound it.
+            case: name of the comparison, for example "ResNet50 at 8". The names of the figures start with it.
+            rates: rates by subject, in `unit` per second; for ceilings in FLOP/s.
+            peer: the subject with which the others are compared.
+            unit: unit of work, for example "images".
+            flops: for each subject the floating-point operations for one `unit`.
+            ceilings: for each subject of `flops` the ceilings, among `rates`, that limit its speed.
         """
         flops, ceilings = flops or {}, ceilings or {}
         bounds = dict.fromkeys(top for tops in ceilings.values() for top in tops)
@@ -81,29 +81,34 @@ class Report:
                     self.add(f"{case}, {name} of {top}", done.over(rates[top]))
 
     def precisions(self) -> tuple[str, ...]:
-        """Float32, and bfloat16 where the processor computes in it; else it is left out."""
+        """float32, and bfloat16 if the processor computes in it; otherwise bfloat16 is left out."""
         if bfloat16_is_native():
             return ("float32", "bfloat16")
         self.leave_out("bfloat16", "this processor does not compute in it")
         return ("float32",)
 
     def leave_out(self, what: str, reason: str) -> None:
-        """Notes and prints what is not measured; all words between its commas are part of the figures' names."""
+        """Stores and prints what is not measured.
+
+        Args:
+            what: parts of the names of the missing figures, separated by commas.
+            reason: why it is not measured.
+        """
         self.left_out[what] = reason
         print(f"  {what}: left out, {reason}", flush=True)
 
     def leaver_out(self, case: str) -> Callable[[str, str], None]:
-        """`leave_out` of the subjects of a case."""
+        """The function `leave_out` for the subjects of a case."""
         return lambda who, reason: self.leave_out(f"{case}, {who}", reason)
 
     @property
     def missed(self) -> list[str]:
-        """The figures that do not hold what is asked of them."""
+        """Names of the figures that miss their targets."""
         found = targets(self.name).items()
         return [name for name, target in found if name in self.figures and not target.holds(self.figures[name])]
 
     def write(self, command: str) -> None:
-        """Into benchmarks/results; a commit that has changed since the start is marked with "+"."""
+        """Writes the results to benchmarks/results. The commit gets a "+" if it has changed since the start."""
         record = {
             "command": command,
             "machine": machine(),
@@ -119,5 +124,5 @@ class Report:
 
 
 def _short(value: float) -> float:
-    """Four digits, which is more than the machine repeats."""
+    """A number with four significant digits; repeated runs have fewer digits in common."""
     return float(f"{value:.4g}")

@@ -1,4 +1,4 @@
-"""What benchmarks/results holds."""
+"""Reads the results in benchmarks/results."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from benchmarks.report import RESULTS
 
 
 def result(benchmark: str) -> dict[str, Any]:
-    """What the last run of a benchmark that was kept has written; empty if there is none."""
+    """The stored results of a benchmark; an empty dict if there are none."""
     path = RESULTS / f"{benchmark}.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def figures(benchmark: str) -> dict[str, float]:
-    """Its figures by name."""
+    """The stored figures of a benchmark, by name."""
     return result(benchmark).get("figures", {})
 
 
 def left_out(benchmark: str) -> list[str]:
-    """What it could not measure, each with the reason."""
+    """What a benchmark could not measure, each with the reason."""
     return [f"{what}: {reason}" for what, reason in result(benchmark).get("left out", {}).items()]
 
 
 def excused(figure: str, without: Iterable[str]) -> bool:
-    """Whether a figure is not there because of something that was left out: all its words are in the figure's name."""
+    """Whether a figure is missing because of an entry in `without`, all of whose parts are in the figure's name."""
     return any(all(re.search(rf"\b{re.escape(part)}\b", figure) for part in what.split(", ")) for what in without)

@@ -1,15 +1,17 @@
-"""How fast an exported ResNet-50 answers, over keras.applications' `model.export`, beside other engines.
+"""Speed of an exported ResNet-50, compared with `model.export` of keras.applications and with other engines.
 
-Weights are drawn, as trained ones cannot be had for all: of what they are only zeros save time. What fewer bits cost in
-accuracy is `serve_accuracy`. Each subject is a process of its own, and answers batches for a second a turn. Ours are in
-keras.applications' form; KerasHub's and torch's networks stride later, and have 6 % (V2: 17 %) more to compute. Under
-inductor torch's weights are frozen, as ours are in a SavedModel.
+The weights are random, because trained weights are not available for all subjects. The values do not change the speed,
+except for zeros, which save time. `serve_accuracy` measures the accuracy that is lost with fewer bits. Each subject
+runs in its own process, and computes batches for one second per turn. The networks of this package have the form of
+keras.applications. The networks of KerasHub and torch stride later, and have 6 % (V2: 17 %) more to compute. With
+inductor, torch's weights are frozen, as the weights in a SavedModel are.
 
-Where the rest of the ceiling goes in bfloat16 (ResNet-50 on AVX512_BF16, profiled by oneDNN and by a trace of the
-session): TensorFlow joins everything to the convolutions but two poolings, the scaling of the pixels (2 %) and the end
-(1 %). oneDNN's kernels alone run at 0.38 (one image) to 0.42 TFLOP/s (8) where the ceiling is 0.46: at 8 and 32, 3x3
-at 0.42 to 0.53, 1x1 at 0.27 to 0.42, the stem at 0.33. TensorFlow adds 60 us to each: 3 of 24 ms at one image.
-Other numbers of threads (inter-op 1 or 2, intra-op 1 or 3) and memory that is never given back gain nothing clear.
+What keeps ResNet-50 in bfloat16 below the ceiling (on AVX512_BF16, profiled by oneDNN and by a trace of the session):
+TensorFlow fuses everything with the convolutions except two poolings, the scaling of the pixels (2 %) and the end of
+the network (1 %). oneDNN's kernels alone run at 0.38 TFLOP/s (1 image) to 0.42 TFLOP/s (8 images), and the ceiling is
+0.46 TFLOP/s. At 8 and 32 images, 3x3 convolutions run at 0.42 to 0.53, 1x1 at 0.27 to 0.42, the stem at 0.33.
+TensorFlow adds 60 us to each kernel, which is 3 of 24 ms at one image. Other numbers of threads (inter-op 1 or 2,
+intra-op 1 or 3) and memory that is never returned to the system bring no clear gain.
 """
 
 from __future__ import annotations
@@ -36,14 +38,14 @@ from keras_resnet.export.int8_kernels import available
 from keras_resnet.weights.table import table
 
 PEER = "keras.applications"
-STRIDE_LATER = ("KerasHub", "torch")  # the zoo's own form
-NO_AGREEMENT = 1e-9  # random weights agree with nothing: what is measured is the speed
+STRIDE_LATER = ("KerasHub", "torch")  # these have the zoo's own form
+NO_AGREEMENT = 1e-9  # with random weights int8 does not agree with float32; only the speed is measured
 Answer = Callable[[np.ndarray], Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """How much is measured."""
+    """How much is measured: networks, batch sizes, number of rounds."""
 
     networks: tuple[str, ...]
     batches: tuple[int, ...]
@@ -55,7 +57,10 @@ QUICK = Amount(("ResNet50",), (8,), 3)
 
 
 def as_trained(model: keras.Model) -> keras.Model:
-    """The model with means and offsets that are not zero: TensorFlow leaves out what adds zero, and joins less."""
+    """Gives the batch norms of a model means and offsets that are not zero, as after training, and returns the model.
+
+    With zeros, TensorFlow would remove the additions and fuse fewer operations.
+    """
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -67,7 +72,10 @@ def as_trained(model: keras.Model) -> keras.Model:
 
 
 def as_theirs(name: str) -> keras.Model:
-    """Ours in keras.applications' form, which strides elsewhere: the zoo's own has 6 % (V2: 17 %) more to compute."""
+    """This package's network in the form of keras.applications, which has its strides elsewhere.
+
+    The zoo's own form has 6 % (V2: 17 %) more to compute.
+    """
     fields = next(row.fields for row in table() if (row.model, row.tag) == (name, "keras"))
     return as_trained(getattr(kr, name)(**fields))
 
@@ -78,7 +86,7 @@ def noise(count: int) -> np.ndarray:
 
 
 def turn_of(answer: Answer) -> Turn:
-    """A turn: images a second in batches of the size that it is asked for."""
+    """A turn that takes a batch size and returns images per second."""
 
     def turn(batch: int) -> float:
         pixels = noise(batch)
@@ -88,7 +96,7 @@ def turn_of(answer: Answer) -> Turn:
 
 
 def stock(name: str, build: Callable[[str], keras.Model]) -> Turn:
-    """Another library's Keras model as Keras exports it."""
+    """A turn of another library's Keras model, exported with `model.export`."""
     import tensorflow as tf
 
     model = as_trained(build(name))
@@ -100,22 +108,22 @@ def stock(name: str, build: Callable[[str], keras.Model]) -> Turn:
 
 
 def of_applications(name: str) -> keras.Model:
-    """keras.applications' network."""
+    """The network of keras.applications."""
     return getattr(keras.applications, name)(weights=None)
 
 
 def ours(name: str, precision: str) -> Turn:
-    """`kr.export.saved_model`."""
+    """A turn of an export with `kr.export.saved_model`."""
     with tempfile.TemporaryDirectory() as directory:
         return turn_of(exported(as_theirs(name), precision, noise(16), Path(directory)))
 
 
 def exported(model: keras.Model, precision: str, calibration: np.ndarray, folder: Path) -> Answer:
-    """A model's `saved_model`, loaded again.
+    """Exports a model with `saved_model`, and loads the export.
 
     Raises:
-        UnavailableError: int8 is asked for, and this machine has no kernel for it.
-        RuntimeError: it has one, or none is needed, and yet the network is computed in another precision.
+        UnavailableError: the precision is int8, and this machine has no kernel for it.
+        RuntimeError: the export computes in another precision, although this machine supports the requested one.
     """
     import tensorflow as tf
 
@@ -132,7 +140,7 @@ def exported(model: keras.Model, precision: str, calibration: np.ndarray, folder
 
 
 def openvino(name: str, precision: str) -> Turn:
-    """Ours as OpenVINO's IR, computed in float32, in bfloat16, or in int8 and bfloat16."""
+    """A turn of this package's network in OpenVINO, which computes in float32, in bfloat16, or in int8 and bfloat16."""
     needs("openvino", "nncf")
     import openvino as library
 
@@ -145,7 +153,7 @@ def openvino(name: str, precision: str) -> Turn:
 
 
 def onnxruntime(name: str) -> Turn:
-    """Ours as ONNX."""
+    """A turn of this package's network as an ONNX file in onnxruntime."""
     needs("onnxruntime", "tf2onnx")
     import onnxruntime as library
 
@@ -155,12 +163,12 @@ def onnxruntime(name: str) -> Turn:
 
 
 def torch(name: str, how: str, precision: str) -> Turn:
-    """torchvision's or timm's network under torch, "eager" or "inductor"."""
+    """A turn of torchvision's or timm's network in torch; `how`: "eager" or "inductor"."""
     net = torch_nets.net(name).eval()
     import torch as library
     from torch._inductor import config
 
-    config.freezing = True  # weights are constants and batch norms folded, which inductor does not do by itself
+    config.freezing = True  # makes weights constant and folds batch norms, which inductor does not do by default
     run = torch_nets.compiled(net, how)
 
     def answer(pixels: np.ndarray) -> Any:
@@ -171,7 +179,7 @@ def torch(name: str, how: str, precision: str) -> Turn:
 
 
 def subjects(name: str, precisions: tuple[str, ...]) -> dict[str, Callable[[], Turn]]:
-    """All that are asked, by name."""
+    """All subjects, by name."""
     of = functools.partial
     peers: dict[str, Callable[[], Turn]] = {
         PEER: of(stock, name, of_applications),
@@ -186,7 +194,7 @@ def subjects(name: str, precisions: tuple[str, ...]) -> dict[str, Callable[[], T
 
 
 def run(report: Report, amount: Amount) -> None:
-    """Both networks, each subject at each batch size."""
+    """Measures each subject of each network at each batch size."""
     precisions = report.precisions()
     for name in amount.networks:
         asked = subjects(name, precisions)

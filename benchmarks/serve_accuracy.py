@@ -1,8 +1,8 @@
-"""What fewer bits cost an exported network in accuracy: top-1, and how often it chooses as Keras in float32 does.
+"""Accuracy that an exported network loses with fewer bits: top-1, and agreement with Keras in float32.
 
-Measured on trained networks: the CIFAR-10 ones beside a checkout, and those that come with the package. Each figure is
-the mean of several exports, calibrated on a hundred images and measured on the others: of 400 images, one that is
-chosen otherwise is 0.25 %, and with other images for calibration it were between none and five.
+Measured on trained networks: the CIFAR-10 networks next to this checkout, and those that come with the package. Each
+figure is the mean of several exports, each calibrated on a hundred images and measured on the others. With 400 images,
+one image with another class is 0.25 %; with different calibration images, none to five images had another class.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from benchmarks.workers import UnavailableError
 from keras_resnet.weights.table import table
 
 PRECISIONS = ("float32", "bfloat16", "int8")
-FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # from Debian's package dataset-fashion-mnist
 CIFAR = Path(__file__).parent.parent.parent / "shared" / "data" / "cifar10"
 
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """Exports of each network in each precision."""
+    """How much is measured: number of exports of each network in each precision."""
 
     calibrations: int
 
@@ -39,7 +39,7 @@ QUICK = Amount(1)
 
 
 class Trained(NamedTuple):
-    """A trained network, and images that it was not trained on."""
+    """A trained network, and labelled images that it was not trained on."""
 
     name: str
     model: keras.Model
@@ -48,7 +48,7 @@ class Trained(NamedTuple):
 
 
 def trained(report: Report) -> Iterator[Trained]:
-    """The networks that are there; nothing is downloaded."""
+    """The trained networks on this machine; nothing is downloaded."""
     if FASHION.is_dir():
         test = kr.data.load(f"idx:{FASHION}", "test")
         images, labels = (np.concatenate(part) for part in zip(*kr.data.pipeline(test, 28, 500).as_numpy_iterator()))
@@ -67,7 +67,7 @@ def trained(report: Report) -> Iterator[Trained]:
 
 
 def run(report: Report, amount: Amount) -> None:
-    """What fewer bits cost: top-1, and on which share of the images the choice is that of Keras in float32."""
+    """Measures top-1, and the fraction of images for which the export chooses the same class as Keras in float32."""
     for name, model, images, labels in trained(report):
         wanted = model.predict(images, verbose=0).argmax(-1)
         for precision in PRECISIONS:
@@ -84,10 +84,21 @@ def run(report: Report, amount: Amount) -> None:
 def cost(
     model: keras.Model, precision: str, images: np.ndarray, labels: np.ndarray, wanted: np.ndarray, calibrations: int
 ) -> tuple[float, float, float]:
-    """Shares of the images: chosen as `wanted`, right, and right had `wanted` been chosen.
+    """The mean over several exports of three fractions of the images.
+
+    Args:
+        model: the trained network.
+        precision: precision of the exports.
+        images: all images.
+        labels: their labels.
+        wanted: the class that Keras in float32 chooses for each image.
+        calibrations: number of exports, each calibrated on another hundred images.
+
+    Returns:
+        The fraction for which the export chooses the class `wanted`, its top-1, and the top-1 of `wanted`.
 
     Raises:
-        UnavailableError: this machine has no such precision.
+        UnavailableError: this machine does not support the precision.
     """
     found = []
     for first in range(0, 100 * calibrations, 100):
@@ -102,7 +113,7 @@ def cost(
 def answered(
     model: keras.Model, precision: str, images: np.ndarray, calibration: slice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The classes that an export chooses for the images it was not calibrated on, and which those are."""
+    """The classes that an export chooses for all images but the calibration images, and the numbers of these images."""
     rest = np.delete(np.arange(len(images)), calibration)
     with tempfile.TemporaryDirectory() as directory:
         answer = exported(model, precision, images[calibration], Path(directory))

@@ -1,8 +1,9 @@
-"""A server under load and abuse: 16 clients for a minute, batches of 1 to 8, 1,000 malformed requests; then 100 swaps.
+"""A server under load: 16 clients for a minute, batches of 1 to 8, 1,000 malformed requests; then 100 version swaps.
 
-ResNet-20, float32, asked by gRPC and REST about pixels and files; clients and server share the machine, so the
-milliseconds say how a crowded machine does, not how fast the network is. Faults are requests that were answered wrongly
-or not at all. The server is `tensorflow_model_server` where it is on the PATH, else the tests' stand-in.
+The network is ResNet-20 in float32. The clients send pixels and files by gRPC and REST. Clients and server share the
+machine, so the milliseconds describe a busy machine, and not the speed of the network. Faults are requests with a wrong
+answer or without an answer. The server is `tensorflow_model_server` if it is on the PATH, otherwise the replacement in
+the tests.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from tests.serving.process import REAL
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """What is driven, by name.
+    """How much is measured: a `Size` for each run, by name.
 
-    Swaps apart: to load a version takes seconds of both cores, which would be all that the other's milliseconds say.
+    The swaps are a separate run. Loading a version keeps both cores busy for seconds, which would dominate the
+    milliseconds of the requests.
     """
 
     sizes: Mapping[str, Size]
@@ -39,7 +41,7 @@ QUICK = Amount({"load": Size(clients=16, seconds=10, malformed=100, swaps=0)})
 
 
 def run(report: Report, amount: Amount) -> None:
-    """Each in a run of its own."""
+    """Measures each size in a separate run."""
     if REAL is None:
         report.leave_out("tensorflow_model_server", "it is not on the PATH: the server is the tests' stand-in")
     for name, size in amount.sizes.items():
@@ -47,7 +49,7 @@ def run(report: Report, amount: Amount) -> None:
 
 
 def measured(report: Report, name: str, size: Size) -> None:
-    """The figures of one run."""
+    """Adds the figures of one run to the report."""
     start = time.perf_counter()
     outcome = drive(size)
     missing = size.malformed - len(outcome.refused) + size.swaps - len(outcome.swapped)

@@ -1,4 +1,4 @@
-"""The speed section of README.md: a table of figures, each with the command that measures it."""
+"""Writes the speed section of BENCHMARKS.md: a table of figures, each with the command that measures it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from benchmarks.models_page import line
 from benchmarks.results_of import excused, figures, left_out, result
 from benchmarks.targets import all_targets, targets
 
-TABLE = Path(__file__).with_name("readme.csv")  # what README shows: words, benchmark, figure, unit
+TABLE = Path(__file__).with_name("page.csv")  # the rows of its table: words, benchmark, figure, unit
 BEGIN, END = "<!-- speed: written by python -m benchmarks table -->", "<!-- end of speed -->"
 NONE = "Nothing has been measured yet."
 
 
 def section() -> str:
-    """The lines between the marks."""
+    """The text of the section, with the marks."""
     with TABLE.open(newline="") as file:
         rows = list(csv.DictReader(file))
     head = ("what", "seen", "asked", "command")
@@ -39,7 +39,11 @@ def section() -> str:
 
 
 def judged(shown: Collection[tuple[str, str]]) -> list[str]:
-    """How many of all targets hold, and an item for each that is missed and not `shown`, by benchmark and figure."""
+    """Lines that say how many targets hold, with an item for each missed target that is not in `shown`.
+
+    Args:
+        shown: pairs (benchmark, figure) that the table shows.
+    """
     found = {target: figures(target.benchmark).get(target.figure) for target in all_targets()}
     known = {target: value for target, value in found.items() if value is not None}
     missed = {target: value for target, value in known.items() if not target.holds(value)}
@@ -53,13 +57,13 @@ def judged(shown: Collection[tuple[str, str]]) -> list[str]:
 
 
 def without(benchmarks: Iterable[str]) -> list[str]:
-    """What could not be measured, and why: an item for each, after a line that says so."""
+    """Lines with an item for everything that could not be measured, and the reason."""
     found = [f"- `{benchmark}`, {what}" for benchmark in benchmarks for what in left_out(benchmark)]
     return ["", "Left out there:", "", *found] if found else []
 
 
 def machines(benchmarks: Iterable[str]) -> list[str]:
-    """On what it was measured: an item for each machine and commit."""
+    """Lines with an item for each machine and commit on which benchmarks were measured."""
     found: dict[tuple[str, str], list[str]] = {}
     without_rounds: list[str] = []
     for benchmark in benchmarks:
@@ -72,13 +76,13 @@ def machines(benchmarks: Iterable[str]) -> list[str]:
     return [f"Medians of five rounds{said}, measured on:", "", *items] if items else []
 
 
-def with_section(readme: str) -> str:
-    """The README with the section as it is now.
+def with_section(page: str) -> str:
+    """The text of BENCHMARKS.md with the current section.
 
     Raises:
-        ValueError: the marks are not there.
+        ValueError: the marks are missing, or are there more than once.
     """
-    found, count = re.subn(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: section(), readme, flags=re.DOTALL)
+    found, count = re.subn(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: section(), page, flags=re.DOTALL)
     if count != 1:
-        raise ValueError(f"README.md must have the marks {BEGIN} and {END} once. Received: {count} times")
+        raise ValueError(f"BENCHMARKS.md must have the marks {BEGIN} and {END} once. Received: {count} times")
     return found

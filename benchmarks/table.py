@@ -1,4 +1,4 @@
-"""Writes MODELS.md, docs/pareto.png and README's speed section from the zoo and benchmarks/results."""
+"""Writes MODELS.md, docs/pareto.png and the speed section of BENCHMARKS.md from the zoo and benchmarks/results."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet.weights import Checkpoint
 from keras_resnet.weights.variants import VARIANTS
 
-PAGE, PICTURE, README = ROOT / "MODELS.md", ROOT / "docs" / "pareto.png", ROOT / "README.md"
+MODELS, PICTURE, BENCHMARKS = ROOT / "MODELS.md", ROOT / "docs" / "pareto.png", ROOT / "BENCHMARKS.md"
 
 
 def activations(row: zoo.Row) -> int:
-    """Of the row's network."""
+    """Activations of the network of a row."""
     return kr.activations(_built(row.name))
 
 
 def macs(checkpoint: Checkpoint) -> int:
-    """Of the network that a checkpoint fits, at the size its accuracy was measured at."""
+    """Multiply-accumulates of the network that a checkpoint fits, at the size at which its accuracy was measured."""
     return _macs(checkpoint.model, checkpoint.size, checkpoint.form)
 
 
@@ -35,7 +35,7 @@ def _macs(model: str, size: int, form: str) -> int:
 
 def _built(name: str, **fields: object) -> keras.Model:
     keras.backend.clear_session()
-    # Only counted: drawing hundreds of millions of normal numbers would take minutes.
+    # The network is only counted. Random weights for hundreds of millions of parameters would take minutes.
     with mock.patch.object(keras.initializers.VarianceScaling, "__call__", _zeros):
         return kr.create_model(name, **fields)
 
@@ -45,12 +45,12 @@ def _zeros(initializer: object, shape: tuple[int, ...], dtype: str | None = None
 
 
 def write() -> None:
-    """All three."""
+    """Writes all three files."""
     rows = zoo.ROWS.values()
-    with atomic_write(PAGE) as aside:
+    with atomic_write(MODELS) as aside:
         aside.write_text(models_page.page(rows, activations, macs))
     pareto.plot_models(pareto.points(rows, macs), PICTURE)
-    with atomic_write(README) as aside:
-        aside.write_text(speed_section.with_section(README.read_text()))
-    for path in (PAGE, PICTURE, README):
+    with atomic_write(BENCHMARKS) as aside:
+        aside.write_text(speed_section.with_section(BENCHMARKS.read_text()))
+    for path in (MODELS, PICTURE, BENCHMARKS):
         print(f"wrote {path.relative_to(ROOT)}")

@@ -1,4 +1,4 @@
-"""What is asked of the figures: the table `targets.csv`, and whether a figure holds."""
+"""Targets of the figures: reads the table `targets.csv`, and says whether a figure meets its target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TABLE = Path(__file__).with_name("targets.csv")
 
 
 class Target(NamedTuple):
-    """A bound of a figure: "at least" or "at most" `value`."""
+    """The limit of a figure. `bound` is "at least" or "at most"."""
 
     benchmark: str
     figure: str
@@ -19,17 +19,17 @@ class Target(NamedTuple):
     value: float
 
     def holds(self, found: float) -> bool:
-        """Whether the figure is within."""
+        """Whether a value meets the target."""
         return found >= self.value if self.bound == "at least" else found <= self.value
 
     def said(self, found: float) -> str:
-        """The judgement in words."""
+        """The result for a value as text."""
         return f"{self.bound} {self.value:g}: {'holds' if self.holds(found) else 'MISSED'}"
 
 
 @functools.cache
 def all_targets() -> tuple[Target, ...]:
-    """The rows of the table."""
+    """All targets of the table."""
     with TABLE.open(newline="") as file:
         return tuple(
             Target(row["benchmark"], row["figure"], row["bound"], float(row["value"])) for row in csv.DictReader(file)
@@ -37,5 +37,5 @@ def all_targets() -> tuple[Target, ...]:
 
 
 def targets(benchmark: str) -> dict[str, Target]:
-    """Those of a benchmark, by figure."""
+    """The targets of a benchmark, by figure."""
     return {row.figure: row for row in all_targets() if row.benchmark == benchmark}

@@ -1,4 +1,4 @@
-"""The peers under torch: torchvision's and timm's networks, eager or compiled by inductor, channels last."""
+"""The peers in torch: networks of torchvision and timm, eager or compiled by inductor, channels last."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from benchmarks.torchvision_on_cpu import torchvision
 from benchmarks.workers import UnavailableError, needs
 
-NETS = {"ResNet50": "torchvision", "ResNet50V2": "timm resnetv2_50"}  # where a network of that kind is
+NETS = {"ResNet50": "torchvision", "ResNet50V2": "timm resnetv2_50"}  # the library of each network, with its name there
 
 
 def net(name: str, classes: int = 1000) -> Any:
-    """The network of that name, channels last.
+    """Builds the network of that name, channels last.
 
     Raises:
         UnavailableError: torch, torchvision or timm is not installed.
@@ -24,7 +24,7 @@ def net(name: str, classes: int = 1000) -> Any:
     if NETS[name] == "torchvision":
         made = torchvision().models.resnet50(num_classes=classes)
     else:
-        torchvision()  # which timm imports
+        torchvision()  # timm imports torchvision
         import timm
 
         made = timm.create_model(NETS[name].split()[1], num_classes=classes)
@@ -32,7 +32,7 @@ def net(name: str, classes: int = 1000) -> Any:
 
 
 def compiled(module: Any, how: str) -> Any:
-    """The module as "eager" or "inductor" run it."""
+    """The module itself for "eager", or compiled for "inductor"."""
     import torch
 
     if how != "inductor":

@@ -1,4 +1,4 @@
-"""torchvision beside a torch for CPUs."""
+"""Imports torchvision if the installed torch has no CUDA."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 
 @functools.cache
 def torchvision() -> ModuleType:
-    """torchvision; its wheel looks for operators when it is imported that only its CUDA library defines."""
+    """Imports torchvision. At import, its wheel needs operators that only its CUDA library defines; they are added."""
     import torch
 
     operators = torch.library.Library("torchvision", "FRAGMENT")
@@ -21,4 +21,4 @@ def torchvision() -> ModuleType:
     return library
 
 
-_KEPT: list[object] = []  # operators go when they are collected
+_KEPT: list[object] = []  # the operators are removed when their library object is garbage-collected

@@ -1,15 +1,16 @@
-"""How fast `kr.training.fit` trains, over stock Keras' `fit` of the same network on the same batches, and beside torch.
+"""Speed of `kr.training.fit`, compared with stock Keras' `fit` of the same network on the same batches, and with torch.
 
-The step is what counts: of both `fit`s each turn trains two epochs, and the second is measured; ours traces its step
-anew. `bare loop` is the step that ours takes in a loop of six lines, without Keras' `fit`, metrics or callbacks. Stock
-Keras decays every variable and apart from the gradient, ours the kernels and within it. ResNeXt is in the table for its
-grouped convolutions, which Keras leaves to XLA.
+Only the training step is measured. With both `fit`s, each turn trains two epochs, and the second epoch is measured;
+`kr.training.fit` traces its step again in each turn. `bare loop` is the step of this package in a loop of six lines,
+without Keras' `fit`, metrics or callbacks. Stock Keras decays all variables, separately from the gradient; this package
+decays only kernels, as part of the gradient. ResNeXt is in the table for its grouped convolutions, which Keras leaves
+to XLA.
 
-Of what convolutions reach, a step can be the smaller a part the faster they are. On a processor with AMX (1.7 TFLOP/s
-in bfloat16) the arithmetic of a ResNet-50's step of 32 images takes 0.5 s; that each of its 356 million activations is
-read or written 17 times by convolutions, batch norms and ReLUs takes as long or longer: 12 GB at 13 to 19 GB/s. The
-same step was at 0.38 of the convolutions there, of which those at 7x7 were not tried, and is at 0.61 on a processor
-with AVX512_BF16 and no AMX (0.43 TFLOP/s).
+The faster the convolutions of a processor are, the smaller is the fraction of their speed that a step can reach. On a
+processor with AMX (1.7 TFLOP/s in bfloat16), the arithmetic of a step of ResNet-50 with 32 images takes 0.5 s. Each of
+its 356 million activations is read or written 17 times by convolutions, batch norms and ReLUs. This takes as long or
+longer: 12 GB at 13 to 19 GB/s. There the step reached 0.38 of the convolutions' speed (the convolutions at 7x7 were
+not tried). On a processor with AVX512_BF16 and without AMX (0.43 TFLOP/s) it reaches 0.61.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from keras_resnet.training.optimizers import optimizer as of_recipe
 from keras_resnet.training.recipe import Recipe
 
 PEER = "stock fit"
-LIFELONG = contextlib.ExitStack()  # what is entered stays so until the process ends
+LIFELONG = contextlib.ExitStack()  # contexts that stay entered until the process ends
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network, and how much of it is trained in a turn."""
+    """A network, and how much it is trained in a turn."""
 
     model: str
     precision: str
@@ -52,20 +53,20 @@ class Case:
 
     @property
     def images(self) -> int:
-        """Of a turn."""
+        """Images of a turn."""
         return self.batch * self.steps
 
     def build(self) -> keras.Model:
-        """The network, for ten classes."""
+        """Builds the network, with ten classes."""
         return getattr(kr, self.model)(input_shape=(self.size, self.size, 3), classes=10)
 
     def split(self) -> kr.data.Split:
-        """Noise: pixels cost the same whatever they show."""
+        """Images of noise, because the content of images does not change the speed."""
         pixels = np.random.default_rng(0).integers(0, 256, (self.images, self.size, self.size, 3), "uint8")
         return kr.data.from_arrays(pixels, np.arange(self.images) % 10, tuple(map(str, range(10))))
 
     def recipe(self) -> Recipe:
-        """Two epochs of plain training, so that both sides do the same."""
+        """Two epochs without augmentation and label smoothing, so that both sides compute the same."""
         return Recipe(
             epochs=2,
             batch_size=self.batch,
@@ -78,7 +79,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """How much is measured."""
+    """How much is measured: the cases and the number of rounds."""
 
     cases: tuple[Case, ...]
     rounds: int
@@ -86,25 +87,27 @@ class Amount:
 
 SMALL = (Case("ResNet20", "float32", 32, 128, 20), Case("ResNet20", "bfloat16", 32, 128, 20))
 LARGE = Case("ResNet50", "bfloat16", 224, 32, 3)
-GROUPED = Case("ResNeXt50_32x4d", "float32", 32, 4, 1)  # as little as there can be: the stock step takes seconds
+GROUPED = Case(
+    "ResNeXt50_32x4d", "float32", 32, 4, 1
+)  # the smallest possible case, because the stock step takes seconds
 FULL = Amount((*SMALL, LARGE, dataclasses.replace(LARGE, precision="float32", batch=16), GROUPED), ROUNDS)
 QUICK = Amount(SMALL, 3)
 
 
 class LastEpoch(keras.callbacks.Callback):
-    """Seconds of the last epoch."""
+    """Measures the seconds of the last epoch."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Starts the clock."""
         self.began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stops it."""
+        """Stops the clock."""
         self.seconds = time.perf_counter() - self.began
 
 
 def ours(case: Case) -> Turn:
-    """`kr.training.fit`."""
+    """A turn of `kr.training.fit`; it returns images per second."""
     model, split = case.build(), case.split()
 
     def turn(*_: object) -> float:
@@ -116,14 +119,14 @@ def ours(case: Case) -> Turn:
 
 
 def stock(case: Case, build: Callable[[Case], keras.Model]) -> Turn:
-    """What Keras' guides say: a policy, compile, fit; two epochs, as ours."""
+    """A turn as in Keras' guides: dtype policy, compile, fit; with two epochs, as in `ours`."""
     keras.config.set_dtype_policy(POLICIES[case.precision])
     model, split = build(case), case.split()
     model.compile(
         keras.optimizers.SGD(1e-3, 0.9, nesterov=True, weight_decay=5e-4),
         keras.losses.CategoricalCrossentropy(),
         metrics=["accuracy"],
-        jit_compile=False,  # "auto" is the same on a CPU
+        jit_compile=False,  # on a CPU, "auto" means the same
     )
     batches = kr.data.train_pipeline(split, case.size, case.batch)
 
@@ -136,12 +139,12 @@ def stock(case: Case, build: Callable[[Case], keras.Model]) -> Turn:
 
 
 def of_keras_hub(case: Case) -> keras.Model:
-    """KerasHub's network."""
+    """Builds the network of KerasHub."""
     return keras_hub_nets.net(case.model, case.size, 10)
 
 
 def bare(case: Case) -> Turn:
-    """The step that ours takes, in a loop of its own."""
+    """A turn of the training step of this package in a plain loop."""
     import tensorflow as tf
 
     model, split = case.build(), case.split()
@@ -163,7 +166,7 @@ def bare(case: Case) -> Turn:
 
 
 def torch(case: Case, how: str) -> Turn:
-    """torchvision's network under torch, "eager" or "inductor", with autocast where it is bfloat16."""
+    """A turn of torchvision's network in torch, with autocast for bfloat16; `how`: "eager" or "inductor"."""
     net = torch_nets.net(case.model, classes=10).train()
     import torch as library
 
@@ -185,7 +188,7 @@ def torch(case: Case, how: str) -> Turn:
 
 
 def subjects(case: Case) -> dict[str, Callable[[], Turn]]:
-    """All that are asked, by name."""
+    """All subjects, by name."""
     of = functools.partial
     asked: dict[str, Callable[[], Turn]] = {PEER: of(stock, case, Case.build), "keras_resnet": of(ours, case)}
     if case in SMALL:
@@ -197,7 +200,7 @@ def subjects(case: Case) -> dict[str, Callable[[], Turn]]:
 
 
 def run(report: Report, amount: Amount) -> None:
-    """Each case."""
+    """Measures each case."""
     for case in amount.cases:
         name = f"{case.model} {case.precision}"
         if case.precision == "bfloat16" and not bfloat16_is_native():
@@ -206,7 +209,7 @@ def run(report: Report, amount: Amount) -> None:
         asked = subjects(case)
         with workers(asked | ceilings(case.precision), report.leaver_out(name)) as started:
             rates = in_turns(started, amount.rounds)
-        flops = 3.0 * 2 * kr.macs(case.build())  # forwards, and backwards to inputs and to kernels
+        flops = 3.0 * 2 * kr.macs(case.build())  # forward, and backward to the inputs and to the kernels
         tops = dict.fromkeys(asked, names(case.precision))
         report.compare(name, rates, PEER, "images", dict.fromkeys(asked, flops), tops)
         if "bare loop" in rates:

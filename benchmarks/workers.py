@@ -1,6 +1,7 @@
-"""Each subject in a process of its own, which builds it once and takes a turn whenever it is asked.
+"""Runs each subject in its own process, which builds the subject once and then takes a turn for each request.
 
-So libraries do not share threads, memory or settings. All peers are of one environment, as none of them conflict.
+So the libraries do not share threads, memory or settings. All peers are installed in the same environment, because they
+do not conflict.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-Turn = Callable[..., float]  # one turn, and what it did per second
+Turn = Callable[..., float]  # takes one turn, and returns work per second
 SPAWN = multiprocessing.get_context("spawn")
 
 
 class UnavailableError(Exception):
-    """A subject cannot be measured here, and why."""
+    """A subject cannot be measured on this machine; the text is the reason."""
 
 
 class SubjectError(Exception):
@@ -29,14 +30,14 @@ class SubjectError(Exception):
 
 
 def needs(*packages: str) -> None:
-    """Leaves the subject out where one of the packages is not installed."""
+    """Raises an `UnavailableError` if a package is not installed, so that the subject is left out."""
     missing = [package for package in packages if not importlib.util.find_spec(package)]
     if missing:
         raise UnavailableError(f"not installed: {', '.join(missing)}")
 
 
 class Worker:
-    """A process with a subject."""
+    """A process with one subject."""
 
     def __init__(self, name: str, build: Callable[[], Turn]) -> None:
         self.name = name
@@ -47,8 +48,8 @@ class Worker:
         self._heard()
 
     def __call__(self, *arguments: object) -> float:
-        """A turn."""
-        with contextlib.suppress(BrokenPipeError):  # it has died while others had their turns
+        """Takes a turn, and returns its work per second."""
+        with contextlib.suppress(BrokenPipeError):  # the process ended during the turns of others
             self._ours.send(arguments)
         return self._heard()
 
@@ -57,7 +58,7 @@ class Worker:
         self._ours.close()
         self._process.join(10)
         self._process.kill()
-        self._process.join()  # what it held is free before the next begins
+        self._process.join()  # so that its memory is free before the next worker starts
 
     def _heard(self) -> Any:
         try:
@@ -75,14 +76,14 @@ class Worker:
 def workers(
     subjects: Mapping[str, Callable[[], Turn]], leave_out: Callable[[str, str], object]
 ) -> Iterator[dict[str, Worker]]:
-    """Starts the subjects one after another, and ends them.
+    """Starts a worker for each subject, one after another, and ends them after the block.
 
     Args:
-        subjects: functions that can be pickled and build a turn, by name.
-        leave_out: called with the name of each that cannot be measured here, and the reason.
+        subjects: functions by name; each can be pickled and builds a turn.
+        leave_out: function that is called with the name and the reason of each subject that cannot be measured here.
 
     Yields:
-        The others.
+        The workers of all other subjects, by name.
     """
     with contextlib.ExitStack() as stack:
         found = {}
@@ -97,7 +98,7 @@ def workers(
 
 
 def _serve(build: Callable[[], Turn], pipe: Connection) -> None:
-    """In the process: builds, then takes turns until the other end is closed."""
+    """Runs in the process: builds the subject, then takes turns until the other end of the pipe is closed."""
     try:
         turn = build()
         _give_back()
@@ -107,7 +108,7 @@ def _serve(build: Callable[[], Turn], pipe: Connection) -> None:
                 arguments = pipe.recv()
             except EOFError:
                 return
-            gc.collect()  # nobody pays for what the turn before left behind
+            gc.collect()  # so that the garbage of the last turn is not collected during this one
             pipe.send((None, turn(*arguments)))
     except UnavailableError as reason:
         pipe.send((UnavailableError, str(reason)))
@@ -116,9 +117,12 @@ def _serve(build: Callable[[], Turn], pipe: Connection) -> None:
 
 
 def _give_back() -> None:
-    """To the system what building has left: an export of a ResNet-50 leaves 3 GiB, and `serve` has 17 subjects."""
+    """Returns the unused memory to the system after a subject is built.
+
+    An export of a ResNet-50 leaves 3 GiB, and `serve` has 17 subjects.
+    """
     gc.collect()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc by itself keeps what was freed
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps freed memory by default
         if trim is not None:
             trim(0)

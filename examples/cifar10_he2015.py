@@ -11,10 +11,7 @@ import sys
 
 from rich.console import Console
 
-from keras_resnet.cli import report
-from keras_resnet.training import RECIPES, Recipe
-from keras_resnet.training.progress import ProgressBar
-from keras_resnet.training.run import Run, Task, train
+from keras_resnet.training import RECIPES, ProgressBar, Recipe, Run, Task, train
 
 
 def main(
@@ -28,7 +25,7 @@ def main(
     console = Console()
     with ProgressBar(console, recipe.batch_size) as progress:
         run = train(Task(model, data, recipe), out, [progress])
-    report.say(f"{1 - run.test_accuracy:.2%} error on {run.test_images:,} test images", console)
+    print(f"{1 - run.test_accuracy:.2%} error on {run.test_images:,} test images")
     return run
 
 

@@ -12,10 +12,7 @@ import sys
 
 from rich.console import Console
 
-from keras_resnet.cli import report
-from keras_resnet.training import Recipe
-from keras_resnet.training.progress import ProgressBar
-from keras_resnet.training.run import Run, Task, train
+from keras_resnet.training import ProgressBar, Recipe, Run, Task, train
 
 # Plain stochastic gradient descent at a constant rate: one stage of "steps".
 D2L = Recipe(
@@ -45,7 +42,7 @@ def main(
     console = Console()
     with ProgressBar(console, recipe.batch_size) as progress:
         run = train(Task(model, data, recipe, size), out, [progress])
-    report.say(f"{run.test_accuracy:.2%} of {run.test_images:,} test images", console)
+    print(f"{run.test_accuracy:.2%} of {run.test_images:,} test images")
     return run
 
 

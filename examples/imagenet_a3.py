@@ -13,9 +13,7 @@ import sys
 
 from rich.console import Console
 
-from keras_resnet.training import RECIPES, Recipe
-from keras_resnet.training.progress import ProgressBar
-from keras_resnet.training.run import Run, Task, train
+from keras_resnet.training import RECIPES, ProgressBar, Recipe, Run, Task, train
 
 # 2,048 images a step are too many for one device: eight of 256, whose gradients are averaged.
 A3 = dataclasses.replace(RECIPES["timm_a3"], batch_size=256, gradient_accumulation_steps=8, precision="bfloat16")

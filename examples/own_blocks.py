@@ -1,4 +1,4 @@
-"""A network of one's own from the blocks alone: mixed blocks, a gate and a shortcut that no paper has.
+"""Your own network, made of blocks alone: mixed blocks, and a gate and a shortcut that are in no paper.
 
 Run:     python examples/own_blocks.py
 Time:    half a minute on two cores
@@ -8,12 +8,8 @@ Result:  prints the stage table and the accuracy on held-out digits, 97 % or mor
 import dataclasses
 
 import keras
-from rich.console import Console
 
 import keras_resnet as kr
-from keras_resnet.cli import report
-from keras_resnet.evaluation.accuracy import evaluate
-from keras_resnet.stages import stages
 
 
 def max_pool_shortcut(x: kr.layers.Tensor, filters: int, stride: int, name: str) -> kr.layers.Tensor:
@@ -49,10 +45,11 @@ def build() -> keras.Model:
 def main() -> float:
     """Builds, trains, measures."""
     model = build()
-    report.summary("own", stages(model), Console())
+    for stage in kr.stage_table(model):
+        print(*stage)
     train, test = kr.data.load("digits", "train"), kr.data.load("digits", "test")
     kr.training.fit(model, dataclasses.replace(kr.training.RECIPES["one_cycle"], epochs=12), train)
-    accuracy = evaluate(model, test)
+    accuracy = kr.training.evaluate(model, test)
     print(f"{accuracy:.1%} of {test.size} held-out digits")
     return accuracy
 

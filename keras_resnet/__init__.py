@@ -33,6 +33,7 @@ MODULES = {
     "pyramid": "stages",
     "residual_block": "blocks",
     "shortcuts": "",
+    "stage_table": "stages",
     "stems": "",
     "strides": "",
     "training": "",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from keras_resnet.resnet import ResNet as ResNet
     from keras_resnet.stages import freeze as freeze
     from keras_resnet.stages import pyramid as pyramid
+    from keras_resnet.stages import stage_table as stage_table
     from keras_resnet.tuning import HyperResNet as HyperResNet
     from keras_resnet.weights import load_weights as load_weights
     from keras_resnet.zoo import *  # noqa: F403

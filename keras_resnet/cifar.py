@@ -1,4 +1,4 @@
-"""The nets for 32x32 images, which are given by their depth (He et al. 2015, arXiv:1512.03385, section 4.2)."""
+"""Residual networks for 32x32 images, defined by their depth (He et al. 2015, arXiv:1512.03385, section 4.2)."""
 
 from __future__ import annotations
 
@@ -13,23 +13,34 @@ from keras_resnet._internal.validation import integer
 from keras_resnet.blocks import Block, bottleneck_block, residual_block
 from keras_resnet.constructor import constructor
 
-# What all of them share: one 3x3 convolution, three stages, ten classes.
+# Arguments that all of them share: a stem of one 3x3 convolution, 32x32 images, ten classes.
 SMALL_IMAGES: Mapping[str, Any] = {"stem": stems.cifar, "default_size": 32, "classes": 10}
 
 
 def cifar_fields(depth: int, block: Block = residual_block) -> dict[str, Any]:
-    """The arguments of `ResNet` for a CIFAR net of this depth: 6n+2 with basic blocks, 9n+2 with bottlenecks.
+    """The arguments of `ResNet` for a CIFAR network of this depth.
 
-    Basic blocks take option A, as in the paper; bottlenecks a projection where shapes differ,
+    Basic blocks have shortcuts of option A, as in the paper. Bottleneck blocks have a projection where shapes differ,
     as in the authors' code for ResNet-164 and ResNet-1001 (arXiv:1603.05027).
+
+    Args:
+        depth: number of weighted layers: 6n+2 with basic blocks, 9n+2 with bottleneck blocks.
+        block: `residual_block`, `bottleneck_block`, or your own function, which counts as a basic block.
+
+    Returns:
+        Arguments of `ResNet` by name.
+
+    Raises:
+        ValueError: there is no network of this depth; the error names the nearest depths.
+        TypeError: `depth` is not an integer.
     """
     integer("depth", depth)
     step, shortcut = (9, None) if getattr(block, "func", block) is bottleneck_block else (6, shortcuts.zero_pad)
-    blocks, left = divmod(depth - 2, step)
-    if left or blocks < 1:
+    blocks, remainder = divmod(depth - 2, step)
+    if remainder or blocks < 1:
         below = max(blocks, 1) * step + 2
-        near = f"{below} and {below + step}" if depth > below else f"{below}"
-        raise ValueError(f"depth must be {step}n+2 for this block; nearest: {near}. Received: depth={depth}")
+        nearest = f"{below} and {below + step}" if depth > below else f"{below}"
+        raise ValueError(f"depth must be {step}n+2 for this block; nearest: {nearest}. Received: depth={depth}")
     return {
         "depths": (blocks,) * 3,
         "block": block,
@@ -40,20 +51,24 @@ def cifar_fields(depth: int, block: Block = residual_block) -> dict[str, Any]:
 
 
 def CifarResNet(depth: int = 110, block: Block = residual_block, **overrides: Any) -> keras.Model:
-    """A ResNet for 32x32 images, of depth 6n+2 with basic blocks or 9n+2 with bottlenecks.
+    """A residual network for 32x32 images, of depth 6n+2 with basic blocks or 9n+2 with bottleneck blocks.
+
+    Source: He et al. 2015, arXiv:1512.03385, section 4.2; with bottleneck blocks He et al. 2016, arXiv:1603.05027.
 
     Args:
-        depth: weighted layers: 20, 32, 44, 56, 110, 1202 ... (6n+2), or with `bottleneck_block`
+        depth: number of weighted layers: 20, 32, 44, 56, 110, 1202 ... (6n+2), or with `bottleneck_block`
             11, 20, 29 ... 164, 1001 (9n+2).
-        block: `residual_block` or `bottleneck_block`; a callable of your own counts as a basic block.
-        overrides: any argument of `ResNet`; the defaults are filters (16, 32, 64), `stems.cifar`, 10 classes,
-            option A shortcuts (`shortcuts.zero_pad`) for basic blocks and projections for bottlenecks.
+        block: `residual_block`, `bottleneck_block`, or your own function, which counts as a basic block.
+        overrides: any other argument of `ResNet`. The defaults are filters (16, 32, 64), `stems.cifar`, 10 classes,
+            shortcuts of option A (`shortcuts.zero_pad`) for basic blocks and projections for bottleneck blocks.
 
     Returns:
-        A `keras.Model` as `ResNet` does.
+        A functional `keras.Model`, as from `ResNet`.
 
     Raises:
-        ValueError: no such depth, with the nearest ones; or as `ResNet`.
+        ValueError: there is no network of this depth (the error names the nearest depths), or an argument of `ResNet`
+            is outside its range.
+        TypeError: an argument has the wrong type, or `ResNet` has no such argument.
 
     Example:
         >>> import keras_resnet as kr
@@ -63,7 +78,7 @@ def CifarResNet(depth: int = 110, block: Block = residual_block, **overrides: An
     return constructor(f"CifarResNet{depth}", "", cifar_fields(depth, block))(**overrides)
 
 
-# Tools that ask for the signature get the real one: depth, block, and what `ResNet` takes.
+# `inspect.signature` and `help` show the real signature: depth, block, and the arguments of `ResNet`.
 _depth, _block, _ = inspect.signature(CifarResNet).parameters.values()
 CifarResNet.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [_depth, _block]

@@ -1,4 +1,4 @@
-"""The classes of ImageNet-1k, CIFAR-10 and Fashion-MNIST, and what a network's scores say in their words."""
+"""The class names of ImageNet-1k, CIFAR-10 and Fashion-MNIST, and the decoding of predictions to names."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ FASHION_MNIST = (
 
 @functools.cache
 def imagenet_classes() -> tuple[tuple[str, str], ...]:
-    """The classes of ImageNet-1k (ILSVRC 2012) in the order of a network's outputs: WordNet id and English name.
+    """The classes of ImageNet-1k (ILSVRC 2012), in the order of a network's outputs.
 
-    The name is the first lemma that WordNet has for the id. Two names, "crane" and "maillot", stand for two classes
-    each; the ids are unique.
+    The name of a class is the first lemma of its WordNet id. The ids are unique; of the names, "crane" and "maillot"
+    belong to two classes each.
+
+    Returns:
+        For each of the 1,000 classes (WordNet id, English name).
 
     Example:
         >>> from keras_resnet.classes import imagenet_classes
@@ -38,11 +41,19 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
 
 
 def aliases(data: str, classes: int) -> Sequence[tuple[str, ...]]:
-    """All names of each class of a data set, the one to show first; nothing where there are not so many, or none."""
+    """All names of each class of a data set; the first name of a class is for display.
+
+    Args:
+        data: name of the data set: "imagenet", "cifar10" or "fashion_mnist".
+        classes: number of outputs of the network.
+
+    Returns:
+        For each class a tuple of names; () for another data set, or if it does not have `classes` classes.
+    """
     known: dict[str, list[tuple[str, ...]]] = {
         "imagenet": [(name, wordnet_id) for wordnet_id, name in imagenet_classes()],
         "cifar10": [(name,) for name in CIFAR10],
-        # Its files have numbers for the classes, and no names.
+        # The files of Fashion-MNIST have numbers instead of names.
         "fashion_mnist": [(name, str(number)) for number, name in enumerate(FASHION_MNIST)],
     }
     names = known.get(data, [])
@@ -50,24 +61,26 @@ def aliases(data: str, classes: int) -> Sequence[tuple[str, ...]]:
 
 
 def names_of(data: str, classes: int) -> tuple[str, ...]:
-    """The names of a data set's classes in the order of a network's outputs; their numbers where `aliases` has none."""
+    """The class names of a data set, in the order of a network's outputs; "0", "1", ... if `aliases` has no names."""
     return tuple(names[0] for names in aliases(data, classes)) or tuple(map(str, range(classes)))
 
 
 def decode_predictions(scores: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """What a network with ImageNet's classes sees, as in keras.applications but for spaces instead of underscores.
+    """Names the best classes of the predictions of a network with ImageNet's 1,000 classes.
+
+    It matches `decode_predictions` of keras.applications; but names have spaces instead of underscores.
 
     Args:
-        scores: (N, 1000), probabilities or logits: an array, nested lists, or a tensor of the backend.
-        top: how many classes to give for each image, 1 to 1000.
+        scores: probabilities or logits (N, 1000): an array, nested lists, or a tensor of the backend.
+        top: number of classes for each image, from 1 to 1000.
 
     Returns:
-        For each image a list of `top` tuples (WordNet id, name, score), the best first; of equal scores that of the
-        lower index.
+        For each image a list of `top` tuples (WordNet id, name, score), the highest score first. If scores are equal,
+        the class with the lower index is first.
 
     Raises:
-        ValueError: `scores` is of another shape, or `top` out of its range.
-        TypeError: `scores` is no array of numbers.
+        ValueError: `scores` has another shape, or `top` is outside its range.
+        TypeError: `scores` is not an array of real numbers, or `top` is not an integer.
 
     Example:
         >>> import numpy as np
@@ -79,20 +92,20 @@ def decode_predictions(scores: Any, top: int = 5) -> list[list[tuple[str, str, f
     """
     classes = imagenet_classes()
     if integer("top", top) > len(classes):
-        raise ValueError(f"top must be at most {len(classes)}. Received: top={top}")
-    array = _numbers(scores)
+        raise ValueError(f"top must be an integer of at most {len(classes)}. Received: top={top}")
+    array = _as_numbers(scores)
     if array.ndim != 2 or array.shape[1] != len(classes):
-        raise ValueError(f"scores must be of shape (N, {len(classes)}). Received: {array.shape}")
-    # Of the negative, so that equal scores stay in order and NaN comes last.
+        raise ValueError(f"scores must have the shape (N, {len(classes)}). Received: shape {array.shape}")
+    # The sign is changed, so that a stable sort keeps the order of equal scores and puts NaN last.
     best = np.argsort(-array, axis=1, kind="stable")[:, :top]
     return [[(*classes[i], float(row[i])) for i in indices] for row, indices in zip(array, best)]
 
 
-def _numbers(scores: Any) -> np.ndarray:
+def _as_numbers(scores: Any) -> np.ndarray:
     try:
         array = np.asarray(keras.ops.convert_to_numpy(scores))
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch's, of a tensor that requires grad
+    except (TypeError, ValueError, RuntimeError) as error:  # torch raises RuntimeError if a tensor requires grad
         raise TypeError(f"scores must be an array of numbers. Received: {type(scores).__name__}: {error}") from error
     if array.dtype.kind in "OSUc":
         raise TypeError(f"scores must be an array of real numbers. Received: {type(scores).__name__} of {array.dtype}")
-    return array.astype("float64")  # exact, from bfloat16 too
+    return array.astype("float64")  # exact for all types, also for bfloat16

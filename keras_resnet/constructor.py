@@ -1,4 +1,4 @@
-"""Constructors: `ResNet` under another name and with other defaults, with a signature and a docstring of their own."""
+"""Constructors: functions that call `ResNet` with other defaults. Each has its own name, signature and docstring."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from keras_resnet.shortcuts import Shortcut
 from keras_resnet.stems import Stem
 from keras_resnet.strides import Strides
 from keras_resnet.weights import Checkpoint
-from keras_resnet.weights.resolution import arguments, classes_in, resolve
+from keras_resnet.weights.resolution import classes_in, constructor_arguments, resolve
 
-# What keras.applications takes, in its order; a constructor takes these by position too.
+# The arguments of keras.applications, in the same order; a constructor also takes these by position.
 LEADING = (
     "include_top",
     "weights",
@@ -34,7 +34,7 @@ LEADING = (
 
 
 class Constructor(Protocol):
-    """The signature of every model of the zoo; `...` stands for what the model's row says."""
+    """The signature of every model of the zoo; `...` stands for the default in the model's row."""
 
     __name__: str
     __module__: str
@@ -75,41 +75,41 @@ class Constructor(Protocol):
 
 
 def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
-    """A function called `name` that builds a `ResNet` with `fields` as its defaults.
+    """Makes a function that builds a `ResNet` with other defaults.
 
     Args:
-        name: of the function; in lower case, the default name of its models.
-        doc: the docstring.
-        fields: defaults of `ResNet`'s arguments, by name.
+        name: name of the function. In lower case it is the default name of the models that the function builds.
+        doc: docstring of the function.
+        fields: arguments of `ResNet` and their new defaults.
 
     Returns:
-        The function. Every argument can still be overridden by the caller.
+        The function. Its caller can override every argument.
 
     Raises:
-        ValueError: a field is no argument of `ResNet`.
+        ValueError: a field is not an argument of `ResNet`.
     """
     defaults = {**fields, "name": name.lower()}
-    own = dict(inspect.signature(ResNet).parameters)
+    resnet_arguments = dict(inspect.signature(ResNet).parameters)
     for field in defaults:
-        known(f"field of {name}", field, own, "help(keras_resnet.ResNet)")
-    rest = [argument for argument in own if argument not in LEADING]
-    parameters = [_parameter(own[a], inspect.Parameter.POSITIONAL_OR_KEYWORD, defaults) for a in LEADING]
-    parameters += [_parameter(own[a], inspect.Parameter.KEYWORD_ONLY, defaults) for a in rest]
+        known(f"field of {name}", field, resnet_arguments, "help(keras_resnet.ResNet)")
+    others = [argument for argument in resnet_arguments if argument not in LEADING]
+    parameters = [_parameter(resnet_arguments[a], inspect.Parameter.POSITIONAL_OR_KEYWORD, defaults) for a in LEADING]
+    parameters += [_parameter(resnet_arguments[a], inspect.Parameter.KEYWORD_ONLY, defaults) for a in others]
     signature = inspect.Signature(parameters, return_annotation=keras.Model)
 
     def build(*args: Any, **kwargs: Any) -> keras.Model:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{name}() {error}; it takes {', '.join(signature.parameters)}") from None
-        asked = dict(bound.arguments)
+            raise TypeError(f"{name}() {error}. Its arguments are {', '.join(signature.parameters)}") from None
+        explicit = dict(bound.arguments)
         bound.apply_defaults()
         changes: dict[str, Any] = {}
-        if (weights := asked.get("weights")) is not None:
+        if (weights := explicit.get("weights")) is not None:
             source = changes["weights"] = resolve(name, weights)
             if isinstance(source, Checkpoint):
-                changes |= arguments(name, source, fields, asked, DEFAULTS)
-            elif "classes" not in asked and (classes := classes_in(source)):
+                changes |= constructor_arguments(name, source, fields, explicit, DEFAULTS)
+            elif "classes" not in explicit and (classes := classes_in(source)):
                 changes["classes"] = classes
         return ResNet(**{**bound.arguments, **changes})
 
@@ -119,5 +119,5 @@ def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
     return build
 
 
-def _parameter(own: inspect.Parameter, kind: Any, defaults: Mapping[str, Any]) -> inspect.Parameter:
-    return own.replace(kind=kind, default=defaults.get(own.name, own.default))
+def _parameter(parameter: inspect.Parameter, kind: Any, defaults: Mapping[str, Any]) -> inspect.Parameter:
+    return parameter.replace(kind=kind, default=defaults.get(parameter.name, parameter.default))

@@ -68,7 +68,7 @@ class Stage(NamedTuple):
     macs: int
 
 
-def stages(model: keras.Model) -> list[Stage]:
+def stage_table(model: keras.Model) -> list[Stage]:
     """The stages of a network, as the tables in papers list them.
 
     Args:
@@ -82,8 +82,7 @@ def stages(model: keras.Model) -> list[Stage]:
 
     Example:
         >>> import keras_resnet as kr
-        >>> from keras_resnet.stages import stages
-        >>> [(stage.name, stage.blocks) for stage in stages(kr.ResNet20())]
+        >>> [(stage.name, stage.blocks) for stage in kr.stage_table(kr.ResNet20())]
         [('conv1', 0), ('conv2_x', 3), ('conv3_x', 3), ('conv4_x', 3), ('head', 0)]
     """
     groups: dict[str, list[keras.Layer]] = {}

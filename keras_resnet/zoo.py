@@ -1,4 +1,4 @@
-"""THE ZOO: one row of data for each public name."""
+"""THE ZOO: a table with one row for each public model."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ from keras_resnet.weights.table import checkpoints_of
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What is known of a model without building it.
+    """What is known about a model without building it. Tests compare both numbers with the built network.
 
-    `fields` are the arguments of `ResNet` that make it, `parameters` the trainable ones with the default top, `macs`
-    the multiply-accumulates of one image of the default size. The tests hold both numbers against the built network.
+    Attributes:
+        name: public name of the model.
+        paper: authors, year, title and arXiv number of its source.
+        parameters: number of trainable parameters with the default top.
+        macs: multiply-accumulates for one image of the default size.
+        fields: the arguments of `ResNet` that build the model.
     """
 
     name: str
@@ -39,12 +43,12 @@ class Row:
 
     @property
     def depth(self) -> int:
-        """The depth in the name."""
+        """The depth that is in the name."""
         return int(re.search(r"\d+", self.name)[0])  # type: ignore[index]
 
     @property
     def size(self) -> int:
-        """Side of the default input, in pixels."""
+        """Side of the default input in pixels."""
         return self.fields.get("default_size", 224)
 
 
@@ -65,21 +69,26 @@ DOC = """{name}: {millions:.2f} million parameters, {giga:.2f} GMACs at {size}x{
 Source: {paper}.
 
 Args:
-    include_top: whether to end in average pooling and a classifier.
-    weights: None (random); "imagenet", "cifar10" or "fashion_mnist", the recommended checkpoint; another tag that
+    include_top: whether the model ends in average pooling and a classifier.
+    weights: None (random); "imagenet", "cifar10" or "fashion_mnist" for the recommended checkpoint; another tag that
         `keras_resnet.list_weights("{name}")` lists; "hf://timm/<model>"; or the path of a file.
-    input_tensor: a Keras tensor (N, H, W, C) to build upon, or None.
-    input_shape: (H, W, C); sides may be None. None: {size}x{size}x3 with the top, (None, None, 3) without.
-    pooling: without the top: None, "avg" or "max".
+    input_tensor: a Keras tensor (N, H, W, C) that the network starts from, or None.
+    input_shape: (H, W, C) without the batch; sides may be None. None: {size}x{size}x3 with the top, (None, None, 3)
+        without.
+    pooling: without the top: None for (N, H, W, C), "avg" or "max" for (N, C).
     classes: outputs of the classifier, at least 1.
     classifier_activation: name of a Keras activation; None gives logits.
-    name: of the model.
-    include_preprocessing: whether the model takes raw pixels, 0..255.
+    name: name of the model; None: the name of this function in lower case.
+    include_preprocessing: whether the model takes raw pixels, 0 to 255.
 
-    Any other argument of `keras_resnet.ResNet` overrides this model's row, by keyword.
+    Every other argument of `keras_resnet.ResNet` can be given by keyword, and replaces the value in this model's row.
 
 Returns:
-    A functional `keras.Model`; see `keras_resnet.ResNet`, which also says what is raised.
+    A functional `keras.Model`, as from `keras_resnet.ResNet`.
+
+Raises:
+    ValueError: an argument is outside its range, there are no such weights, or they do not fit the arguments.
+    TypeError: an argument has the wrong type, or `keras_resnet.ResNet` has no such argument.
 
 Example::
 
@@ -88,12 +97,20 @@ Example::
 
 
 def _row(name: str, paper: str, parameters: int, macs: int, *fields: Mapping[str, Any]) -> Constructor:
-    """Adds a row, made of the `fields` from left to right, and returns its constructor."""
+    """Adds a row to the zoo and returns its constructor.
+
+    Args:
+        name: public name of the model.
+        paper: source of the model.
+        parameters: number of trainable parameters with the default top.
+        macs: multiply-accumulates for one image of the default size.
+        fields: arguments of `ResNet`; a later mapping replaces values of an earlier one.
+    """
     row = Row(name, paper, parameters, macs, {key: value for part in fields for key, value in part.items()})
     doc = DOC.format(name=name, millions=parameters / 1e6, giga=macs / 1e9, size=row.size, paper=paper)
     ROWS[name] = row
     build = constructor(name, doc, row.fields)
-    build.__module__ = __name__  # where pickle finds it
+    build.__module__ = __name__  # pickle looks for the function in this module
     _CONSTRUCTORS[name] = build
     return build
 
@@ -107,7 +124,12 @@ def _bottleneck(depth: int) -> dict[str, Any]:
 
 
 def _wide(blocks: int, factor: int) -> dict[str, Any]:
-    """WRN-(6n+4)-k: basic blocks, `factor` times as wide as a CIFAR ResNet's, on a stem that is not."""
+    """WRN-(6n+4)-k: basic blocks `factor` times as wide as those of a CIFAR ResNet; the stem has 16 filters.
+
+    Args:
+        blocks: n, number of blocks in each of the three stages.
+        factor: k, widening factor.
+    """
     filters = (16 * factor, 32 * factor, 64 * factor)
     return {"block": residual_block, "depths": (blocks,) * 3, "filters": filters, "stem_filters": 16, **SMALL_IMAGES}
 
@@ -187,7 +209,13 @@ DEEPEST = max(sum(row.fields["depths"]) for row in ROWS.values())  # blocks
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the zoo's models that match a shell pattern, in the zoo's order; case does not matter.
+    """Lists the names of the zoo's models, in the order of the zoo.
+
+    Args:
+        pattern: shell pattern with `*`, `?` and `[...]`; upper and lower case are the same. The default lists all.
+
+    Returns:
+        The names that match the pattern.
 
     Example:
         >>> import keras_resnet as kr
@@ -201,15 +229,17 @@ def create_model(name: str, /, **overrides: Any) -> keras.Model:
     """Builds a model of the zoo by its name.
 
     Args:
-        name: one of `list_models()`; or "hf://timm/<model>", for the network that this repository of the hub
-            describes, of the zoo or not, with its weights.
-        overrides: what the model's constructor takes.
+        name: one of `list_models()`; or "hf://timm/<model>": the network that this repository of the Hugging Face Hub
+            describes, with its weights. It need not be in the zoo.
+        overrides: arguments of the model's constructor, which are those of `ResNet`.
 
     Returns:
-        A `keras.Model`.
+        A functional `keras.Model`, as from `ResNet`.
 
     Raises:
-        ValueError: no such model, with the nearest names; or as `ResNet` and `load_weights`.
+        ValueError: there is no such model (the error names the most similar ones), an argument is outside its range, or
+            the weights cannot be loaded.
+        TypeError: an argument has the wrong type, or `ResNet` has no such argument.
 
     Example:
         >>> import keras_resnet as kr
@@ -222,15 +252,18 @@ def create_model(name: str, /, **overrides: Any) -> keras.Model:
 
 
 def list_weights(name: str) -> list[str]:
-    """The tags of the checkpoints that are published for a model, the recommended one first.
+    """Lists the tags of the checkpoints that are published for a model, the recommended one first.
 
-    `keras_resnet.weights.find(name, tag)` says what is known of one: source, licence, accuracy, input.
+    `keras_resnet.weights.find(name, tag)` returns the source, licence, accuracy and input size of a checkpoint.
 
     Args:
         name: one of `list_models()`.
 
+    Returns:
+        Tags for the argument `weights`; an empty list if no checkpoint is published.
+
     Raises:
-        ValueError: no such model, with the nearest names.
+        ValueError: there is no such model; the error names the most similar ones.
 
     Example:
         >>> import keras_resnet as kr
@@ -241,12 +274,12 @@ def list_weights(name: str) -> list[str]:
 
 
 def row_of(name: str) -> Row:
-    """The row called `name`; a `ValueError` gives the nearest names."""
+    """The row of a model; a `ValueError` names the most similar models if there is no such model."""
     return ROWS[known("model", name, ROWS, "keras_resnet.list_models()")]
 
 
 def _from_hub(source: str) -> Constructor:
-    """The constructor of the network that a repository describes: the zoo's, or one made for it."""
+    """The constructor of the network that a repository of the hub describes; a new one if the zoo has no such row."""
     checkpoint = parse_source(source)
     assert isinstance(checkpoint, Checkpoint)
     for name, row in ROWS.items():

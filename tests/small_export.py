@@ -1,8 +1,8 @@
 """Exports that do not read files: the graph that reads those of strangers is most of an export's time."""
 
-import importlib
-
 import tensorflow as tf
+
+from keras_resnet.export import serving
 
 
 def black(channels, size, resize):
@@ -21,4 +21,4 @@ def without_files(patch):
     Args:
         patch: a `pytest.MonkeyPatch`.
     """
-    patch.setattr(importlib.import_module("keras_resnet.export.saved_model"), "image_reader", black)
+    patch.setattr(serving, "image_reader", black)

@@ -88,7 +88,7 @@ def test_as_many_predictions_are_given_as_asked_for():
 
 @pytest.mark.parametrize("shape", [(1000,), (2, 10), (1, 2, 1000)])
 def test_scores_of_another_shape_are_refused(shape):
-    with pytest.raises(ValueError, match="scores must be of shape .N, 1000.. Received: "):
+    with pytest.raises(ValueError, match="scores must have the shape .N, 1000.. Received: shape "):
         decode_predictions(np.zeros(shape))
 
 

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 import keras_resnet as kr
-from keras_resnet.stages import stages
+from keras_resnet.stages import stage_table
 
 ONE_BLOCK_A_STAGE = {"depths": (1, 1, 1, 1)}
 
@@ -103,7 +103,7 @@ def test_pyramid_of_another_model_is_refused():
 def test_stages_of_resnet50_are_the_papers_table_and_its_activations_timms(cheap_weights):
     model = kr.ResNet50()
     assert round(kr.activations(model) / 1e6, 1) == 11.1
-    table = {stage.name: stage for stage in stages(model)}
+    table = {stage.name: stage for stage in stage_table(model)}
     assert {name: stage.blocks for name, stage in table.items()} == {
         "conv1": 0,
         "conv2_x": 3,

@@ -4,6 +4,7 @@ import ast
 import configparser
 import inspect
 import re
+import traceback
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ from tests import needs, processes
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
+PAGES = "\n".join([README, *(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))])
 
 
 def readme_commands():
@@ -208,12 +210,46 @@ def test_the_readme_has_its_two_commands():
 @pytest.mark.slow
 def test_the_python_in_the_readme_runs(tmp_path, monkeypatch, cheap_weights):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^(?!<!-- needs weights -->)[^\n]*\n```python\n(.*?)```", README, re.S | re.M)
+    blocks = re.findall(r"^(?!<!-- needs weights -->)[^\n]*\n```python\n(.*?)```", PAGES, re.S | re.M)
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("name", re.findall(r"`((?:[A-Z]\w*Net\w*\d\w*))`", README))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:[A-Z]\w*Net\w*\d\w*))`", PAGES))))
 def test_the_models_in_the_readme_exist(name):
     assert name in kr.list_models() or name == "CifarResNet"
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    assert len(README.splitlines()) <= 150
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "BENCHMARKS.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_contributing_draws_the_whole_house():
+    """Each file and folder of the package is named in CONTRIBUTING.md, and nothing else is."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    house = text[text.index("keras_resnet/\n") : text.index("tests/    ")]
+    named = set(re.findall(r"[\w.]+\.(?:py|csv)\b", house))
+    found = {path.name for path in (ROOT / "keras_resnet").rglob("*.py")} - {"__init__.py", "__main__.py"}
+    readers = {path.name for path in (ROOT / "keras_resnet" / "weights" / "readers").glob("*.py")}
+    inside = {path.name for folder in ("cli", "data/augment") for path in (ROOT / "keras_resnet" / folder).glob("*.py")}
+    assert named - found == {"checkpoints.csv"}
+    assert found - named <= readers | inside
+
+
+def test_five_calls_lead_from_a_name_to_a_convolution(monkeypatch):
+    """`ResNet50`, `ResNet`, `bottleneck_block`, `_residual`, `conv`: as CONTRIBUTING.md draws it."""
+
+    def convolution(*arguments, **options):
+        if options["name"] == "conv2_block1_1_conv":
+            frames = [frame for frame in traceback.extract_stack() if "/keras_resnet/" in frame.filename]
+            raise InterruptedError(", ".join(frame.name for frame in frames))
+        return original(*arguments, **options)
+
+    original = keras.layers.Conv2D
+    monkeypatch.setattr(keras.layers, "Conv2D", convolution)
+    with pytest.raises(InterruptedError, match="^build, ResNet, bottleneck_block, _residual, conv$"):
+        kr.ResNet50(input_shape=(32, 32, 3))

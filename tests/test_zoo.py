@@ -17,7 +17,7 @@ from keras_resnet import zoo
 from keras_resnet.cifar import cifar_fields
 from keras_resnet.complexity import CONVOLUTIONS, layer_macs
 from keras_resnet.constructor import LEADING, Constructor, constructor
-from keras_resnet.stages import stages
+from keras_resnet.stages import stage_table
 from tests import golden
 from tests.conftest import ROOT, quick_among
 
@@ -119,7 +119,7 @@ def built(name):
     """Builds a network once for all tests, and keeps the answers only: the largest one takes 0.8 GB."""
     model = kr.create_model(name)
     return Built(
-        stages(model),
+        stage_table(model),
         kr.macs(model),
         kr.macs(model, batch_norm_macs=2),
         kr.activations(model),
@@ -242,7 +242,7 @@ def test_the_first_arguments_may_be_positional_as_in_keras_applications():
 @pytest.mark.slow
 def test_any_field_of_a_row_can_be_overridden():
     model = kr.ResNet18(stem=kr.stems.cifar, input_shape=(32, 32, 3), classes=10)
-    assert sum(stage.parameters for stage in stages(model)) == 11_173_962
+    assert sum(stage.parameters for stage in stage_table(model)) == 11_173_962
 
 
 @pytest.mark.slow
@@ -270,7 +270,7 @@ def test_an_unknown_model_gives_the_nearest_names():
 
 def test_an_unknown_argument_is_named_with_those_that_there_are():
     with pytest.raises(
-        TypeError, match=r"ResNet50\(\) got an unexpected keyword argument 'depth'; it takes include_top"
+        TypeError, match=r"ResNet50\(\) got an unexpected keyword argument 'depth'\. Its arguments are include_top"
     ):
         kr.ResNet50(depth=3)
 
@@ -293,7 +293,7 @@ def test_a_row_cannot_have_a_field_that_resnet_does_not_know():
     ],
 )
 def test_cifar_resnet_has_the_blocks_of_its_depth(depth, block, blocks):
-    table = stages(kr.CifarResNet(depth, block))
+    table = stage_table(kr.CifarResNet(depth, block))
     assert [stage.blocks for stage in table] == [0, blocks, blocks, blocks, 0]
     assert table[0].output == (32, 32, 16)
     assert table[-1].output == (10,)

@@ -1,4 +1,4 @@
-"""Files that are whole at any moment: written beside, flushed to the disk, renamed."""
+"""Atomic file writes: write to a temporary file, fsync, rename."""
 
 from __future__ import annotations
 
@@ -10,25 +10,32 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A path to write to, of the same ending; what is written there replaces `path` if the block ends well.
+    """Gives the path of a temporary file, which replaces the file at `path` when the block ends without an error.
 
-    Otherwise it is removed, and what was at `path` before stays; so it does if the process is killed.
+    After an error the temporary file is removed, and the old file at `path` stays. If the process is killed, the old
+    file stays too.
+
+    Args:
+        path: path of the file to write; its directory must exist.
+
+    Yields:
+        Path of the temporary file: in the same directory, with the same ending. The block must write this file.
 
     Example:
         >>> import pathlib, tempfile
         >>> from keras_resnet._internal.atomic_files import atomic_write
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pathlib.Path(folder) / "history.csv"
-        ...     with atomic_write(path) as aside:
-        ...         _ = aside.write_text("epoch,loss")
+        ...     with atomic_write(path) as temporary:
+        ...         _ = temporary.write_text("epoch,loss")
         ...     path.read_text()
         'epoch,loss'
     """
-    aside = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        yield aside
-        with aside.open("rb") as file:
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Everything that reads or sets a private attribute of Keras. No other file of the package does.
+"""All code that reads or sets a private attribute of Keras is in this file.
 
-It was written against Keras 3.15; `setup.cfg` allows no later minor version. To allow the next one, change the bound
-there, run the whole test suite on it, and mend what fails here.
+It was written for Keras 3.15; `setup.cfg` allows no later minor version. To allow the next one, change the limit in
+`setup.cfg`, run the whole test suite with the new version, and repair here what fails.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ def single_input(model: keras.Model, inputs: Any) -> Any:
 
 
 def output_shape_of_lambda(layer: keras.layers.Lambda) -> Any:
-    """The output shape that a `Lambda` layer was made with, or None."""
+    """The argument `output_shape` of a `Lambda` layer, or None."""
     return layer._output_shape
 
 
 def forget_compile_arguments(model: keras.Model) -> None:
-    """Leaves the arguments of `compile` out of the file when the model is saved."""
+    """Makes Keras leave the arguments of `compile` out of the file when the model is saved."""
     del model._compile_config
 
 
@@ -112,7 +112,7 @@ def replace_gradient_reduction(
     """Replaces how an optimizer adds the gradients of the devices of a `MirroredStrategy`.
 
     Args:
-        optimizer: whose method is replaced.
+        optimizer: the optimizer whose method is replaced.
         replacement: a function of the original method and of pairs (gradient, variable) that returns such pairs.
     """
     original = optimizer._all_reduce_sum_gradients

@@ -9,11 +9,14 @@ from typing import Any
 
 
 def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The functions `__getattr__` and `__dir__` of a package whose names are imported on first use.
+    """Makes the functions `__getattr__` and `__dir__` of a package whose names are imported on first use.
 
     Args:
-        package: its `__name__`.
-        modules: by public name, the module that defines it, relative to the package.
+        package: `__name__` of the package.
+        modules: for each public name the module that defines it, relative to the package.
+
+    Returns:
+        `__getattr__` and `__dir__`.
     """
 
     def get(name: str) -> Any:

@@ -58,7 +58,7 @@ def integers(argument: str, values: Any, minimum: int = 1) -> tuple[int, ...]:
 
 
 def function_or_none(argument: str, value: Any) -> None:
-    """Raises a `TypeError` unless `value` can be called or is None."""
+    """Raises a `TypeError` unless `value` is None or callable."""
     if value is not None and not callable(value):
         raise TypeError(f"{argument} must be a function or None. Received: {argument}={value!r}")
 
@@ -66,9 +66,9 @@ def function_or_none(argument: str, value: Any) -> None:
 def directory(argument: str, value: str | os.PathLike[str]) -> Path:
     """`value` as a path with `~` expanded, if it is a directory or a directory can be created there."""
     path = Path(value).expanduser()
-    standing = next(place for place in (path, *path.parents) if place.exists())
-    if not standing.is_dir():
-        raise ValueError(f"{argument} must be a directory. Received: {str(value)!r}; {standing} is a file")
+    existing = next(candidate for candidate in (path, *path.parents) if candidate.exists())
+    if not existing.is_dir():
+        raise ValueError(f"{argument} must be a directory. Received: {str(value)!r}; {existing} is a file")
     return path
 
 
@@ -83,13 +83,13 @@ def number(argument: str, value: Any, interval: str = "(-inf, inf)") -> float:
     """`value` as a float, if it is a number in an interval.
 
     Args:
-        argument: its name, for the error.
-        value: to be checked.
-        interval: two numbers in brackets, "[0, 1)" for 0 <= value < 1; NaN is in none.
+        argument: name of the argument, for the error.
+        value: the value to check.
+        interval: two numbers in brackets, for example "[0, 1)" for 0 <= value < 1. NaN is outside every interval.
 
     Raises:
         TypeError: `value` is not a number.
-        ValueError: it is not in the interval.
+        ValueError: `value` is not in the interval.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{argument} must be a number in {interval}. Received: {argument}={value!r}")

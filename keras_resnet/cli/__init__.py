@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-# Keras and all that imports it are imported by the commands: `--help` is to answer at once.
+# Each command imports Keras, and the modules that need Keras, when it runs. So `--help` answers at once.
 from keras_resnet.cli.export import export
 from keras_resnet.cli.training import data, recipes, runs, train
 from keras_resnet.cli.tune import tune
@@ -19,8 +19,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    help="Residual networks for Keras 3: look at them, train them, try them.\n\n"
-    "A first run, two minutes on two cores: [bold]keras-resnet train ResNet20 --data digits --out runs/digits[/bold]",
+    help="Residual networks for Keras 3: list, train, evaluate, tune and export them.\n\n"
+    "A first training, which takes two minutes on two cores: "
+    "[bold]keras-resnet train ResNet20 --data digits --out runs/digits[/bold]",
 )
 COMMANDS = (models, summary, recipes, data, train, runs, tune, evaluate, predict, convert, export)
 for command in COMMANDS:
@@ -28,9 +29,9 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """Entry point: runs the command; what the user got wrong is one line on stderr and exit status 2.
+    """Entry point: runs the command. An error prints one line on stderr, and the exit status is 2.
 
-    With KERAS_RESNET_TRACEBACK set, the whole traceback.
+    If the environment variable KERAS_RESNET_TRACEBACK is set, an error prints the whole traceback.
     """
     try:
         app()

@@ -1,4 +1,4 @@
-"""The command that makes a network ready to be served: export."""
+"""The command that exports a network for a server: export."""
 
 from __future__ import annotations
 
@@ -9,70 +9,85 @@ import typer
 from rich.console import Console
 
 from keras_resnet._internal.validation import directory
-from keras_resnet.cli.options import Like, Model, Size, Weights
+from keras_resnet.cli.options import Like, Model, SizeWithWeights, Weights
 from keras_resnet.cli.startup import start_keras
 
 
 def export(
     model: Model,
-    out: Annotated[Path, typer.Option(help="Directory for the model and the files that serve it; added to.")],
+    out: Annotated[
+        Path, typer.Option(help="Directory for the model and the files that start a server. Other files there stay.")
+    ],
     weights: Weights = None,
     like: Like = None,
-    size: Size = None,
+    size: SizeWithWeights = None,
     precision: Annotated[
         str,
         typer.Option(
             metavar="float32|bfloat16|int8",
-            help="What it computes in. int8 needs images to calibrate with, and falls back to bfloat16.",
+            help="Type in which the exported network computes. int8 needs calibration images; if int8 is not accurate "
+            "enough or not supported here, bfloat16 is used instead.",
         ),
     ] = "float32",
     calibration: Annotated[
         str | None,
-        typer.Option(metavar="DATA", help="For int8: images like those to be served.", show_default="the run's own"),
+        typer.Option(
+            metavar="DATA",
+            help="Only with --precision int8: source of images like those to be served, with the same forms as --data "
+            "of `keras-resnet train`.",
+            show_default="the training images of the run",
+        ),
     ] = None,
     calibration_count: Annotated[
-        int, typer.Option("--calibration-images", help="About how many images to calibrate with.", min=1)
+        int, typer.Option("--calibration-images", help="Approximate number of calibration images.", min=1)
     ] = 200,
     name: Annotated[
-        str | None, typer.Option(help="What clients call the model.", show_default="its name in the zoo")
+        str | None, typer.Option(help="Name under which the model is served.", show_default="the model's name")
     ] = None,
     classes: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Names of the classes, one a line.", show_default="the run's or the weights'"
+            metavar="FILE",
+            help="Text file with the names of the classes, one on each line.",
+            show_default="the names of the run or of the weights",
         ),
     ] = None,
-    version: Annotated[int, typer.Option(help="Number of this version; servers take the highest.", min=1)] = 1,
-    top: Annotated[int, typer.Option(help="How many classes an answer names.", min=1)] = 5,
+    version: Annotated[int, typer.Option(help="Number of this version. A server uses the highest version.", min=1)] = 1,
+    top: Annotated[int, typer.Option(help="Number of the most probable classes in an answer.", min=1)] = 5,
     on_invalid: Annotated[
-        str, typer.Option(metavar="flag|raise", help="What becomes of files that are no images.")
+        str,
+        typer.Option(
+            metavar="flag|raise",
+            help="What the served model does with a file that is not a valid image. flag: answer valid=False for this "
+            "file. raise: reject the whole request.",
+        ),
     ] = "flag",
 ) -> None:
-    """Writes a SavedModel for TF Serving: files of images in, classes out; with all that starts a server of it."""
+    """Writes a SavedModel for TF Serving (image files in, classes out) and the files that start a server."""
     directory("--out", out)
     start_keras()
     from keras_resnet.cli import report
     from keras_resnet.cli.networks import black_images, calibration_images, open_network, read_class_names
     from keras_resnet.export import kit, saved_model
 
-    found = open_network(model, weights, like, size)
-    name = name or (found.checkpoint.model if found.checkpoint else found.model.name)
+    network = open_network(model, weights, like, size)
+    name = name or (network.checkpoint.model if network.checkpoint else network.model.name)
     kit.check(out, name)
     if calibration is not None and precision != "int8":
-        raise ValueError(f"--calibration must come with --precision int8. Received: --precision {precision}")
+        raise ValueError(f"--calibration must not be given without --precision int8. Received: --precision {precision}")
     path = saved_model(
-        found.model,
+        network.model,
         kit.model_path(out, name),
         version,
-        found.classes if classes is None else read_class_names(classes, found.model.output_shape[-1]),
+        network.classes if classes is None else read_class_names(classes, network.model.output_shape[-1]),
         precision,
-        calibration_images(found, calibration, calibration_count) if precision == "int8" else None,
+        calibration_images(network, calibration, calibration_count) if precision == "int8" else None,
         top_k=top,
-        warmup=black_images(found.model, 8),
-        checkpoint=found.checkpoint,
-        resize=found.resize,
+        warmup=black_images(network.model, 8),
+        checkpoint=network.checkpoint,
+        resize=network.resize,
         on_invalid=on_invalid,
     )
     kit.write(out, name)
     report.say((path / "card.txt").read_text(), Console())
-    report.say(f"{out} holds the model and README.md, which says how it is served", Console())
+    report.say(f"{out} holds the model and README.md, which says how to serve it", Console())

@@ -1,4 +1,4 @@
-"""Networks that are named on a command line: a run, a file, or a model of the zoo with published weights."""
+"""Opens the network that the user names: a run directory, a `.keras` file, or a model of the zoo with weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_resnet.data.folders import default_split
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.evaluation import published
 from keras_resnet.evaluation.accuracy import check_channels
-from keras_resnet.export.saved_model import SIZE
+from keras_resnet.export.serving import SIZE
 from keras_resnet.inputs import square_side
 from keras_resnet.training import batches
 from keras_resnet.training.run import as_checkpoint, load_run, open_model
@@ -22,14 +22,14 @@ from keras_resnet.weights import Checkpoint
 
 
 class OpenedNetwork(NamedTuple):
-    """A network, and what has to be known to ask it.
+    """A network with everything that is needed to use it.
 
     Attributes:
-        model: takes raw pixels.
-        classes: names, in the order of its outputs.
-        resize: function `(image, size) -> image` of uint8 that prepares an image of any size.
-        checkpoint: its weights: where they are from, and how good; None where that is not known.
-        data: a source of images like those that it was trained on, as `keras_resnet.data.load` takes it; or None.
+        model: a model that takes raw pixels, 0 to 255.
+        classes: names of the classes, in the order of the model's outputs.
+        resize: function `(image, size) -> image` that brings a uint8 image of any size to the model's size.
+        checkpoint: source and accuracy of the weights; None if they are not known.
+        data: source of the images that the model was trained on, for `keras_resnet.data.load`; None if it is not known.
     """
 
     model: keras.Model
@@ -45,21 +45,23 @@ def open_network(
     """Opens a network.
 
     Args:
-        model: a run directory or a `.keras` file; or one of `keras_resnet.list_models()`, with `weights`.
-        weights: a tag, "hf://timm/<model>" or the path of a file; or None.
-        like: of a file of one's own, the tag of published weights whose form and input it has; or None.
-        size: side in pixels; None: as the weights were measured. A run and a file have their own.
+        model: path of a run directory or of a `.keras` file; with `weights`, one of `keras_resnet.list_models()`.
+        weights: a tag, "hf://timm/<model>", the path of a file of weights, or None.
+        like: only for your own file of weights: the tag of the published weights whose network form and preprocessing
+            the file has; or None.
+        size: only with `weights`: side of the square images in pixels; None: the size at which the weights were
+            measured.
 
     Raises:
-        ValueError: there is no such run, file, model or weights; or `size` is given for what has its own.
+        ValueError: there is no such run, file, model or weights; or `size` or `like` is given without `weights`.
     """
     if weights is not None:
         checkpoint = published.checkpoint_of(model, weights, like)
         network, classes = published.build(model, checkpoint, size), published.class_names(checkpoint)
         return OpenedNetwork(network, classes, resize_for(checkpoint), checkpoint, None)
-    for option, given in (("--size", size), ("--like", like)):
-        if given is not None:
-            raise ValueError(f"{option} must not be given without --weights. Received: {given}")
+    for option, value in (("--size", size), ("--like", like)):
+        if value is not None:
+            raise ValueError(f"{option} must not be given without --weights. Received: {option} {value}")
     path = Path(model)
     network = open_model(path)
     if not path.is_dir():
@@ -69,40 +71,59 @@ def open_network(
 
 
 def read_class_names(file: Path, count: int) -> tuple[str, ...]:
-    """The names of `count` classes in a text file, one a line; a `ValueError` where it is no such file."""
+    """Reads the names of the classes from a UTF-8 text file with one name on each line.
+
+    Args:
+        file: path of the file.
+        count: number of classes.
+
+    Raises:
+        ValueError: the file cannot be read, or has another number of lines.
+    """
     try:
         names = tuple(file.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--classes must be a text file. Received: {file}, {error}") from error
+        raise ValueError(
+            f"--classes must be a text file in UTF-8. Received: {file}, which cannot be read: {error}"
+        ) from error
     if len(names) != count:
         raise ValueError(
-            f"--classes must be a file of as many names as the model has outputs, {count}. Received: {len(names)}"
+            f"--classes must have one name for each of the {count} outputs of the model. Received: {file} with "
+            f"{len(names)} names"
         )
     return names
 
 
-def calibration_images(found: OpenedNetwork, source: str | None, count: int) -> np.ndarray:
-    """Training images as the network gets them, uint8 (N, H, W, C), chosen at random.
+def calibration_images(network: OpenedNetwork, source: str | None, count: int) -> np.ndarray:
+    """Random training images, resized for the network.
 
     Args:
-        found: the network.
-        source: as `keras_resnet.data.load` takes it; None: where the network's own are from.
-        count: about how many, at least 1, as many of each class; all where there are fewer.
+        network: the network.
+        source: source of the images for `keras_resnet.data.load`; None: the data of the network's run.
+        count: approximate number of images, at least 1. The same fraction of each class is taken; all images if there
+            are fewer.
+
+    Returns:
+        Images (N, H, W, C), uint8.
 
     Raises:
-        ValueError: nothing says where images are, or they have other channels than the network takes.
+        ValueError: neither `source` nor the run says where the images are, or the network takes images with another
+            number of channels.
     """
-    source = source or found.data
+    source = source or network.data
     if source is None:
-        raise ValueError("--calibration must be given for a network that is no run: images like those to be served")
+        raise ValueError(
+            "--calibration must be given if the model is not a run directory, for example --calibration folder:DIR "
+            "with images like those to be served"
+        )
     split = load(source, "all" if default_split(source) == "all" else "train")
-    check_channels(found.model, split)
+    check_channels(network.model, split)
     if count < split.size:
         _, split = split.hold_out(count / split.size, seed=0)
-    batches_of = pipeline(split, square_side(found.model), 64, resize=found.resize)
-    return np.concatenate([images for images, _ in batches_of.as_numpy_iterator()])
+    dataset = pipeline(split, square_side(network.model), 64, resize=network.resize)
+    return np.concatenate([images for images, _ in dataset.as_numpy_iterator()])
 
 
 def black_images(model: keras.Model, count: int) -> np.ndarray:
-    """Black images, uint8 (N, H, W, C), for a server to warm up with: what is on them does not matter."""
+    """Black images, uint8 (N, H, W, C), with which a server warms up; their content does not matter."""
     return np.zeros((count, *(side or SIZE for side in model.input_shape[1:])), "uint8")

@@ -1,4 +1,4 @@
-"""Options that several commands share, and those that are the fields of a recipe."""
+"""Options that several commands share, and the options for the fields of a recipe."""
 
 from __future__ import annotations
 
@@ -17,46 +17,74 @@ from keras_resnet.training.recipe import Recipe, recipe_of
 from keras_resnet.training.recipes import RECIPES
 
 DATA_HELP = (
-    "Where the images come from: [bold]digits[/bold] (scikit-learn's 1,797 handwritten digits, no download), "
+    "Source of the images: [bold]digits[/bold] (scikit-learn's 1,797 handwritten digits, no download), "
     "[bold]idx:DIR[/bold] (files in MNIST's format), [bold]tfds:NAME[/bold] (TensorFlow Datasets), "
-    "[bold]folder:DIR[/bold] (one folder per class, with or without train and test above them), "
-    "[bold]tfrecord:DIR[/bold] (TFRecord files as ImageNet's)."
+    "[bold]folder:DIR[/bold] (one folder for each class, in DIR itself or in DIR/train and DIR/test), or "
+    "[bold]tfrecord:DIR[/bold] (TFRecord files with the same features as ImageNet's)."
 )
-ON_CORRUPT_HELP = "What to do about a file that is no readable image."
-AGAIN = ("size", "weights", "freeze_until", "on_corrupt")  # what a recipe.json repeats, if it is not typed
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `keras-resnet models` lists them.")]
+ON_CORRUPT_HELP = (
+    "What to do if an image cannot be read. stop: end with an error that names the file. skip: leave the image out and "
+    "log a warning that names the file."
+)
+_FROM_RECIPE_FILE = ("size", "weights", "freeze_until", "on_corrupt")  # a typed option replaces the file's value
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model. `keras-resnet models` lists all names.")]
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="RUN|NAME", help="A directory that `train` left, a .keras file, or a model's name with --weights."
+        metavar="RUN|NAME",
+        help="Directory that `keras-resnet train` wrote, a .keras file, or, with --weights, the name of a model.",
     ),
 ]
-Size = Annotated[int | None, typer.Option(help="Side of the images in pixels.", show_default="what the model is for")]
+Size = Annotated[
+    int | None, typer.Option(help="Side of the square images in pixels.", show_default="the model's default size")
+]
+SizeWithWeights = Annotated[
+    int | None,
+    typer.Option(
+        "--size",
+        help="Only with --weights: side of the square images in pixels.",
+        show_default="the size at which the weights were measured",
+    ),
+]
 
 Weights = Annotated[
     str | None,
     typer.Option(
         metavar="TAG",
-        help="Published weights, as `keras-resnet models --weights` lists them, hf://timm/MODEL, or a file.",
+        help="Weights to load: a tag that `keras-resnet models --weights` lists, hf://timm/MODEL, or the path of a "
+        "file of weights.",
     ),
 ]
 
 Like = Annotated[
     str | None,
-    typer.Option(metavar="TAG", help="Of a file of your own: the published weights whose form and input it has."),
+    typer.Option(
+        metavar="TAG",
+        help="Only for your own file of weights: the tag of the published weights whose network form and preprocessing "
+        "your file has.",
+    ),
 ]
 
 OnCorrupt = Annotated[str, typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP)]
 RecipeName = Annotated[
     str,
     typer.Option(
-        "--recipe", help="A recipe, as `keras-resnet recipes` lists them, or a run's recipe.json, to train as it was."
+        "--recipe",
+        help="Name of a recipe, which `keras-resnet recipes` lists, or the path of a run's recipe.json, to train in "
+        "the same way again.",
     ),
 ]
 
 
 def with_recipe_fields(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command an option for each field of a recipe; those that were typed arrive as its `changes`."""
+    """Adds an option for each field of a recipe to a command.
+
+    Args:
+        command: function with an argument `changes`, which gets the fields that the user typed, by name.
+
+    Returns:
+        The command, whose signature has these options instead of `changes`.
+    """
     fields = {field.name: field for field in dataclasses.fields(Recipe)}
     types = get_type_hints(Recipe)
     signature = inspect.signature(command, eval_str=True)
@@ -64,41 +92,54 @@ def with_recipe_fields(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(types[name], field))
         for name, field in fields.items()
     ]
-    own = [parameter for name, parameter in signature.parameters.items() if name != "changes"]
+    parameters = [parameter for name, parameter in signature.parameters.items() if name != "changes"]
 
     @functools.wraps(command)
     def wrapped(**values: Any) -> None:
         typed = {name: values.pop(name) for name in fields}
         command(changes={name: value for name, value in typed.items() if value not in (None, [])}, **values)
 
-    wrapped.__signature__ = inspect.Signature(own + options)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in own + options}
+    wrapped.__signature__ = inspect.Signature(parameters + options)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters + options}
     return wrapped
 
 
 def _option(kind: Any, field: dataclasses.Field[Any]) -> Any:
     repeated = get_origin(kind) is tuple
-    help = field.metadata["help"] + (" Repeat the option for several." if repeated else "")
-    taken = list[get_args(kind)[0]] if repeated else kind  # type: ignore[misc]
-    return Annotated[taken | None, typer.Option(help=help, show_default=False, rich_help_panel="Fields of the recipe")]
+    help = field.metadata["help"] + (" Repeat the option for several values." if repeated else "")
+    option_type = list[get_args(kind)[0]] if repeated else kind  # type: ignore[misc]
+    return Annotated[
+        option_type | None, typer.Option(help=help, show_default=False, rich_help_panel="Fields of the recipe")
+    ]
 
 
 def task_from(name: str) -> dict[str, Any]:
-    """What a run's `recipe.json` says beside the recipe, such as the size of the images; of other recipes nothing."""
+    """The options besides the recipe that a run's `recipe.json` holds, such as the size of the images.
+
+    Args:
+        name: name of a recipe or path of a JSON file. A name, and a file that holds only a recipe, give no options.
+    """
     content = json.loads(Path(name).read_text()) if name.endswith(".json") else {}
-    return {field: value for field, value in content.items() if field in AGAIN} if "recipe" in content else {}
+    return (
+        {field: value for field, value in content.items() if field in _FROM_RECIPE_FILE} if "recipe" in content else {}
+    )
 
 
 def recipe_from(name: str, changes: dict[str, Any]) -> Recipe:
-    """The recipe of a name, or in a JSON file, with some fields changed.
+    """A recipe with some fields changed.
+
+    Args:
+        name: name of a recipe, or path of a JSON file: a run's `recipe.json`, or a file with the fields of a recipe.
+        changes: new values of fields, by name.
 
     Raises:
-        ValueError: there is no such recipe, or a value is out of its range.
+        ValueError: there is no such recipe, or a value is outside its range.
+        OSError: the file cannot be read.
     """
     if name.endswith(".json"):
         content = json.loads(Path(name).read_text())
         recipe = recipe_of(content.get("recipe", content))
     else:
-        recipe = RECIPES[known("recipe", name, RECIPES, "keras-resnet recipes")]
+        recipe = RECIPES[known("value of --recipe", name, RECIPES, "keras-resnet recipes")]
     lists = {field: tuple(value) for field, value in changes.items() if isinstance(value, list)}
     return dataclasses.replace(recipe, **{**changes, **lists})

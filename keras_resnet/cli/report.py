@@ -1,4 +1,4 @@
-"""What the commands print: tables and words for a person."""
+"""The tables and messages that the commands print."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_resnet.stages import Stage
-from keras_resnet.training.compare import Compared, differing, names
+from keras_resnet.training.compare import RunSummary, differing, names
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.tuning.results import TrialResult, pareto_front
 from keras_resnet.weights import Checkpoint
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def models(rows: Sequence[Row], console: Console) -> None:
-    """The table of models."""
+    """Prints the table of models."""
     table = _table("model", "depth", "parameters", "MACs", "input")
     for row in rows:
         table.add_row(row.name, str(row.depth), f"{row.parameters:,}", _macs(row.macs), f"{row.size}x{row.size}")
@@ -35,13 +35,13 @@ def models(rows: Sequence[Row], console: Console) -> None:
 
 
 def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
-    """The table of published weights, a star at those that the name of a data set stands for."""
-    if not console.is_terminal:  # a file or another program: nothing is folded
+    """Prints the table of published weights. A star marks the weights that the name of a data set stands for."""
+    if not console.is_terminal:  # a file or a program reads the output, so no cell is folded
         console = Console(file=console.file, width=300)
     table = Table(box=None)
     for name in ("weights", "top-1", "size", "crop", "licence"):
         table.add_column(name, justify="right" if name in ("top-1", "size", "crop") else "left", no_wrap=True)
-    # Folded where the terminal is narrow: they are there to be copied.
+    # In a narrow terminal these cells are folded and not cut, so that users can copy them.
     table.add_column("source", overflow="fold")
     table.add_column("top-1 by", overflow="fold")
     model = ""
@@ -54,8 +54,8 @@ def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
         table.add_row(tag, accuracy, str(row.size), f"{row.crop_pct:g}", row.licence, row.source, row.top1_source)
     console.print(table)
     say(
-        '\n* what weights="imagenet", "cifar10" or "fashion_mnist" stands for. '
-        "cc-by-nc licences forbid commercial use.",
+        '\n* These weights are loaded by weights="imagenet", "cifar10" or "fashion_mnist". '
+        "Licences with cc-by-nc forbid commercial use.",
         console,
     )
 
@@ -63,7 +63,7 @@ def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
 def published(
     accuracy: float, checkpoint: Checkpoint, size: int | None, images: int, data: str, console: Console
 ) -> None:
-    """What was measured of a published checkpoint, beside what is said of it."""
+    """Prints the measured accuracy of a checkpoint next to the published one."""
     side = checkpoint.size if size is None else size
     how = f"{side}x{side}, crop {checkpoint.crop_pct:g}, {checkpoint.interpolation}"
     say(f"top-1 {accuracy:.2%} on the {images:,} images of {data}, at {how}", console)
@@ -75,7 +75,7 @@ def published(
 
 
 def summary(name: str, stages: Sequence[Stage], console: Console) -> None:
-    """The table of one model's stages."""
+    """Prints the table of the stages of a model."""
     table = _table("stage", "blocks", "output", "parameters", "MACs", title=name)
     for stage in stages:
         output = " x ".join(map(str, stage.output))
@@ -93,7 +93,7 @@ def summary(name: str, stages: Sequence[Stage], console: Console) -> None:
 
 
 def run(result: Run, out: Path, console: Console) -> None:
-    """What a training run gave, and what to type next."""
+    """Prints the result of a training run, and commands that use it."""
     say(
         f"\n{result.test_accuracy:.2%} of the {result.test_images:,} held-out test images are right, "
         f"after {result.seconds:.0f} s of training.\n"
@@ -102,18 +102,18 @@ def run(result: Run, out: Path, console: Console) -> None:
     )
     program, run_dir = shlex.quote(_program()), shlex.quote(str(out))
     sample = shlex.quote(str(min((out / "samples").iterdir())))
-    say(f"  # measure it again\n  {program} evaluate {run_dir}", console)
-    say(f"  # ask it about an image\n  {program} predict {sample} --model {run_dir}", console)
+    say(f"  # measure the accuracy again\n  {program} evaluate {run_dir}", console)
+    say(f"  # classify an image\n  {program} predict {sample} --model {run_dir}", console)
     if (out / "export").exists():
         mount = shlex.quote(f"{(out / 'export').resolve()}:/models/{result.model}:ro")
         serve = f"docker run --rm -p 8501:8501 -v {mount} -e MODEL_NAME={result.model} tensorflow/serving"
-        say(f"  # serve it\n  {serve}", console)
+        say(f"  # start a server\n  {serve}", console)
     else:
-        say("  # to serve it, load model.keras under KERAS_BACKEND=tensorflow and export that", console)
+        say("  # to serve the model, load model.keras with KERAS_BACKEND=tensorflow and export it", console)
 
 
 def recipes(rows: Mapping[str, Recipe], console: Console) -> None:
-    """The table of recipes: what each sets beside the defaults."""
+    """Prints the table of recipes with the fields that differ from the defaults."""
     table = Table(box=None)
     table.add_column("recipe", no_wrap=True)
     table.add_column("fields", overflow="fold")
@@ -131,54 +131,58 @@ def _field(name: str, value: object) -> str:
     return f"{name}={value:.5g}" if isinstance(value, float) else f"{name}={value}"
 
 
-def runs(compared: Sequence[Compared], console: Console) -> None:
-    """The table of runs: how far, how good, how long, and where they differ in what was asked for."""
+def runs(compared: Sequence[RunSummary], console: Console) -> None:
+    """Prints the table of runs: epochs, accuracy, minutes, and the options and fields that differ between the runs."""
     fields = [name for name in differing(compared) if name != "epochs"]
-    asked = [name for name in compared[0].asked if len({run.asked[name] for run in compared}) > 1]
+    options = [name for name in compared[0].asked if len({run.asked[name] for run in compared}) > 1]
     for name in ("model", "data"):
-        if name not in asked:
+        if name not in options:
             say(f"{name}: {compared[0].asked[name]}", console)
-    table = _table("run", *asked, "epochs", "best epoch", "validation", "test", "minutes", *fields)
+    table = _table("run", *options, "epochs", "best epoch", "validation", "test", "minutes", *fields)
     for name, run in zip(names(compared), compared, strict=True):
-        done, accuracies = len(run.history.get("epoch", [])), run.history.get("val_accuracy", [])
+        epochs, accuracies = len(run.history.get("epoch", [])), run.history.get("val_accuracy", [])
         table.add_row(
             name,
-            *("-" if run.asked[of] is None else str(run.asked[of]) for of in asked),
-            str(done) if run.seconds is not None else f"{done}, unfinished",
+            *("-" if run.asked[option] is None else str(run.asked[option]) for option in options),
+            str(epochs) if run.seconds is not None else f"{epochs}, unfinished",
             "-" if run.best_epoch is None else str(run.best_epoch),
             f"{max(accuracies):.2%}" if accuracies else "-",
             "-" if run.test_accuracy is None else f"{run.test_accuracy:.2%}",
             "-" if run.seconds is None else f"{run.seconds / 60:.1f}",
-            *(_field(of, getattr(run.recipe, of)).partition("=")[2] for of in fields),
+            *(_field(field, getattr(run.recipe, field)).partition("=")[2] for field in fields),
         )
     console.print(table)
 
 
 def search(trials: Sequence[TrialResult], console: Console) -> None:
-    """The table of a search: its finished trials, the best first, a star at those of the Pareto front."""
-    best = pareto_front(trials)
+    """Prints the table of the finished trials of a search, the best first. A star marks the Pareto front."""
+    front = pareto_front(trials)
     changed = sorted({name for trial in trials for name in trial.changes})
     table = _table("trial", "top-1", "parameters", "MACs", "ms", "minutes", "blocks x width", *changed)
     for trial in trials:
-        of = trial.metrics
+        metrics = trial.metrics
         table.add_row(
-            f"{trial.trial}{' *' if trial in best else ''}",
-            f"{of['val_accuracy']:.2%}",
-            f"{int(of['parameters']):,}",
-            _macs(int(of["macs"])),
-            f"{of['latency']:.1f}",
-            f"{of['seconds'] / 60:.1f}",
+            f"{trial.trial}{' *' if trial in front else ''}",
+            f"{metrics['val_accuracy']:.2%}",
+            f"{int(metrics['parameters']):,}",
+            _macs(int(metrics["macs"])),
+            f"{metrics['latency']:.1f}",
+            f"{metrics['seconds'] / 60:.1f}",
             " ".join(f"{blocks}x{width}" for blocks, width in trial.stages),
             *(_field(name, trial.changes[name]).partition("=")[2] if name in trial.changes else "" for name in changed),
         )
     console.print(table)
-    say("\n* no other is as good at as few MACs (pareto.png); top-1 on the images held out; ms for one image", console)
+    say(
+        "\n* On the Pareto front (pareto.png): no trial with as many or fewer MACs has a higher top-1. "
+        "top-1: accuracy on the held-out images. ms: milliseconds for one image.",
+        console,
+    )
 
 
 def best(result: Best, out: Path, console: Console) -> None:
-    """The best network of a search, as a line of Python, and where it is."""
+    """Prints the best network of a search as a line of Python, its test accuracy, and the files that were written."""
     say(
-        f"\n{result.test_accuracy:.2%} of the {result.test_images:,} test images are right, of the best:\n\n"
+        f"\nBest network: {result.test_accuracy:.2%} of the {result.test_images:,} test images are right.\n\n"
         f"{result.trials[0].code}\n\n"
         f"{out} holds {', '.join(sorted(path.name for path in out.iterdir()))}.",
         console,
@@ -186,25 +190,25 @@ def best(result: Best, out: Path, console: Console) -> None:
 
 
 def say(text: str, console: Console) -> None:
-    """Prints text as it is: no markup in the names of files, no wrapping of lines that are there to be copied."""
+    """Prints text without changes: no markup in file names, and no line breaks in lines that users copy."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def error(message: object) -> None:
-    """Prints what went wrong on stderr, on one line."""
+    """Prints an error message on stderr, on one line."""
     console = Console(stderr=True)
     console.print("[red]Error:[/red]", end=" ")
     say(" ".join(str(message).split()), console)
 
 
 def _program() -> str:
-    """The command as the user can type it again."""
+    """The name of the command as the user typed it."""
     return "keras-resnet" if shutil.which("keras-resnet") == sys.argv[0] else sys.argv[0]
 
 
-def prediction(path: Path, guesses: Sequence[tuple[str, float]], console: Console) -> None:
-    """The most probable classes of an image with their probabilities, on one line."""
-    say(f"{path}: {', '.join(f'{name} {probability:.1%}' for name, probability in guesses)}", console)
+def prediction(path: Path, predictions: Sequence[tuple[str, float]], console: Console) -> None:
+    """Prints the most probable classes of an image with their probabilities, on one line."""
+    say(f"{path}: {', '.join(f'{name} {probability:.1%}' for name, probability in predictions)}", console)
 
 
 def _macs(macs: int) -> str:
@@ -213,7 +217,7 @@ def _macs(macs: int) -> str:
 
 def _table(first: str, *others: str, title: str | None = None) -> Table:
     table = Table(title=title)
-    # Folded where the terminal is narrow: a name or number that is cut short is a wrong one.
+    # In a narrow terminal cells are folded and not cut: a number that is cut would be wrong.
     table.add_column(first, overflow="fold")
     for other in others:
         table.add_column(other, justify="right", overflow="fold")

@@ -1,4 +1,4 @@
-"""Commands that train, and that look at what trains: train, recipes, data, runs."""
+"""Commands for training: train, recipes, data, runs."""
 
 from __future__ import annotations
 
@@ -27,50 +27,84 @@ from keras_resnet.cli.startup import start_keras
 def train(
     name: Name,
     data: Annotated[str, typer.Option(help=DATA_HELP)],
-    out: Annotated[Path, typer.Option(help="Directory to leave the run in; an unfinished run there goes on.")],
+    out: Annotated[Path, typer.Option(help="Directory of the run. An unfinished run in it is continued.")],
     changes: dict[str, Any],
     recipe: RecipeName = "one_cycle",
     size: Annotated[
         int | None,
-        typer.Option(help="Side of the images in pixels, if the recipe says none.", show_default="the model's"),
+        typer.Option(
+            help="Side of the square images in pixels, if the recipe has no train_sizes.",
+            show_default="the model's default size",
+        ),
     ] = None,
     weights: Weights = None,
     freeze_until: Annotated[
-        str | None, typer.Option(metavar="LAYER", help="What comes before this stage, such as conv4, does not learn.")
+        str | None,
+        typer.Option(
+            metavar="STAGE",
+            help="Freeze all layers before this stage, for example conv4; predictions trains only the head.",
+            show_default="train all layers",
+        ),
     ] = None,
     on_corrupt: Annotated[
         str | None, typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="stop")
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(metavar="NAME", help="tensorflow, jax or torch.", show_default="Keras' own")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Backend of Keras: tensorflow, jax or torch.",
+            show_default="the backend that Keras is configured for",
+        ),
     ] = None,
     devices: Annotated[
         int | None,
-        typer.Option(help="Devices to share each batch; 0: all.", show_default="1, or all of several processes", min=0),
+        typer.Option(
+            help="Number of devices that share each batch. 0: all devices.",
+            show_default="1; with several processes all devices",
+            min=0,
+        ),
     ] = None,
     processes: Annotated[
         int,
         typer.Option(
-            help="Processes of the training, one a machine say; on jax. Type the command in each, with the same --out. "
-            "0: as the cluster says (Slurm, Open MPI, Kubernetes).",
+            help="Number of processes that train together, for example one on each machine; jax only. Type the command "
+            "once for each process, with the same --out. 0: the cluster says it (Slurm, Open MPI, Kubernetes).",
             min=0,
             envvar="KERAS_DISTRIBUTION_NUM_PROCESSES",
         ),
     ] = 1,
     process: Annotated[
-        int | None, typer.Option(help="Which of them this is, from 0.", envvar="KERAS_DISTRIBUTION_PROCESS_ID")
+        int | None,
+        typer.Option(
+            help="Number of this process, from 0. Process 0 writes the run.",
+            show_default="the cluster says it",
+            envvar="KERAS_DISTRIBUTION_PROCESS_ID",
+        ),
     ] = None,
     coordinator: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Where process 0 is.", envvar="KERAS_DISTRIBUTION_JOB_ADDRESSES"),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Address of process 0.",
+            show_default="the cluster says it",
+            envvar="KERAS_DISTRIBUTION_JOB_ADDRESSES",
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished or another run in --out.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace a finished run, or a run with other settings, in --out. An unfinished run with the same "
+            "settings is continued in any case.",
+        ),
+    ] = False,
 ) -> None:
-    """Trains a model; what was stopped or killed goes on when the same command is typed again.
+    """Trains a model. If the training is stopped or killed, type the same command again to continue it.
 
-    Leaves model.keras, history.csv, curves.png, recipe.json, logs for TensorBoard and a SavedModel in a directory.
+    Writes model.keras, history.csv, curves.png, recipe.json, logs for TensorBoard and a SavedModel to a directory.
     """
-    asked = recipe_from(recipe, changes)
+    changed_recipe = recipe_from(recipe, changes)
     if backend is not None:
         os.environ["KERAS_BACKEND"] = backend
 
@@ -88,10 +122,10 @@ def train(
 
     console = Console()
     typed = {"size": size, "weights": weights, "freeze_until": freeze_until, "on_corrupt": on_corrupt}
-    again = {**task_from(recipe), **{field: value for field, value in typed.items() if value is not None}}
-    task = run.Task(name, data, asked, **again)
+    options = {**task_from(recipe), **{field: value for field, value in typed.items() if value is not None}}
+    task = run.Task(name, data, changed_recipe, **options)
     try:
-        with ProgressBar(console, asked.batch_size) as progress:
+        with ProgressBar(console, changed_recipe.batch_size) as progress:
             result = run.train(task, out, [progress], overwrite, devices)
     except Stopped as stopped:
         report.say(f"\n{stopped}", console)
@@ -100,13 +134,13 @@ def train(
         if distribution.current_process().processes == 1 or "KERAS_RESNET_TRACEBACK" in os.environ:
             raise
         report.error(error)
-        os._exit(2)  # at once: JAX would wait at the exit for the other processes, and they wait for this one
+        os._exit(2)  # not sys.exit: at the exit JAX would wait for the other processes, which wait for this one
     if distribution.current_process().process == 0:
         report.run(result, out, console)
 
 
 def recipes() -> None:
-    """Lists the recipes, with what each sets beside the defaults."""
+    """Lists the recipes with the fields that differ from the defaults."""
     start_keras()
     from keras_resnet.cli import report
     from keras_resnet.training.recipes import RECIPES
@@ -118,36 +152,40 @@ def recipes() -> None:
 def data(
     source: Annotated[str, typer.Argument(help=DATA_HELP)],
     changes: dict[str, Any],
-    preview: Annotated[Path, typer.Option(help="PNG to draw images into, as a recipe gives them to a network.")],
+    preview: Annotated[Path, typer.Option(help="PNG file to write: training images after augmentation by the recipe.")],
     recipe: RecipeName = "one_cycle",
-    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
-    images: Annotated[int, typer.Option(help="How many to draw.", min=1)] = 24,
+    size: Annotated[
+        int, typer.Option(help="Side of the square images in pixels, if the recipe has no train_sizes.")
+    ] = 224,
+    images: Annotated[int, typer.Option(help="Number of images to draw.", min=1)] = 24,
     on_corrupt: OnCorrupt = "stop",
 ) -> None:
-    """Says what a source of images holds, and draws some of them with their labels, augmented."""
-    asked = recipe_from(recipe, changes)
+    """Prints the size of a data set, and draws some of its images with labels, after augmentation."""
+    changed_recipe = recipe_from(recipe, changes)
     start_keras()
     from keras_resnet.cli import report
     from keras_resnet.data import load
     from keras_resnet.training.batches import preview as draw_preview
 
     split = load(source, "train", on_corrupt=on_corrupt)
-    side = asked.train_sizes[0] if asked.train_sizes else size
-    draw_preview(split, asked, side, images, preview)
-    holds = f"{split.size:,} training images of {len(split.classes)} classes, {split.channels} channels"
-    report.say(f"{source}: {holds}\n{preview}", Console())
+    side = changed_recipe.train_sizes[0] if changed_recipe.train_sizes else size
+    draw_preview(split, changed_recipe, side, images, preview)
+    contents = f"{split.size:,} training images of {len(split.classes)} classes, {split.channels} channels"
+    report.say(f"{source}: {contents}\n{preview}", Console())
 
 
 def runs(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories that `train` left.")],
-    plot: Annotated[Path | None, typer.Option(help="PNG to draw their curves into, side by side.")] = None,
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories that `train` wrote.")],
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG file to write: loss and accuracy of all runs.", show_default="no plot")
+    ] = None,
 ) -> None:
-    """Compares runs in a table, and in a plot: accuracy, best epoch, time, and where their recipes differ."""
+    """Compares runs in a table (accuracy, best epoch, time, different fields of the recipes) and in a plot."""
     start_keras()
     from keras_resnet.cli import report
     from keras_resnet.training.compare import plot_runs, read_run
 
-    found = [read_run(directory) for directory in directories]
-    report.runs(found, Console())
+    compared = [read_run(directory) for directory in directories]
+    report.runs(compared, Console())
     if plot is not None:
-        plot_runs(found, plot)
+        plot_runs(compared, plot)

@@ -1,4 +1,4 @@
-"""The command that searches networks: tune."""
+"""The command that searches for networks: tune."""
 
 from __future__ import annotations
 
@@ -22,35 +22,48 @@ TUNERS = {
 @with_recipe_fields
 def tune(
     data: Annotated[str, typer.Option(help=DATA_HELP)],
-    out: Annotated[Path, typer.Option(help="Directory to leave the search in; an unfinished search there goes on.")],
+    out: Annotated[Path, typer.Option(help="Directory of the search. An unfinished search in it is continued.")],
     changes: dict[str, Any],
-    base: Annotated[str, typer.Option(metavar="NAME", help="The model to search around.")] = "ResNet20",
+    base: Annotated[str, typer.Option(metavar="NAME", help="Model that the search starts from.")] = "ResNet20",
     tune: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="WHAT",
-            help="What to tune; repeat the option for several: depth, width, block, ordering, stem, groups, gate, "
-            "drop, resolution, optimizer, learning_rate, weight_decay.",
+            metavar="NAME",
+            help="What to tune: depth, width, block, ordering, stem, groups, gate, drop, resolution, optimizer, "
+            "learning_rate or weight_decay. Repeat the option for several values.",
             show_default="depth and width",
         ),
     ] = None,
     max_macs: Annotated[
-        float | None, typer.Option(help="Most multiply-accumulates of one image, 50e6 say.", show_default="any")
+        float | None,
+        typer.Option(
+            help="Largest number of multiply-accumulates (MACs) for one image, for example 50e6.",
+            show_default="no limit",
+        ),
     ] = None,
-    max_params: Annotated[float | None, typer.Option(help="Most parameters.", show_default="any")] = None,
+    max_params: Annotated[
+        float | None,
+        typer.Option(help="Largest number of trainable parameters, for example 1e6.", show_default="no limit"),
+    ] = None,
     max_latency: Annotated[
         float | None,
         typer.Option(
-            metavar="MS", help="Milliseconds for one image; accuracy above counts for less.", show_default="any"
+            metavar="MS",
+            help="Target latency for one image in milliseconds. The accuracy of a slower network counts less.",
+            show_default="no limit",
         ),
     ] = None,
     trials: Annotated[
-        int, typer.Option(help="Networks to try; Hyperband tries as many as its epochs make.", min=1)
+        int,
+        typer.Option(
+            help="Number of networks to try. Not used by hyperband, which computes it from the epochs.", min=1
+        ),
     ] = 20,
-    tuner: Annotated[str, typer.Option(metavar="|".join(TUNERS), help="How to choose them.")] = "random",
+    tuner: Annotated[str, typer.Option(metavar="|".join(TUNERS), help="How the next network is chosen.")] = "random",
     recipe: RecipeName = "one_cycle",
     size: Annotated[
-        int | None, typer.Option(help="Side of the images in pixels.", show_default="what the base is for")
+        int | None,
+        typer.Option(help="Side of the square images in pixels.", show_default="the default size of --base"),
     ] = None,
     on_corrupt: OnCorrupt = "stop",
     process_name: Annotated[
@@ -59,6 +72,7 @@ def tune(
             metavar="chief|NAME",
             help="For a search by several processes: chief, which chooses the networks, or the name of a worker. Type "
             "the command once for each process, with the same --out.",
+            show_default="one process",
         ),
     ] = None,
     chief_address: Annotated[
@@ -69,13 +83,13 @@ def tune(
         ),
     ] = "127.0.0.1:8000",
 ) -> None:
-    """Searches depth, width and more within a budget; what was stopped or killed goes on with the same command.
+    """Searches depth, width and more within a budget. If it is stopped, type the same command again to continue it.
 
-    Leaves a leaderboard, a plot of accuracy over MACs, and the best network: trained, and as a line of Python. A tenth
-    of the training images is held out to choose by, unless the recipe says another share; the test images are looked
-    at once, for the best.
+    Writes a leaderboard, a plot of accuracy over MACs, and the best network, trained and as a line of Python. A tenth
+    of the training images is held out to compare the networks, unless --validation-split says another fraction. The
+    test images are used once, for the best network.
     """
-    asked = recipe_from(recipe, changes)
+    changed_recipe = recipe_from(recipe, changes)
     start_keras()
     from keras_resnet import tuning, zoo
     from keras_resnet._internal.validation import one_of
@@ -85,7 +99,7 @@ def tune(
     from keras_resnet.tuning import run
 
     console = Console()
-    one_of("tuner", tuner, tuple(TUNERS))
+    one_of("--tuner", tuner, tuple(TUNERS))
     splits = {split: load(data, split, on_corrupt=on_corrupt) for split in ("train", "test")}
     side = zoo.row_of(base).size if size is None else size
     space = tuning.HyperResNet(
@@ -95,19 +109,19 @@ def tune(
         max_params=max_params,
         max_macs=max_macs,
         tune=tune or ("depth", "width"),
-        recipe=run.with_validation_split(asked),
+        recipe=run.with_validation_split(changed_recipe),
         reward=None if max_latency is None else tuning.soft_constraint("latency", max_latency),
     )
     if process_name is not None:
         tuning.join(process_name, chief_address)
     task = run.Search(space, data, out, TUNERS[tuner], trials, max_latency)
     try:
-        found = run.search(task, splits["train"], console)
+        finished_tuner = run.search(task, splits["train"], console)
     except Stopped as stopped:
-        report.say(f"\n{stopped}; the same command goes on with the trials that are over", console)
+        report.say(f"\n{stopped}; type the same command again to continue after the last finished trial", console)
         raise typer.Exit(128 + stopped.signal) from None
     if process_name not in (None, "chief"):
         return
-    trained = run.leave(found, splits["test"], out)
+    trained = run.leave(finished_tuner, splits["test"], out)
     report.search(trained.trials, console)
     report.best(trained, out, console)

@@ -1,4 +1,4 @@
-"""Commands that use networks with weights: evaluate, predict, convert."""
+"""Commands that use trained weights: evaluate, predict, convert."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import Annotated, TypeAlias
 import typer
 from rich.console import Console
 
-from keras_resnet.cli.options import DATA_HELP, ON_CORRUPT_HELP, Like, Model, Size, Weights
+from keras_resnet.cli.options import DATA_HELP, ON_CORRUPT_HELP, Like, Model, SizeWithWeights, Weights
 from keras_resnet.cli.startup import start_keras
 
-Guesses: TypeAlias = Sequence[tuple[str, float]]  # a class and its probability, the likeliest first
+Predictions: TypeAlias = Sequence[tuple[str, float]]  # classes with their probabilities, the most probable first
 
 
 def evaluate(
     model: Model,
-    data: Annotated[
-        str | None, typer.Option(help=DATA_HELP + " A run's own, if not given.", show_default="the run's")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="the data of the run")] = None,
     weights: Weights = None,
     like: Like = None,
     split: Annotated[
         str | None,
         typer.Option(
-            help="train, test, or all images of a folder of classes.",
-            show_default="test; all of a folder without train, with --weights",
+            help="Images to use: train, test, or all. all is for folder:DIR with the classes in DIR itself, and for "
+            "tfrecord: with a glob.",
+            show_default="test; with --weights and such data, all",
         ),
     ] = None,
-    size: Size = None,
+    size: SizeWithWeights = None,
     on_corrupt: Annotated[
-        str | None, typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="the run's; stop")
+        str | None,
+        typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="the value of the run, otherwise stop"),
     ] = None,
 ) -> None:
-    """Measures top-1 accuracy: of a trained model, or of published weights as they were measured."""
+    """Measures the top-1 accuracy of a trained model, or of published weights with their own resizing and cropping."""
     start_keras()
     from keras_resnet.cli import report
     from keras_resnet.data import load
@@ -48,21 +48,25 @@ def evaluate(
     if weights is not None:
         checkpoint = published.checkpoint_of(model, weights, like)
         if data is None:
-            raise ValueError("--data must be given with --weights; folder:DIR or tfds:imagenet2012, say")
+            raise ValueError(
+                "--data must be given with --weights, for example --data folder:DIR or --data tfds:imagenet2012"
+            )
         images = load(data, default_split(data) if split is None else split, on_corrupt=on_corrupt or "stop")
         network = published.build(model, checkpoint, size)
         accuracy = published.top1(network, checkpoint, images)
         report.published(accuracy, checkpoint, size, images.size - len(images.skipped), data, Console())
         return
     if size is not None:
-        raise ValueError(f"--size must not be given without --weights. Received: {size}")
+        raise ValueError(f"--size must not be given without --weights. Received: --size {size}")
     split = "test" if split is None else split
     path = Path(model)
     network = open_model(path)
     recorded = load_run(path) if path.is_dir() else None
     data = data or (recorded.data if recorded else None)
     if data is None:
-        raise ValueError(f"--data must be given for a .keras file. Received: {model}")
+        raise ValueError(
+            f"--data must be given for a .keras file, for example --data folder:DIR. Received: {model} without --data"
+        )
     images = load(data, split, on_corrupt=on_corrupt or (recorded.on_corrupt if recorded else "stop"))
     if recorded and recorded.classes != images.classes:
         raise ValueError(f"--data must have the classes of the run, {recorded.classes}. Received: {images.classes}")
@@ -72,29 +76,41 @@ def evaluate(
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, BMP, WebP or GIF files.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files: JPEG, PNG, BMP, WebP or GIF.")],
     model: Annotated[
         str,
         typer.Option(
-            help="A directory that `train` left, a .keras file, a model's name with --weights, or with --server the "
-            "name under which it is served."
+            help="Directory that `keras-resnet train` wrote, a .keras file, with --weights the name of a model, or "
+            "with --server the name under which the model is served."
         ),
     ],
     weights: Weights = None,
     like: Like = None,
     server: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Ask a running server, by gRPC; by REST at http://HOST:PORT."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Send the images to a running server: HOST:PORT for gRPC, http://HOST:PORT for REST.",
+            show_default="compute on this machine",
+        ),
     ] = None,
-    top: Annotated[int, typer.Option(help="How many classes to show for each image.", min=1)] = 3,
+    top: Annotated[
+        int, typer.Option(help="Number of classes to print for each image, the most probable first.", min=1)
+    ] = 3,
 ) -> None:
-    """Says what is on images. A file that cannot be read is named, the others are done, and the exit status is 1."""
+    """Prints the most probable classes of images.
+
+    If a file cannot be read, an error names it, the other files are done, and the exit status is 1.
+    """
     if server is not None and (weights, like) != (None, None):
-        raise ValueError("--weights and --like must not be given with --server")
+        raise ValueError(
+            "--weights and --like must not be given with --server, which has its own weights. "
+            f"Received: --weights {weights}, --like {like}"
+        )
     start_keras()
     from keras_resnet.cli import report
 
-    results = _predicted(images, model, weights, like) if server is None else _asked(images, server, model)
+    results = _local_predictions(images, model, weights, like) if server is None else _ask_server(images, server, model)
     failed = False
     for path, result in results:
         if isinstance(result, ValueError):
@@ -106,41 +122,48 @@ def predict(
         raise typer.Exit(1)
 
 
-def _asked(images: Sequence[Path], server: str, model: str) -> Iterator[tuple[Path, Guesses | ValueError]]:
+def _ask_server(images: Sequence[Path], server: str, model: str) -> Iterator[tuple[Path, Predictions | ValueError]]:
     from keras_resnet.export.client import ask
 
     for path, answer in ask(images, server, model):
         yield path, answer if isinstance(answer, ValueError) else list(zip(*answer, strict=True))
 
 
-def _predicted(
+def _local_predictions(
     images: Sequence[Path], model: str, weights: str | None, like: str | None
-) -> Iterator[tuple[Path, Guesses | ValueError]]:
+) -> Iterator[tuple[Path, Predictions | ValueError]]:
     from keras_resnet.cli.networks import open_network
     from keras_resnet.evaluation.prediction import predict_files
 
-    found = open_network(model, weights, like)
-    for path, result in predict_files(found.model, images, found.resize):
+    network = open_network(model, weights, like)
+    for path, result in predict_files(network.model, images, network.resize):
         if isinstance(result, ValueError):
             yield path, result
         else:
-            yield path, [(found.classes[i], result[i]) for i in result.argsort()[::-1]]
+            yield path, [(network.classes[i], result[i]) for i in result.argsort()[::-1]]
 
 
 def convert(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="A file of weights (Keras, safetensors, npz, torch), hf://timm/MODEL, or a tag."
+            metavar="SOURCE",
+            help="Weights to convert: a file (Keras, safetensors, npz, torch), hf://timm/MODEL, or a tag that "
+            "`keras-resnet models --weights` lists.",
         ),
     ],
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="The model it is for, as `keras-resnet models` lists them.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Name of the model that the weights are for. `keras-resnet models` lists all names."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Ends in .keras, .weights.h5, .safetensors or .npz.")],
+    out: Annotated[
+        Path, typer.Option(help="File to write. Its name ends in .keras, .weights.h5, .safetensors or .npz.")
+    ],
     like: Like = None,
 ) -> None:
-    """Converts weights to a file for Keras: checked, with preprocessing built in."""
+    """Checks weights and writes them to a file for Keras. In a .keras file, preprocessing is part of the model."""
     start_keras()
     from keras_resnet import zoo
     from keras_resnet.cli import report

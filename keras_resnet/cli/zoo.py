@@ -1,4 +1,4 @@
-"""Commands that look at the zoo: models, summary."""
+"""Commands that show the models: models, summary."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from keras_resnet.cli.startup import start_keras
 
 
 def models(
-    pattern: Annotated[str, typer.Argument(help="Only names like this, with * and ?; case does not matter.")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(help="Pattern of the names to list, with * and ?; upper and lower case are the same.")
+    ] = "*",
     weights: Annotated[
-        bool, typer.Option("--weights", help="Their published weights instead: accuracy, input, licence, source.")
+        bool,
+        typer.Option(
+            "--weights", help="List the published weights of these models: accuracy, input size, licence, source."
+        ),
     ] = False,
 ) -> None:
-    """Lists the models: depth, parameters, multiply-accumulates; or their weights."""
+    """Lists the models with depth, parameters and multiply-accumulates (MACs), or their published weights."""
     start_keras()
     from keras_resnet import zoo
     from keras_resnet.cli import report
@@ -25,10 +30,12 @@ def models(
 
     names = zoo.list_models(pattern)
     if not names:
-        raise ValueError(f"no model matches {pattern!r}; `keras-resnet models` lists them all")
+        raise ValueError(f"no model matches {pattern!r}; `keras-resnet models` lists all models")
     rows = [row for name in names for row in checkpoints_of(name)]
     if weights and not rows:
-        raise ValueError(f"no weights are published for {', '.join(names)}")
+        raise ValueError(
+            f"no weights are published for {', '.join(names)}; `keras-resnet models --weights` lists all weights"
+        )
     if weights:
         report.weights(rows, Console())
     else:
@@ -38,16 +45,18 @@ def models(
 def summary(
     name: Name,
     size: Size = None,
-    channels: Annotated[int, typer.Option(help="Channels of the images.")] = 3,
-    classes: Annotated[int | None, typer.Option(help="Outputs.", show_default="what the model is for")] = None,
+    channels: Annotated[int, typer.Option(help="Channels of the images, for example 3 for color or 1 for grey.")] = 3,
+    classes: Annotated[
+        int | None, typer.Option(help="Number of classes, at least 1.", show_default="the model's own number")
+    ] = None,
 ) -> None:
-    """Shows a model stage by stage: output shape, parameters, multiply-accumulates."""
+    """Shows the stages of a model: blocks, output shape, parameters, multiply-accumulates (MACs)."""
     start_keras()
     from keras_resnet import zoo
     from keras_resnet.cli import report
-    from keras_resnet.stages import stages
+    from keras_resnet.stages import stage_table
 
     side = zoo.row_of(name).size if size is None else size
     overrides: dict[str, Any] = {} if classes is None else {"classes": classes}
     model = zoo.create_model(name, input_shape=(side, side, channels), **overrides)
-    report.summary(name, stages(model), Console())
+    report.summary(name, stage_table(model), Console())

@@ -1,4 +1,4 @@
-"""Images for training and evaluation: where they come from, what happens to them, and batches of them."""
+"""Images for training and evaluation: sources, splits, augmentation and pipelines that make batches."""
 
 from keras_resnet.data.pipeline import pipeline
 from keras_resnet.data.sources import load

@@ -1,6 +1,7 @@
-"""Images that cannot be read: found without a stop of the pipeline, named, counted, and left out or an end of the run.
+"""Corrupt images: the pipeline reads on after them. They are named and counted; then they are skipped or stop the run.
 
-TensorFlow's own `ignore_errors` leaves out silently, and what comes after moves up; here every row keeps its place.
+`ignore_errors` of TensorFlow drops an element without a message, and later elements move up. Here every row keeps its
+place.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ import tensorflow as tf
 from keras_resnet._internal.validation import one_of
 
 ON_CORRUPT = ("stop", "skip")
-AHEAD = 2  # rows in the making for each core
+AHEAD = 2  # `interleave` holds this many rows for each row that is being read
 CORES = os.cpu_count() or 1
 
 LOGGER = logging.getLogger("keras_resnet.data")
 
 
 class Damage:
-    """What was found broken in a split: `skipped` was gone without, in it and in its parts.
+    """The corrupt records of a split. `skipped` holds one reason for each skipped record, also for those of parts.
 
     Args:
         on_corrupt: "skip" or "stop".
-        describe: function from the number of a record to what is wrong with it, beginning with its file's name.
-        whole: that of the split of which this one's is a part, or None.
+        describe: function from the number of a record to the reason why it cannot be read; the reason starts with the
+            name of the record's file.
+        whole: the `Damage` of the split that this split is a part of, or None.
     """
 
     def __init__(self, on_corrupt: str, describe: Callable[[int], str], whole: Damage | None = None) -> None:
@@ -39,49 +41,49 @@ class Damage:
         self.describe = describe
         self.whole = whole
         self.skipped: set[str] = set()
-        self._known: set[int] = set()
+        self._noted_numbers: set[int] = set()
         self._lock = threading.Lock()
 
     @functools.cached_property
-    def _begun(self) -> tf.lookup.experimental.MutableHashTable:
-        with tf.init_scope(), tf.device("CPU:0"):  # once, outside of the graph that asks first
+    def _started_numbers(self) -> tf.lookup.experimental.MutableHashTable:
+        with tf.init_scope(), tf.device("CPU:0"):  # created once, and outside the graph that uses it first
             return tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, -1)
 
     @property
     def unfinished(self) -> np.ndarray:
-        """The numbers of the records whose reading was begun and not finished: by an error, or an end of the run."""
-        return np.sort(self._begun.export()[0].numpy())
+        """Numbers of the records whose reading started but did not finish: an error came, or the run ended."""
+        return np.sort(self._started_numbers.export()[0].numpy())
 
     def read(self, rows: tf.data.Dataset, read: Callable[..., Any]) -> tf.data.Dataset:
         """Maps `read` over rows (place, number, raw), in parallel and in order.
 
         Args:
-            rows: of any number; what `read` gets.
-            read: function of the three to a tuple of tensors.
+            rows: dataset of any number of rows.
+            read: function `(place, number, raw) -> tuple of tensors`.
 
         Returns:
-            A dataset of (whether it could be read, what `read` returned or zeros). If what is corrupt is to stop the
-            run, it has an error in that place instead, and the record is among `unfinished`.
+            A dataset of (whether the row was read, what `read` returned, or zeros if it was not read). With
+            `on_corrupt="stop"` a corrupt row raises an error instead, and its record is in `unfinished`.
         """
         if self.on_corrupt == "skip":
-            return guarded(rows, read, in_python(self._note))
+            return guarded(rows, read, in_python(self._note_corrupt))
 
-        def noted(place: tf.Tensor, number: tf.Tensor, raw: Any) -> tuple[bool, Any]:
-            with tf.control_dependencies([self._begun.insert(number, number)]):
-                found = read(place, number, raw)
-            with tf.control_dependencies(tf.nest.flatten(found)):
-                finished = self._begun.remove(tf.reshape(number, (1,)))
+        def read_and_track(place: tf.Tensor, number: tf.Tensor, raw: Any) -> tuple[bool, Any]:
+            with tf.control_dependencies([self._started_numbers.insert(number, number)]):
+                result = read(place, number, raw)
+            with tf.control_dependencies(tf.nest.flatten(result)):
+                finished = self._started_numbers.remove(tf.reshape(number, (1,)))
             with tf.control_dependencies([finished]):
-                return True, tf.nest.map_structure(tf.identity, found)
+                return True, tf.nest.map_structure(tf.identity, result)
 
-        # Without a guard, which costs 0.15 of reading a 500x375 photograph; these notes cost less than 0.01.
-        return rows.map(noted, CORES)
+        # `guarded` takes 0.15 of the time of reading a 500x375 photograph; the table of numbers takes less than 0.01.
+        return rows.map(read_and_track, CORES)
 
-    def _note(self, number: np.ndarray) -> np.bool_:
-        """Takes note of a record; called from the pipeline's threads, perhaps once an epoch for the same."""
+    def _note_corrupt(self, number: np.ndarray) -> np.bool_:
+        """Notes a corrupt record. Threads of the pipeline call it, for the same record perhaps once in each epoch."""
         with self._lock:
-            if int(number) not in self._known:
-                self._known.add(int(number))
+            if int(number) not in self._noted_numbers:
+                self._noted_numbers.add(int(number))
                 self._skip(self.describe(int(number)))
         return np.bool_(False)
 
@@ -96,54 +98,62 @@ class Damage:
 
 
 def in_python(report: Callable[[np.ndarray], np.bool_]) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function of Python as the `report` of `guarded`."""
+    """Wraps a Python function, so that it can be the `report` of `guarded`."""
     return lambda number: tf.numpy_function(report, [number], tf.bool)
 
 
 def guarded(
     rows: tf.data.Dataset, read: Callable[..., Any], report: Callable[[tf.Tensor], tf.Tensor], at_once: int = CORES
 ) -> tf.data.Dataset:
-    """Maps `read` over rows (place, number, raw), in parallel and in order; a row where it fails stays in its place.
+    """Maps `read` over rows (place, number, raw), in parallel and in order. A row that fails keeps its place.
 
     Args:
-        rows: of any number; what `read` gets.
-        read: function of the three to a tuple of tensors.
-        report: called with the number of each record that cannot be read, in the graph, to return False.
-        at_once: rows that are read at the same time.
+        rows: dataset of any number of rows.
+        read: function `(place, number, raw) -> tuple of tensors`.
+        report: function that is called in the graph with the number of each record that cannot be read; it must
+            return False.
+        at_once: how many rows are read at the same time.
 
     Returns:
-        A dataset of (whether it could be read, what `read` returned or zeros).
+        A dataset of (whether the row was read, what `read` returned, or zeros if it was not read).
     """
 
-    def one(*row: Any) -> tf.data.Dataset:
+    def read_or_report(*row: Any) -> tf.data.Dataset:
         sound = tf.data.Dataset.from_tensors(row).map(lambda *row: (True, read(*row))).ignore_errors()
         blank = tf.nest.map_structure(_zeros, sound.element_spec[1])
 
-        def broken(_: Any, number: tf.Tensor, __: Any) -> tuple[tf.Tensor, Any]:
+        def report_corrupt(_: Any, number: tf.Tensor, __: Any) -> tuple[tf.Tensor, Any]:
             return tf.ensure_shape(report(number), ()), blank
 
-        # The second is not begun where the first gives its element.
-        return sound.concatenate(tf.data.Dataset.from_tensors(row).map(broken)).take(1)
+        # TensorFlow starts the second dataset only if the first one gives no element.
+        return sound.concatenate(tf.data.Dataset.from_tensors(row).map(report_corrupt)).take(1)
 
-    return rows.interleave(one, cycle_length=AHEAD * at_once, num_parallel_calls=at_once, deterministic=True)
+    return rows.interleave(read_or_report, cycle_length=AHEAD * at_once, num_parallel_calls=at_once, deterministic=True)
 
 
 def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
-    # Of at least one pixel: TensorFlow 2.21 crashes when a tensor of none is unbatched.
+    # No side may be 0: TensorFlow 2.21 crashes when it unbatches a tensor without elements.
     return tf.zeros([side or 1 for side in spec.shape], spec.dtype)
 
 
 class Damaged(Protocol):
-    """A split, which is built on this file."""
+    """The part of `Split` that `name_corrupt_files` needs. `Split` imports this file, so this file cannot import it."""
 
     def unreadable(self) -> list[str]:
-        """What is wrong with the records that stopped a run."""
+        """One reason for each record that cannot be read and stopped a run."""
         ...
 
 
 @contextlib.contextmanager
 def name_corrupt_files(*splits: Damaged) -> Iterator[None]:
-    """Turns the error of a pipeline that a corrupt image stopped into a `ValueError` that names the file."""
+    """Replaces TensorFlow's error for a corrupt image by a `ValueError` that names the file.
+
+    Args:
+        splits: the splits that the pipelines in the block read. Other errors of TensorFlow are not changed.
+
+    Raises:
+        ValueError: a corrupt image stopped a pipeline.
+    """
     try:
         yield
     except tf.errors.OpError as error:

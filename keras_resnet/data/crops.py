@@ -1,7 +1,7 @@
-"""Which part of an image is taken for training: functions `(shape, seed) -> box`, repeatable by the seed.
+"""Crops for training: functions `(shape, seed) -> box`. The same seed gives the same box.
 
-A box is int32 (4,): top, left, height, width in pixels. It is found before the image is decoded, so that what lies
-outside need not be.
+A box is int32 (4,): top, left, height and width in pixels. It is chosen before the image is decoded, so that the pixels
+outside the box need not be decoded.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ TRIES = 10  # as in torchvision's RandomResizedCrop
 
 
 def center_square(shape: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-    """The largest square in the middle.
+    """The largest square in the middle of the image.
 
     Args:
-        shape: int32 (2,), height and width of the image.
-        seed: not used; every crop takes one.
+        shape: int32 (2,), height and width of the image in pixels.
+        seed: not used; it is there because all crops have the same arguments.
 
     Returns:
         The box, int32 (4,).
@@ -39,22 +39,23 @@ def random_resized_crop(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> tf.Tensor:
-    """A part of random area and form (arXiv:1409.4842, section 6), by the rule of torchvision's RandomResizedCrop.
+    """A box of random area and aspect ratio (arXiv:1409.4842, section 6), as in torchvision's RandomResizedCrop.
 
-    The area is uniform in `scale`, the logarithm of the form in that of `ratio`; of ten such draws the first that fits
-    into the image is taken, and where none does, the largest part in the middle whose form is in `ratio`.
+    The area is uniform in `scale`, and the logarithm of the aspect ratio is uniform between the logarithms of `ratio`.
+    Ten boxes are drawn, and the first one that fits into the image is taken. If none fits, the result is the largest
+    box in the middle of the image with an aspect ratio in `ratio`.
 
     Args:
-        shape: int32 (2,), height and width of the image.
-        seed: integers (2,).
-        scale: smallest and largest share of the image's area, each in (0, 1].
-        ratio: smallest and largest width / height.
+        shape: int32 (2,), height and width of the image in pixels.
+        seed: integers (2,), the random seed.
+        scale: smallest and largest fraction of the image's area, each in (0, 1].
+        ratio: smallest and largest width / height, each above 0.
 
     Returns:
         The box, int32 (4,).
 
     Raises:
-        ValueError: `scale` or `ratio` is no such range.
+        ValueError: `scale` or `ratio` is outside its range, or its first number is larger than its second.
 
     Example:
         >>> import functools, tensorflow as tf
@@ -64,43 +65,44 @@ def random_resized_crop(
         [71, 71]
     """
     if not 0 < scale[0] <= scale[1] <= 1:
-        raise ValueError(f"scale must be two shares in (0, 1], the smaller first. Received: scale={scale!r}")
+        raise ValueError(f"scale must be two fractions in (0, 1], the smaller one first. Received: scale={scale!r}")
     if not 0 < ratio[0] <= ratio[1]:
-        raise ValueError(f"ratio must be two numbers above 0, the smaller first. Received: ratio={ratio!r}")
-    whole = tf.cast(shape, tf.float32)
-    # One draw, and few operations: of each the call takes longer than what it does.
-    drawn = tf.random.stateless_uniform((TRIES + 1, 2), seed)
-    tries, corner = drawn[:-1], drawn[-1]
+        raise ValueError(f"ratio must be two numbers above 0, the smaller one first. Received: ratio={ratio!r}")
+    image_sides = tf.cast(shape, tf.float32)
+    # One draw and few operations: calling an operation takes longer than its computation.
+    uniform = tf.random.stateless_uniform((TRIES + 1, 2), seed)
+    tries, corner = uniform[:-1], uniform[-1]
     low, high = math.log(ratio[0]) / 2, math.log(ratio[1]) / 2
-    area = tf.reduce_prod(whole) * (scale[0] + (scale[1] - scale[0]) * tries[:, :1])
-    form = tf.exp((low + (high - low) * tries[:, 1:]) * np.array([-1, 1], "float32"))
-    sides = tf.round(tf.sqrt(area) * form)  # heights and widths
-    fits = tf.reduce_all((sides > 0) & (sides <= whole), axis=1)
-    first = tf.argmax(fits)  # the first of those that are true; where none is, 0
-    largest = tf.round(tf.minimum(whole, whole[::-1] * np.array([1 / ratio[0], ratio[1]], "float32")))
+    area = tf.reduce_prod(image_sides) * (scale[0] + (scale[1] - scale[0]) * tries[:, :1])
+    root_of_ratio = tf.exp((low + (high - low) * tries[:, 1:]) * np.array([-1, 1], "float32"))  # inverse for heights
+    sides = tf.round(tf.sqrt(area) * root_of_ratio)  # heights and widths
+    fits = tf.reduce_all((sides > 0) & (sides <= image_sides), axis=1)
+    first = tf.argmax(fits)  # index of the first box that fits; 0 if none fits
+    largest = tf.round(tf.minimum(image_sides, image_sides[::-1] * np.array([1 / ratio[0], ratio[1]], "float32")))
     chosen = tf.where(fits[first], sides[first], largest)
-    corner = tf.floor(tf.where(fits[first], corner * (whole - chosen + 1), (whole - chosen) / 2))
+    corner = tf.floor(tf.where(fits[first], corner * (image_sides - chosen + 1), (image_sides - chosen) / 2))
     return tf.cast(tf.concat([corner, chosen], axis=0), tf.int32)
 
 
 def scale_jitter(
     shape: tf.Tensor, seed: tf.Tensor, shorter: tuple[int, int] = (256, 480), size: int = 224
 ) -> tf.Tensor:
-    """A square anywhere in the image, at a random scale: that of He et al. 2015 (arXiv:1512.03385), section 3.4.
+    """A square of random scale, anywhere in the image (He et al. 2015, arXiv:1512.03385, section 3.4).
 
-    There the image's shorter side is resized to a random length, and a square of `size` is cut from that.
+    In the paper the shorter side of the image is resized to a random length, and a square with the side `size` is cut
+    from the resized image. The box is that square in the image before resizing.
 
     Args:
-        shape: int32 (2,), height and width of the image.
-        seed: integers (2,).
-        shorter: least and greatest length of the resized shorter side, in pixels.
-        size: side of the square there.
+        shape: int32 (2,), height and width of the image in pixels.
+        seed: integers (2,), the random seed.
+        shorter: smallest and largest length of the resized shorter side, in pixels, each at least `size`.
+        size: side of the square in the resized image, in pixels, above 0.
 
     Returns:
         The box, int32 (4,).
 
     Raises:
-        ValueError: `shorter` and `size` are no such numbers.
+        ValueError: not 0 < `size` <= `shorter[0]` <= `shorter[1]`.
 
     Example:
         >>> import tensorflow as tf
@@ -111,12 +113,12 @@ def scale_jitter(
     """
     if not 0 < size <= shorter[0] <= shorter[1]:
         raise ValueError(
-            f"shorter must be two lengths of at least size, the smaller first. "
+            "shorter must be two lengths of at least size, the smaller one first, and size must be above 0. "
             f"Received: shorter={shorter!r}, size={size}"
         )
-    whole = tf.cast(shape, tf.float32)
-    drawn = tf.random.stateless_uniform((3,), seed)
-    length = shorter[0] + (shorter[1] - shorter[0]) * drawn[0]
-    side = tf.maximum(tf.round(tf.reduce_min(whole) * size / length), 1)
-    corner = tf.floor(drawn[1:] * (whole - side + 1))
+    image_sides = tf.cast(shape, tf.float32)
+    uniform = tf.random.stateless_uniform((3,), seed)
+    length = shorter[0] + (shorter[1] - shorter[0]) * uniform[0]
+    side = tf.maximum(tf.round(tf.reduce_min(image_sides) * size / length), 1)
+    corner = tf.floor(uniform[1:] * (image_sides - side + 1))
     return tf.cast(tf.concat([corner, [side, side]], axis=0), tf.int32)

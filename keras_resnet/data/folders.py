@@ -1,4 +1,4 @@
-"""Folders of images, one folder a class, with or without `train` and `test` above them."""
+"""Image folders: one folder for each class, with or without folders `train` and `test` above them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,28 @@ from pathlib import Path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 TEST_NAMES = ("test", "val", "validation")
-HELD_OUT = 5  # one image in so many is for testing, where the folders do not say which
+HELD_OUT = 5  # one image in five is for testing, if there are no folders `train` and `test`
 
 
 def scan(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, ...]]:
-    """The files of a split, their labels and the classes' names.
+    """Lists the files of a split, their labels and the names of the classes.
 
-    With `DIR/train/CLASS/*` and `DIR/test/CLASS/*` (or `val`, `validation`) the split is the folders'. With
-    `DIR/CLASS/*` a fixed fifth of each class is held out; "all" is every image, class by class.
+    Args:
+        directory: `DIR/train/CLASS/*` and `DIR/test/CLASS/*` (or `val`, `validation`), or `DIR/CLASS/*`. In the second
+            form a fixed fifth of each class is the test split.
+        split: "train", "test" or "all". "all" is every image, class by class, and needs the second form.
+
+    Returns:
+        (file names, labels, class names). The labels are indices into the class names.
+
+    Raises:
+        ValueError: the directory has another form, or has no images for this split.
     """
     if not directory.is_dir():
-        raise ValueError(f"data: {directory} must be a directory with one folder per class. Received: no directory")
+        raise ValueError(
+            "data: folder: must be followed by a directory with one folder for each class. "
+            f"Received: {directory}, which is not a directory"
+        )
     if (directory / "train").is_dir() and _classes(directory / "train"):
         return _split_by_folder(directory, split)
     classes = _classes(directory)
@@ -33,28 +44,36 @@ def scan(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, 
 
 
 def default_split(source: str) -> str:
-    """What to measure on: "all" of a folder or a glob that is itself one split, as ImageNet's `val` is; else "test"."""
+    """The split on which accuracy is measured if the user names none.
+
+    Returns:
+        "all" for a folder or a glob that is one split itself, for example ImageNet's `val`; "test" for other sources.
+    """
     kind, _, where = source.partition(":")
     path = Path(where).expanduser()
-    whole = {"folder": not (path / "train").is_dir(), "tfrecord": not path.is_dir() and "{split}" not in where}
-    return "all" if whole.get(kind, False) else "test"
+    is_one_split = {"folder": not (path / "train").is_dir(), "tfrecord": not path.is_dir() and "{split}" not in where}
+    return "all" if is_one_split.get(kind, False) else "test"
 
 
 def _split_by_folder(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, ...]]:
     if split == "all":
         parts = " or ".join(f"{directory / name}" for name in ("train", *TEST_NAMES) if (directory / name).is_dir())
         raise ValueError(
-            f"data: for split 'all' a directory must have its classes right below it: give {parts}. "
-            f"Received: {directory}, which has train below it"
+            f"data: for split 'all' the directory must contain the folders of the classes; give {parts}. "
+            f"Received: {directory}, which contains a folder train"
         )
     names = ("train",) if split == "train" else TEST_NAMES
-    found = [directory / name for name in names if (directory / name).is_dir()]
-    if not found:
-        raise ValueError(f"data: {directory} must have a folder {' or '.join(names)} beside train. Received: none")
+    folders = [directory / name for name in names if (directory / name).is_dir()]
+    if not folders:
+        raise ValueError(
+            f"data: {directory} must have a folder {' or '.join(names)} next to train. Received: none of them"
+        )
     classes = _classes(directory / "train")
-    if unknown := sorted(set(_classes(found[0])) - set(classes)):
-        raise ValueError(f"data: {found[0]} must have the classes of train. Received: also {unknown}")
-    return _labelled(directory, split, classes, [_images(found[0] / name) for name in classes])
+    if unknown := sorted(set(_classes(folders[0])) - set(classes)):
+        raise ValueError(
+            f"data: {folders[0]} must have no classes besides those of {directory / 'train'}. Received: also {unknown}"
+        )
+    return _labelled(directory, split, classes, [_images(folders[0] / name) for name in classes])
 
 
 def _classes(directory: Path) -> tuple[str, ...]:
@@ -68,14 +87,14 @@ def _images(directory: Path) -> list[str]:
 def _labelled(
     directory: Path, split: str, classes: tuple[str, ...], images: list[list[str]]
 ) -> tuple[list[str], list[int], tuple[str, ...]]:
-    """What `scan` returns, from the files of each class."""
+    """The result of `scan`, from one list of files for each class."""
     pairs = [(file, label) for label, files in enumerate(images) for file in files]
     if not pairs:
         raise ValueError(
-            f"data: {directory} must have images ({' '.join(SUFFIXES)}) for {split!r} in one folder per class. "
+            f"data: {directory} must have images ({' '.join(SUFFIXES)}) for {split!r} in one folder for each class. "
             f"Received: {len(classes)} folders, no image"
         )
     if split == "train":
-        # Mixed once for all: a shuffle buffer smaller than the data would otherwise hand out one class after the other.
+        # Shuffled once here: otherwise a shuffle buffer smaller than the data would give one class after the other.
         random.Random(0).shuffle(pairs)
     return [file for file, _ in pairs], [label for _, label in pairs], classes

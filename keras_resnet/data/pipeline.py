@@ -1,4 +1,4 @@
-"""The pipeline of evaluation: every image once and in order, in batches of uint8 for a model that takes raw pixels."""
+"""The evaluation pipeline: every image once and in order, in uint8 batches for a model that takes raw pixels."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from keras_resnet.data.split import Split
 
 Resize = Callable[[tf.Tensor, int], tf.Tensor]  # (image, size) -> image
 
-CACHED_BYTES = 2**30  # resized images up to this much are kept in memory
+CACHED_BYTES = 2**30  # resized images are kept in memory if all together take no more than this
 
 
 def pipeline(split: Split, size: int, batch_size: int, *, resize: Resize = to_square) -> tf.data.Dataset:
     """Batches of a split, for evaluation: uint8 (N, size, size, C) and int64 labels (N).
 
-    Every image comes once and in order; of those that are corrupt none, or the first ends it, as `load` was told.
+    Every image comes once and in order. Corrupt images are skipped, or the first one stops the iteration; the argument
+    `on_corrupt` of `load` decides.
 
     Args:
-        split: what `load` returned.
-        size: side of the images in pixels.
-        batch_size: images a batch; the last one may be smaller.
+        split: a `Split`, for example from `load`.
+        size: side of the images in pixels, at least 1.
+        batch_size: number of images in a batch, at least 1; the last batch may be smaller.
         resize: function `(image, size) -> image` from uint8 (H, W, C) to uint8 (size, size, C), as in
-            `keras_resnet.data.decode`: the centred square, resized, or `resize_and_crop` with its two last arguments
-            bound by `functools.partial`.
+            `keras_resnet.data.decode`: `to_square` (default), which resizes the center square, or `resize_and_crop`
+            with its last two arguments bound by `functools.partial`.
 
     Returns:
-        A `tf.data.Dataset`.
+        A `tf.data.Dataset` of (images, labels).
 
     Raises:
         ValueError: `size` or `batch_size` is below 1.
-        TypeError: `size` or `batch_size` is no integer.
+        TypeError: `size` or `batch_size` is not an integer.
 
     Example:
         >>> import keras_resnet as kr
@@ -46,6 +47,6 @@ def pipeline(split: Split, size: int, batch_size: int, *, resize: Resize = to_sq
     if split.size * size * size * split.channels <= CACHED_BYTES:
         images = images.cache()
     options = tf.data.Options()
-    # With autotuning, ending an iterator stalls for up to seconds, at the end of every epoch.
+    # With autotuning, the end of an iterator can block for seconds, after every epoch.
     options.autotune.enabled = False
     return images.batch(batch_size).prefetch(2).with_options(options)

@@ -1,8 +1,10 @@
-"""Labelled records in a fixed order, and the endless order of training: of what has an index, and of what streams.
+"""Labelled records, in a fixed order for evaluation and in an endless shuffled order for training.
 
-A row of training is (place, number, raw): `place` counts the rows of all global batches since the first, `number` says
-which record it is, `raw` is what `read` takes. The order is a function of key and place alone, so a run can begin
-anywhere.
+`Indexed` records can be read in any order; `Stream` records come one after the other.
+
+A row of the training order is (place, number, raw). `place` counts the rows of all batches of all processes since the
+start of training, `number` is the number of the record, and `raw` is the argument of `read`. The order depends only on
+the key and the place, so a run can start at any place.
 """
 
 from __future__ import annotations
@@ -18,15 +20,20 @@ import tensorflow as tf
 from keras_resnet.data.corrupt import CORES
 
 ENDLESS = np.iinfo(np.int64).max
-SHUFFLED = 10_000  # records of a stream
-SHUFFLED_BYTES = 2**29  # ... or fewer; two such buffers are held, this epoch's and the next one's
-AT_ONCE = 16  # shards
+SHUFFLED = 10_000  # largest number of records in the shuffle buffer of a stream
+SHUFFLED_BYTES = 2**29  # largest size of that buffer; there are two, for this epoch and for the next one
+AT_ONCE = 16  # largest number of shards that are read at the same time
 
 
 class Plan(NamedTuple):
-    """Which rows to give: `first` to `last` of each batch, from batch `start` on.
+    """Which rows a process reads: rows `first` to `last`, without `last`, of each batch, from batch `start` on.
 
-    `batch` is the global number of images a batch, `steps` that of batches an epoch.
+    Attributes:
+        batch: number of images in a batch, of all processes together.
+        steps: number of batches in an epoch.
+        start: number of the first batch.
+        first: number of this process' first row in a batch.
+        last: number after this process' last row in a batch.
     """
 
     batch: int
@@ -37,39 +44,46 @@ class Plan(NamedTuple):
 
 
 class Records(Protocol):
-    """What a split is read from."""
+    """The records of a split: images, or the bytes of their files, with labels."""
 
     @property
     def size(self) -> int:
-        """How many records there are."""
+        """Number of records."""
         ...
 
     def in_order(self) -> tf.data.Dataset:
-        """(number, raw) of each record."""
+        """A dataset of (number, raw), with each record once, in the fixed order."""
         ...
 
     def endless(self, plan: Plan, key: int) -> tf.data.Dataset:
-        """(place, number, raw) of this process' rows, epoch after epoch."""
+        """An endless dataset of (place, number, raw), with the rows of this process, epoch after epoch."""
         ...
 
     def read(self, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """The image, uint8 or the bytes of its file, and the label; an error of TensorFlow where it is corrupt."""
+        """The image and the label of a record. The image is uint8 pixels, or the bytes of a file.
+
+        TensorFlow raises an error if the record is corrupt.
+        """
         ...
 
     def describe(self, number: int) -> str:
-        """What is wrong with a record that cannot be read, beginning with its name."""
+        """The reason why a record cannot be read; it starts with the name of the record."""
         ...
 
     def select(self, numbers: np.ndarray) -> Records:
-        """Some of the records, in order."""
+        """The records with these numbers, in the order of `numbers`."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Indexed:
-    """Records that can be had in any order: images in memory, uint8 (N, H, W, C), or the names of files (N).
+    """Records that can be read in any order.
 
-    `open` makes an image, or the bytes of one, of an entry of `contents`; `explain` says what is wrong with an entry.
+    Attributes:
+        contents: images in memory, uint8 (N, H, W, C), or the names of files (N,).
+        labels: int64 (N,).
+        open: function from an entry of `contents` to its image, or to the bytes of its file.
+        explain: function from an entry of `contents` to the reason why it cannot be read.
     """
 
     contents: np.ndarray
@@ -83,19 +97,19 @@ class Indexed:
 
     @functools.cached_property
     def _tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.init_scope(), tf.device("CPU:0"):  # once, outside of the graph that asks first
+        with tf.init_scope(), tf.device("CPU:0"):  # created once, and outside the graph that uses it first
             return tf.constant(self.contents), tf.constant(self.labels, tf.int64)
 
     def take(self, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The contents and labels of some records, or of one."""
+        """The contents and labels of one or several records."""
         contents, labels = self._tensors
         return tf.gather(contents, numbers), tf.gather(labels, numbers)
 
     def numbers(self, plan: Plan, key: int, batch: tf.Tensor) -> tf.Tensor:
-        """The records of this process' rows of a batch: each epoch is another permutation of all."""
+        """The numbers of the records in this process' rows of a batch. Each epoch has another permutation."""
         epoch, step = batch // plan.steps, batch % plan.steps
         places = step * plan.batch + tf.range(plan.first, plan.last, dtype=tf.int64)
-        # Computed place by place, so that passing over a part costs nothing and nothing is done as an epoch begins.
+        # Each number is computed from its place alone: to skip batches, or to start an epoch, takes no time.
         seed = tf.stack([tf.constant(key, tf.int64), epoch])
         return tf.random.experimental.index_shuffle(places, seed, tf.constant(self.size - 1, tf.int64))
 
@@ -125,10 +139,15 @@ class Indexed:
 class Stream:
     """Records that come one after the other, in one or more shards.
 
-    `open` makes the dataset of a shard's raw records, at least as many as `counts` says, of the shard's name; `parse`
-    makes an image, or the bytes of one, and a label of a raw record; `explain` says what is wrong with the record of a
-    shard and a number in it; `kept` are the numbers of the records that are there; `width` is what a record takes in
-    memory, in bytes.
+    Attributes:
+        shards: names of the shards.
+        counts: number of records in each shard.
+        open: function from the name of a shard to a dataset of its raw records, at least as many as `counts` says.
+        parse: function from a raw record to (image, or the bytes of its file; label).
+        explain: function from the name of a shard and the number of a record in it to the reason why the record cannot
+            be read.
+        width: size of a record in memory, in bytes.
+        kept: numbers of the records that belong to this `Stream`; it leaves out the others.
     """
 
     shards: tuple[str, ...]
@@ -145,54 +164,62 @@ class Stream:
 
     @functools.cached_property
     def _bounds(self) -> np.ndarray:
-        """The number of each shard's first record, and at the end that of all records."""
+        """The number of the first record of each shard; the last entry is the number of all records."""
         return np.cumsum([0, *self.counts])
 
     def _table(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Of each shard its name, the number of its first record and that after its last."""
+        """For each shard its name, the number of its first record, and the number after its last record."""
         return tf.constant(self.shards), tf.constant(self._bounds[:-1]), tf.constant(self._bounds[1:])
 
     def _records(self, shards: tf.data.Dataset, at_once: int) -> tf.data.Dataset:
-        def shard(name: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
+        def records_of_shard(name: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
             return tf.data.Dataset.zip(tf.data.Dataset.range(first, end), self.open(name))
 
-        found = shards.interleave(shard, cycle_length=at_once, num_parallel_calls=min(at_once, CORES))
+        records = shards.interleave(records_of_shard, cycle_length=at_once, num_parallel_calls=min(at_once, CORES))
         if len(self.kept) == sum(self.counts):
-            return found
+            return records
         with tf.device("CPU:0"):
             kept = tf.constant(np.isin(np.arange(sum(self.counts)), self.kept))
-        return found.filter(lambda number, _: kept[number])
+        return records.filter(lambda number, _: kept[number])
 
     def in_order(self) -> tf.data.Dataset:
         used = np.histogram(self.kept, self._bounds)[0] > 0
         return self._records(tf.data.Dataset.from_tensor_slices(tuple(part[used] for part in self._table())), at_once=1)
 
     def _epoch(self, key: int, epoch: tf.Tensor) -> tf.data.Dataset:
-        # Of this graph alone: with it the shuffling is that of `epoch`, whatever seed the caller's program has set.
+        # This sets the seed of this graph only. With it the shuffling depends only on `key` and `epoch`, and not on the
+        # global seed of the user's program.
         tf.random.set_seed(key)
         order = tf.random.experimental.stateless_shuffle(
             tf.range(len(self.shards)), tf.stack([tf.constant(key, tf.int64), epoch])
         )
         shards = tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, order) for column in self._table()))
         buffer = max(1, min(self.size, SHUFFLED, SHUFFLED_BYTES // self.width))
-        found = self._records(shards, at_once=min(len(self.shards), AT_ONCE))
-        return found.shuffle(buffer, seed=epoch, reshuffle_each_iteration=False)
+        records = self._records(shards, at_once=min(len(self.shards), AT_ONCE))
+        return records.shuffle(buffer, seed=epoch, reshuffle_each_iteration=False)
 
     def endless(self, plan: Plan, key: int) -> tf.data.Dataset:
-        begun, passed = divmod(plan.start, plan.steps)
-        rows = plan.steps * plan.batch  # of an epoch
+        first_epoch, passed = divmod(plan.start, plan.steps)
+        rows = plan.steps * plan.batch  # in an epoch
 
-        def epoch(number: tf.Tensor) -> tf.data.Dataset:
-            skipped = tf.where(number == begun, tf.constant(passed * plan.batch, tf.int64), tf.constant(0, tf.int64))
-            return self._epoch(key, number).take(rows).skip(skipped)
+        def rows_of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+            skipped = tf.where(
+                epoch == first_epoch, tf.constant(passed * plan.batch, tf.int64), tf.constant(0, tf.int64)
+            )
+            return self._epoch(key, epoch).take(rows).skip(skipped)
 
-        # Even and odd epochs in turn, each with a thread that is one record ahead: it fills the shuffle buffer of the
-        # next epoch while this one is being used, so that no epoch begins with waiting. The option
-        # `experimental_warm_start` starts those threads.
-        turns = [tf.data.Dataset.range(begun + first, ENDLESS, 2).flat_map(epoch).prefetch(1) for first in (0, 1)]
+        # Even and odd epochs are two datasets that take turns. Each has a thread that reads one record ahead, and so
+        # fills the shuffle buffer of the next epoch while the present one is used: no epoch starts with a pause. The
+        # option `experimental_warm_start` starts these threads.
+        turns = [
+            tf.data.Dataset.range(first_epoch + offset, ENDLESS, 2).flat_map(rows_of_epoch).prefetch(1)
+            for offset in (0, 1)
+        ]
         places = tf.data.Dataset.range(plan.start * plan.batch, ENDLESS)
-        found = tf.data.Dataset.choose_from_datasets(turns, places.map(lambda place: (place // rows - begun) % 2))
-        numbered = tf.data.Dataset.zip(places, found).map(lambda place, record: (place, *record))
+        records = tf.data.Dataset.choose_from_datasets(
+            turns, places.map(lambda place: (place // rows - first_epoch) % 2)
+        )
+        numbered = tf.data.Dataset.zip(places, records).map(lambda place, record: (place, *record))
         if plan.last - plan.first == plan.batch:
             return numbered
         return numbered.filter(lambda place, *_: (place % plan.batch >= plan.first) & (place % plan.batch < plan.last))
@@ -209,6 +236,6 @@ class Stream:
 
 
 def in_range(label: tf.Tensor, count: int) -> tf.Tensor:
-    """`label`, or an error of TensorFlow if it is not in [0, count)."""
+    """`label`; TensorFlow raises an error when the label is computed and is not in [0, count)."""
     with tf.control_dependencies([tf.debugging.Assert((label >= 0) & (label < count), [label])]):
         return tf.identity(label)

@@ -1,4 +1,4 @@
-"""Sources: where labelled images come from. `load("digits", "train")`, `load("folder:photos", "test")` ..."""
+"""Sources of labelled images: `load("digits", "train")`, `load("folder:photos", "test")` and others."""
 
 from __future__ import annotations
 
@@ -16,27 +16,32 @@ from keras_resnet.data.records import in_range
 from keras_resnet.data.split import Split, from_arrays, from_files, make
 
 SPLITS = ("train", "test")
-ALL = "all"  # of a folder or a glob that is itself one split
+ALL = "all"  # for a folder or a glob that is one split itself
 
 
 def load(source: str, split: str, *, on_corrupt: str = "stop") -> Split:
     """Opens a split of a data set.
 
     Args:
-        source: "digits" (scikit-learn's 1,797 handwritten digits), "idx:DIR" (files in MNIST's format),
-            "tfds:NAME" (TensorFlow Datasets), "folder:DIR" (one folder a class), or "tfrecord:PATTERN" (files of
-            examples with the features `image/encoded` and `image/class/label`): a directory whose files have `train`,
-            and `test`, `validation` or `val`, in their names, or a glob with `{split}` in place of those, or, for
-            "all", a glob without. How classes are named: `keras_resnet.data.tfrecords`.
-        split: "train" or "test"; or "all": every image of a folder of classes or of a glob, in a fixed order.
-        on_corrupt: what to do about an image that cannot be read: "stop" ends what is being done, with its name;
-            "skip" goes on without it, says so in the log `keras_resnet.data` and lists it in `Split.skipped`.
+        source: one of
+            "digits": scikit-learn's 1,797 handwritten digits.
+            "idx:DIR": a directory of files in MNIST's format.
+            "tfds:NAME": a data set of TensorFlow Datasets.
+            "folder:DIR": a directory with one folder for each class.
+            "tfrecord:PATTERN": TFRecord files with the features `image/encoded` and `image/class/label`. PATTERN is a
+            directory whose files have `train`, `test`, `validation` or `val` in their names; or a glob with `{split}`
+            in place of these words; or, for the split "all", a glob without `{split}`.
+            `keras_resnet.data.tfrecords` explains how the classes get their names.
+        split: "train", "test" or "all". "all" is every image of a folder of classes or of a glob, in a fixed order.
+        on_corrupt: what to do about an image that cannot be read. "stop" (default) raises an error that names it.
+            "skip" continues without it, writes a warning to the log `keras_resnet.data`, and adds it to
+            `Split.skipped`.
 
     Returns:
         A `Split`.
 
     Raises:
-        ValueError: no such source or split, or nothing readable there.
+        ValueError: `source` or `split` has another value, or the source cannot be read.
 
     Example:
         >>> import keras_resnet as kr
@@ -53,8 +58,8 @@ def load(source: str, split: str, *, on_corrupt: str = "stop") -> Split:
         )
     if split == ALL and kind not in ("folder", "tfrecord"):
         raise ValueError(
-            "split must be 'train' or 'test' here; 'all' is for folder:DIR and tfrecord:PATTERN. "
-            f"Received: {split!r}, {source!r}"
+            "split must be 'train' or 'test' for this source; 'all' is for folder:DIR and tfrecord:PATTERN. "
+            f"Received: split={split!r}, source={source!r}"
         )
     try:
         return SOURCES[kind](where, split, on_corrupt)
@@ -63,17 +68,19 @@ def load(source: str, split: str, *, on_corrupt: str = "stop") -> Split:
 
 
 def class_indices(names: Sequence[str], known: Sequence[tuple[str, ...]]) -> list[int]:
-    """Finds a data set's classes among those of a model; case and underscores for spaces matter only between two.
+    """Finds the classes of a data set among the classes of a model.
+
+    An exact match of a name comes first. Without one, case is ignored and an underscore equals a space.
 
     Args:
-        names: of the data set's classes, such as `Split.classes`.
-        known: for each class of the model all its names, such as `keras_resnet.classes.imagenet_classes()`.
+        names: names of the data set's classes, for example `Split.classes`.
+        known: for each class of the model all its names, for example `keras_resnet.classes.imagenet_classes()`.
 
     Returns:
         For each of `names` an index into `known`.
 
     Raises:
-        ValueError: a name is not known, or is one of several classes, or two are of one.
+        ValueError: a name matches no class or several classes of the model, or two names match the same class.
 
     Example:
         >>> from keras_resnet.data.sources import class_indices
@@ -81,31 +88,37 @@ def class_indices(names: Sequence[str], known: Sequence[tuple[str, ...]]) -> lis
         [1, 0]
     """
     exact, folded = _by_name(known, str), _by_name(known, _folded)
-    indices = [exact.get(name) or folded.get(_folded(name), []) for name in names]
-    if unknown := [name for name, found in zip(names, indices) if not found]:
+    matches = [exact.get(name) or folded.get(_folded(name), []) for name in names]
+    if unknown := [name for name, indices in zip(names, matches) if not indices]:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise ValueError(
-            f"data must have classes that the model knows. Received: {', '.join(map(repr, unknown[:5]))}{more}, which "
-            "are not"
+            f"data must have only classes of the model. Received: {', '.join(map(repr, unknown[:5]))}{more}, which the "
+            "model does not have"
         )
-    taken: dict[int, str] = {}
-    for name, found in zip(names, indices):
-        if len(found) > 1:
-            fitting = " and ".join(f"{index} {known[index]}" for index in found)
-            raise ValueError(f"data must have classes that each fit one. Received: {name!r}, which fits {fitting}")
-        if found[0] in taken:
-            raise ValueError(f"data must have each class once. Received: {taken[found[0]]!r} and {name!r}")
-        taken[found[0]] = name
-    return list(taken)
+    name_of_index: dict[int, str] = {}
+    for name, indices in zip(names, matches):
+        if len(indices) > 1:
+            matching = " and ".join(f"{index} {known[index]}" for index in indices)
+            raise ValueError(
+                "data must have class names that each match one class of the model; use another name of the class. "
+                f"Received: {name!r}, which matches {matching}"
+            )
+        if indices[0] in name_of_index:
+            raise ValueError(
+                "data must have each class of the model at most once. "
+                f"Received: {name_of_index[indices[0]]!r} and {name!r}, which both are {known[indices[0]]}"
+            )
+        name_of_index[indices[0]] = name
+    return list(name_of_index)
 
 
 def _by_name(known: Sequence[tuple[str, ...]], form: Callable[[str], str]) -> dict[str, list[int]]:
-    """The classes that have a name, in a form of it."""
-    found: dict[str, list[int]] = {}
+    """For each name, changed by `form`, the indices of the classes that have it."""
+    indices: dict[str, list[int]] = {}
     for index, aliases in enumerate(known):
         for alias in {form(alias) for alias in aliases}:
-            found.setdefault(alias, []).append(index)
-    return found
+            indices.setdefault(alias, []).append(index)
+    return indices
 
 
 def _folded(name: str) -> str:
@@ -117,7 +130,7 @@ def _digits(_: str, split: str, __: str) -> Split:
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
     bunch = load_digits()
-    # One fixed, stratified fifth is held out, so that figures of different runs are of the same images.
+    # The test split is a fixed, stratified fifth: the accuracies of different runs are measured on the same images.
     parts = train_test_split(bunch.images, bunch.target, test_size=360, stratify=bunch.target, random_state=0)
     images, labels = parts[SPLITS.index(split) :: 2]
     return from_arrays((images * 255 / 16).astype("uint8")[..., None], labels, tuple(map(str, bunch.target_names)))
@@ -134,8 +147,8 @@ def _folder(where: str, split: str, on_corrupt: str) -> Split:
 
 
 def _tfrecord(where: str, split: str, on_corrupt: str) -> Split:
-    shards, names = tfrecords.find(where, split)
-    labels = tfrecords.labels(shards[0].parent, names)
+    shards, label_shards = tfrecords.find(where, split)
+    labels = tfrecords.labels(shards[0].parent, label_shards)
     counts = tuple(map(tfrecords.count, shards))
     records = tfrecords.stream(tuple(map(str, shards)), counts, tfrecords.parser(labels), tfrecords.explainer(labels))
     return make(records, labels.classes, 3, on_corrupt)
@@ -149,11 +162,11 @@ def _tfds(where: str, split: str, on_corrupt: str) -> Split:
         builder.download_and_prepare()
     except Exception as error:
         raise ValueError(f"data: cannot prepare the TensorFlow data set {where!r}: {error}") from error
-    # Some data sets, ImageNet the best known, publish the labels of their validation split only.
+    # Some data sets, for example ImageNet, publish labels of the validation split, and none of the test split.
     names = {"train": ("train",), "test": ("test", "validation")}[split]
-    found = [name for name in names if name in builder.info.splits and _has_labels(builder, name)]
+    labelled = [name for name in names if name in builder.info.splits and _has_labels(builder, name)]
     features = builder.info.features
-    if not found or builder.info.supervised_keys is None or "label" not in features:
+    if not labelled or builder.info.supervised_keys is None or "label" not in features:
         raise ValueError(
             f"data: tfds:{where} must have images with labels in one of the splits {', '.join(names)}. "
             f"Received: splits {list(builder.info.splits)}, features {list(features)}"
@@ -163,8 +176,8 @@ def _tfds(where: str, split: str, on_corrupt: str) -> Split:
         raise ValueError(
             f"data: tfds:{where} must have uint8 images of 1 or 3 channels. Received: {image.shape}, {image.np_dtype}"
         )
-    # Read as files, not by `as_dataset`, so that what training passes over is not decoded.
-    info = builder.info.splits[found[0]]
+    # Files are read, instead of `as_dataset`: so images that training skips are not decoded.
+    info = builder.info.splits[labelled[0]]
     shards = tuple(map(str, info.filepaths))
     as_bytes = {"image": tfds.decode.SkipDecoding()}
 
@@ -179,9 +192,9 @@ def _tfds(where: str, split: str, on_corrupt: str) -> Split:
 
 
 def _has_labels(builder: Any, split: str) -> bool:
-    """Whether a split's labels are known: ImageNet's test split has -1 for all."""
+    """Whether the labels of a split are known. In ImageNet's test split all labels are -1."""
     if builder.info.supervised_keys is None or "label" not in builder.info.features:
-        return True  # and that will be said
+        return True  # the caller raises an error for this
     first = next(iter(builder.as_dataset(split=f"{split}[:1]").as_numpy_iterator()), {"label": 0})
     return first["label"] >= 0
 

@@ -1,4 +1,4 @@
-"""`Split`: labelled images of one split of a data set, wherever they come from; and those of the caller's own."""
+"""`Split`: the labelled images of one split of a data set, from any source; also from your own arrays or datasets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from keras_resnet.data.records import Indexed, Records, Stream, in_range
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Labelled images of one split; made by `load`, `from_arrays`, `from_dataset` and `hold_out`.
+    """Labelled images of one split. `load`, `from_arrays`, `from_dataset` and `hold_out` make it.
 
     Attributes:
-        records: what they are read from.
-        classes: names; a label is an index into them.
-        channels: 1 or 3, of every image.
-        files: those of the images, in order, where each has one; else ().
-        damage: what was found broken so far.
+        records: the records that the images and labels are read from.
+        classes: names of the classes; a label is an index into them.
+        channels: number of channels of every image, 1 or 3.
+        files: for each image the name of its file, in order; () if the images are not single files.
+        damage: the corrupt images that were found until now.
     """
 
     records: Records
@@ -38,60 +38,79 @@ class Split:
 
     @property
     def size(self) -> int:
-        """How many images there are, corrupt ones among them."""
+        """Number of images, including corrupt ones."""
         return self.records.size
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """What was wrong with each image skipped so far, here or in a part, beginning with its file's name; sorted."""
+        """One reason for each image that was skipped until now, in this split or a part of it, in sorted order.
+
+        A reason starts with the name of the file.
+        """
         return tuple(sorted(self.damage.skipped))
 
     @property
     def examples(self) -> tf.data.Dataset:
-        """(uint8 (H, W, C), int64 label) of each image, in a fixed order; corrupt ones left out, or stopped at."""
+        """A dataset of (uint8 (H, W, C), int64 label), in a fixed order.
+
+        Corrupt images are skipped, or the first one stops the iteration with an error; `on_corrupt` of `load` decides.
+        """
         return self.read(lambda image: image)
 
     def read(self, finish: Callable[[tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
-        """`examples`, with a function that makes each image into another in the same parallel step."""
+        """`examples` with a change of each image, which is made in the same parallel step as reading.
 
-        found = self.damage.read(*_in_order(self.records, lambda content: finish(image_of(content, self.channels))))
+        Args:
+            finish: function from an image, uint8 (H, W, C), to the changed image.
+
+        Returns:
+            A dataset of (changed image, int64 label).
+        """
+        rows = self.damage.read(*_in_order(self.records, lambda content: finish(image_of(content, self.channels))))
         if self.damage.on_corrupt == "skip":
-            return found.filter(lambda sound, _: sound).map(lambda _, example: example)
-        # Said, because Keras warns where the size of a dataset is not known.
-        return found.map(lambda _, example: example).apply(tf.data.experimental.assert_cardinality(self.size))
+            return rows.filter(lambda sound, _: sound).map(lambda _, example: example)
+        # The size is set because Keras warns about a dataset of unknown size.
+        return rows.map(lambda _, example: example).apply(tf.data.experimental.assert_cardinality(self.size))
 
     def unreadable(self) -> list[str]:
-        """What is wrong with the images whose reading was begun and not finished, read again one by one."""
+        """One reason for each image that cannot be read, among those whose reading started but did not finish.
+
+        The images are read again, one by one.
+        """
         numbers = self.damage.unfinished
         if isinstance(self.records, Stream):
             numbers = np.flatnonzero(np.isin(self.records.kept, numbers))
-        records, found = self.records.select(numbers), dict[int, str]()
+        records, reasons = self.records.select(numbers), dict[int, str]()
 
         def report(number: np.ndarray) -> np.bool_:
-            found[int(number)] = records.describe(int(number))
+            reasons[int(number)] = records.describe(int(number))
             return np.bool_(False)
 
-        # An error that is not an image's comes again, and is not for this to explain.
+        # An error that does not come from an image comes again here; this function cannot explain it.
         with contextlib.suppress(tf.errors.OpError):
             for _ in guarded(*_in_order(records, lambda content: image_of(content, self.channels)), in_python(report)):
                 pass
-        return [reason for _, reason in sorted(found.items())]
+        return [reason for _, reason in sorted(reasons.items())]
 
     def hold_out(self, share: float, seed: int = 0) -> tuple[Split, Split]:
-        """Holds out a part, for choosing by it what the test split must not choose.
+        """Divides the split into a rest and a held-out part, for example for validation.
 
-        Where labels are known (images in memory, folders) the same share of each class is drawn, at least one image
-        of each that has two or more; of a stream every k-th record is taken.
+        Use the held-out part to choose hyperparameters or the best epoch; the test split must not be used for that.
+
+        If the labels are known (images in memory, folders), the same fraction of each class is drawn at random: at
+        least one image of each class with two or more images. From a stream, records at regular distances are taken:
+        every k-th record if `share` is 1 / k.
 
         Args:
-            share: of the images, in (0, 1).
-            seed: of the draw.
+            share: fraction of the images to hold out, in (0, 1).
+            seed: random seed of the draw, at least 0; for a stream the offset of the records.
 
         Returns:
-            The rest and the part held out, each in the order of the whole.
+            (rest, held-out part), two `Split`s, each in the order of this split.
 
         Raises:
-            ValueError: `share` is not in (0, 1), or one of the two would be empty.
+            ValueError: `share` is not in (0, 1), one of the two parts would be empty, or `seed` is below 0.
+            TypeError: `share` is not a number, or `seed` is not an integer.
 
         Example:
             >>> import keras_resnet as kr
@@ -102,16 +121,26 @@ class Split:
         number("share", share, "(0, 1)")
         integer("seed", seed, minimum=0)
         if isinstance(self.records, Indexed):
-            held = _of_each_class(self.records.labels, share, seed)
+            held = _stratified(self.records.labels, share, seed)
         else:
             part = Fraction(share).limit_denominator(1000)
             held = (np.arange(self.size) + seed) * part.numerator % part.denominator < part.numerator
         if held.all() or not held.any():
-            raise ValueError(f"share must leave images in both parts of {self.size}. Received: share={share!r}")
+            raise ValueError(
+                f"share must put at least one of the {self.size} images into each of the two parts. "
+                f"Received: share={share!r}"
+            )
         return self._part(np.flatnonzero(~held)), self._part(np.flatnonzero(held))
 
     def shard(self, index: int, count: int) -> Split:
-        """Every `count`-th image from number `index` on: one of `count` parts that hold each image once.
+        """Every `count`-th image, from image `index` on. The `count` shards together hold each image once.
+
+        Args:
+            index: number of the shard, in [0, count).
+            count: number of shards; 1 returns the split itself.
+
+        Returns:
+            A `Split`.
 
         Example:
             >>> import keras_resnet as kr
@@ -130,12 +159,12 @@ class Split:
 def make(
     records: Records, classes: Sequence[str], channels: int, on_corrupt: str, files: tuple[str, ...] = ()
 ) -> Split:
-    """A split of records of any kind."""
+    """A `Split` of records of any kind; the arguments are its attributes, and `on_corrupt` as in `load`."""
     return Split(records, tuple(classes), channels, files, Damage(on_corrupt, records.describe))
 
 
 def _in_order(records: Records, finish: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.data.Dataset, Callable[..., Any]]:
-    """Rows of records, and the function that reads one."""
+    """The rows (number, number, raw) of all records in order, and the function that reads a row, for `Damage.read`."""
 
     def read(_: tf.Tensor, __: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = records.read(raw)
@@ -145,7 +174,7 @@ def _in_order(records: Records, finish: Callable[[tf.Tensor], tf.Tensor]) -> tup
 
 
 def image_of(content: tf.Tensor, channels: int) -> tf.Tensor:
-    """The pixels, uint8 (H, W, C), of an image or of the bytes of its file."""
+    """The pixels, uint8 (H, W, C), of `content`, which is pixels, or the bytes of a file that are decoded here."""
     return decode(content, channels) if content.dtype == tf.string else content
 
 
@@ -153,15 +182,15 @@ def from_arrays(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
     """A split of images in memory.
 
     Args:
-        images: uint8 (N, H, W, C).
-        labels: integers (N), indices into `classes`.
-        classes: their names.
+        images: uint8 (N, H, W, C) from 0 to 255, with no side of length 0.
+        labels: integers (N,), indices into `classes`.
+        classes: names of the classes.
 
     Returns:
         A `Split`.
 
     Raises:
-        ValueError: `images` are not uint8 or of another shape, or `labels` are no integers, too few or out of range.
+        ValueError: `images` have another type or shape, or `labels` are not N integers in their range.
 
     Example:
         >>> import numpy as np, keras_resnet as kr
@@ -172,44 +201,50 @@ def from_arrays(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
     if images.dtype != np.uint8:
         raise ValueError(f"images must be uint8, from 0 to 255. Received: {images.dtype}")
     if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(f"images must have the shape (N, H, W, C), none of them 0. Received: {images.shape}")
+        raise ValueError(f"images must have the shape (N, H, W, C), each number at least 1. Received: {images.shape}")
     if labels.shape != images.shape[:1]:
-        raise ValueError(f"labels must be one for each of {len(images)} images. Received: shape {labels.shape}")
-    whole = labels.astype("int64")
-    if (whole != labels).any():
-        raise ValueError(f"labels must be integers. Received: {labels.dtype}, {labels[whole != labels][0]} among them")
-    if whole.min() < 0 or whole.max() >= len(classes):
         raise ValueError(
-            f"labels must be in [0, {len(classes)}), indices into classes. Received: {whole.min()} to {whole.max()}"
+            f"labels must have the shape {images.shape[:1]}, one label for each image. Received: shape {labels.shape}"
         )
-    records = Indexed(images, whole, lambda image: image, repr)
+    indices = labels.astype("int64")
+    if (indices != labels).any():
+        raise ValueError(
+            f"labels must be integers. Received: {labels.dtype} with the value {labels[indices != labels][0]}"
+        )
+    if indices.min() < 0 or indices.max() >= len(classes):
+        raise ValueError(
+            f"labels must be indices into classes, in [0, {len(classes)}). Received: {indices.min()} to {indices.max()}"
+        )
+    records = Indexed(images, indices, lambda image: image, repr)
     return make(records, classes, images.shape[-1], "stop")
 
 
 def from_files(files: Sequence[str], labels: Sequence[int], classes: Sequence[str], on_corrupt: str) -> Split:
-    """A split of files of images, each with its label."""
-    records = Indexed(np.array(files), np.array(labels, "int64"), tf.io.read_file, _what_is_wrong_with)
+    """A split of image files with 3 channels, with one label for each file; `on_corrupt` as in `load`."""
+    records = Indexed(np.array(files), np.array(labels, "int64"), tf.io.read_file, _why_unreadable)
     return make(records, classes, 3, on_corrupt, tuple(files))
 
 
 def from_dataset(dataset: tf.data.Dataset, classes: Sequence[str], size: int | None = None) -> Split:
     """A split of your own `tf.data.Dataset`.
 
-    It must give the same examples in the same order each time that it is iterated over; shuffling, batching and
-    augmentation are the pipelines' work. Resuming a training in mid-epoch passes over what was seen, which your
-    dataset has to make again: `load` has sources that need not.
+    The dataset must give the same examples in the same order in each iteration. Do not shuffle, batch or augment it:
+    the pipelines do that. If training is resumed in the middle of an epoch, your dataset has to make again the examples
+    that are skipped. The sources of `load` do not have to.
 
     Args:
-        dataset: of (image, label): uint8 (H, W, C) with C known, of any height and width, and an integer scalar.
-        classes: names; labels are indices into them.
-        size: how many examples there are; None: as the dataset says, or, where it does not know, counted.
+        dataset: pairs (image, label). The image is uint8 (H, W, C) with C known, and of any height and width; the label
+            is an integer scalar.
+        classes: names of the classes; labels are indices into them.
+        size: number of examples. None (default): the size that the dataset states; if it states none, the examples are
+            counted.
 
     Returns:
         A `Split`.
 
     Raises:
-        ValueError: the examples are of another kind, or there are none.
-        TypeError: `dataset` is no `tf.data.Dataset`, or `size` no integer.
+        ValueError: the examples have another form, there are none, or the dataset is infinite.
+        TypeError: `dataset` is not a `tf.data.Dataset`, or `size` is not an integer.
 
     Example:
         >>> import numpy as np, tensorflow as tf, keras_resnet as kr
@@ -220,22 +255,23 @@ def from_dataset(dataset: tf.data.Dataset, classes: Sequence[str], size: int | N
     if not isinstance(dataset, tf.data.Dataset):
         raise TypeError(f"dataset must be a tf.data.Dataset. Received: {type(dataset).__name__}")
     spec: Any = dataset.element_spec
-    wanted = "dataset must give pairs of an image, uint8 (H, W, C) with C known, and an integer label"
+    expected = "dataset must give pairs of an image, uint8 (H, W, C) with C known, and an integer label"
     if not (isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec)):
-        raise ValueError(f"{wanted}. Received: {spec}")
+        raise ValueError(f"{expected}. Received: {spec}")
     image, label = spec
     if image.dtype != tf.uint8 or image.shape.rank != 3 or not image.shape[-1]:
-        raise ValueError(f"{wanted}. Received: images {image}")
+        raise ValueError(f"{expected}. Received: images {image}")
     if not label.dtype.is_integer or label.shape.rank != 0:
-        raise ValueError(f"{wanted}. Received: labels {label}")
+        raise ValueError(f"{expected}. Received: labels {label}")
     if size is None:
-        known = int(dataset.cardinality())
-        if known == tf.data.INFINITE_CARDINALITY:
-            raise ValueError("dataset must end; training repeats it. Received: an endless one")
-        counted = known if known >= 0 else int(dataset.reduce(np.int64(0), lambda count, _: count + 1))
-        if not counted:
-            raise ValueError("dataset must have at least one example. Received: an empty one")
-        size = counted
+        cardinality = int(dataset.cardinality())
+        if cardinality == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "dataset must be finite: leave out `repeat()`, training repeats it. Received: an infinite dataset"
+            )
+        size = cardinality if cardinality >= 0 else int(dataset.reduce(np.int64(0), lambda count, _: count + 1))
+        if not size:
+            raise ValueError("dataset must have at least one example. Received: an empty dataset")
     integer("size", size)
     count = len(classes)
 
@@ -250,18 +286,18 @@ def from_dataset(dataset: tf.data.Dataset, classes: Sequence[str], size: int | N
     return make(records, classes, image.shape[-1], "stop")
 
 
-def _of_each_class(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which images to hold out."""
+def _stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Draws a fraction of each class; returns booleans (N,), True for an image that is held out."""
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
-        of_class = np.random.default_rng([seed, label]).permutation(np.flatnonzero(labels == label))
-        held[of_class[: min(max(round(share * len(of_class)), 1), len(of_class) - 1)]] = True
+        shuffled = np.random.default_rng([seed, label]).permutation(np.flatnonzero(labels == label))
+        held[shuffled[: min(max(round(share * len(shuffled)), 1), len(shuffled) - 1)]] = True
     return held
 
 
-def _what_is_wrong_with(file: str) -> str:
+def _why_unreadable(file: str) -> str:
     try:
         read_image(Path(file), 3)
     except ValueError as reason:
         return str(reason)
-    return f"{file} could not be read when it was met, and can be now"
+    return f"{file} could not be read by the pipeline, and can be read now"

@@ -1,15 +1,15 @@
-"""Files of examples (TFRecord) with ImageNet's usual features, in any number of shards.
+"""TFRecord files of examples with the usual features of ImageNet, in any number of shards.
 
-An example has `image/encoded`, the bytes of an image's file, and `image/class/label`, an integer; `image/filename`,
-where it is there, names what is corrupt. Shards must not be compressed; nothing is gained by it on JPEG.
+An example has the features `image/encoded`, the bytes of an image file, and `image/class/label`, an integer. If it has
+`image/filename` too, errors name that file. Shards must not be compressed; compression gains nothing on JPEG.
 
-How labels get their names, and whether they begin at 0 or at 1, as ImageNet's usual files have it:
+How the classes get their names, and whether labels start at 0, or at 1 as in the usual ImageNet files:
 
-1. `classes.txt` or `labels.txt` beside the shards has a line for each class. Lines `1:tench` say the label themselves,
-   as the `labels.txt` of TF-Slim does; of plain names the first is that of label 0.
-2. Without such a file the training shards are read once for their labels. They begin at 0 if a 0 is among them, else at
-   1. A class is called as `image/class/synset` says (ImageNet's WordNet ids, by which published models know their
-   classes), else `image/class/text`, else by its number.
+1. A file `classes.txt` or `labels.txt` next to the shards has one line for each class. Lines such as `1:tench`, as in
+   the `labels.txt` of TF-Slim, give the label and the name. If the lines are names only, the first one is label 0.
+2. Without such a file, the labels of the training shards are read once. Labels start at 0 if one of them is 0, else at
+   1. The name of a class is the feature `image/class/synset` (ImageNet's WordNet id, which published models use to name
+   their classes); without it `image/class/text`; without both the label.
 """
 
 from __future__ import annotations
@@ -44,29 +44,40 @@ NAMES = {key: tf.io.FixedLenFeature((), tf.string, "") for key in ("image/class/
 
 
 class Labels(NamedTuple):
-    """The classes' names, and the label of the first of them."""
+    """The names of the classes, and the label of the first class, 0 or 1."""
 
     classes: tuple[str, ...]
     first: int
 
 
 def find(pattern: str, split: str) -> tuple[list[Path], list[Path]]:
-    """The shards of a split, and those whose labels name the classes: of training, or the same.
+    """Finds the shards of a split.
 
-    `pattern` is a directory, a glob with `{split}`, or, for "all", a glob without.
+    Args:
+        pattern: a directory, a glob with `{split}`, or, for the split "all", a glob without `{split}`.
+        split: "train", "test" or "all".
+
+    Returns:
+        The shards of the split, and the shards whose labels name the classes: those of "train", or the same shards if
+        there are none of "train".
+
+    Raises:
+        ValueError: `pattern` does not fit the split, or there are no such files.
     """
     where = Path(pattern).expanduser()
     if split == "all":
         if PLACE in pattern or where.is_dir():
-            raise ValueError(f"data: for split 'all' a glob of files must be given. Received: {pattern}")
+            raise ValueError(
+                f"data: for split 'all' tfrecord: must be followed by a glob without {PLACE}. Received: {pattern}"
+            )
         shards = _matching(str(where))
         if not shards:
-            raise ValueError(f"data: {pattern} must match files. Received: none that does")
+            raise ValueError(f"data: {pattern} must match at least one file. Received: no match")
         return shards, shards
     if not where.is_dir() and PLACE not in pattern:
         raise ValueError(
             f"data: tfrecord: must be followed by a directory, or a glob with {PLACE} for train and "
-            f"{', '.join(TEST_NAMES)}; a glob without is for split 'all'. Received: {pattern}"
+            f"{', '.join(TEST_NAMES)}; a glob without {PLACE} is for split 'all'. Received: {pattern}"
         )
     shards, training = _shards(where, NAMES_OF[split]), _shards(where, NAMES_OF["train"])
     if not shards:
@@ -77,25 +88,29 @@ def find(pattern: str, split: str) -> tuple[list[Path], list[Path]]:
 
 
 def _shards(where: Path, names: tuple[str, ...]) -> list[Path]:
-    """Those of the first name that there are any of."""
+    """The shards of the first of `names` that has any; an empty list if no name has."""
     for name in names:
         if where.is_dir():
             word = re.compile(rf"(^|[^a-z]){name}([^a-z]|$)", re.IGNORECASE)
-            found = [path for path in sorted(where.iterdir()) if word.search(path.name) and path.suffix != ".txt"]
+            shards = [path for path in sorted(where.iterdir()) if word.search(path.name) and path.suffix != ".txt"]
         else:
-            found = _matching(str(where).replace(PLACE, name))
-        if found:
-            return found
+            shards = _matching(str(where).replace(PLACE, name))
+        if shards:
+            return shards
     return []
 
 
 def _matching(pattern: str) -> list[Path]:
     path = Path(pattern).absolute()
-    return sorted(found for found in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if found.is_file())
+    return sorted(match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file())
 
 
 def count(shard: Path) -> int:
-    """How many records a shard has, the last one perhaps cut off; only their lengths are read."""
+    """Number of records in a shard. Only their lengths are read; a last record that is cut off is counted too.
+
+    Raises:
+        ValueError: the file is not an uncompressed TFRecord file.
+    """
     size, offset, records = shard.stat().st_size, 0, 0
     with shard.open("rb") as file:
         while offset < size:
@@ -104,35 +119,41 @@ def count(shard: Path) -> int:
             offset += HEADER + length + FOOTER
             records += 1
             if offset > size and records == 1:
-                raise ValueError(f"data: {shard} is no TFRecord file, or a compressed one, or cut off")
+                raise ValueError(
+                    f"data: {shard} must be an uncompressed TFRecord file with at least one whole record. "
+                    f"Received: {size} bytes that start with {header!r}"
+                )
     return records
 
 
 def labels(directory: Path, shards: list[Path]) -> Labels:
-    """What the labels stand for: by the file in `directory`, else by what the records of `shards` say."""
+    """The names of the classes, from a file in `directory`; without that file from the records of `shards`."""
     for name in LABEL_FILES:
         if (directory / name).is_file():
-            return _listed(directory / name)
-    return _found(shards)
+            return _labels_from_file(directory / name)
+    return _labels_from_records(shards)
 
 
-def _listed(file: Path) -> Labels:
+def _labels_from_file(file: Path) -> Labels:
     lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
     numbered = [re.fullmatch(r"(\d+):\s*(.+)", line) for line in lines]
     if not lines:
-        raise ValueError(f"data: {file} must name the classes, one a line. Received: an empty file")
+        raise ValueError(f"data: {file} must name the classes, one on each line. Received: an empty file")
     if not all(numbered):
         return Labels(tuple(lines), 0)
     names = {int(match[1]): match[2] for match in numbered if match}
     first = min(names)
     if sorted(names) != list(range(first, first + len(lines))):
-        raise ValueError(f"data: {file} must number the classes one after the other, each once. Received: a gap or two")
+        raise ValueError(
+            f"data: {file} must number the classes from {first} to {first + len(lines) - 1}, each number once. "
+            f"Received: {len(lines)} lines, {len(names)} different numbers, the largest one is {max(names)}"
+        )
     return Labels(tuple(names[first + index] for index in range(len(lines))), first)
 
 
-def _found(shards: list[Path]) -> Labels:
+def _labels_from_records(shards: list[Path]) -> Labels:
     logging.getLogger("keras_resnet.data").info(
-        "reading %d shards for their labels; a classes.txt beside them saves that", len(shards)
+        "reading the labels of %d shards; with a file classes.txt next to them this is not necessary", len(shards)
     )
     features = {"image/class/label": tf.io.FixedLenFeature((), tf.int64, -1), **NAMES}
     records = tf.data.Dataset.from_tensor_slices([str(shard) for shard in shards]).interleave(
@@ -141,13 +162,15 @@ def _found(shards: list[Path]) -> Labels:
     parsed = records.batch(64).map(lambda batch: tf.io.parse_example(batch, features), CORES).ignore_errors()
     names: dict[int, str] = {}
     for batch in parsed.as_numpy_iterator():
-        every = batch["image/class/label"]
-        for label, index in zip(*np.unique(every, return_index=True)):
-            said = [batch[key][index].decode(errors="replace") for key in NAMES]
-            names.setdefault(int(label), next(filter(None, said), str(label)))
+        for label, index in zip(*np.unique(batch["image/class/label"], return_index=True)):
+            texts = [batch[key][index].decode(errors="replace") for key in NAMES]
+            names.setdefault(int(label), next(filter(None, texts), str(label)))
     names.pop(-1, None)
     if not names:
-        raise ValueError(f"data: {shards[0]} and its kin must have the features {', '.join(FEATURES)}. Received: none")
+        raise ValueError(
+            f"data: records of shards such as {shards[0]} must have the features {', '.join(FEATURES)}. "
+            "Received: no record with a label"
+        )
     first = 0 if 0 in names else 1
     return Labels(tuple(names.get(label, str(label)) for label in range(first, max(names) + 1)), first)
 
@@ -158,20 +181,32 @@ def stream(
     parse: Callable[[Any], tuple[tf.Tensor, tf.Tensor]],
     explain: Callable[[str, int], str],
 ) -> Stream:
-    """The records of some shards. Where a shard cannot be read on, its other records are empty strings: all corrupt."""
+    """The records of some shards.
+
+    If TensorFlow cannot read a shard to its end, the records that are missing are empty strings, which count as
+    corrupt.
+
+    Args:
+        shards: paths of the shards.
+        counts: number of records in each shard.
+        parse, explain: as in `Stream`.
+
+    Raises:
+        ValueError: there are no records.
+    """
     total = sum(counts)
     if not total:
-        raise ValueError(f"data: {shards[0]} and its kin must have records. Received: none")
+        raise ValueError(f"data: shards such as {shards[0]} must have records. Received: only empty shards")
     width = sum(Path(shard).stat().st_size for shard in shards) // total + 1
 
-    def opened(shard: tf.Tensor) -> tf.data.Dataset:
+    def open_shard(shard: tf.Tensor) -> tf.data.Dataset:
         return tf.data.TFRecordDataset(shard).ignore_errors().concatenate(tf.data.Dataset.from_tensors("").repeat())
 
-    return Stream(shards, counts, opened, parse, explain, width, np.arange(total))
+    return Stream(shards, counts, open_shard, parse, explain, width, np.arange(total))
 
 
 def parser(labels: Labels) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """A function from a record to the bytes of its image and its label, which counts from 0."""
+    """A function from a record to (bytes of its image file, label); these labels start at 0."""
 
     def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         example = tf.io.parse_single_example(record, FEATURES)
@@ -181,7 +216,7 @@ def parser(labels: Labels) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def explainer(labels: Labels) -> Callable[[str, int], str]:
-    """A function from a shard and the number of a record in it, from 0, to what is wrong with that."""
+    """A function from a shard and the number of a record in it, from 0, to the reason why it cannot be read."""
 
     def explain(shard: str, number: int) -> str:
         name = f"{shard}: record {number}"
@@ -189,15 +224,16 @@ def explainer(labels: Labels) -> Callable[[str, int], str]:
             (record,) = tf.data.TFRecordDataset(shard).skip(number).take(1)
             example = tf.io.parse_single_example(record, FEATURES | FILE_NAME)
         except (tf.errors.OpError, ValueError):
-            return f"{name} is damaged, or lacks a feature of {', '.join(FEATURES)}"
+            return f"{name} is damaged, or does not have the features {', '.join(FEATURES)}"
         file, label = example["image/filename"].numpy().decode(errors="replace"), int(example["image/class/label"])
         name += f" ({file})" if file else ""
         if not labels.first <= label < labels.first + len(labels.classes):
-            return f"{name} has the label {label}; there are {labels.first} to {labels.first + len(labels.classes) - 1}"
+            last = labels.first + len(labels.classes) - 1
+            return f"{name} has the label {label}; labels must be from {labels.first} to {last}"
         try:
             decode(example["image/encoded"], 3)
         except tf.errors.OpError:
-            return f"{name} is no readable JPEG, PNG, BMP, WebP or GIF"
-        return f"{name} was not reached: the shard is damaged before it"
+            return f"{name} is not a readable JPEG, PNG, BMP, WebP or GIF"
+        return f"{name} was not read, because the shard is damaged before it"
 
     return explain

@@ -1,4 +1,4 @@
-"""The pipeline of training: endless shuffled batches, the n-th of which is a function of its arguments and n alone."""
+"""The training pipeline: endless shuffled batches. Batch n depends only on the arguments and on n."""
 
 from __future__ import annotations
 
@@ -21,23 +21,28 @@ from keras_resnet.data.split import Split
 Crop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (shape, seed) -> box
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (images, seed) -> images
 
-# Batches in the making beyond one a core, and those that wait: with none and two, small images come 0.6 times as fast.
+# Batches that are made at the same time, besides one for each core; and finished batches that wait. With 0 and 2 in
+# place of 2 and 4, the pipeline makes small images 0.6 times as fast.
 SPARE, AHEAD = 2, 4
-COARSE = 2  # a box this many times as large as its image is resized with antialiasing
+COARSE = 2  # antialiasing is used if the longer side of a crop is more than this many times `size`
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
-    """How many batches of `train_pipeline` are an epoch: whole ones, the remainder being another one each epoch.
+    """Number of batches of `train_pipeline` in an epoch. Only full batches are counted.
+
+    The images of the remainder are left out of an epoch; in each epoch these are other images.
 
     Args:
-        split: what `load` returned.
-        batch_size: images a batch.
+        split: a `Split`, for example from `load`.
+        batch_size: number of images in a batch, at least 1.
 
     Returns:
-        At least 1: a split smaller than a batch is one batch.
+        The number of images divided by `batch_size`, rounded down, and at least 1: a split that is smaller than a batch
+        is one batch.
 
     Raises:
         ValueError: `batch_size` is below 1.
+        TypeError: `batch_size` is not an integer.
 
     Example:
         >>> import keras_resnet as kr
@@ -61,32 +66,33 @@ def train_pipeline(
 ) -> tf.data.Dataset:
     """Endless batches of a split, for training: uint8 (N, size, size, C) and float32 one-hot targets (N, classes).
 
-    An epoch is `steps_per_epoch` batches, each image at most once in it; the next one follows without a pause. The
-    n-th batch is a function of the arguments and n alone, so that a run goes on exactly where it was ended, by
-    `start`; nothing is decoded for that. Images in memory and files are shuffled as a whole; records of shards by the
-    order of the shards and a buffer of up to 10,000. A corrupt image that is to be skipped gives its place to another
-    one of its batch.
+    An epoch is `steps_per_epoch` batches and has each image at most once. The next epoch follows without a pause.
+
+    Batch n depends only on the arguments and on n. So a run that was stopped continues with exactly the same batches if
+    `start` is set; the batches that are skipped are not decoded. Images in memory and image files are shuffled all
+    together. For records in shards, the order of the shards is shuffled, and then the records in a buffer of up to
+    10,000. If corrupt images are skipped, another image of the same batch takes the place of a corrupt one.
 
     Args:
-        split: what `load` returned.
-        size: side of the images in pixels.
-        batch_size: images a batch, of all processes together.
-        crop: function `(shape, seed) -> box` as in `keras_resnet.data.crops`; what it takes of each image is resized.
-            None: the centred square.
-        augmentations: functions `(images, seed) -> images` of a batch of uint8 (N, size, size, C), as in
-            `keras_resnet.data.augment`, one after the other.
-        mixes: functions `(images, targets, seed) -> (images, targets)`, after those.
-        seed: of order, crops, augmentations and mixes.
-        start: how many batches to pass over.
-        shard: (index, count) of this process: it gets the rows from index * batch_size / count on, and decodes no
-            others. Augmentations and mixes are of its rows alone.
+        split: a `Split`, for example from `load`.
+        size: side of the images in pixels, at least 1.
+        batch_size: number of images in a batch of all processes together, at least 1.
+        crop: function `(shape, seed) -> box` as in `keras_resnet.data.crops`; the box is resized to `size`. None
+            (default): the center square.
+        augmentations: functions `(images, seed) -> images` for batches of uint8 (N, size, size, C), as in
+            `keras_resnet.data.augment`. They are called in this order.
+        mixes: functions `(images, targets, seed) -> (images, targets)`, which are called after the augmentations.
+        seed: random seed for data order, crops, augmentations and mixes, at least 0.
+        start: number of batches to skip, at least 0.
+        shard: (index, count) of this process. It gets `batch_size / count` rows of each batch, from row
+            `index * batch_size / count` on, and decodes no others. Augmentations and mixes get only these rows.
 
     Returns:
-        A `tf.data.Dataset`.
+        A `tf.data.Dataset` of (images, targets).
 
     Raises:
-        ValueError: an argument is out of its range, or `batch_size` does not divide by the number of processes.
-        TypeError: an argument is no integer or no function.
+        ValueError: an argument is outside its range, or `batch_size` is not a multiple of the number of processes.
+        TypeError: an argument is not an integer or not a function.
 
     Example:
         >>> import keras_resnet as kr
@@ -97,22 +103,22 @@ def train_pipeline(
     integer("size", size), integer("batch_size", batch_size), integer("seed", seed, 0), integer("start", start, 0)
     function_or_none("crop", crop)
     plan = _plan(split, batch_size, start, shard)
-    # One number each for the order, the crops and every function, so that none draws what another does.
+    # Order, crops and each function have their own key, so that their random numbers are independent.
     keys = np.random.SeedSequence(seed).generate_state(2 + len(augmentations) + len(mixes)).astype("int64").tolist()
-    whole = _in_memory(split, size) if crop is None else None
+    resized = _in_memory(split, size) if crop is None else None
     batches = tf.data.Dataset.range(plan.start, ENDLESS)
-    rows_of: Callable[..., tuple[tf.Tensor, tf.Tensor]]
-    if whole is not None:
-        # All of a batch at once, and in one function with what follows: there is nothing to do for single images.
-        rows_of = functools.partial(_taken, whole, plan, keys[0])
+    images_and_labels: Callable[..., tuple[tf.Tensor, tf.Tensor]]
+    if resized is not None:
+        # A whole batch is read at once, in the same function as its augmentation: single images need no work.
+        images_and_labels = functools.partial(_batch_from_memory, resized, plan, keys[0])
     else:
         batches = tf.data.Dataset.zip(batches, _decoded(split, size, crop or center_square, plan, keys[0], keys[1]))
-        rows_of = _whole
+        images_and_labels = _without_corrupt
 
-    def finished(batch: tf.Tensor, *rows: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = rows_of(batch, *rows)
+    def augmented(batch: tf.Tensor, *rows: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = images_and_labels(batch, *rows)
         targets = tf.one_hot(labels, len(split.classes))
-        # Another number for each process, whose rows are others.
+        # Each process has other seeds, because its rows are other rows.
         seeds = (tf.stack([tf.constant(key, tf.int64), batch * shard[1] + shard[0]]) for key in keys[2:])
         for augmentation in augmentations:
             images = augmentation(images, next(seeds))
@@ -121,12 +127,12 @@ def train_pipeline(
         return images, targets
 
     options = tf.data.Options()
-    # With autotuning, ending an iterator stalls for up to seconds.
+    # With autotuning, the end of an iterator can block for seconds.
     options.autotune.enabled = False
     options.experimental_warm_start = True
-    # Each process has its rows already.
+    # The split is sharded by `shard` already.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.map(finished, CORES + SPARE).prefetch(AHEAD).with_options(options)
+    return batches.map(augmented, CORES + SPARE).prefetch(AHEAD).with_options(options)
 
 
 def _plan(split: Split, batch_size: int, start: int, shard: tuple[int, int]) -> Plan:
@@ -135,15 +141,24 @@ def _plan(split: Split, batch_size: int, start: int, shard: tuple[int, int]) -> 
     if index >= count:
         raise ValueError(f"shard must be (index, count) with index below count. Received: shard={shard!r}")
     if batch_size % count:
-        raise ValueError(f"batch_size must divide by the {count} processes of shard. Received: batch_size={batch_size}")
+        raise ValueError(
+            f"batch_size must be a multiple of the {count} processes of shard. Received: batch_size={batch_size}"
+        )
     batch = min(batch_size, split.size)
     if batch < count:
-        raise ValueError(f"split must have an image for each of {count} processes of shard. Received: {split.size}")
+        raise ValueError(
+            f"split must have at least one image for each of the {count} processes of shard. "
+            f"Received: {split.size} images"
+        )
     return Plan(batch, steps_per_epoch(split, batch_size), start, index * batch // count, (index + 1) * batch // count)
 
 
 def _in_memory(split: Split, size: int) -> Indexed | None:
-    """The records of a split as images of the size asked for, where they are arrays, and few enough to be resized."""
+    """The records of a split with images of this size, in memory.
+
+    Returns:
+        None if the images are not arrays, or if the resized images would take more than `CACHED_BYTES`.
+    """
     records = split.records
     if not isinstance(records, Indexed) or records.contents.dtype != np.uint8:
         return None
@@ -155,13 +170,13 @@ def _in_memory(split: Split, size: int) -> Indexed | None:
     return Indexed(np.stack(list(resized.as_numpy_iterator())), records.labels, records.open, records.explain)
 
 
-def _taken(records: Indexed, plan: Plan, key: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _batch_from_memory(records: Indexed, plan: Plan, key: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The images and labels of a batch."""
     return records.take(records.numbers(plan, key, batch))
 
 
 def _decoded(split: Split, size: int, crop: Crop, plan: Plan, key: int, crop_key: int) -> tf.data.Dataset:
-    """Batches of (which images could be read, (images, labels)), made image by image."""
+    """Batches of (booleans: whether each image was read, (images, labels)), which are made image by image."""
 
     def read(place: tf.Tensor, _: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = split.records.read(raw)
@@ -173,44 +188,45 @@ def _decoded(split: Split, size: int, crop: Crop, plan: Plan, key: int, crop_key
     return rows.batch(plan.last - plan.first, drop_remainder=True)
 
 
-def _cropped(content: tf.Tensor, channels: int, box_of: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """The part of an image, or of the bytes of its file, that `box_of` its height and width says."""
+def _cropped(content: tf.Tensor, channels: int, choose_box: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Crops an image, or the bytes of its file, to the box that `choose_box` returns for its height and width."""
 
-    def sliced(image: tf.Tensor) -> tf.Tensor:
-        top, left, height, width = tf.unstack(box_of(tf.shape(image)[:2]))
+    def crop_pixels(image: tf.Tensor) -> tf.Tensor:
+        top, left, height, width = tf.unstack(choose_box(tf.shape(image)[:2]))
         return image[top : top + height, left : left + width]
 
-    def fused() -> tf.Tensor:
-        box = box_of(tf.io.extract_jpeg_shape(content)[:2])
+    def decode_and_crop() -> tf.Tensor:
+        box = choose_box(tf.io.extract_jpeg_shape(content)[:2])
         return in_channels(tf.io.decode_and_crop_jpeg(content, box, channels=3), channels)
 
     if content.dtype != tf.string:
-        return sliced(content)
-    return tf.cond(tf.io.is_jpeg(content), fused, lambda: sliced(decode(content, channels)))
+        return crop_pixels(content)
+    return tf.cond(tf.io.is_jpeg(content), decode_and_crop, lambda: crop_pixels(decode(content, channels)))
 
 
 def _resized(image: tf.Tensor, size: int, channels: int) -> tf.Tensor:
-    """uint8 (size, size, channels)."""
-    # Antialiasing triples the time of resizing, and changes little while no pixel is passed over.
+    """Resizes an image to uint8 (size, size, channels)."""
+    # With antialiasing, resizing takes three times as long. It changes little if every pixel is used without it too.
     resized = tf.cond(
         tf.reduce_max(tf.shape(image)[:2]) > COARSE * size,
         lambda: tf.image.resize(image, (size, size), antialias=True),
-        # From floats: TensorFlow's kernel for bytes takes 0.38 ms where the cast and the kernel for floats take 0.23.
+        # TensorFlow resizes bytes in 0.38 ms; the cast to float and the resizing of floats together take 0.23 ms.
         lambda: tf.image.resize(tf.cast(image, tf.float32), (size, size)),
     )
     return tf.ensure_shape(tf.cast(resized + 0.5, tf.uint8), (size, size, channels))
 
 
-def _whole(_: tf.Tensor, rows: tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The images and labels of what `_decoded` gives, with a good row in the place of each that could not be read."""
-    sound, found = rows
+def _without_corrupt(_: tf.Tensor, rows: tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]) -> tuple[tf.Tensor, tf.Tensor]:
+    """The images and labels of a batch of `_decoded`; good rows of the batch replace those that were not read."""
+    sound, (images, labels) = rows
 
     def replaced() -> tuple[tf.Tensor, tf.Tensor]:
         good = tf.where(sound)[:, 0]
         count = tf.size(good, tf.int64)
-        with tf.control_dependencies([tf.debugging.Assert(count > 0, ["data: no image of a whole batch can be read"])]):
+        some_good = tf.debugging.Assert(count > 0, ["data: none of the images in a batch can be read"])
+        with tf.control_dependencies([some_good]):
             places = tf.range(tf.size(sound, tf.int64))
             places = tf.where(sound, places, tf.gather(good, places % tf.maximum(count, 1)))
-        return tf.gather(found[0], places), tf.gather(found[1], places)
+        return tf.gather(images, places), tf.gather(labels, places)
 
-    return tf.cond(tf.reduce_all(sound), lambda: found, replaced)
+    return tf.cond(tf.reduce_all(sound), lambda: (images, labels), replaced)

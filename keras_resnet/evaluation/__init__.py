@@ -1,4 +1,4 @@
-"""How good a network is: accuracy on a split, published checkpoints, predictions for image files."""
+"""Evaluation: accuracy on a split, published checkpoints, and predictions for image files."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Measuring a model on a split, and the checks that the two fit each other."""
+"""Accuracy of a model on a split, and checks that model and split fit each other."""
 
 from __future__ import annotations
 
@@ -24,21 +24,25 @@ def evaluate(
     resize: Resize = to_square,
     labels: Sequence[int] | None = None,
 ) -> float:
-    """Share of a split's images whose label is the model's first choice (top-1), in [0, 1].
+    """Top-1 accuracy: the fraction of images whose label is the class with the highest output of the model.
 
     Args:
-        model: takes square images (N, H, W, C) with fixed sides; its output (N, classes) is highest for its choice.
-        split: what to look at.
-        batch_size: images at a time.
-        resize: as in `keras_resnet.data.pipeline`.
-        labels: for each class of the split the index of the model's output that stands for it, as
-            `keras_resnet.data.sources.class_indices` finds it; the split may have a part of the model's classes, and
-            the model chooses among all its own. None: the same classes in the same order.
+        model: a model that takes square images (N, H, W, C) with fixed sides; its output (N, classes) has a score for
+            each class.
+        split: the images and their labels.
+        batch_size: images per batch.
+        resize: function that resizes an image, as in `keras_resnet.data.pipeline`.
+        labels: for each class of the split the index of its output in the model, see
+            `keras_resnet.data.sources.class_indices`. The split may have only some of the model's classes; the highest
+            of all outputs counts. None: the split has the classes of the model in the same order.
+
+    Returns:
+        The accuracy, in [0, 1].
 
     Raises:
-        ValueError: the model does not fit the split's images or classes, `labels` are not as many as the classes or
-            no outputs of the model, or a file is no readable image.
-        TypeError: `labels` are no integers.
+        ValueError: the model does not fit the images or classes of the split; `labels` has not one entry for each
+            class, or an index that the model's output does not have; or a file is not a readable image.
+        TypeError: `labels` has an entry that is not an integer.
 
     Example:
         >>> import keras_resnet as kr
@@ -48,35 +52,67 @@ def evaluate(
     """
     size = square_side(model)
     check_channels(model, split)
-    output_of = outputs(model, split, labels)
+    output_of_class = outputs(model, split, labels)
     batches = pipeline(split, size, batch_size, resize=resize)
     with name_corrupt_files(split), without_xla(model):
-        right = [
-            # Under a MirroredStrategy each device answers for all of them, one answer after the other.
-            model.predict_on_batch(images)[: len(images)].argmax(axis=-1) == output_of[classes]
+        is_correct = [
+            # Under a MirroredStrategy each device predicts the whole batch, and the predictions are concatenated.
+            model.predict_on_batch(images)[: len(images)].argmax(axis=-1) == output_of_class[classes]
             for images, classes in batches.as_numpy_iterator()
         ]
-    return float(np.concatenate(right).mean())
+    return float(np.concatenate(is_correct).mean())
 
 
 def check_channels(model: keras.Model, split: Split) -> None:
-    """A `ValueError` if `model` cannot take the images of `split`."""
+    """Checks that the model takes images with the channels of the split.
+
+    Args:
+        model: a model that takes images (N, H, W, C).
+        split: the images.
+
+    Raises:
+        ValueError: the numbers of channels differ, or Keras is set to 'channels_first'.
+    """
     if keras.config.image_data_format() != "channels_last":
-        raise ValueError("keras.config.image_data_format() must be 'channels_last': the pipeline gives (N, H, W, C)")
+        raise ValueError(
+            "keras.config.image_data_format() must be 'channels_last': the pipeline gives images (N, H, W, C). "
+            f"Received: {keras.config.image_data_format()!r}"
+        )
     if model.inputs[0].shape[-1] != split.channels:
-        raise ValueError(f"model must take the images' {split.channels} channels. Received: {model.inputs[0].shape}")
+        raise ValueError(
+            f"model must take images with {split.channels} channels, as in the split. "
+            f"Received: a model with the input shape {model.inputs[0].shape}"
+        )
 
 
 def outputs(model: keras.Model, split: Split, labels: Sequence[int] | None = None) -> np.ndarray:
-    """For each class of `split` the index of the output that stands for it; a `ValueError` if there is none."""
+    """For each class of a split the index of its output in a model.
+
+    Args:
+        model: a model with the output (N, classes).
+        split: the images and their labels.
+        labels: the indices; None: the split has the classes of the model in the same order.
+
+    Returns:
+        An integer array (classes of the split,).
+
+    Raises:
+        ValueError: the output of the model does not fit the classes of the split or `labels`.
+        TypeError: `labels` has an entry that is not an integer.
+    """
     count, shape = len(split.classes), model.output.shape
     if labels is None:
         if shape[1:] != (count,):
-            raise ValueError(f"model must have an output for each of the {count} classes. Received: {shape}")
+            raise ValueError(
+                f"model must have an output for each of the {count} classes. "
+                f"Received: a model with the output shape {shape}"
+            )
         return np.arange(count)
     indices = integers("labels", labels, minimum=0)
     if len(indices) != count:
         raise ValueError(f"labels must have an entry for each of the {count} classes. Received: {len(indices)} entries")
     if len(shape) != 2 or max(indices) >= shape[1]:
-        raise ValueError(f"labels must be indices of the model's outputs, {shape}. Received: up to {max(indices)}")
+        raise ValueError(
+            f"labels must be indices of the model's output, which has the shape {shape}. Received: index {max(indices)}"
+        )
     return np.array(indices)

@@ -1,4 +1,4 @@
-"""Published checkpoints at work: measured as they were measured, and asked about images."""
+"""Published checkpoints: build their model, and measure it with the preprocessing of the published figure."""
 
 from __future__ import annotations
 
@@ -19,52 +19,75 @@ from keras_resnet.weights.resolution import classes_in, resolve
 
 
 def checkpoint_of(name: str, weights: str, like: str | None = None) -> Checkpoint:
-    """The checkpoint that `weights` stands for; a file is one with the input of the model's row, or of another.
+    """The description of the checkpoint that `weights` names.
 
     Args:
         name: one of `keras_resnet.list_models()`.
         weights: a tag, "hf://timm/<model>" or the path of a file.
-        like: the tag of a checkpoint whose form and input a file of one's own has, or None.
+        like: for your own file, the tag of a published checkpoint with the same file format, architecture and input.
+            None: the file has the input of the model in the zoo.
+
+    Returns:
+        The checkpoint: a row of the table, or a new one for your own file.
 
     Raises:
-        ValueError: there is no such model, tag or file; or `like` is said of what is known already.
+        ValueError: there is no such model, tag or file; or `like` is given for a published checkpoint.
+
+    Example:
+        >>> from keras_resnet.evaluation.published import checkpoint_of
+        >>> checkpoint_of("ResNet50", "torchvision_v2").crop_pct
+        0.965
     """
     row = zoo.row_of(name)
     source = resolve(name, weights)
     if not isinstance(source, Path):
         if like is not None:
-            raise ValueError(f"like must not be given for what is known already, {source.tag!r}. Received: {like!r}")
+            raise ValueError(
+                f"like must not be given for the published checkpoint {source.tag!r}. Received: like={like!r}"
+            )
         return source
     classes = classes_in(source) or row.fields.get("classes", 1000)
     if like is not None:
         return dataclasses.replace(weights_like(name, like, source), classes=classes)
-    # Of a thousand classes it will be ImageNet; of ten it may be anything.
+    # A file with a thousand classes is most probably for ImageNet; with ten it may be for any data.
     data = "imagenet" if classes == len(imagenet_classes()) else ""
     return Checkpoint(name, str(source), str(source), size=row.size, classes=classes, data=data)
 
 
 def build(name: str, checkpoint: Checkpoint, size: int | None = None) -> keras.Model:
-    """The model with its weights, for square images of the size with which the checkpoint was measured, or `size`."""
+    """Builds a model with the weights of a checkpoint, for square images.
+
+    Args:
+        name: one of `keras_resnet.list_models()`.
+        checkpoint: the checkpoint.
+        size: side of the images in pixels; None: the size for which the accuracy was published.
+
+    Returns:
+        The model.
+    """
     side = checkpoint.size if size is None else size
     return zoo.create_model(name, weights=checkpoint, input_shape=(side, side, checkpoint.channels))
 
 
 def class_names(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The names of a checkpoint's classes in the order of its outputs; their numbers where they are not known."""
+    """The class names of a checkpoint in the order of its outputs; numbers if the names are unknown."""
     return names_of(checkpoint.data, checkpoint.classes)
 
 
 def top1(model: keras.Model, checkpoint: Checkpoint, examples: Split) -> float:
-    """The share of images whose label is the model's first choice, prepared as the checkpoint was measured.
+    """Top-1 accuracy of a checkpoint, with the resizing and crop of its published figure.
 
     Args:
-        model: as `build` made it.
-        checkpoint: its weights.
-        examples: images of some or all of the checkpoint's classes, which are told by WordNet id or name; where those
-            are not known, of as many classes in the same order.
+        model: a model of `build`.
+        checkpoint: the checkpoint of the model.
+        examples: images of some or all classes of the checkpoint. Classes are matched by WordNet id or name. If the
+            checkpoint's classes are unknown, the images must have the same number of classes in the same order.
+
+    Returns:
+        The accuracy, in [0, 1].
 
     Raises:
-        ValueError: a class of the images is none of the checkpoint's.
+        ValueError: a class of the images does not belong to the checkpoint.
     """
     known = aliases(checkpoint.data, checkpoint.classes)
     labels = class_indices(examples.classes, known) if known else None

@@ -1,6 +1,6 @@
-"""Asks a server that serves an export of `keras_resnet.export.saved_model` about image files, by gRPC or REST.
+"""Client for image files: asks a server of an export of `keras_resnet.export.saved_model`, by gRPC or REST.
 
-By gRPC as TF Serving's official stubs have it, so with TensorFlow; by REST with `requests` alone.
+gRPC uses TF Serving's official stubs, which need TensorFlow. REST needs only `requests`.
 """
 
 from __future__ import annotations
@@ -17,45 +17,53 @@ from urllib.parse import quote
 import requests
 
 SIGNATURE = "serving_bytes"
-MOST_FILES = 8  # in one request
-MOST_BYTES = 2**24  # in one request of several files: a server may refuse, and a network keep waiting, what is larger
+MOST_FILES = 8  # files in one request
+# Bytes in one request of several files. A server may refuse a larger request, and a network may be slow to send it.
+MOST_BYTES = 2**24
 ADDRESS = re.compile(r"https?://[^/\s]+/?|[^/\s]+:\d+")
 
 
 class Guess(NamedTuple):
-    """What a server takes an image for: the names of classes and their probabilities, the likeliest first."""
+    """The most probable classes of an image.
+
+    Attributes:
+        classes: names of the classes; the most probable class is first.
+        scores: probabilities of these classes, in the same order.
+    """
 
     classes: tuple[str, ...]
     scores: tuple[float, ...]
 
 
 class _RefusedError(ValueError):
-    """A request is not to the server's liking: the images in it, for all that is known."""
+    """The server refused a request as invalid. The cause may be one of the images in it."""
 
 
-Send = Callable[[Sequence[bytes]], list["Guess | str"]]  # for each file a guess, or why there is none
+Send = Callable[[Sequence[bytes]], list["Guess | str"]]  # contents of files -> for each one a guess or an error text
 Connect = Callable[[str, str, "str | None", float], AbstractContextManager[Send]]
 
 
 def ask(
     files: Iterable[Path], server: str, model: str, *, label: str | None = None, timeout: float = 30.0
 ) -> Iterator[tuple[Path, Guess | ValueError]]:
-    """What a server says of image files, each by itself: one that is no image costs no other its answer.
+    """Asks a server for the classes of image files. An invalid file does not affect the answers for the others.
 
     Args:
         files: paths of JPEG, PNG, WebP or GIF files.
         server: "HOST:PORT" for gRPC, which is not encrypted; "http://HOST:PORT" or "https://HOST:PORT" for REST.
-        model: the name under which it is served.
-        label: of a version, "canary" say; None: the newest version.
-        timeout: seconds for each request, of at most eight files.
+        model: the name under which the server has the model.
+        label: label of a version, for example "canary"; None: the newest version.
+        timeout: seconds for each request; a request has at most eight files.
 
     Yields:
-        For each file, in order, a guess, or the `ValueError` that names the file and says why there is none.
+        For each file, in order, its path and a `Guess`; or its path and a `ValueError` that names the file and gives
+        the reason.
 
     Raises:
-        ValueError: `server` is no address, serves no such model, or something else than an export.
-        ConnectionError: no server answers there.
-        TimeoutError: it does not answer in time.
+        ValueError: `server` is not an address, the server has no model of this name, or the model is not an export of
+            this package.
+        ConnectionError: no server answers at this address.
+        TimeoutError: the server does not answer in time.
 
     Example:
         >>> from pathlib import Path
@@ -65,23 +73,26 @@ def ask(
     """
     port = re.search(r":(\d+)/?$", server)
     if not ADDRESS.fullmatch(server) or (port and not 0 < int(port[1]) < 2**16):
-        raise ValueError(f"server must be HOST:PORT, for gRPC, or http://HOST:PORT, for REST. Received: {server!r}")
-    connect = _by_rest if "//" in server else _by_grpc
+        raise ValueError(
+            "server must be HOST:PORT for gRPC, or http://HOST:PORT or https://HOST:PORT for REST, with a port from 1 "
+            f"to 65535. Received: server={server!r}"
+        )
+    connect = _rest_connection if "//" in server else _grpc_connection
     with connect(server.rstrip("/"), model, label, timeout) as send:
-        for group in _groups(files):
+        for group in _grouped_files(files):
             contents = [content for _, content in group if isinstance(content, bytes)]
-            answers = iter(_each(send, contents))
+            answers = iter(_send_with_retry(send, contents))
             for path, content in group:
                 answer = next(answers) if isinstance(content, bytes) else content
                 yield path, ValueError(f"{path}: {answer}") if isinstance(answer, str) else answer
 
 
-def _groups(files: Iterable[Path]) -> Iterator[list[tuple[Path, bytes | ValueError]]]:
-    """Files and what is in them, as many as make a request."""
+def _grouped_files(files: Iterable[Path]) -> Iterator[list[tuple[Path, bytes | ValueError]]]:
+    """Files and their contents, in groups; each group fits into one request."""
     group: list[tuple[Path, bytes | ValueError]] = []
     size = 0
     for path in files:
-        content = _content(path)
+        content = _read(path)
         length = len(content) if isinstance(content, bytes) else 0
         if group and (len(group) == MOST_FILES or size + length > MOST_BYTES):
             yield group
@@ -92,26 +103,31 @@ def _groups(files: Iterable[Path]) -> Iterator[list[tuple[Path, bytes | ValueErr
         yield group
 
 
-def _content(path: Path) -> bytes | ValueError:
+def _read(path: Path) -> bytes | ValueError:
     try:
         return path.read_bytes()
     except OSError as error:
         return ValueError(f"cannot read {path}: {error.strerror}")
 
 
-def _each(send: Send, contents: Sequence[bytes]) -> list[Guess | str]:
-    """The answers; where an export fails the whole request for one bad image (`on_invalid="raise"`), asked singly."""
+def _send_with_retry(send: Send, contents: Sequence[bytes]) -> list[Guess | str]:
+    """The answers for several files. If the server refuses the request, each file is sent in its own request.
+
+    An export with `on_invalid="raise"` refuses the whole request if one of its images is invalid.
+    """
     if not contents:
         return []
     try:
         return send(contents)
     except _RefusedError as error:
-        return [str(error)] if len(contents) == 1 else [_each(send, [content])[0] for content in contents]
+        if len(contents) == 1:
+            return [str(error)]
+        return [_send_with_retry(send, [content])[0] for content in contents]
 
 
 @contextlib.contextmanager
-def _by_grpc(server: str, model: str, label: str | None, timeout: float) -> Iterator[Send]:
-    # Here, because REST needs neither of them, and TensorFlow takes seconds to import.
+def _grpc_connection(server: str, model: str, label: str | None, timeout: float) -> Iterator[Send]:
+    # Imported here, because REST needs none of these, and the import of TensorFlow takes seconds.
     import grpc  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
     from tensorflow_serving.apis.predict_pb2 import PredictRequest  # noqa: PLC0415
@@ -129,17 +145,17 @@ def _by_grpc(server: str, model: str, label: str | None, timeout: float) -> Iter
             try:
                 outputs = stub.Predict(request, timeout=timeout).outputs
             except grpc.RpcError as error:
-                _raise(server, model, error.code().name, error.details())
-            with _of_an_export(server):
-                named, scores, wrong = (tf.make_ndarray(outputs[name]) for name in ("classes", "scores", "error"))
-                classes = [[name.decode() for name in row] for row in named]
-                return _answers(len(contents), classes, scores.tolist(), [reason.decode() for reason in wrong])
+                _raise_error(server, model, error.code().name, error.details())
+            with _answer_check(server):
+                names, scores, errors = (tf.make_ndarray(outputs[name]) for name in ("classes", "scores", "error"))
+                classes = [[name.decode() for name in row] for row in names]
+                return _answers(len(contents), classes, scores.tolist(), [text.decode() for text in errors])
 
         yield send
 
 
 @contextlib.contextmanager
-def _by_rest(server: str, model: str, label: str | None, timeout: float) -> Iterator[Send]:
+def _rest_connection(server: str, model: str, label: str | None, timeout: float) -> Iterator[Send]:
     version = "" if label is None else f"/labels/{quote(label, safe='')}"
     url = f"{server}/v1/models/{quote(model, safe='')}{version}:predict"
     with requests.Session() as session:
@@ -149,52 +165,57 @@ def _by_rest(server: str, model: str, label: str | None, timeout: float) -> Iter
             body: Any = {"signature_name": SIGNATURE, "inputs": {"image_bytes": encoded}}
             try:
                 response = session.post(url, json=body, timeout=timeout)
-                said: Any = response.json()
+                answer: Any = response.json()
             except requests.Timeout:
-                _raise(server, model, "DEADLINE_EXCEEDED", "")
+                _raise_error(server, model, "DEADLINE_EXCEEDED", "")
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-                _raise(server, model, "UNAVAILABLE", "")
+                _raise_error(server, model, "UNAVAILABLE", "")
             except requests.JSONDecodeError:
-                _raise(server, model, str(response.status_code), f"status {response.status_code} without JSON")
-            outputs = said.get("outputs") if isinstance(said, dict) else None
+                status = str(response.status_code)
+                _raise_error(server, model, status, f"HTTP status {status}, and the answer is not JSON")
+            outputs = answer.get("outputs") if isinstance(answer, dict) else None
             if response.status_code != 200 or not isinstance(outputs, dict):
                 codes = {404: "NOT_FOUND", 400: "INVALID_ARGUMENT"}
-                reason = said.get("error") if isinstance(said, dict) else None
-                unknown = f"status {response.status_code} without outputs"
-                _raise(server, model, codes.get(response.status_code, ""), str(reason or unknown))
-            with _of_an_export(server):
+                reason = answer.get("error") if isinstance(answer, dict) else None
+                unknown = f"HTTP status {response.status_code}, and the answer has no outputs"
+                _raise_error(server, model, codes.get(response.status_code, ""), str(reason or unknown))
+            with _answer_check(server):
                 return _answers(len(contents), outputs["classes"], outputs["scores"], outputs["error"])
 
         yield send
 
 
 @contextlib.contextmanager
-def _of_an_export(server: str) -> Iterator[None]:
-    """Says of whatever an answer lacks that it is none of an export's."""
+def _answer_check(server: str) -> Iterator[None]:
+    """Replaces an error in the block, which reads an answer, by one that names the server."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"the server at {server} does not answer as an export of this package does") from error
+        raise ValueError(
+            "server must serve an export of keras_resnet.export.saved_model. "
+            f"Received: an answer of another form from {server}: {type(error).__name__}: {error}"
+        ) from error
 
 
-def _answers(count: int, classes: list[list[str]], scores: list[list[float]], wrong: list[str]) -> list[Guess | str]:
-    rows = list(zip(classes, scores, wrong, strict=True))
+def _answers(count: int, classes: list[list[str]], scores: list[list[float]], errors: list[str]) -> list[Guess | str]:
+    rows = list(zip(classes, scores, errors, strict=True))
     if len(rows) != count:
         raise ValueError(f"{len(rows)} answers for {count} files")
-    return [reason or Guess(tuple(names), tuple(values)) for names, values, reason in rows]
+    return [error or Guess(tuple(names), tuple(values)) for names, values, error in rows]
 
 
-def _raise(server: str, model: str, code: str, details: str) -> NoReturn:
+def _raise_error(server: str, model: str, code: str, details: str) -> NoReturn:
+    """Raises the error for a gRPC status code, or for the same code made from an HTTP status."""
     if code == "UNAVAILABLE":
         kind = "REST" if "//" in server else "gRPC"
-        reason = f": {details}" if details else ""  # a queue that is full is UNAVAILABLE too
+        reason = f": {details}" if details else ""  # a server whose queue is full answers UNAVAILABLE too
         raise ConnectionError(f"no {kind} server answers at {server}{reason}") from None
     if code == "DEADLINE_EXCEEDED":
         raise TimeoutError(f"the server at {server} does not answer in time") from None
-    # TensorFlow adds the node of the graph on further lines, and frames what a graph asserts.
+    # TensorFlow puts the name of the graph node on further lines, and brackets around the text of an assertion.
     first = re.sub(r"^assertion failed: \[+\W?|\W?\]+$", "", details.partition("\n")[0].strip())
     if code == "NOT_FOUND":
-        raise ValueError(f"model must be one that {server} serves ({first}). Received: {model!r}") from None
+        raise ValueError(f"model must be one that {server} serves ({first}). Received: model={model!r}") from None
     if code == "INVALID_ARGUMENT":
         raise _RefusedError(first) from None
     raise ValueError(f"the server at {server} refused the request: {first}") from None

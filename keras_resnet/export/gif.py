@@ -1,4 +1,4 @@
-"""The first picture of a GIF alone: TensorFlow's decoder reads all that a file says it has."""
+"""Cuts a GIF after its first picture, because TensorFlow's decoder would decode all pictures in the file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 
 import tensorflow as tf
 
-MOST_BYTES = 5_000_000  # that are looked at
-MOST_BLOCKS = 100  # before the first picture: comments, and what programs note of themselves
+MOST_BYTES = 5_000_000  # the first picture must end within these first bytes of the file
+MOST_BLOCKS = 100  # blocks before the first picture: comments, and data of the program that wrote the file
 IMAGE, EXTENSION, END = 0x2C, 0x21, 0x3B
 
 
@@ -18,30 +18,30 @@ def screen(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def first_frame(content: tf.Tensor) -> tf.Tensor:
-    """The bytes of a GIF up to the end of its first picture; those of other files as they are.
+    """The bytes of a GIF up to the end of its first picture. Files of other formats are returned without change.
 
-    A picture that reaches beyond the screen, or a file without one, is an error of the graph.
+    The graph raises an error if the GIF has no picture, or if its first picture is not inside the screen.
     """
-    return tf.cond(tf.strings.substr(content, 0, 4) == b"GIF8", lambda: _cut(content), lambda: content)
+    return tf.cond(tf.strings.substr(content, 0, 4) == b"GIF8", lambda: _cut_after_picture(content), lambda: content)
 
 
-def _cut(content: tf.Tensor) -> tf.Tensor:
+def _cut_after_picture(content: tf.Tensor) -> tf.Tensor:
     data = _bytes(tf.strings.substr(content, 0, MOST_BYTES))
     height, width = _side(data, 8), _side(data, 6)
     ends = _ends_of_parts(data)
 
     def after(place: tf.Tensor, done: tf.Tensor, sound: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The place after a block, whether that was the picture, and whether it was a block at all."""
+        """The position after a block, whether the block was the picture, and whether it was a valid block."""
         picture = data[place] == IMAGE
         if_picture = tf.minimum(place, tf.size(data) - 10)
         left, top, wide, high = (_side(data, if_picture + offset) for offset in (1, 3, 5, 7))
         inside = (left + wide <= width) & (top + high <= height)
-        parts = tf.where(picture, place + 11 + _palette(data, if_picture + 9), place + 2)
+        parts = tf.where(picture, place + 11 + _palette_bytes(data, if_picture + 9), place + 2)
         end = ends[tf.minimum(parts, tf.size(data) - 1)]
         sound = tf.where(picture, inside, data[place] == EXTENSION) & (parts < tf.size(data)) & (data[end] == 0)
         return end + 1, picture, sound
 
-    start = 13 + _palette(data, tf.constant(10))
+    start = 13 + _palette_bytes(data, tf.constant(10))
     place, done, sound = tf.while_loop(
         lambda place, done, sound: sound & ~done & (place < tf.size(data)),
         after,
@@ -53,10 +53,12 @@ def _cut(content: tf.Tensor) -> tf.Tensor:
 
 
 def _ends_of_parts(data: tf.Tensor) -> tf.Tensor:
-    """For each place: if parts began there, each a length and as many bytes, the place of the length 0 that ends them.
+    """For each position: where a sequence of parts would end, if it began there.
 
-    All at once, in as many steps as the number of bytes has digits: a loop over the parts of one file, of one byte
-    each, would hold up a server for seconds.
+    Each part is a length and as many bytes; a part of length 0 ends the sequence, and its position is the result.
+
+    All positions are computed together, in log2(number of bytes) steps. A loop over the parts of one file, each of one
+    byte, would keep a server busy for seconds.
     """
     last = tf.size(data) - 1
     places = tf.range(tf.size(data))
@@ -78,7 +80,7 @@ def _side(data: tf.Tensor, place: tf.Tensor | int) -> tf.Tensor:
     return data[place] + 256 * data[place + 1]
 
 
-def _palette(data: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """How many bytes the palette has that the flags at `place` speak of."""
+def _palette_bytes(data: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """The number of bytes of the palette that the flags at `place` announce; 0 if there is no palette."""
     flags = data[place]
     return tf.where(flags >= 128, 3 * 2 ** (flags % 8 + 1), 0)

@@ -1,4 +1,4 @@
-"""Copies of layers and models: what every export begins with."""
+"""Copies of layers and models; each export begins with a flat copy in float32."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def copy_layer(layer: Any, **changed: Any) -> Any:
     if type(layer) is not keras.layers.Lambda:
         return type(layer).from_config(config)
     # From a configuration Keras finds the function by its name, and refuses an anonymous one as unsafe.
-    own = {name: getattr(layer, name) for name in ("function", "mask", "arguments")}
-    return keras.layers.Lambda(**{**config, **own, "output_shape": output_shape_of_lambda(layer)})
+    attributes = {name: getattr(layer, name) for name in ("function", "mask", "arguments")}
+    return keras.layers.Lambda(**{**config, **attributes, "output_shape": output_shape_of_lambda(layer)})
 
 
 def _is_float32(layer: Any) -> bool:
@@ -52,12 +52,19 @@ def _is_float32(layer: Any) -> bool:
 
 
 def _flat_copy(graph: Any, name: str, depth: int) -> keras.Model:
+    """A copy of a graph and of the graphs nested in it, as one model.
+
+    Args:
+        graph: functional graph.
+        name: name of the copy.
+        depth: upper bound of the number of layers in a row, for the recursion in Keras.
+    """
     let_keras_recurse(depth // 10)
     clones: dict[Any, Any] = {}
     names = {operation.name for part in nested_graphs(graph) for operation in part.operations}
     given_names: set[str] = set()
 
-    def cloned(layer: Any) -> Any:
+    def clone_of(layer: Any) -> Any:
         if layer not in clones:
             unique = layer.name
             if unique in given_names:
@@ -77,15 +84,15 @@ def _flat_copy(graph: Any, name: str, depth: int) -> keras.Model:
                 return operation(*arguments, **options)
             if not takes_training(operation):
                 options.pop("training", None)
-            return cloned(operation)(*arguments, **options)
+            return clone_of(operation)(*arguments, **options)
 
         outputs = run_graph(graph, inputs, call)
         return outputs[0] if len(outputs) == 1 else outputs
 
     inputs = [keras.Input(batch_shape=x.shape, name=x.name) for x in graph.inputs]
-    made = keras.Model(inputs[0] if len(inputs) == 1 else inputs, run(graph, inputs, {}), name=name)
+    copy = keras.Model(inputs[0] if len(inputs) == 1 else inputs, run(graph, inputs, {}), name=name)
     for layer, clone in clones.items():
         clone.set_weights(layer.get_weights())
         if isinstance(clone, keras.layers.Normalization):
-            clone.finalize_state()  # its mean and variance are among the weights
-    return made
+            clone.finalize_state()  # computes what it needs from the mean and variance among the weights
+    return copy

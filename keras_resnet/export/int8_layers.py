@@ -1,8 +1,12 @@
-"""What becomes of each kind of layer in 8 bits.
+"""The 8-bit form of each kind of layer.
 
-Between layers travel values of four kinds. `Float` is what it says: bfloat16 near the pixels, float32 after a pooling.
-`Quantised` is 8 bits. `Pending` is a convolution that is not in the graph yet, because the addition or the ReLU after
-it will be part of the same operation; `Padded`, likewise, leaves its zeros to the convolution that reads it.
+A value between two layers is of one of four kinds:
+
+- `Float`: floating point, which is bfloat16 near the pixels and float32 after a pooling.
+- `Quantised`: 8 bits.
+- `Pending`: a convolution that is not in the graph yet, because the addition or the ReLU after it will be part of the
+  same operation.
+- `Padded`: a value whose zero padding is not in the graph yet, because the convolution after it will do the padding.
 """
 
 from __future__ import annotations
@@ -28,11 +32,11 @@ from keras_resnet.export.int8_kernels import (
 )
 
 Layer = Any
-FEWEST_CHANNELS = 16  # that are worth 8 bits: not the three of pixels
+FEWEST_CHANNELS = 16  # with fewer input channels 8 bits are not worth it, for example with the three of pixels
 
 
 class Float(NamedTuple):
-    """Floating point, and the span that it would be quantised by."""
+    """A floating-point tensor (N, H, W, C), and the span to quantise it with."""
 
     tensor: tf.Tensor
     span: Span
@@ -46,7 +50,7 @@ class Padded(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """What `convolve` takes. `span` is that of the convolution until something is fused with it."""
+    """The arguments of `convolve`. `span` is that of the convolution, or of the last layer that is fused with it."""
 
     x: Quantised
     filters: Filters
@@ -59,12 +63,12 @@ Lowering = Callable[[Layer, Sequence[Value], Span], Value]
 
 
 def settled(value: Value) -> Float | Quantised | Padded:
-    """The value, its convolution in the graph."""
+    """The value; the convolution of a `Pending` one is added to the graph."""
     return convolve(*value) if isinstance(value, Pending) else value
 
 
 def dequantized(value: Value) -> Float:
-    """The value in floating point."""
+    """The value in floating point; pending operations are added to the graph."""
     value = settled(value)
     if isinstance(value, Quantised):
         return Float(dequantise(value), Span(value.low, value.low + 255 * value.step))
@@ -81,7 +85,7 @@ def _in_8_bits(value: Value) -> Quantised:
 
 
 def _array(weight: Any) -> np.ndarray:
-    with tf.init_scope():  # out of the graph that is being traced
+    with tf.init_scope():  # outside the graph that is being traced
         return keras.ops.convert_to_numpy(weight).astype("float32")
 
 
@@ -90,7 +94,7 @@ def _same(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
 
 
 def _preprocessed(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
-    """Normalisation in float32, and from there on bfloat16."""
+    """Normalisation, computed in float32; the result is bfloat16."""
     x = dequantized(inputs[0]).tensor
     if isinstance(layer, keras.layers.Rescaling):
         x = x * np.float32(layer.scale) + np.float32(layer.offset)
@@ -107,37 +111,42 @@ def _convolution(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     if isinstance(x, Padded) and padding == "VALID":
         x, padding = x
     kernel = _array(layer.kernel)
-    made = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
+    outputs = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
     filters = Filters(
         DEPTHWISE if depthwise else CONVOLUTION,
         kernel,
-        _array(layer.bias) if layer.use_bias else np.zeros(made, "float32"),
+        _array(layer.bias) if layer.use_bias else np.zeros(outputs, "float32"),
         layer.strides,
         padding,
         layer.dilation_rate,
     )
     x = settled(x)
     if _stays_floating(x, filters):
-        return Float(layer.activation(_convolved(dequantized(x).tensor, filters)), span)
+        return Float(layer.activation(_float_convolution(dequantized(x).tensor, filters)), span)
     pending = Pending(_in_8_bits(x), filters, span)
     if layer.activation is keras.activations.linear:
         return pending
     if layer.activation is keras.activations.relu:
         return settled(pending)
-    raise ValueError(f"activation must be linear or relu. Received: {layer.activation} in {layer.name!r}")
+    activation = getattr(layer.activation, "__name__", layer.activation)
+    raise ValueError(f"activation must be linear or relu in int8. Received: {activation} in layer {layer.name!r}")
 
 
 def _stays_floating(x: Float | Quantised | Padded, filters: Filters) -> bool:
-    """Pixels, gates, what is in floating point and cheap; and where zeros around the image are not zeros in 8 bits."""
-    around = filters.padding != "VALID" and filters.kernel.shape[:2] != (1, 1)
+    """Whether a convolution is computed in floating point.
+
+    These are convolutions of pixels and of gates, cheap ones whose input is in floating point, and those whose zero
+    padding is not zero in 8 bits.
+    """
+    padded = filters.padding != "VALID" and filters.kernel.shape[:2] != (1, 1)
     if isinstance(x, Quantised):
-        return around and bool(x.low.any())
+        return padded and bool(x.low.any())
     tensor, span = dequantized(x)
     small = filters.kernel.shape[2] < FEWEST_CHANNELS or tensor.shape[1:3] == (1, 1)
-    return small or filters.operation == DEPTHWISE or (around and bool(span.least.min() < 0))
+    return small or filters.operation == DEPTHWISE or (padded and bool(span.least.min() < 0))
 
 
-def _convolved(x: tf.Tensor, filters: Filters) -> tf.Tensor:
+def _float_convolution(x: tf.Tensor, filters: Filters) -> tf.Tensor:
     kernel, bias = tf.constant(filters.kernel, x.dtype), tf.constant(filters.bias, x.dtype)
     explicit = not isinstance(filters.padding, str)
     padding = [[0, 0], *filters.padding, [0, 0]] if explicit else filters.padding
@@ -150,22 +159,22 @@ def _convolved(x: tf.Tensor, filters: Filters) -> tf.Tensor:
 
 
 def _activation(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
-    """A ReLU is part of the convolution before it: it is the span, which now starts at zero."""
+    """A ReLU becomes part of the convolution before it, whose span then starts at zero."""
     (x,) = inputs
     if not _is_relu(layer) or isinstance(x, Float | Padded):
         return Float(layer(dequantized(x).tensor), span)
-    return settled((x if isinstance(x, Pending) else _unchanged(x, span))._replace(span=span))
+    return settled((x if isinstance(x, Pending) else _identity_convolution(x, span))._replace(span=span))
 
 
 def _is_relu(layer: Layer) -> bool:
-    """Whether it cuts off what is below zero, and above the span, and nothing else."""
+    """Whether the layer clips values below zero and above the span, and changes no others."""
     if isinstance(layer, keras.layers.ReLU):
         return bool(layer.threshold == layer.negative_slope == 0)
     return layer.activation is keras.activations.relu
 
 
-def _unchanged(x: Quantised, span: Span) -> Pending:
-    """A convolution that does nothing, to be fused with what comes."""
+def _identity_convolution(x: Quantised, span: Span) -> Pending:
+    """A convolution that changes no value, for the next layer to be fused with."""
     channels = len(x.low)
     return Pending(x, Filters(DEPTHWISE, np.ones((1, 1, channels, 1), "float32"), np.zeros(channels, "float32")), span)
 
@@ -174,10 +183,12 @@ def _addition(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     if len(inputs) > 2 or all(isinstance(x, Float) for x in inputs):
         return Float(tf.add_n([dequantized(x).tensor for x in inputs]), span)
     skip, branch = inputs
-    if isinstance(skip, Pending) and isinstance(branch, Float):  # a projection, and a branch with a gate
+    if isinstance(skip, Pending) and isinstance(
+        branch, Float
+    ):  # the shortcut is a projection, and the branch has a gate
         skip, branch = branch, skip
     if not isinstance(branch, Pending) or branch.filters.groups(branch.x) > 1:
-        branch = _unchanged(_in_8_bits(branch), span)
+        branch = _identity_convolution(_in_8_bits(branch), span)
     return branch._replace(span=span, summand=_in_8_bits(skip))
 
 
@@ -185,7 +196,7 @@ def _gated(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     x, gate = settled(inputs[0]), dequantized(inputs[1]).tensor
     if not isinstance(x, Quantised):
         return Float(dequantized(x).tensor * gate, span)
-    # The gate is one pixel: what is done to it costs nothing, and every pass over `x` counts.
+    # The gate is a single pixel, so operations on it are cheap; each pass over `x` is expensive.
     scaled = tf.cast(as_integers(x), tf.float32) * (gate * x.step)
     return Float(scaled + gate * x.low if x.low.any() else scaled, span)
 
@@ -194,10 +205,10 @@ def _zero_padding(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     x = settled(inputs[0])
     if layer.data_format == "channels_last":
         return Padded(dequantized(x) if isinstance(x, Padded) else x, layer.padding)
-    # Told of the other data format, the layer pads the width and the channels: the zeros of option A.
-    beside, channels = layer.padding
+    # With data_format="channels_first" the layer pads width and channels. The zero channels are those of option A.
+    width, channels = layer.padding
     x = _in_8_bits(x)
-    tensor = as_quantised(tf.pad(as_integers(x), [(0, 0), (0, 0), beside, channels]))
+    tensor = as_quantised(tf.pad(as_integers(x), [(0, 0), (0, 0), width, channels]))
     return Quantised(tensor, x.step, np.pad(x.low, channels))
 
 
@@ -222,7 +233,8 @@ def _average_pooling(layer: Layer, inputs: Sequence[Value], span: Span) -> Value
 
 def _pooled(operation: Callable[..., Any], layer: Layer, x: tf.Tensor) -> tf.Tensor:
     sides = {"ksize": [1, *layer.pool_size, 1], "strides": [1, *layer.strides, 1], "padding": layer.padding.upper()}
-    return operation(input=x, min_input=0.0, max_input=1.0, **sides).output  # it passes the range on, no more
+    # The operation returns the range without change, and does not use it otherwise.
+    return operation(input=x, min_input=0.0, max_input=1.0, **sides).output
 
 
 def _global_pooling(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
@@ -238,7 +250,7 @@ def _mean(x: tf.Tensor) -> tf.Tensor:
     _, *sides, _ = x.shape
     if None in sides:
         return tf.reduce_mean(x, (1, 2), keepdims=True)
-    return tf.nn.avg_pool2d(x, sides, 1, "VALID")  # the same, up to three times as fast
+    return tf.nn.avg_pool2d(x, sides, 1, "VALID")  # the same result, up to three times as fast
 
 
 def _reshaped(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
@@ -258,7 +270,7 @@ def _dense(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     return Float(layer.activation(x + tf.constant(_array(layer.bias)) if layer.use_bias else x), span)
 
 
-# What a network does while it learns: it changes nothing in what is served.
+# Layers that do something in training only; in a served network they are the identity.
 TRAINING_ONLY = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout2D,

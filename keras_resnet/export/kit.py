@@ -1,4 +1,4 @@
-"""What it takes to serve an export: files for Docker Compose, TF Serving and OpenVINO Model Server, from templates."""
+"""The deployment kit of an export: files for Docker Compose, TF Serving and OpenVINO Model Server, from templates."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # it stands in paths, URLs and the syntax of three formats
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # is part of paths and URLs, and of files in three formats
 MARK = "{{model}}"
 
 
 def model_path(directory: str | os.PathLike[str], name: str) -> Path:
-    """Where a kit looks for the versions of a model: the `path` of `saved_model`.
+    """The directory in which a kit expects the versions of a model: pass it as `path` to `saved_model`.
 
     Args:
-        directory: of the kit.
-        name: under which the model is served; letters, digits, `_`, `.` and `-`.
+        directory: directory of the kit.
+        name: the name under which the model is served. It starts with a letter or a digit, and has only letters,
+            digits, `_`, `.` and `-`.
 
     Returns:
         `directory/models/name`.
@@ -31,25 +32,29 @@ def model_path(directory: str | os.PathLike[str], name: str) -> Path:
         'out/models/flowers'
     """
     if not NAME.fullmatch(name):
-        raise ValueError(f"name must be of letters, digits, '_', '.' and '-'. Received: name={name!r}")
+        raise ValueError(
+            "name must start with a letter or a digit, and have only letters, digits, '_', '.' and '-'. "
+            f"Received: name={name!r}"
+        )
     return Path(directory).expanduser() / "models" / name
 
 
 def write(directory: str | os.PathLike[str], name: str) -> list[Path]:
-    """Writes a kit beside a model: `compose.yaml`, `config/` and a `README.md` that says how to use it.
+    """Writes the kit of a model: `compose.yaml`, `config/`, and a `README.md` that explains how to use it.
 
-    A file that is there stays as it is: whoever exports a second version keeps what was changed by hand.
+    Files that exist already are not changed. So your own changes stay when you export a second version.
 
     Args:
-        directory: where to; made where it does not exist. The versions belong into `model_path(directory, name)`.
-        name: under which the model is served.
+        directory: directory of the kit; it is created if it does not exist. The versions of the model belong into
+            `model_path(directory, name)`.
+        name: the name under which the model is served.
 
     Returns:
         The files that were written.
 
     Raises:
-        ValueError: the name has characters other than letters, digits, `_`, `.` and `-`; or the directory has the kit
-            of another model, which would go on without this one.
+        ValueError: the name does not start with a letter or a digit, or has characters other than letters, digits,
+            `_`, `.` and `-`; or the directory has the kit of another model, which would not serve this one.
 
     Example:
         >>> import tempfile
@@ -70,19 +75,23 @@ def write(directory: str | os.PathLike[str], name: str) -> list[Path]:
 
 
 def check(directory: str | os.PathLike[str], name: str) -> None:
-    """A `ValueError` unless `write` may write there: the name is one, and no kit that is there serves others alone."""
+    """Raises a `ValueError` if `write` cannot write the kit of this model into `directory`.
+
+    The name must be valid. If the directory has a kit already, that kit must serve a model of this name.
+    """
     path = model_path(directory, name)
     config = path.parent.parent / "config" / "models.config"
     if config.exists() and not re.search(rf"/models/{re.escape(name)}[\"'/\s]", config.read_text(encoding="utf-8")):
         raise ValueError(
-            f"name must be that of a model in {config}, or the directory a new one: the kit there does not serve "
-            f"others. Received: name={name!r}"
+            f"name must be the name of a model in {config}, because that kit serves no other models; or use another "
+            f"directory. Received: name={name!r}"
         )
 
 
 def _templates(folder: Traversable, prefix: str) -> list[tuple[str, Traversable]]:
-    found = []
+    """The files in `folder` and in its folders, with their paths relative to the kit."""
+    templates = []
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        place = f"{prefix}{entry.name}"
-        found += _templates(entry, f"{place}/") if entry.is_dir() else [(place, entry)]
-    return found
+        relative = f"{prefix}{entry.name}"
+        templates += _templates(entry, f"{relative}/") if entry.is_dir() else [(relative, entry)]
+    return templates

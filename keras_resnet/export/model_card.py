@@ -1,4 +1,4 @@
-"""The text beside a SavedModel: what it is, how good, what goes in and out, and under which licence."""
+"""The model card, `card.txt` in a SavedModel: model, weights, accuracy, licence, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ import tensorflow as tf
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.weights import Checkpoint
 
-UNKNOWN = "not said"
+UNKNOWN = "unknown"
 
 
-def files(checkpoint: Checkpoint | None, size: int, resize: Resize | None) -> str:
-    """How files become pixels: by the caller's own function, as the checkpoint was measured, or as a centred square."""
+def describe_files(checkpoint: Checkpoint | None, size: int, resize: Resize | None) -> str:
+    """How image files become pixels, in words.
+
+    Args:
+        checkpoint: the published weights, whose own resizing and crop are used if there is no `resize`; or None, for
+            the centre square.
+        size: side of the pixels that the network gets.
+        resize: the caller's function `(image, size) -> image`, or None.
+    """
     if resize is not None:
         return f"resized to {size} pixels by `{getattr(resize, '__name__', 'a function')}`"
     if checkpoint is None:
@@ -26,7 +33,15 @@ def files(checkpoint: Checkpoint | None, size: int, resize: Resize | None) -> st
 def facts(
     model: keras.Model, checkpoint: Checkpoint | None, precision: str, files: str, classes: int
 ) -> dict[str, str]:
-    """What there is to say, by name."""
+    """The lines of the card: name of a fact -> the fact.
+
+    Args:
+        model: the network that is exported.
+        checkpoint: its published weights, or None.
+        precision: text about the type that it is computed in.
+        files: text about how files become pixels, from `describe_files`.
+        classes: number of classes.
+    """
     accuracy = UNKNOWN
     if checkpoint and checkpoint.top1:
         accuracy = (
@@ -47,7 +62,7 @@ def facts(
     }
 
 
-def write(said: Mapping[str, str], path: Path) -> None:
-    """One line a fact."""
-    width = max(map(len, said))
-    path.write_text("".join(f"{name:{width}}  {what}\n" for name, what in said.items()))
+def write(lines: Mapping[str, str], path: Path) -> None:
+    """Writes one line for each fact."""
+    width = max(map(len, lines))
+    path.write_text("".join(f"{name:{width}}  {fact}\n" for name, fact in lines.items()))

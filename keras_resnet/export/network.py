@@ -1,7 +1,7 @@
-"""A network as functions of TensorFlow, with its weights as constants in the graph.
+"""A network as TensorFlow functions, with its weights as constants in the graph.
 
-Constants, where a variable would be read anew at each step, let TensorFlow prepare the kernels of its convolutions
-once, and join convolution, bias, addition and ReLU: 1.1 to 1.3 times as fast (benchmarks, `serve`).
+A variable would be read again at each step. With constants TensorFlow prepares the kernels of the convolutions once,
+and joins convolution, bias, addition and ReLU: this is 1.1 to 1.3 times as fast (benchmarks, `serve`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ Features = Callable[[tf.Tensor], tf.Tensor]  # pixels (N, H, W, C) -> embedding 
 ACTIVATIONS = {
     keras.activations.softmax: tf.nn.softmax,
     keras.activations.sigmoid: tf.nn.sigmoid,
-    keras.activations.linear: tf.nn.softmax,  # logits: what is served is probabilities
+    keras.activations.linear: tf.nn.softmax,  # the outputs are logits, and servers answer with probabilities
 }
 
 
 class Head(NamedTuple):
-    """The classifier that a model ends in: the dense layer, what makes probabilities of its answer, what it reads."""
+    """The classifier at the end of a model.
+
+    Attributes:
+        layer: the Dense layer.
+        activation: function from the output of the layer, without its own activation, to probabilities.
+        embedding: the Keras tensor that the layer reads.
+    """
 
     layer: Any
     activation: Callable[[tf.Tensor], tf.Tensor]
@@ -34,33 +40,40 @@ class Head(NamedTuple):
 
 
 def classifier(model: keras.Model) -> Head:
-    """The dense layer that a functional model ends in, and the softmax or sigmoid in it or after it.
+    """The Dense layer at the end of a functional model, and the softmax or sigmoid in it or after it.
 
     Raises:
-        ValueError: it ends in something else, or a single output has no activation: that is no probability.
+        ValueError: the model ends in another layer, or it has a single output without activation, which is not a
+            probability.
     """
-    made = [producer(tensor) for tensor in keras.tree.flatten(model.output)]
-    if len(made) == 1 and isinstance(made[0].operation, (keras.layers.Softmax, keras.layers.Activation)):
-        made.insert(0, producer(made[0].input_tensors[0]))
-    layer, last = made[0].operation, made[-1].operation
+    nodes = [producer(tensor) for tensor in keras.tree.flatten(model.output)]
+    if len(nodes) == 1 and isinstance(nodes[0].operation, (keras.layers.Softmax, keras.layers.Activation)):
+        nodes.insert(0, producer(nodes[0].input_tensors[0]))
+    layer, last = nodes[0].operation, nodes[-1].operation
     activation = _activation(last)
-    alone = layer is last or _activation(layer) is keras.activations.linear
+    single_activation = layer is last or _activation(layer) is keras.activations.linear
     if (
         len(model.outputs) > 1
         or not isinstance(layer, keras.layers.Dense)
         or activation not in ACTIVATIONS
-        or not alone
+        or not single_activation
     ):
         raise ValueError(
             "model must end in a Dense layer with a softmax, a sigmoid or no activation (include_top=True). "
-            f"Received: one that ends in {last!r}"
+            f"Received: a model that ends in {last!r}"
         )
-    if len(made[0].input_tensors[0].shape) != 2:
-        shape = made[0].input_tensors[0].shape
-        raise ValueError(f"model must end in a Dense layer that reads vectors (N, F). Received: one that reads {shape}")
+    embedding = nodes[0].input_tensors[0]
+    if len(embedding.shape) != 2:
+        raise ValueError(
+            "model must end in a Dense layer that reads vectors (N, F). "
+            f"Received: a Dense layer that reads {embedding.shape}"
+        )
     if layer.units == 1 and activation is keras.activations.linear:
-        raise ValueError("model must end in probabilities: a single output needs a sigmoid. Received: no activation")
-    return Head(layer, ACTIVATIONS[activation], made[0].input_tensors[0])
+        raise ValueError(
+            "model must give probabilities: a single output needs a sigmoid (classifier_activation='sigmoid'). "
+            "Received: one output without activation"
+        )
+    return Head(layer, ACTIVATIONS[activation], embedding)
 
 
 def _activation(layer: Any) -> Any:
@@ -70,20 +83,23 @@ def _activation(layer: Any) -> Any:
 
 
 def feature_extractor(model: keras.Model) -> keras.Model:
-    """From pixels to embeddings."""
+    """The model from pixels (N, H, W, C) to embeddings (N, F): all layers before the classifier."""
     return keras.Model(model.input, classifier(model).embedding)
 
 
 def float_features(model: keras.Model, precision: str) -> Features:
-    """What comes before the classifier, computed in float32 or bfloat16.
+    """The layers before the classifier, computed in float32 or bfloat16.
 
     Args:
-        model: of float32 layers, with a classifier.
-        precision: "float32" or "bfloat16"; the two ends are float32 always.
+        model: a network of float32 layers that ends in a classifier.
+        precision: "float32" or "bfloat16". Pixels and embeddings are float32 in both.
+
+    Returns:
+        A function from pixels (N, H, W, C) to embeddings (N, F). The weights are constants in the graph that calls it.
     """
     before = feature_extractor(model)
     if precision != "float32":
-        before = _of_type(before, precision)
+        before = _in_precision(before, precision)
     state = before.trainable_variables, before.non_trainable_variables
     values = [[variable.numpy() for variable in variables] for variables in state]
 
@@ -95,23 +111,23 @@ def float_features(model: keras.Model, precision: str) -> Features:
     return features
 
 
-def scores(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The classifier: probabilities, float32 (N, classes), from embeddings (N, F)."""
+def classifier_scores(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The classifier as a function from embeddings (N, F) to probabilities, float32 (N, classes)."""
     layer, activation, _ = classifier(model)
     kernel = layer.kernel.numpy()
     bias = layer.bias.numpy() if layer.use_bias else 0.0
     return lambda embedding: activation(tf.matmul(embedding, tf.constant(kernel)) + bias)
 
 
-def _of_type(model: keras.Model, precision: str) -> keras.Model:
-    """A copy whose weights are of that type too, so that none is cast while it serves."""
+def _in_precision(model: keras.Model, precision: str) -> keras.Model:
+    """A copy with weights of type `precision`, so that the server casts no weight."""
     inner = set(inner_layers(model))
 
-    def cloned(layer: Any) -> Any:
+    def clone(layer: Any) -> Any:
         if not isinstance(layer, keras.layers.Layer):
             return layer
         return copy_layer(layer, dtype=precision) if layer in inner else copy_layer(layer)
 
-    copy = keras.models.clone_model(model, clone_function=cloned, recursive=True)
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())
     return copy

@@ -1,4 +1,4 @@
-"""Precisions: what a network is computed in between pixels and embedding, and what becomes of int8 that is not good."""
+"""Precisions: the type in which a network is computed between pixels and embedding, and when int8 becomes bfloat16."""
 
 from __future__ import annotations
 
@@ -12,43 +12,60 @@ import tensorflow as tf
 
 from keras_resnet.export.int8 import quantised
 from keras_resnet.export.int8_kernels import available
-from keras_resnet.export.network import Features, classifier, float_features, scores
+from keras_resnet.export.network import Features, classifier, classifier_scores, float_features
 
-BATCH = 16
+BATCH = 16  # calibration images in one batch
 
 LOGGER = logging.getLogger("keras_resnet.export")
 
 
 class ServedFeatures(NamedTuple):
-    """What is served: the function from pixels to embeddings, and in words what it is computed in."""
+    """The function from pixels to embeddings that is served, and the text about its precision in the model card."""
 
     features: Features
     precision: str
 
 
 def in_float32(model: keras.Model, calibration: np.ndarray | None, agreement: float) -> ServedFeatures:
-    """As it was trained."""
+    """The network in float32, as it was trained."""
     return ServedFeatures(float_features(model, "float32"), "float32")
 
 
 def in_bfloat16(model: keras.Model, calibration: np.ndarray | None, agreement: float) -> ServedFeatures:
-    """The range of float32 in half its bytes; CPUs with AMX or AVX512_BF16 convolve twice as fast."""
+    """The network in bfloat16: the range of float32 in half the bytes.
+
+    CPUs with AMX or AVX512_BF16 compute its convolutions twice as fast.
+    """
     return ServedFeatures(float_features(model, "bfloat16"), "bfloat16")
 
 
 def in_int8(model: keras.Model, calibration: np.ndarray | None, agreement: float) -> ServedFeatures:
-    """Integers, where they choose as float32 does on enough of the calibration images; else bfloat16."""
+    """The network in int8, if it classifies enough of the calibration images as float32 does; otherwise bfloat16.
+
+    Args:
+        model: a network with folded batch norms, of float32 layers, that ends in a classifier.
+        calibration: raw pixels (N, H, W, C).
+        agreement: smallest fraction of the calibration images, in (0, 1], that int8 and float32 must classify alike.
+
+    Returns:
+        The function that is served, and the text about its precision. The text and the log give the reason if int8
+        became bfloat16.
+
+    Raises:
+        ValueError: `calibration` is None.
+    """
     if calibration is None:
-        raise ValueError("calibration must be images where precision is 'int8'. Received: calibration=None")
+        raise ValueError("calibration must be images if precision is 'int8'. Received: calibration=None")
     reason = "this TensorFlow has no exact int8 convolution on this CPU (x86 with VNNI has)"
     if available():
         features = quantised(model, calibration)
-        wanted = choices(model, float_features(model, "float32"), calibration)
-        found = float(np.mean(np.all(choices(model, features, calibration) == wanted, axis=-1)))
-        said = f"{found:.1%} of {len(calibration)} calibration images as in float32"
-        if found >= agreement:
-            return ServedFeatures(features, f"int8; {said}")
-        reason = f"it chose only {said}, {agreement:.1%} were asked for"
+        expected_choices = choices(model, float_features(model, "float32"), calibration)
+        int8_choices = choices(model, features, calibration)
+        fraction = float(np.mean(np.all(int8_choices == expected_choices, axis=-1)))
+        result = f"{fraction:.1%} of {len(calibration)} calibration images are classified as in float32"
+        if fraction >= agreement:
+            return ServedFeatures(features, f"int8; {result}")
+        reason = f"only {result}, which is less than agreement={agreement}"
     LOGGER.warning("int8 became bfloat16: %s", reason)
     return ServedFeatures(float_features(model, "bfloat16"), f"bfloat16, in place of int8: {reason}")
 
@@ -61,12 +78,22 @@ PRECISIONS: dict[str, Callable[[keras.Model, np.ndarray | None, float], ServedFe
 
 
 def choices(model: keras.Model, features: Features, images: np.ndarray) -> np.ndarray:
-    """For each image the likeliest class (N, 1), or of a sigmoid which classes are likelier than not (N, classes)."""
-    score = scores(model)
+    """What the classifier of a network decides for each image.
+
+    Args:
+        model: a network that ends in a classifier.
+        features: function from pixels to embeddings, which is used in place of the network's own layers.
+        images: raw pixels (N, H, W, C).
+
+    Returns:
+        After a softmax the class with the highest probability, int64 (N, 1). After a sigmoid whether the probability
+        of each class is above 0.5, bool (N, classes).
+    """
+    scores = classifier_scores(model)
     decide = DECISIONS[classifier(model).activation]
-    choose = tf.function(lambda pixels: decide(score(features(pixels))), autograph=False)
-    parts = [images[start : start + BATCH].astype("float32") for start in range(0, len(images), BATCH)]
-    return np.concatenate([choose(tf.constant(part)).numpy() for part in parts])
+    choose = tf.function(lambda pixels: decide(scores(features(pixels))), autograph=False)
+    batches = [images[start : start + BATCH].astype("float32") for start in range(0, len(images), BATCH)]
+    return np.concatenate([choose(tf.constant(batch)).numpy() for batch in batches])
 
 
 DECISIONS: dict[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]] = {

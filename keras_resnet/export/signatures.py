@@ -1,4 +1,4 @@
-"""What a server can be asked: pixels, files of images, or `tf.Example`s; for classes, probabilities or an embedding."""
+"""Signatures of a served model: pixels, image files or `tf.Example`s in; classes, probabilities or an embedding out."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import tensorflow as tf
 from keras_resnet.export.network import Features
 
 Answer = dict[str, tf.Tensor]
-IMAGE_KEY = "image/encoded"  # of ImageNet's usual records, and TensorFlow's own exports
+IMAGE_KEY = "image/encoded"  # the key of ImageNet's usual records, and of TensorFlow's own exports
 
 
 def flagged(wrong: tf.Tensor) -> tf.Tensor:
-    """Lets the others of a request, or of a batch that a server made of several, have their answers."""
+    """Accepts invalid images: the others of the request, or of the server's batch of several requests, are answered."""
     return wrong
 
 
 def refused(wrong: tf.Tensor) -> tf.Tensor:
-    """Fails the request, with what is wrong with the first such image."""
-    found = tf.boolean_mask(wrong, wrong != "")
-    with tf.control_dependencies([tf.debugging.Assert(tf.size(found) == 0, [found], summarize=1)]):
+    """Fails the request if an image is invalid. The error is that of the first such image."""
+    errors = tf.boolean_mask(wrong, wrong != "")
+    with tf.control_dependencies([tf.debugging.Assert(tf.size(errors) == 0, [errors], summarize=1)]):
         return tf.identity(wrong)
 
 
@@ -29,34 +29,34 @@ ON_INVALID = {"flag": flagged, "raise": refused}
 
 
 def checked(given: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
-    """`given`, of the shape that the signature says, with one row at least; else the request fails.
+    """`given`, if it has the shape of the signature and at least one row; otherwise the request fails.
 
-    TensorFlow's sessions, and servers with them, compare the type alone: pixels of another size, grey ones in place of
-    colours and a single image without its batch would all get an answer, which means nothing.
+    TensorFlow's sessions, and so the servers, check the type only. Without this check, pixels of another size, grey
+    pixels in place of colour and a single image without the batch axis would get answers without meaning.
     """
     given = tf.ensure_shape(given, spec.shape)
-    some = tf.debugging.Assert(tf.shape(given)[0] > 0, [f"{spec.name} must be one at least. Received: none"])
-    with tf.control_dependencies([some]):
+    not_empty = tf.debugging.Assert(tf.shape(given)[0] > 0, [f"{spec.name} must be one at least. Received: none"])
+    with tf.control_dependencies([not_empty]):
         return tf.identity(given)
 
 
 def encoded(example: tf.Tensor) -> tf.Tensor:
-    """The file in a serialized `tf.Example`, "" where there is none."""
+    """The image file in a serialized `tf.Example`; "" if it has none."""
     return tf.io.parse_single_example(example, {IMAGE_KEY: tf.io.FixedLenFeature((), tf.string, "")})[IMAGE_KEY]
 
 
 class Served(tf.Module):
-    """The functions of a SavedModel, one for each signature.
+    """The functions of a SavedModel, one for each signature; `endpoints` has them by name.
 
     Args:
-        features: pixels, float32 (N, H, W, C), to embeddings (N, F).
-        scores: embeddings to probabilities (N, classes).
-        shape: (H, W, C) of the pixels; sides may be None.
-        class_names: one a class.
-        top_k: classes that are named, the likeliest first; at most all.
-        to_pixels: strings (N), and a function from one of them to the bytes of a file, to uint8 (N, H, W, C) and what
-            is wrong with each, "" if nothing.
-        on_invalid: one of `ON_INVALID`.
+        features: function from pixels, float32 (N, H, W, C), to embeddings (N, F).
+        scores: function from embeddings to probabilities (N, classes).
+        shape: (H, W, C) of the pixels; H and W may be None.
+        class_names: one name for each class.
+        top_k: how many classes an answer names, the most probable first; at most the number of classes.
+        to_pixels: function of strings (N) and of a function from one string to the bytes of a file. It returns pixels,
+            uint8 (N, H, W, C), and for each image an error text, "" if the image is valid.
+        on_invalid: one of the functions in `ON_INVALID`.
     """
 
     def __init__(
@@ -71,20 +71,20 @@ class Served(tf.Module):
     ) -> None:
         super().__init__()
         pixels = tf.TensorSpec((None, *shape), tf.float32, "image")
-        # Traced once, and called by all signatures: the constants are in the file once.
+        # Traced once and called by all signatures, so that the file has the constants once.
         self.embed = tf.function(features, input_signature=[pixels], autograph=False)
 
-        def named(probabilities: tf.Tensor) -> Answer:
+        def most_probable(probabilities: tf.Tensor) -> Answer:
             best = tf.math.top_k(probabilities, top_k)
             return {"classes": tf.gather(tf.constant(class_names), best.indices), "scores": best.values}
 
         def read(contents: tf.Tensor, file_of: Callable[[tf.Tensor], tf.Tensor]) -> Answer:
-            """Where there is no image, `valid` is False, classes are "", scores and probabilities zero."""
+            """The answer for files. An invalid one gets `valid=False`, classes "", and scores and probabilities 0."""
             images, wrong = to_pixels(contents, file_of)
             wrong = on_invalid(wrong)
             valid = wrong == ""
             probabilities = tf.where(valid[:, None], scores(self.embed(tf.cast(images, tf.float32))), 0.0)
-            answer = named(probabilities)
+            answer = most_probable(probabilities)
             classes = tf.where(valid[:, None], answer["classes"], "")
             return {**answer, "classes": classes, "probabilities": probabilities, "valid": valid, "error": wrong}
 

@@ -1,8 +1,9 @@
-"""Requests that a server answers before it says that it is ready, so that the first client does not wait.
+"""Warm-up requests: a server answers them before it reports that a version is available, so no client has to wait.
 
-A session prepares a signature's graph when it is first asked, which takes about a second, and again for each client
-that asks meanwhile. So there is a request for every signature: without, a swap of versions under load kept clients
-waiting for four seconds, with it for 0.15 (both the 99th percentile, tests/serving/load.py on two cores).
+A session prepares the graph of a signature for its first request. This takes about a second, and is done again for each
+client that asks in the meantime. So there is a request for every signature. Without them, clients waited four seconds
+when versions were swapped under load; with them 0.15 seconds (both are the 99th percentile, measured with
+tests/serving/load.py on two cores).
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ import tensorflow as tf
 
 from keras_resnet.export.signatures import IMAGE_KEY
 
-MOST = 32  # images in a request: what the kit's batching.config lets through
+MOST = 32  # images in a request: the limit in the kit's batching.config
 
 
 def write(images: np.ndarray, model: str, directory: Path) -> None:
-    """Writes requests for `serving_default` with one image to all, in powers of two, and one for each other signature.
+    """Writes requests for `serving_default` with 1, 2, 4 and so on up to all images, and one for each other signature.
 
     Args:
-        images: pixels (N, H, W, C); 32 of them at most are sent.
-        model: name under which it is served.
-        directory: of the version.
+        images: raw pixels (N, H, W, C), of which at most 32 are used.
+        model: the name under which the model is served.
+        directory: directory of the version.
     """
     from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2  # noqa: PLC0415
 

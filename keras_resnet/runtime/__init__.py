@@ -1,4 +1,4 @@
-"""How a plain Keras model computes for a while: what is saved stays a model of plain Keras layers.
+"""Context managers that change how the layers of a plain Keras model compute.
 
-Everything here is a context manager that changes how layers compute inside the block, and not what they are.
+The layers themselves do not change: a model that is saved inside such a block has plain Keras layers.
 """

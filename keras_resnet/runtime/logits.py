@@ -1,4 +1,4 @@
-"""The output of a model without its softmax or sigmoid, while it trains."""
+"""Removes softmax or sigmoid from the output of a model for a while."""
 
 from __future__ import annotations
 
@@ -12,10 +12,23 @@ from keras_resnet.runtime.calls import replaced_calls
 
 
 def logits(model: keras.Model) -> contextlib.AbstractContextManager[None]:
-    """Takes the softmax or sigmoid off the output: losses are exact and stable on logits alone.
+    """Makes `model` return logits inside the block: losses are exact and numerically stable only on logits.
+
+    Args:
+        model: a functional model that ends in a `Softmax` layer, or in a layer with a softmax, a sigmoid or no
+            activation.
 
     Raises:
-        ValueError: the last layer is none that has an activation of that kind, or none at all.
+        ValueError: the last layer is another one.
+
+    Example:
+        >>> import keras
+        >>> from keras_resnet.runtime.logits import logits
+        >>> inputs = keras.Input((2,))
+        >>> model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid", kernel_initializer="ones")(inputs))
+        >>> with logits(model):
+        ...     float(model(keras.ops.ones((1, 2)))[0, 0])
+        2.0
     """
     head = producer(model.output).operation
     if isinstance(head, keras.layers.Softmax):

@@ -1,8 +1,9 @@
-"""Rematerialisation: a network keeps what goes into its blocks, and computes the rest again in the backward pass.
+"""Rematerialization (Chen et al. 2016, arXiv:1604.06174): less memory for more computation.
 
-Chen et al. 2016 (arXiv:1604.06174). Keras' own `RematScope` does not work in TensorFlow's graphs, and to recompute a
-batch norm as it is moves its statistics twice a step. Here a block is a pure function: of its input and its
-variables, to its output and its variables' new values, which are assigned once.
+The forward pass keeps only the inputs of the blocks. The backward pass computes all other tensors again. The
+`RematScope` of Keras does not work in TensorFlow's graphs, and a batch norm that is computed twice updates its moving
+statistics twice per step. Here a block is a pure function: from its input and its variables to its output and the new
+values of its variables, which are assigned once.
 """
 
 from __future__ import annotations
@@ -18,16 +19,22 @@ from keras_resnet.runtime.calls import replaced_calls
 
 
 class Segment:
-    """A part of a graph that one tensor goes into and one comes out of."""
+    """A part of a graph with one input tensor and one output tensor.
+
+    Args:
+        nodes: nodes of the graph, in the order of computation.
+        source: input tensor.
+        target: output tensor.
+    """
 
     def __init__(self, nodes: Sequence[Any], source: Any, target: Any) -> None:
         self.nodes, self.source, self.target = nodes, source, target
-        layers = dict.fromkeys(node.operation for node in nodes)  # each once, in order
+        layers = dict.fromkeys(node.operation for node in nodes)  # each layer once, in order
         variables = (variable for layer in layers for variable in getattr(layer, "variables", ()))
         self.variables = list({id(variable): variable for variable in variables}.values())
 
     def __call__(self, x: Any, training: bool | None) -> Any:
-        """What comes out of `x`."""
+        """The output tensor for the input `x`."""
         values = {id(self.source): x}
         for node in self.nodes:
             arguments, options = node.arguments.fill_in(values)
@@ -40,10 +47,13 @@ class Segment:
 
 @contextlib.contextmanager
 def remat_blocks(model: keras.Model) -> Iterator[None]:
-    """Lets a functional `model` of one input and output recompute its blocks while it learns; results are the same.
+    """Makes `model` recompute its blocks in the backward pass, inside the block of `with`; the results are the same.
 
-    A block is what lies between two tensors of the residual stream: those that more than one layer reads, and past
-    which nothing leads.
+    A block of the model is the part between two tensors of the residual stream. Such a tensor is read by more than one
+    layer, and no connection leads past it.
+
+    Args:
+        model: a functional model with one input and one output.
     """
     segments = _segments(model)
 
@@ -58,51 +68,52 @@ def remat_blocks(model: keras.Model) -> Iterator[None]:
 
 
 def _recomputed(segment: Segment, x: Any, training: bool | None) -> Any:
-    learnt = [variable for variable in segment.variables if variable.trainable]
-    moved = [variable for variable in segment.variables if not variable.trainable]
+    trainable = [variable for variable in segment.variables if variable.trainable]
+    states = [variable for variable in segment.variables if not variable.trainable]
 
-    # Copies: what a variable is told later must not be what the backward pass reads.
-    before = [keras.ops.copy(variable.value) for variable in moved]
+    # Copies, because the variables get new values before the backward pass.
+    before = [keras.ops.copy(variable.value) for variable in states]
 
     def pure(x: Any, *values: Any) -> tuple[Any, ...]:
-        with keras.StatelessScope(state_mapping=[*zip(learnt, values), *zip(moved, before)]) as scope:
+        with keras.StatelessScope(state_mapping=[*zip(trainable, values), *zip(states, before)]) as scope:
             y = segment(x, training)
-        return y, *(scope.get_current_value(variable) for variable in moved)
+        return y, *(scope.get_current_value(variable) for variable in states)
 
     remat = _remat_in_tensorflow if keras.backend.backend() == "tensorflow" else keras.remat
-    y, *updates = remat(pure)(x, *(keras.ops.convert_to_tensor(variable) for variable in learnt))
-    for variable, update in zip(moved, updates, strict=True):
+    y, *updates = remat(pure)(x, *(keras.ops.convert_to_tensor(variable) for variable in trainable))
+    for variable, update in zip(states, updates, strict=True):
         variable.assign(update)
     return y
 
 
 def _remat_in_tensorflow(function: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
-    """What `keras.remat` does, for first derivatives.
+    """`keras.remat` for TensorFlow, for first derivatives only.
 
-    Keras takes `tf.recompute_grad`, which looks for variables from each block back through the whole graph: the time to
-    trace a network grows with the square of its depth.
+    Keras uses `tf.recompute_grad`, which searches the whole graph before each block for variables: the time to trace a
+    network grows with the square of its depth.
     """
     import tensorflow as tf  # noqa: PLC0415
 
     @tf.custom_gradient
-    def forgetful(*arguments: Any) -> Any:
+    def rematerialized(*arguments: Any) -> Any:
         def gradient(*upstream: Any) -> Any:
-            # Not before the gradient has come so far, and not taken for the computation that was done already.
+            # The dependency delays the computation until the gradient is known. New tensors prevent TensorFlow from
+            # using the results of the forward pass.
             with tf.control_dependencies(upstream):
-                again = [tf.identity(argument) for argument in arguments]
+                copies = [tf.identity(argument) for argument in arguments]
             with tf.GradientTape() as tape:
-                tape.watch(again)
-                results = function(*again)
-            return tape.gradient(results, again, upstream)
+                tape.watch(copies)
+                results = function(*copies)
+            return tape.gradient(results, copies, upstream)
 
         return function(*arguments), gradient
 
-    return forgetful
+    return rematerialized
 
 
 def _segments(model: keras.Model) -> list[Segment]:
     nodes = [node for node in nodes_of(model) if not node.is_input]
-    readers: dict[int, int] = {}  # of each tensor, those that are still to come
+    readers: dict[int, int] = {}  # for each tensor, the number of nodes that still have to read it
     for node in nodes:
         for tensor in node.input_tensors:
             readers[id(tensor)] = readers.get(id(tensor), 0) + 1

@@ -1,4 +1,4 @@
-"""How a plain Keras model computes while it trains: all of it, in the one order that is right."""
+"""Everything that changes the computation of a plain Keras model in training, in the only correct order."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from keras_resnet.runtime.precision import compute_precision
 
 @contextlib.contextmanager
 def train_mode(model: keras.Model, precision: str) -> Iterator[None]:
-    """Lets `model` give logits, compute in `precision`, and run on the quickest kernels there are for that.
+    """Makes `model` return logits, compute in `precision`, and use the fastest kernels for it inside the block.
 
     Args:
-        model: a functional model with float32 variables; synchronised by now, where it trains on many devices.
+        model: a functional model with float32 variables. If it trains on several devices, its batch norms must be
+            synchronized before.
         precision: "float32", "bfloat16" or "float16".
 
     Raises:
-        ValueError: the model ends in something else than logits or probabilities, or `precision` is none of these.
+        ValueError: the output of the model is not logits, a softmax or a sigmoid, or `precision` has another value.
     """
     with (
         logits(model),
         compute_precision(model, precision),
         without_xla_in_training(model),
-        # These look at what is bfloat16 by now.
+        # These must come after `compute_precision`: they apply to layers that compute in bfloat16.
         fused_batch_norms(model),
         compiled_relu(model),
         gradients_by_matmul(model),

@@ -1,17 +1,29 @@
-"""Training: recipes, the fit itself, and the directory that a run leaves behind."""
+"""Training: recipes, `fit`, and run directories with the results."""
 
 from typing import TYPE_CHECKING
 
 from keras_resnet._internal.lazy_names import lazy_names
 
-__all__ = ["RECIPES", "Recipe", "evaluate", "fit"]
+__all__ = ["RECIPES", "ProgressBar", "Recipe", "Run", "Task", "evaluate", "fit", "load_run", "train"]
 
 if TYPE_CHECKING:
     from keras_resnet.evaluation.accuracy import evaluate
     from keras_resnet.training.fitting import fit
+    from keras_resnet.training.progress import ProgressBar
     from keras_resnet.training.recipe import Recipe
     from keras_resnet.training.recipes import RECIPES
+    from keras_resnet.training.run import Run, Task, load_run, train
 else:
-    # On first use: `keras-resnet --help` reads the recipes, and must not wait for Keras.
-    MODULES = {"RECIPES": "recipes", "Recipe": "recipe", "evaluate": ".evaluation.accuracy", "fit": "fitting"}
+    # Imported on first use: `keras-resnet --help` reads the recipes, and must not wait for the import of Keras.
+    MODULES = {
+        "RECIPES": "recipes",
+        "ProgressBar": "progress",
+        "Recipe": "recipe",
+        "Run": "run",
+        "Task": "run",
+        "evaluate": ".evaluation.accuracy",
+        "fit": "fitting",
+        "load_run": "run",
+        "train": "run",
+    }
     __getattr__, __dir__ = lazy_names(__name__, MODULES)

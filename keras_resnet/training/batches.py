@@ -1,4 +1,4 @@
-"""The batches that a recipe asks for: at its sizes, cropped, augmented and mixed as it says, for this process."""
+"""Batches for training and validation: image sizes, crops, augmentations and mixes as the recipe says."""
 
 from __future__ import annotations
 
@@ -24,44 +24,74 @@ from keras_resnet.training.distribution import Placement
 from keras_resnet.training.recipe import Recipe
 
 
-class Sides(NamedTuple):
-    """Sides of the square images in pixels: to train at, one after the other in equal parts, and to measure at."""
+class ImageSizes(NamedTuple):
+    """Sides of the square images in pixels.
+
+    Attributes:
+        train: for training, used one after the other for equal parts of the training.
+        evaluation: for validation and evaluation.
+    """
 
     train: tuple[int, ...]
-    test: int
+    evaluation: int
 
     @classmethod
-    def asked(cls, recipe: Recipe, default: int) -> Sides:
-        """Those of the recipe; where it has none to train at, `default`."""
+    def from_recipe(cls, recipe: Recipe, default: int) -> ImageSizes:
+        """The sizes of the recipe; `default` replaces missing `train_sizes`.
+
+        Example:
+            >>> from keras_resnet.training import Recipe
+            >>> from keras_resnet.training.batches import ImageSizes
+            >>> ImageSizes.from_recipe(Recipe(eval_size=224), 176)
+            ImageSizes(train=(176,), evaluation=224)
+        """
         train = recipe.train_sizes or (default,)
         return cls(train, recipe.eval_size or train[-1])
 
     @classmethod
-    def of(cls, model: keras.Model, recipe: Recipe) -> Sides:
-        """Those of the recipe, if the model can take them, else the model's; a `ValueError` if it can not."""
+    def for_model(cls, model: keras.Model, recipe: Recipe) -> ImageSizes:
+        """The sizes of the recipe, or the input size of the model if the recipe has none.
+
+        Raises:
+            ValueError: the model does not take images of these sizes, or neither the recipe nor the model has a size.
+        """
         if not recipe.train_sizes and not recipe.eval_size:
-            return cls.asked(recipe, square_side(model))
-        sides = cls.asked(recipe, recipe.eval_size)
-        if model.inputs[0].shape[1:3] != (None, None) and sides.all != {square_side(model)}:
+            return cls.from_recipe(recipe, square_side(model))
+        sizes = cls.from_recipe(recipe, recipe.eval_size)
+        if model.inputs[0].shape[1:3] != (None, None) and sizes.all != {square_side(model)}:
             raise ValueError(
-                f"model must take images of any size, for example input_shape=(None, None, 3), for the recipe's "
-                f"train_sizes {sides.train} and eval_size {sides.test}. Received: {model.inputs[0].shape}"
+                f"model must take images of any size, for example input_shape=(None, None, 3), because the recipe has "
+                f"train_sizes={sizes.train} and eval_size={sizes.evaluation}. "
+                f"Received: a model with the input shape {model.inputs[0].shape}"
             )
-        return sides
+        return sizes
 
     @property
     def all(self) -> set[int]:
-        """Without order."""
-        return {*self.train, self.test}
+        """All sizes as a set, without order."""
+        return {*self.train, self.evaluation}
 
 
 def training_batches(
-    split: Split, recipe: Recipe, sides: Sides, where: Placement, start: int, steps: int
+    split: Split, recipe: Recipe, sides: ImageSizes, where: Placement, start: int, steps: int
 ) -> tf.data.Dataset:
-    """Batches of (images, targets) from step `start` of a training of `steps` on."""
+    """Training batches from step `start` on, without end.
+
+    Args:
+        split: the training images.
+        recipe: gives the batch size, the augmentation and the seed.
+        sides: image sizes; each entry of `sides.train` is used for an equal part of the steps.
+        where: gives the part of each batch that this process reads.
+        start: first step, from 0; a training that is resumed starts in its middle.
+        steps: number of steps of the whole training.
+
+    Returns:
+        A dataset of (images, targets): uint8 (N, size, size, C) and float32 (N, classes). N is the number of
+        images that this process reads of each batch.
+    """
     parts = []
     for number in range(len(sides.train)):
-        first, end = (-(-share * steps // len(sides.train)) for share in (number, number + 1))
+        first, end = (-(-count * steps // len(sides.train)) for count in (number, number + 1))
         if start < end:
             size, begin = sides.train[number], max(start, first)
             batches = train_pipeline(
@@ -75,57 +105,74 @@ def training_batches(
                 start=begin,
                 shard=where.shard,
             )
-            # The last one is endless: it is the caller who counts.
+            # The last part has no end: the caller counts the steps.
             parts.append(batches.take(end - begin) if end < steps else batches)
     return functools.reduce(tf.data.Dataset.concatenate, parts)
 
 
-def validation_batches(split: Split, total: int, recipe: Recipe, sides: Sides, where: Placement) -> tf.data.Dataset:
-    """Batches of (images, targets), or for several devices (images, targets, weights), with every image once.
+def validation_batches(
+    split: Split, total: int, recipe: Recipe, sides: ImageSizes, where: Placement
+) -> tf.data.Dataset:
+    """Validation batches that contain every image once.
 
-    `split` is what this process reads, its share of the `total` images of all processes, see `Split.shard`.
+    Args:
+        split: the images that this process reads, see `Split.shard`.
+        total: number of images of all processes together.
+        recipe: gives the batch size, and how images are resized.
+        sides: image sizes; `sides.evaluation` is used.
+        where: number of devices and processes.
+
+    Returns:
+        A dataset of (images, targets), or of (images, targets, weights) for several devices. Their batches have equal
+        sizes: images that fill the last batches have the weight 0.
     """
     classes, local = len(split.classes), recipe.batch_size // where.processes
-    batches = pipeline(split, sides.test, local, resize=resize(recipe)).map(
+    batches = pipeline(split, sides.evaluation, local, resize=resize(recipe)).map(
         lambda images, labels: (images, tf.one_hot(labels, classes))
     )
     if where.devices == 1:
         return batches
-    # Devices share equal parts, and processes take as many steps: what is missing are images that do not count. Those
-    # that do count for more, since Keras divides the sum of losses by all.
+    # Each device needs a part of the same size, and each process the same number of steps, so images of weight 0 fill
+    # the last batches. The real images get a weight above 1, because Keras divides the sum of losses by all images.
     steps = -(-total // recipe.batch_size)
     weight = steps * recipe.batch_size / total
 
-    def filled(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def fill_up(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         weights = tf.fill(tf.shape(images)[:1], weight)
         missing = local - tf.shape(images)[0]
         padded = (tf.pad(x, [[0, missing], *[[0, 0]] * (len(x.shape) - 1)]) for x in (images, targets, weights))
         return tuple(tf.ensure_shape(x, (local, *x.shape[1:])) for x in padded)
 
-    nothing = tuple(tf.zeros((0, *spec.shape[1:]), spec.dtype) for spec in batches.element_spec)
-    return batches.concatenate(tf.data.Dataset.from_tensors(nothing).repeat()).take(steps).map(filled)
+    empty = tuple(tf.zeros((0, *spec.shape[1:]), spec.dtype) for spec in batches.element_spec)
+    return batches.concatenate(tf.data.Dataset.from_tensors(empty).repeat()).take(steps).map(fill_up)
 
 
 def preview(split: Split, recipe: Recipe, size: int, count: int, path: Path) -> None:
-    """Draws the first images of a training, as the network gets them, with their labels, into a PNG.
+    """Draws the first augmented images of a training with their labels into a PNG file.
 
     Args:
         split: the images.
-        recipe: what happens to them.
-        size: side in pixels to train at.
-        count: images, at least 1.
-        path: of the PNG.
+        recipe: gives crop, augmentation and mixes.
+        size: side of the training images in pixels.
+        count: number of images, at least 1.
+        path: path of the PNG file.
+
+    Raises:
+        ValueError: a file is not a readable image; the error names it.
     """
-    # Several batches, as a batch is mixed in one way.
+    # Several small batches: all images of one batch are mixed in the same way.
     recipe = dataclasses.replace(recipe, batch_size=max(math.isqrt(count), 2))
-    batches = training_batches(split, recipe, Sides((size,), size), Placement(), 0, 1)
+    batches = training_batches(split, recipe, ImageSizes((size,), size), Placement(), 0, 1)
     with name_corrupt_files(split):
         images, targets = next(batches.unbatch().batch(count).as_numpy_iterator())
     plot_images(images, label_titles(targets, split.classes), path)
 
 
 def resize(recipe: Recipe) -> Resize:
-    """How the recipe measures: the centred square, or the shorter side resized and the centre of that."""
+    """How images are resized in evaluation: the center square, or the shorter side is resized and the center cut out.
+
+    The second way is used if `crop_pct` is below 1.
+    """
     if recipe.crop_pct == 1:
         return to_square
     return functools.partial(resize_and_crop, crop_pct=recipe.crop_pct, interpolation="bilinear")
@@ -138,7 +185,7 @@ CROPS: dict[str, Callable[[Recipe], Crop | None]] = {
 }
 POLICIES: dict[str, Callable[[Recipe], tuple[Augmentation, ...]]] = {
     "": lambda recipe: (),
-    # The deviation is that of timm's recipes.
+    # timm's recipes have the same deviation.
     "rand_augment": lambda recipe: (
         functools.partial(augment.rand_augment, magnitude=recipe.magnitude, deviation=0.5),
     ),
@@ -147,39 +194,42 @@ POLICIES: dict[str, Callable[[Recipe], tuple[Augmentation, ...]]] = {
 
 
 def crop(recipe: Recipe) -> Crop | None:
-    """Which part of an image is trained on."""
+    """The function that cuts a random part out of a training image; None for the center square."""
     return CROPS[recipe.crop](recipe)
 
 
 def augmentations(recipe: Recipe, size: int) -> tuple[Augmentation, ...]:
-    """What happens to batches of images with sides of `size`, in this order."""
+    """The augmentations of batches of images with sides of `size` pixels, in the order in which they are applied."""
     jitter = recipe.color_jitter
-    moved: tuple[tuple[float, Augmentation], ...] = (
+    geometry_and_color: tuple[tuple[float, Augmentation], ...] = (
         (recipe.pad_and_crop, functools.partial(augment.pad_and_crop, pixels=round(recipe.pad_and_crop * size))),
         (recipe.flip, augment.flip),
         (recipe.rotate, functools.partial(augment.rotate, degrees=recipe.rotate)),
         (jitter, functools.partial(augment.color_jitter, brightness=jitter, contrast=jitter, saturation=jitter)),
     )
-    erased = functools.partial(augment.random_erasing, probability=recipe.random_erase)
+    erasing = functools.partial(augment.random_erasing, probability=recipe.random_erase)
     return (
-        *(augmentation for amount, augmentation in moved if amount),
+        *(augmentation for amount, augmentation in geometry_and_color if amount),
         *POLICIES[recipe.auto_augment](recipe),
-        *((erased,) if recipe.random_erase else ()),
+        *((erasing,) if recipe.random_erase else ()),
     )
 
 
 def mixes(recipe: Recipe) -> tuple[Mix, ...]:
-    """What happens to batches of images and their targets, in this order; smoothing first, as in timm."""
+    """The functions that mix images and targets of a batch, in the order in which they are applied.
+
+    Label smoothing comes first, as in timm.
+    """
     mixup = functools.partial(augment.mixup, alpha=recipe.mixup)
     cutmix = functools.partial(augment.cutmix, alpha=recipe.cutmix)
-    chosen = tuple(mix for alpha, mix in ((recipe.mixup, mixup), (recipe.cutmix, cutmix)) if alpha)
-    mixed = (functools.partial(augment.random_choice, mixes=chosen),) if len(chosen) > 1 else chosen
+    chosen = tuple(function for alpha, function in ((recipe.mixup, mixup), (recipe.cutmix, cutmix)) if alpha)
+    mix = (functools.partial(augment.random_choice, mixes=chosen),) if len(chosen) > 1 else chosen
     return (
-        *((_of_targets(augment.label_smoothing, recipe.label_smoothing),) if recipe.label_smoothing else ()),
-        *mixed,
-        *((_of_targets(augment.target_threshold, recipe.target_threshold),) if recipe.target_threshold else ()),
+        *((_apply_to_targets(augment.label_smoothing, recipe.label_smoothing),) if recipe.label_smoothing else ()),
+        *mix,
+        *((_apply_to_targets(augment.target_threshold, recipe.target_threshold),) if recipe.target_threshold else ()),
     )
 
 
-def _of_targets(function: Callable[[tf.Tensor, float], tf.Tensor], amount: float) -> Mix:
+def _apply_to_targets(function: Callable[[tf.Tensor, float], tf.Tensor], amount: float) -> Mix:
     return lambda images, targets, seed: (images, function(targets, amount))

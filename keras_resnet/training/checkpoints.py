@@ -1,9 +1,10 @@
-"""Checkpoints of a training: a directory each, which is there as a whole or not at all.
+"""Checkpoints of a training. Each one is a directory:
 
-    checkpoints/120/arrays.npz    every variable: weights, statistics, optimizer, moving average, states of randomness
-    checkpoints/120/state.json    what is no array: where the training is, its history, the best so far
+    checkpoints/120/arrays.npz    all variables: weights, statistics, optimizer, moving average, random generators
+    checkpoints/120/state.json    everything else: the position in the training, its history, the best epoch so far
 
-Each is written beside, flushed to the disk and renamed; the newest `KEPT` stay.
+A checkpoint is written to a temporary directory, flushed to the disk and renamed, so it is complete or does not exist.
+The newest `KEPT` checkpoints are kept.
 """
 
 from __future__ import annotations
@@ -27,8 +28,14 @@ ARRAYS, STATE = "arrays.npz", "state.json"
 log = logging.getLogger("keras_resnet.training")
 
 
-class Checkpoint(NamedTuple):
-    """What was saved, and where."""
+class SavedState(NamedTuple):
+    """The content of a checkpoint.
+
+    Attributes:
+        path: directory of the checkpoint.
+        arrays: all variables by name.
+        state: the content of state.json.
+    """
 
     path: Path
     arrays: dict[str, np.ndarray]
@@ -37,10 +44,15 @@ class Checkpoint(NamedTuple):
 
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Keeps checkpoints to one process at a time; however that ends, the system lets go of them.
+    """Locks a directory of checkpoints for this process inside the block; creates the directory if it is missing.
+
+    The operating system releases the lock when the process ends, also when it is killed.
+
+    Args:
+        directory: the directory of all checkpoints of a training.
 
     Raises:
-        ValueError: another process has them.
+        ValueError: another process holds the lock.
     """
     directory.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory / "lock")
@@ -48,7 +60,8 @@ def exclusive(directory: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise ValueError(
-            f"directory must be of one training at a time. Received: {directory}, where another process trains"
+            "directory must be used by one training at a time; wait for the other one, or use another directory. "
+            f"Received: {directory}, in which another process trains"
         ) from None
     try:
         yield
@@ -57,61 +70,68 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 
 def save(directory: Path, number: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
-    """Saves a checkpoint; one of the same number is replaced, and older ones than the newest `KEPT` are removed.
+    """Saves a checkpoint. It replaces one with the same number; all but the newest `KEPT` checkpoints are removed.
 
     Args:
-        directory: of all checkpoints of a training; made where it does not exist.
-        number: of this one; the highest is the newest.
-        arrays: by name.
-        state: whatever JSON can hold.
+        directory: the directory of all checkpoints of a training; it is created if it is missing.
+        number: the number of this checkpoint; the newest one has the highest number.
+        arrays: arrays by name.
+        state: values that JSON can hold, by name.
 
     Returns:
-        Its path.
+        The path of the checkpoint.
 
     Raises:
-        OSError: it could not be written, as on a full disk; the ones before are as they were.
+        OSError: the checkpoint could not be written, for example on a full disk; earlier checkpoints do not change.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for left_behind in directory.glob(".*"):  # by a kill in mid-write
-        shutil.rmtree(left_behind, ignore_errors=True)
-    aside, path = directory / f".{number}", directory / str(number)
+    for unfinished in directory.glob(".*"):  # from a process that was killed while it wrote
+        shutil.rmtree(unfinished, ignore_errors=True)
+    temporary, path = directory / f".{number}", directory / str(number)
     try:
-        aside.mkdir()
-        write_arrays(arrays, aside / ARRAYS)
-        with (aside / STATE).open("w") as text:
+        temporary.mkdir()
+        write_arrays(arrays, temporary / ARRAYS)
+        with (temporary / STATE).open("w") as text:
             json.dump(state, text, indent=1)
             text.flush()
             os.fsync(text.fileno())
-        _flush_directory(aside)
-        if path.exists():  # a directory cannot be renamed over another
+        _flush_directory(temporary)
+        if path.exists():  # a directory cannot be renamed to the name of another one
             path.rename(directory / f".{number}-replaced")
-        aside.rename(path)
+        temporary.rename(path)
         _flush_directory(directory)
     except OSError:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for old in [*directory.glob(".*"), *(directory / str(number) for number in _numbers(directory)[:-KEPT])]:
-        shutil.rmtree(old, ignore_errors=True)
+    for outdated in [*directory.glob(".*"), *(directory / str(number) for number in _numbers(directory)[:-KEPT])]:
+        shutil.rmtree(outdated, ignore_errors=True)
     return path
 
 
-def newest(directory: Path) -> Checkpoint | None:
-    """The newest checkpoint that can be read, or None; a broken one is logged and the one before it taken."""
+def newest(directory: Path) -> SavedState | None:
+    """Reads the newest checkpoint; a broken one is skipped with a warning in the log, and the next older one is read.
+
+    Args:
+        directory: the directory of all checkpoints of a training.
+
+    Returns:
+        The content of the checkpoint; None if there is no readable one.
+    """
     for number in reversed(_numbers(directory)):
         path = directory / str(number)
         try:
             return _read(path)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            log.warning("checkpoint %s cannot be read and is passed over: %s", path, error)
+            log.warning("checkpoint %s cannot be read and is skipped: %s", path, error)
     return None
 
 
-def _read(path: Path) -> Checkpoint:
-    return Checkpoint(path, read_arrays(path / ARRAYS), json.loads((path / STATE).read_text()))
+def _read(path: Path) -> SavedState:
+    return SavedState(path, read_arrays(path / ARRAYS), json.loads((path / STATE).read_text()))
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Writes arrays through to the disk."""
+    """Writes arrays to an .npz file and flushes it to the disk."""
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
         file.flush()
@@ -119,19 +139,19 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What `write_arrays` wrote; each is held against its checksum."""
+    """Reads a file of `write_arrays`; a wrong checksum of an array raises `zipfile.BadZipFile`."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 
 def _numbers(directory: Path) -> list[int]:
-    """Those of the checkpoints in a directory, ascending."""
+    """The numbers of the checkpoints in a directory, in ascending order."""
     paths = directory.iterdir() if directory.is_dir() else ()
     return sorted(int(path.name) for path in paths if path.name.isdecimal())
 
 
 def _flush_directory(path: Path) -> None:
-    """Without it a rename may be lost with the power; Windows can not, and need not."""
+    """Without this a rename may be lost in a power failure. Windows does not support it, and does not need it."""
     if os.name == "posix":
         descriptor = os.open(path, os.O_RDONLY)
         try:

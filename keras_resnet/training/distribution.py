@@ -1,7 +1,8 @@
-"""Many devices: TensorFlow's MirroredStrategy on one machine, `keras.distribution` on JAX on one or many.
+"""Training on several devices.
 
-Nothing here moves data between devices; that is TensorFlow's and JAX's own. On JAX it is the compiler that makes a
-step on many devices equal to one device's; on TensorFlow this file does what Keras leaves to its caller.
+TensorFlow uses a `MirroredStrategy` on one machine; JAX uses `keras.distribution` on one or several machines. This file
+moves no data between devices: TensorFlow and JAX do that. On JAX the compiler makes a step on several devices equal to
+a step on one device. On TensorFlow this file does what Keras leaves to its caller.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from keras_resnet.training.recipe import Recipe
 
 
 class Placement(NamedTuple):
-    """Where a training runs: how many devices share a batch, and which part of it this process reads."""
+    """The devices and processes of a training.
+
+    Attributes:
+        devices: number of devices, of all processes together, that share each batch.
+        process: number of this process, from 0.
+        processes: number of processes.
+    """
 
     devices: int = 1
     process: int = 0
@@ -28,21 +35,37 @@ class Placement(NamedTuple):
 
     @property
     def shard(self) -> tuple[int, int]:
-        """Of each batch, as `keras_resnet.data.train_pipeline` takes it."""
+        """The part of each batch that this process reads: `shard` of `keras_resnet.data.train_pipeline`."""
         return self.process, self.processes
 
 
-def place(model: keras.Model) -> Placement:
-    """The place that `model` was built for: under a strategy's scope, a `keras.distribution`, or neither.
+def placement_of(model: keras.Model) -> Placement:
+    """The devices and processes that `model` was built for.
+
+    Args:
+        model: a model that was built under `devices(...)`, or without it for one device.
+
+    Returns:
+        The placement of the strategy or `keras.distribution` in use; one device if there is none.
 
     Raises:
-        ValueError: it was built elsewhere than it is to be trained.
+        ValueError: the model was built under another `devices(...)` than the one in use now.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> from keras_resnet.training import distribution
+        >>> distribution.placement_of(kr.ResNet20())
+        Placement(devices=1, process=0, processes=1)
     """
-    wrong = "model must be built under the same `devices(...)` that it is trained in"
+    requirement = "model must be built under the same `devices(...)` that it is trained in"
     if keras.backend.backend() == "tensorflow":
         strategy = model.distribute_strategy
-        if not all(strategy.extended.variable_created_in_scope(variable.value) for variable in model.variables):
-            raise ValueError(f"{wrong}. Received: one of other devices than {type(strategy).__name__}'s")
+        for variable in model.variables:
+            if not strategy.extended.variable_created_in_scope(variable.value):
+                raise ValueError(
+                    f"{requirement}. Received: a model with the variable {variable.path!r}, "
+                    f"which was not created under the {type(strategy).__name__} in use"
+                )
         return Placement(strategy.num_replicas_in_sync)
     distribution = keras.distribution.distribution() if keras.backend.backend() == "jax" else None
     if distribution is None:
@@ -50,36 +73,56 @@ def place(model: keras.Model) -> Placement:
     import jax  # noqa: PLC0415
 
     where = Placement(distribution.device_mesh.devices.size, jax.process_index(), jax.process_count())
-    if not all(len(variable.value.sharding.device_set) == where.devices for variable in model.variables):
-        raise ValueError(f"{wrong}. Received: one of other devices than the {where.devices} of keras.distribution")
+    for variable in model.variables:
+        count = len(variable.value.sharding.device_set)
+        if count != where.devices:
+            raise ValueError(
+                f"{requirement}. Received: a model with the variable {variable.path!r} on {count} devices, "
+                f"while keras.distribution has {where.devices}"
+            )
     return where
 
 
-def check(recipe: Recipe, images: int, where: Placement) -> None:
-    """A `ValueError` if a recipe cannot be followed on several devices, `images` being those to train on."""
+def check_recipe(recipe: Recipe, images: int, where: Placement) -> None:
+    """Checks that a training by `recipe` is possible on several devices.
+
+    Args:
+        recipe: the recipe.
+        images: number of training images.
+        where: the devices of the training.
+
+    Raises:
+        ValueError: `batch_size` or a smaller number of images is not divisible by the number of devices, or TensorFlow
+            cannot use an option of the recipe on several devices.
+    """
     if recipe.batch_size % where.devices or (images < recipe.batch_size and images % where.devices):
         raise ValueError(
-            f"batch_size, and where there are fewer the number of images, must divide by the {where.devices} devices. "
+            f"batch_size, or a smaller number of images, must be divisible by the number of devices, {where.devices}. "
             f"Received: batch_size={recipe.batch_size}, {images} images"
         )
     if where.devices == 1 or keras.backend.backend() != "tensorflow":
         return
-    # Keras updates inside of a `cond`, where a MirroredStrategy cannot add gradients.
+    # Keras updates the weights inside a `cond`, in which a MirroredStrategy cannot add the gradients of all devices.
     if recipe.gradient_accumulation_steps > 1:
         raise ValueError(
-            "gradient_accumulation_steps must be 1 on several devices of TensorFlow. "
-            f"Received: {recipe.gradient_accumulation_steps}"
+            "gradient_accumulation_steps must be 1 on several TensorFlow devices. "
+            f"Received: gradient_accumulation_steps={recipe.gradient_accumulation_steps}"
         )
-    # What devices compute again they do not do in the same order, and the means of a batch norm wait for each other.
+    # Devices recompute blocks in different orders, and a synchronized batch norm waits for the means of all devices.
     if recipe.remat:
-        raise ValueError("remat must be False on several devices of TensorFlow. Received: remat=True")
+        raise ValueError("remat must be False on several TensorFlow devices. Received: remat=True")
 
 
 @contextlib.contextmanager
 def synchronized_batch_norm(model: keras.Model, where: Placement) -> Iterator[None]:
-    """Lets batch norms take mean and variance of the whole batch, on all devices, as one device would.
+    """Makes batch norms use mean and variance of the whole batch, of all devices together, inside the block.
 
-    On JAX they do already. Keras' own kernel then, not the fused one.
+    Only TensorFlow needs this; on JAX batch norms use the whole batch anyway. Synchronized batch norms run on the
+    kernel of Keras, and not on the fused kernel of TensorFlow.
+
+    Args:
+        model: a model that was built for `where`.
+        where: the devices of the training; with one device nothing changes.
     """
     if keras.backend.backend() != "tensorflow" or where.devices == 1:
         yield
@@ -97,9 +140,9 @@ def synchronized_batch_norm(model: keras.Model, where: Placement) -> Iterator[No
 
 
 def clip_gradients_of_all_devices(optimizer: keras.optimizers.Optimizer) -> None:
-    """Makes the optimizer of a MirroredStrategy clip the gradient of the whole batch, as one device would.
+    """Makes the optimizer of a MirroredStrategy clip the gradient of the whole batch.
 
-    Keras clips the gradients of each device, and adds them afterwards.
+    One device does that too. Keras clips the gradient of each device, and then adds the clipped gradients.
     """
     optimizer = innermost(optimizer)
     norm = optimizer.global_clipnorm
@@ -116,14 +159,19 @@ def clip_gradients_of_all_devices(optimizer: keras.optimizers.Optimizer) -> None
 
 
 def devices(count: int | None = None) -> contextlib.AbstractContextManager[Any]:
-    """The scope to build and train a model in, for it to use several devices.
+    """The context in which a model is built and trained on several devices.
 
     Args:
-        count: of devices of this machine, GPUs where there are any; 0: all. None: one, or where several processes have
-            joined, all devices of theirs.
+        count: number of devices of this machine; GPUs if it has any, otherwise CPUs. 0: all. None: one; or, after
+            `join`, all devices of all processes.
+
+    Returns:
+        A context manager.
 
     Raises:
-        ValueError: there are not as many, the backend knows no several, or in several processes it is not all.
+        ValueError: `count` is higher than the number of devices; or it is not 1 on torch; or several processes train
+            together, and it is not the number of all devices.
+        TypeError: `count` is not an integer.
 
     Example:
         >>> import keras_resnet as kr
@@ -135,63 +183,80 @@ def devices(count: int | None = None) -> contextlib.AbstractContextManager[Any]:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf  # noqa: PLC0415
 
-        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        chosen = _chosen(1 if count is None else count, [device.name for device in found])
+        available = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        chosen = _first_devices(1 if count is None else count, [device.name for device in available])
         return tf.distribute.MirroredStrategy(chosen).scope() if len(chosen) > 1 else contextlib.nullcontext()
     if keras.backend.backend() == "torch":
         if count not in {None, 1}:
-            raise ValueError(f"devices must be 1 on the backend torch, which shares no batches. Received: {count}")
+            raise ValueError(
+                "devices must be 1 on the torch backend, which cannot share batches between devices. "
+                f"Received: devices={count}"
+            )
         return contextlib.nullcontext()
     import jax  # noqa: PLC0415
 
-    found, processes = keras.distribution.list_devices(), jax.process_count()
-    if processes > 1 and count not in {None, 0, len(found)}:
-        raise ValueError(f"devices must be all {len(found)} where there are several processes. Received: {count}")
-    chosen = _chosen((0 if processes > 1 else 1) if count is None else count, found)
+    available, processes = keras.distribution.list_devices(), jax.process_count()
+    if processes > 1 and count not in {None, 0, len(available)}:
+        raise ValueError(
+            f"devices must be 0 or {len(available)}, which is all, if {processes} processes train together. "
+            f"Received: devices={count}"
+        )
+    chosen = _first_devices((0 if processes > 1 else 1) if count is None else count, available)
     if len(chosen) == 1:
         return contextlib.nullcontext()
-    # Each process reads its own part, see `train_pipeline`: Keras need not cut.
+    # Each process reads only its part of a batch, see `train_pipeline`, so Keras must not divide the batches again.
     return keras.distribution.DataParallel(devices=chosen, auto_shard_dataset=False).scope()
 
 
-def _chosen(count: int, found: list[str]) -> list[str]:
-    if count > len(found):
-        raise ValueError(f"devices must be at most those that are there, {len(found)}. Received: devices={count}")
-    return found[: count or None]
+def _first_devices(count: int, available: list[str]) -> list[str]:
+    """The first `count` devices; 0: all."""
+    if count > len(available):
+        raise ValueError(
+            f"devices must be at most {len(available)}, the number of available devices. Received: devices={count}"
+        )
+    return available[: count or None]
 
 
 def join(processes: int = 0, process: int | None = None, coordinator: str | None = None) -> None:
-    """Joins this process to the others of a training on several machines, or several processes of one; JAX only.
+    """Connects this process with the other processes of a training, on one or several machines; JAX only.
 
-    To be called before any device is used. `keras.distribution` and JAX do the rest. When a process is killed the
-    others end with an error: at once where its connections are closed, else when JAX has missed its heartbeat for 100
-    seconds. The same commands go on from the last checkpoint.
+    Call it before any device is used. `keras.distribution` and JAX do the rest. If a process is killed, the others end
+    with an error: at once if its connections are closed, otherwise when JAX has missed its heartbeat for 100 seconds.
+    The same commands continue the training from the last checkpoint.
 
     Args:
-        processes: how many there are; 0: as the cluster says, where JAX knows it (Slurm, Open MPI, Kubernetes, cloud
-            TPUs).
-        process: which one this is, from 0; process 0 writes the run. None: as the cluster says.
-        coordinator: HOST:PORT of process 0. None: as the cluster says.
+        processes: number of processes; 0: the number that the cluster sets, if JAX knows the cluster (Slurm, Open MPI,
+            Kubernetes, cloud TPUs).
+        process: number of this process, from 0; process 0 writes the run. None: the number that the cluster sets.
+        coordinator: HOST:PORT of process 0. None: the address that the cluster sets.
 
     Raises:
-        ValueError: the backend is not JAX, `process` is not below `processes`, or the cluster does not say what is
-            None.
+        ValueError: the backend is not JAX; `process` is not below `processes`; or a value is missing that the cluster
+            does not set.
+        TypeError: `process` is not an integer.
+
+    Example:
+        >>> from keras_resnet.training import distribution
+        >>> distribution.join(2, 0, "10.0.0.1:1234")  # doctest: +SKIP
     """
     if keras.backend.backend() != "jax":
-        raise ValueError(f"processes must be 1 on the backend {keras.backend.backend()}; several need jax")
+        raise ValueError(
+            f"processes must be 1 on the {keras.backend.backend()} backend; several processes need the jax backend. "
+            f"Received: processes={processes}"
+        )
     if process is not None and integer("process", process, minimum=0) >= (processes or process + 1):
-        raise ValueError(f"process must be below processes, {processes}. Received: process={process}")
+        raise ValueError(f"process must be below processes={processes}. Received: process={process}")
     try:
         keras.distribution.initialize(coordinator, processes or None, process)
     except ValueError as error:
         raise ValueError(
-            f"processes, process and coordinator must be given where no cluster says them: {error} "
-            f"Received: processes={processes}, process={process}, coordinator={coordinator}"
+            "processes, process and coordinator must be given if the cluster does not set them. "
+            f"Received: processes={processes}, process={process}, coordinator={coordinator} ({error})"
         ) from error
 
 
 def current_process() -> Placement:
-    """Which process of how many this is, before there is a model."""
+    """The number of this process and of all processes; use it before there is a model."""
     if keras.backend.backend() != "jax":
         return Placement()
     import jax  # noqa: PLC0415
@@ -200,7 +265,15 @@ def current_process() -> Placement:
 
 
 def gather(value: int, where: Placement) -> list[int]:
-    """`value` of each process, in order; every process waits here for the others."""
+    """Collects an integer from all processes; each process waits here for the others.
+
+    Args:
+        value: the integer of this process.
+        where: the processes of the training.
+
+    Returns:
+        The integers of all processes, in the order of their numbers.
+    """
     if where.processes == 1:
         return [value]
     from jax.experimental import multihost_utils  # noqa: PLC0415

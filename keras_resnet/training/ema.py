@@ -1,7 +1,7 @@
-"""The moving average of a model, where a recipe asks for one: what is measured and what a training results in.
+"""Exponential moving average of a model (`ema_decay` of a recipe).
 
-Keras' optimizers average the weights. The statistics of batch norm are averaged here, as torchvision and timm do: those
-of the latest weights do not fit weights of many steps ago.
+Validation uses the average, and the training results in it. The optimizers of Keras average the weights. This file
+averages the statistics of batch norm, as torchvision and timm do: the latest statistics do not fit averaged weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from keras_resnet.training.optimizers import innermost
 
 @contextlib.contextmanager
 def average_weights(model: keras.Model) -> Iterator[None]:
-    """Lets `model` have the average weights that its optimizer keeps; where it keeps none, nothing changes."""
+    """Gives `model` the averages of weights and statistics inside the block; nothing changes if there are none."""
     swap_average(model)
     try:
         yield
@@ -27,22 +27,25 @@ def average_weights(model: keras.Model) -> Iterator[None]:
 
 
 def swap_average(model: keras.Model) -> None:
-    """Exchanges the weights and statistics of a compiled model with their averages."""
+    """Exchanges weights and statistics of a compiled model with their averages; does nothing if there are none."""
     optimizer = innermost(model.optimizer)
     if not optimizer.use_ema:
         return
     weights = zip(model.trainable_variables, moving_averages(optimizer), strict=True)
     for variable, average in [*weights, *zip(_statistics(model), optimizer.statistics, strict=True)]:
-        held = keras.ops.copy(variable.value)
+        value = keras.ops.copy(variable.value)
         variable.assign(average.value)
-        average.assign(held)
+        average.assign(value)
 
 
 def create_average_statistics(model: keras.Model) -> None:
-    """Gives the optimizer, where it averages, variables for the averages of the statistics: checkpoints have them."""
+    """Creates variables in the optimizer for the averages of the statistics, so that checkpoints contain them.
+
+    Does nothing if the recipe has no `ema_decay`.
+    """
     optimizer = innermost(model.optimizer)
     if optimizer.use_ema:
-        # Past Keras' attribute tracking, which would count them twice.
+        # Not set as an attribute: Keras would track the variables, and count them twice.
         optimizer.__dict__["statistics"] = [
             optimizer.add_variable_from_reference(variable, "average", initializer="zeros")
             for variable in _statistics(model)
@@ -50,36 +53,36 @@ def create_average_statistics(model: keras.Model) -> None:
 
 
 def update_average_statistics(model: keras.Model, steps: int, first: bool) -> None:
-    """Moves the averages of the statistics by what `steps` steps would: of the model as it is after them.
+    """Updates the averages of the statistics once for several steps, with the statistics after the last step.
 
     Args:
-        model: compiled.
-        steps: since the last call.
-        first: whether there was none; then the averages begin with the statistics of now.
+        model: a compiled model.
+        steps: number of steps since the last call.
+        first: True for the first call of a training; the averages then start as the present statistics.
     """
     optimizer = innermost(model.optimizer)
     if not optimizer.use_ema:
         return
     if hasattr(model, "jax_state_sync"):
-        model.jax_state_sync()  # between the steps variables have no values on JAX
-    kept = 0.0 if first else optimizer.ema_momentum**steps
+        model.jax_state_sync()  # on JAX the variables get their values only when asked
+    decay = 0.0 if first else optimizer.ema_momentum**steps
     for variable, average in zip(_statistics(model), optimizer.statistics, strict=True):
-        average.assign(kept * average.value + (1 - kept) * variable.value)
+        average.assign(decay * average.value + (1 - decay) * variable.value)
 
 
 def _statistics(model: keras.Model) -> list[Any]:
-    """Of the batch norms that learn; those of frozen ones stay as they are."""
+    """The moving statistics of all trainable batch norms; the statistics of frozen ones do not change."""
     norms = (layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization))
     return [variable for norm in norms if norm.trainable for variable in (norm.moving_mean, norm.moving_variance)]
 
 
 class EvaluateAverage(keras.callbacks.Callback):
-    """Measures the average weights on the validation images."""
+    """Makes Keras use the averages of weights and statistics during validation."""
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Weights become averages."""
+        """Replaces weights and statistics by their averages."""
         swap_average(self.model)
 
     def on_test_end(self, logs: Any = None) -> None:
-        """And weights again."""
+        """Restores weights and statistics."""
         swap_average(self.model)

@@ -1,4 +1,4 @@
-"""Fitting a model to a split by a recipe."""
+"""`fit`: trains a model by a recipe."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ from keras_resnet.evaluation.accuracy import check_channels, outputs
 from keras_resnet.runtime.remat import remat_blocks
 from keras_resnet.runtime.train_mode import train_mode
 from keras_resnet.training import checkpoints
-from keras_resnet.training.batches import Sides, training_batches, validation_batches
-from keras_resnet.training.distribution import check, clip_gradients_of_all_devices, place, synchronized_batch_norm
+from keras_resnet.training.batches import ImageSizes, training_batches, validation_batches
+from keras_resnet.training.distribution import (
+    check_recipe,
+    clip_gradients_of_all_devices,
+    placement_of,
+    synchronized_batch_norm,
+)
 from keras_resnet.training.ema import EvaluateAverage, create_average_statistics
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
@@ -30,13 +35,13 @@ from keras_resnet.training.schedules import schedule
 
 
 class Result(NamedTuple):
-    """What came of a training.
+    """The result of a training.
 
     Attributes:
-        history: loss, accuracy, val_loss, val_accuracy and learning_rate by epoch.
-        best_epoch: from 1, if one was chosen.
-        seconds: of training and validation, those before a resume too.
-        last_weights: of the last epoch, as `model.set_weights` takes them.
+        history: loss, accuracy, val_loss, val_accuracy and learning_rate, with one value for each epoch.
+        best_epoch: number of the chosen epoch, from 1; None if no epoch was chosen.
+        seconds: duration of training and validation, including the time before the training was resumed.
+        last_weights: weights of the last epoch, for `model.set_weights`.
     """
 
     history: dict[str, list[float]]
@@ -53,33 +58,37 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     directory: str | os.PathLike[str] | None = None,
 ) -> Result:
-    """Trains a model by a recipe; with a `directory`, what was stopped or killed goes on when it is called again.
+    """Trains a model by a recipe. With a `directory`, a second call continues a training that was stopped or killed.
 
-    A model that was built under `keras_resnet.training.distribution.devices` is trained on those devices, in as many
-    steps and with the same result as on one: `batch_size` is of all together.
+    A model that was built under `keras_resnet.training.distribution.devices` is trained on those devices. Number of
+    steps and result are the same as on one device: `batch_size` counts the images on all devices together.
 
-    The model itself is the result. With `validation_split` in the recipe it has the weights of the epoch with the best
-    accuracy on the images held out of `train`, otherwise those of the last epoch. With `ema_decay` these are the moving
-    average of the weights.
+    The result is in `model`. If the recipe has a `validation_split`, the model has the weights of the epoch with the
+    best accuracy on the images that are held out of `train`; otherwise it has the weights of the last epoch. With
+    `ema_decay` these weights are the moving average.
 
     Args:
-        model: takes square images (N, H, W, C) with fixed sides, or with sides of None if the recipe has `train_sizes`;
-            ends in a softmax, a sigmoid or logits (N, classes).
+        model: a model that takes square images (N, H, W, C) with fixed sides, or with sides of None if the recipe has
+            `train_sizes`. Its output is a softmax, a sigmoid or logits (N, classes).
         recipe: one of `RECIPES`, or your own.
-        train: what to learn from.
-        validation: measured after each epoch, for the curves; nothing is chosen by it. None with `validation_split`.
-        callbacks: Keras callbacks. What they save is a plain Keras model; one that sets `stop_training` ends the
-            training, for good. What they remember themselves is not in the checkpoints.
-        directory: for checkpoints, after each epoch and on SIGTERM and Ctrl-C, and for history.csv; or None.
+        train: the training images.
+        validation: images for validation after each epoch. They are for the curves, and do not influence the result.
+            It must be None if the recipe has a `validation_split`.
+        callbacks: Keras callbacks. A callback that saves the model saves a plain Keras model. A callback that sets
+            `stop_training` ends the training; a second call does not continue it. Checkpoints do not contain the state
+            of callbacks.
+        directory: the directory for history.csv and checkpoints, which are saved after each epoch and on SIGTERM and
+            Ctrl-C; None: nothing is saved.
 
     Returns:
-        What came of it; `history` is as Keras has it, with the epochs before a resume.
+        The result; `history` is that of Keras, with the epochs before the training was resumed.
 
     Raises:
-        ValueError: the model does not fit the split's images or classes, those are fewer than two, a file is no
-            readable image, `directory` holds a training with other settings, another process trains in it, or the
-            recipe cannot be followed on several devices; or, as `DivergedError`, the loss is no finite number any more.
-        KeyboardInterrupt: as `Stopped`, on SIGTERM or Ctrl-C, after saving.
+        ValueError: the model does not fit the images or classes of the split; there are fewer than two classes; a file
+            is not a readable image; `directory` holds a training with other settings; another process trains in it; or
+            the recipe is not possible on several devices.
+        DivergedError: the loss or a weight is not finite any more; a `ValueError`.
+        Stopped: SIGTERM or Ctrl-C ended the training, after saving; a `KeyboardInterrupt`.
 
     Example:
         >>> import keras_resnet as kr
@@ -87,8 +96,8 @@ def fit(
         >>> digits = kr.data.load("digits", "train")
         >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
     """
-    train, validation = parts(model, recipe, train, validation)
-    sides, where = Sides.of(model, recipe), place(model)
+    train, validation = prepare_splits(model, recipe, train, validation)
+    sizes, where = ImageSizes.for_model(model, recipe), placement_of(model)
     steps = steps_per_epoch(train, recipe.batch_size)
     epochs = recipe.epochs_of(steps)
     keras.utils.set_random_seed(recipe.seed)
@@ -105,47 +114,55 @@ def fit(
             stack.enter_context(checkpoints.exclusive(Path(directory) / CHECKPOINTS))
         resume = ResumeCallback(model, recipe, train, steps, None if directory is None else Path(directory), where)
         state = resume.state
-        listeners = CallbacksOfSeveralFits(
+        callback_list = CallbacksOfSeveralFits(
             [EvaluateAverage(), LearningRateInLogs(), *callbacks, resume],
-            add_history=True,  # Keras' fit returns it
+            add_history=True,  # Keras' `fit` returns the history
             model=model,
             epochs=epochs,
             steps=steps,
             verbose=0,
         )
-        checks = None
+        validation_data = None
         if validation is not None:
             total, validation = validation.size, validation.shard(*where.shard)
-            checks = validation_batches(validation, total, recipe, sides, where)
+            validation_data = validation_batches(validation, total, recipe, sizes, where)
         stack.enter_context(resume.stop_on_signals())
         stack.enter_context(name_corrupt_files(train, *([validation] if validation else [])))
-        # How many images a validation gives is not known before it ends, where corrupt ones are skipped.
+        # If corrupt images are skipped, the number of validation images is unknown until the validation ends.
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Your input ran out of data")
-        listeners.begin()
+        callback_list.begin()
         while state.epoch < epochs and not state.ended:
-            # What is left of an epoch that was stopped in its middle is a fit of its own.
-            until = state.epoch + 1 if state.step else epochs
+            # If an epoch was stopped in its middle, a call of `fit` for that epoch alone does the rest.
+            end_epoch = state.epoch + 1 if state.step else epochs
             model.fit(
-                training_batches(train, recipe, sides, where, state.epoch * steps + state.step, epochs * steps),
+                training_batches(train, recipe, sizes, where, state.epoch * steps + state.step, epochs * steps),
                 initial_epoch=state.epoch,
-                epochs=until,
+                epochs=end_epoch,
                 steps_per_epoch=steps - state.step,
-                validation_data=checks,
-                callbacks=listeners,
+                validation_data=validation_data,
+                callbacks=callback_list,
                 verbose=0,
                 shuffle=False,
             )
-        listeners.end()
-        last = resume.finish()
-    return Result(state.history, state.best_epoch, state.seconds, last)
+        callback_list.end()
+        last_weights = resume.finish()
+    return Result(state.history, state.best_epoch, state.seconds, last_weights)
 
 
-def parts(model: keras.Model, recipe: Recipe, train: Split, validation: Split | None) -> tuple[Split, Split | None]:
-    """What `fit` learns from and what it measures by, after every check that can be made before a training.
+def prepare_splits(
+    model: keras.Model, recipe: Recipe, train: Split, validation: Split | None
+) -> tuple[Split, Split | None]:
+    """The images for training and validation, after all checks that are possible before a training.
+
+    Args:
+        model, recipe, train, validation: as in `fit`.
+
+    Returns:
+        Training and validation images. If the recipe has a `validation_split`, both are parts of `train`.
 
     Raises:
-        ValueError: see `fit`.
+        ValueError: an argument is wrong, see `fit`.
     """
     check_channels(model, train)
     if len(train.classes) < 2:
@@ -153,37 +170,41 @@ def parts(model: keras.Model, recipe: Recipe, train: Split, validation: Split | 
     if recipe.validation_split:
         if validation is not None:
             raise ValueError(
-                f"validation must be None where the recipe has validation_split. Received: {recipe.validation_split}"
+                "validation must be None if the recipe has a validation_split. "
+                f"Received: {validation.size} images, and a recipe with validation_split={recipe.validation_split}"
             )
         train, validation = train.hold_out(recipe.validation_split, recipe.seed)
     outputs(model, train)
-    Sides.of(model, recipe)
-    check(recipe, train.size, place(model))
+    ImageSizes.for_model(model, recipe)
+    check_recipe(recipe, train.size, placement_of(model))
     steps = steps_per_epoch(train, recipe.batch_size)
     if (total := steps * recipe.epochs_of(steps)) < recipe.gradient_accumulation_steps:
         raise ValueError(
-            f"gradient_accumulation_steps must be at most {total}, the number of steps. "
-            f"Received: {recipe.gradient_accumulation_steps}"
+            f"gradient_accumulation_steps must be at most {total}, the number of training steps. "
+            f"Received: gradient_accumulation_steps={recipe.gradient_accumulation_steps}"
         )
     return train, validation
 
 
 class CallbacksOfSeveralFits(keras.callbacks.CallbackList):
-    """Callbacks for which several calls of Keras' `fit` are one training: TensorBoard's, say, ends for good."""
+    """Callbacks for which several calls of Keras' `fit` are one training.
+
+    Some callbacks, such as TensorBoard, cannot start again after `on_train_end`.
+    """
 
     def begin(self) -> None:
-        """The training begins."""
+        """Tells the callbacks that the training begins."""
         super().on_train_begin()
 
     def end(self) -> None:
-        """The training is over."""
+        """Tells the callbacks that the training ends."""
         super().on_train_end()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """A call of `fit` begins."""
+        """A call of `fit` begins: the callbacks are not told."""
 
     def on_train_end(self, logs: Any = None) -> None:
-        """A call of `fit` is over."""
+        """A call of `fit` ends: the callbacks are not told."""
 
 
 def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
@@ -193,12 +214,12 @@ def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
         ),
         loss=LOSSES[recipe.loss](),
         weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        auto_scale_loss=False,  # float16 has its own scaling from `optimizer`
-        # On TensorFlow's CPU, XLA halves the speed (measured on ResNet-20); JAX always compiles.
+        auto_scale_loss=False,  # `optimizer` scales the loss for float16
+        # On a CPU with TensorFlow, XLA halves the speed (measured on ResNet-20). JAX always compiles.
         jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
     )
-    # The recipe's optimizer is of this package: with it in the file no model that is saved would load in plain Keras.
+    # The optimizer is a class of this package: plain Keras could not load a model whose file contains it.
     forget_compile_arguments(model)
     create_average_statistics(model)
-    # Keras would put the average in place of the weights whenever its `fit` ends, which here is no end of training.
+    # Keras would replace the weights by their average at the end of each `fit`, which may not be the end of training.
     model.optimizer.__dict__["finalize_variable_values"] = lambda variables: None

@@ -1,4 +1,4 @@
-"""Losses on logits (N, classes), in float32."""
+"""Losses of logits (N, classes), computed in float32."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import keras
 
 LOSSES: dict[str, Callable[[], keras.losses.Loss]] = {
     "categorical_crossentropy": lambda: keras.losses.CategoricalCrossentropy(from_logits=True),
-    # Of a sigmoid for each class, mean over classes, as timm has it: an image may show several (arXiv:2110.00476).
+    # A sigmoid for each class, and the mean over classes, as in timm: an image may show several classes
+    # (arXiv:2110.00476).
     "binary_crossentropy": lambda: keras.losses.BinaryCrossentropy(from_logits=True),
 }
-# What turns the logits that a loss trained into probabilities.
+# For each loss, the activation that turns logits into probabilities.
 ACTIVATIONS = {"categorical_crossentropy": "softmax", "binary_crossentropy": "sigmoid"}

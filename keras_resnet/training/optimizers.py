@@ -1,8 +1,8 @@
-"""Optimizers with the weight decay that the recipes were published with: on kernels only, never batch norm or bias.
+"""Optimizers with the weight decay of the published recipes: on kernels only, and not on batch norm and biases.
 
-Goyal et al. 2017 (arXiv:1706.02677) and He et al. 2018 (arXiv:1812.01187) leave those out. Which variables decay is
-told by their shape and set anew whenever an optimizer is made, so that it is the same after a resume; Keras' own list
-is lost when an optimizer is saved.
+Goyal et al. 2017 (arXiv:1706.02677) and He et al. 2018 (arXiv:1812.01187) use no decay for batch norm and biases. The
+shape of a variable tells whether it decays, and each new optimizer finds that out again, so it is the same after a
+training is resumed. Keras has a list of variables without decay, but loses it when an optimizer is saved.
 """
 
 from __future__ import annotations
@@ -20,53 +20,69 @@ Optimizer: TypeAlias = keras.optimizers.Optimizer
 
 
 def decays(variable: Any) -> bool:
-    """Whether weight decay is on a variable: kernels have two dimensions or more, scales and biases one."""
+    """Whether a variable has weight decay: kernels have two dimensions or more; scales and biases have one."""
     return len(variable.shape) > 1
 
 
 class SGD(keras.optimizers.SGD):
-    """Weight decay is the gradient of an L2 penalty, as in torch; that of Keras' own stays outside of the momentum."""
+    """SGD with weight decay as the gradient of an L2 penalty, as in torch: the momentum includes it.
+
+    In Keras' own SGD the momentum does not include the weight decay.
+
+    Args:
+        penalty: factor of the weight decay.
+        options: arguments of `keras.optimizers.SGD`.
+    """
 
     def __init__(self, *, penalty: float, **options: Any) -> None:
         super().__init__(**options)
         self.penalty = penalty
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One step for one variable."""
+        """Updates one variable."""
         if decays(variable):
             gradient = ops.cast(gradient, variable.dtype) + self.penalty * variable
         super().update_step(gradient, variable, learning_rate)
 
 
 class Lamb(keras.optimizers.Lamb):
-    """LAMB (arXiv:1904.00962) as timm trains with it: the decay inside of the trust ratio, and both on kernels only."""
+    """LAMB (arXiv:1904.00962) as in timm: the trust ratio includes the weight decay; both apply to kernels only.
+
+    Args:
+        penalty: factor of the weight decay.
+        options: arguments of `keras.optimizers.Lamb`.
+    """
 
     def __init__(self, *, penalty: float, **options: Any) -> None:
         super().__init__(**options)
         self.penalty = penalty
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One step for one variable."""
-        kind, step = variable.dtype, self.iterations + 1
-        gradient = ops.cast(gradient, kind)
+        """Updates one variable."""
+        dtype, step = variable.dtype, self.iterations + 1
+        gradient = ops.cast(gradient, dtype)
         mean, square = moments_of_lamb(self, variable)
         self.assign_add(mean, (1 - self.beta_1) * (gradient - mean))
         self.assign_add(square, (1 - self.beta_2) * (ops.square(gradient) - square))
         unbiased = [
-            moment / (1 - ops.power(ops.cast(beta, kind), ops.cast(step, kind)))
+            moment / (1 - ops.power(ops.cast(beta, dtype), ops.cast(step, dtype)))
             for moment, beta in ((mean, self.beta_1), (square, self.beta_2))
         ]
         update = unbiased[0] / (ops.sqrt(unbiased[1]) + self.epsilon)
         if decays(variable):
             update = update + self.penalty * variable
-            size, length = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))
-            trust = ops.where((size > 0) & (length > 0), size / ops.maximum(length, keras.config.epsilon()), 1.0)
+            weight_norm, update_norm = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))
+            trust = ops.where(
+                (weight_norm > 0) & (update_norm > 0),
+                weight_norm / ops.maximum(update_norm, keras.config.epsilon()),
+                1.0,
+            )
             update = trust * update
-        self.assign_sub(variable, ops.cast(learning_rate, kind) * update)
+        self.assign_sub(variable, ops.cast(learning_rate, dtype) * update)
 
 
 def sgd(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
-    """Stochastic gradient descent with momentum, Nesterov's or plain."""
+    """Stochastic gradient descent with Nesterov or plain momentum."""
     options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, **common}
     return SGD(learning_rate=rate, penalty=recipe.weight_decay, **options)
 
@@ -82,7 +98,7 @@ def lamb(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
 
 
 def innermost(optimizer: Optimizer) -> Optimizer:
-    """The one that steps, where another scales the loss for it."""
+    """The optimizer inside a `LossScaleOptimizer`; another optimizer is returned as it is."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
@@ -90,15 +106,21 @@ OPTIMIZERS: dict[str, Callable[[Recipe, Any, dict[str, Any]], Optimizer]] = {"sg
 
 
 def optimizer(recipe: Recipe, rate: Any, variables: Sequence[Any]) -> Optimizer:
-    """The optimizer of a recipe.
+    """Creates the optimizer of a recipe.
 
     Args:
-        recipe: gives its name and its options.
-        rate: the learning rate, a number or a schedule by update.
-        variables: the trainable variables of the model.
+        recipe: gives the name and the options of the optimizer.
+        rate: learning rate: a number, or a schedule that takes the number of the update.
+        variables: trainable variables of the model.
 
     Returns:
-        A Keras optimizer, not yet built.
+        A Keras optimizer that is not built yet.
+
+    Example:
+        >>> from keras_resnet.training import Recipe
+        >>> from keras_resnet.training.optimizers import optimizer
+        >>> optimizer(Recipe(momentum=0.8), 0.1, []).momentum
+        0.8
     """
     common = {
         "global_clipnorm": recipe.clip_norm,
@@ -106,10 +128,11 @@ def optimizer(recipe: Recipe, rate: Any, variables: Sequence[Any]) -> Optimizer:
         if recipe.gradient_accumulation_steps > 1
         else None,
         "use_ema": recipe.ema_decay > 0,
-        # Of a step; Keras averages at those that only accumulate too.
+        # The decay for one step: Keras also updates the average in steps that only accumulate gradients.
         "ema_momentum": recipe.ema_decay ** (1 / recipe.gradient_accumulation_steps),
     }
-    made = OPTIMIZERS[recipe.optimizer](recipe, rate, common)
-    made.exclude_from_weight_decay(var_list=[variable for variable in variables if not decays(variable)])
-    # Keras would add a scaling of its own, which a resume under another policy loses; and only float16 needs one.
-    return keras.optimizers.LossScaleOptimizer(made) if recipe.precision == "float16" else made
+    created = OPTIMIZERS[recipe.optimizer](recipe, rate, common)
+    created.exclude_from_weight_decay(var_list=[variable for variable in variables if not decays(variable)])
+    # Only float16 needs a scaled loss. Keras would choose by the policy, and lose the scale when a training is resumed
+    # under another policy.
+    return keras.optimizers.LossScaleOptimizer(created) if recipe.precision == "float16" else created

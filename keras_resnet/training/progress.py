@@ -1,4 +1,4 @@
-"""The progress of a fit on a terminal: one bar, and a line for each epoch that is over."""
+"""Progress of a training on a terminal: a bar, and a line for each finished epoch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """A Keras callback that draws on `console`; where that is no terminal only the lines are printed.
+    """A Keras callback that shows the progress. If `console` is not a terminal, it only prints the line of each epoch.
 
-    Use it as a context: a training that fails gives the terminal back too.
+    Use it as a context manager: the bar then disappears also if the training fails.
 
     Args:
-        console: to draw on.
-        batch_size: images a step, for the images per second.
+        console: the console to print on.
+        batch_size: images per step, to compute images per second.
     """
 
     def __init__(self, console: Console, batch_size: int) -> None:
@@ -46,8 +46,8 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Says which epoch it is."""
-        self.epoch, self.batches, self.began = epoch, 0, time.monotonic()
+        """Shows the number of the epoch."""
+        self.epoch, self.batches, self.start_time = epoch, 0, time.monotonic()
         self.bar.update(self.task, description=f"epoch {epoch + 1}/{self.params['epochs']}")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -62,23 +62,23 @@ class ProgressBar(keras.callbacks.Callback):
         )
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Ends the measuring of speed: validation is no training."""
+        """Keeps the training speed: the time of the validation must not count."""
         self.speed = self._images_per_second()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Prints the epoch's line."""
+        """Prints the line of the epoch."""
         logs = logs or {}
-        parts = [f"epoch {epoch + 1:3}/{self.params['epochs']}"]
-        for part, prefix in (("training", ""), ("validation", "val_")):
+        texts = [f"epoch {epoch + 1:3}/{self.params['epochs']}"]
+        for label, prefix in (("training", ""), ("validation", "val_")):
             if f"{prefix}loss" in logs:
-                parts.append(f"{part} loss {logs[prefix + 'loss']:6.3f}, top-1 {logs[prefix + 'accuracy']:6.1%}")
+                texts.append(f"{label} loss {logs[prefix + 'loss']:6.3f}, top-1 {logs[prefix + 'accuracy']:6.1%}")
         speed = self.speed if "val_loss" in logs else self._images_per_second()
-        parts.append(f"{speed:,.0f} images/s")
-        self.bar.console.print("  ".join(parts), highlight=False, soft_wrap=True)
+        texts.append(f"{speed:,.0f} images/s")
+        self.bar.console.print("  ".join(texts), highlight=False, soft_wrap=True)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         self.bar.stop()
 
     def _images_per_second(self) -> float:
-        return self.batches * self.batch_size / max(time.monotonic() - self.began, 1e-9)
+        return self.batches * self.batch_size / max(time.monotonic() - self.start_time, 1e-9)

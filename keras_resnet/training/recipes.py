@@ -1,6 +1,7 @@
-"""Recipes: how to train, as rows of data.
+"""The table of recipes.
 
-A row is the default with a few fields changed. To change more: `dataclasses.replace(RECIPES["one_cycle"], epochs=5)`.
+A row is the default recipe with a few fields changed. To change more fields, use
+`dataclasses.replace(RECIPES["one_cycle"], epochs=5)`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ def _changed(recipe: Recipe, **fields: Any) -> Recipe:
     return dataclasses.replace(recipe, **fields)
 
 
-# What the ImageNet recipes have in common.
+# The fields that all ImageNet recipes share.
 IMAGENET = Recipe(
     epochs=90,
     batch_size=256,
@@ -61,7 +62,8 @@ RECIPES = {
         crop_scale=0.35,
         flip=True,
     ),
-    # He et al. 2015 (arXiv:1512.03385), section 4.2: 0.1, a tenth of it after 32,000 and 48,000 of 64,000 steps.
+    # He et al. 2015 (arXiv:1512.03385), section 4.2: the rate is 0.1, and is divided by 10 after 32,000 and 48,000 of
+    # 64,000 steps.
     "he2015_cifar": Recipe(
         iterations=64_000,
         batch_size=128,
@@ -76,7 +78,8 @@ RECIPES = {
         validation_split=0.1,
     ),
     # The same paper, section 3.4: 60 x 10^4 steps of 256 images. The paper divides the rate when the error stops
-    # falling; here that is at one half and three quarters, as for CIFAR. Its color augmentation is left out.
+    # falling; here the rate is divided after one half and three quarters, as for CIFAR. The color augmentation of the
+    # paper is left out.
     "he2015_imagenet": _changed(
         IMAGENET, iterations=600_000, schedule="steps", milestones=(0.5, 0.75), nesterov=False, crop="scale_jitter"
     ),
@@ -89,8 +92,8 @@ RECIPES = {
         warmup=5 / 90,
         milestones=(30 / 90, 60 / 90, 80 / 90),
     ),
-    # torchvision's references, the second weights of ResNet-50. Repeated augmentation is left out, and erased parts are
-    # filled with noise, where torchvision fills them with the mean.
+    # torchvision's references, the second weights of ResNet-50. Repeated augmentation is left out. Erased parts are
+    # filled with noise; torchvision fills them with the mean.
     "torchvision_v2": _changed(
         IMAGENET,
         epochs=600,

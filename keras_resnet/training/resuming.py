@@ -1,4 +1,4 @@
-"""What keeps a training safe: it can be killed at any moment and goes on where it was, to the same end."""
+"""Saving and resuming: a training that was killed at any moment continues, and ends with the same result."""
 
 from __future__ import annotations
 
@@ -27,16 +27,20 @@ from keras_resnet.training.distribution import Placement, gather
 from keras_resnet.training.ema import average_weights, swap_average, update_average_statistics
 from keras_resnet.training.recipe import Recipe, current_names
 
-CHECK_EVERY = 20  # steps between two looks at the loss: to look is to wait for the device
+CHECK_EVERY = 20  # steps between two checks of the loss: each check waits for the device
 CHECKPOINTS, BEST = "checkpoints", "best.npz"
 
 
 class DivergedError(ValueError):
-    """The loss is no finite number any more."""
+    """The loss or a weight is not a finite number any more."""
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, which is its `signal`; where there is a directory, all was saved."""
+    """Ctrl-C or SIGTERM ended the training. If the training has a directory, its state was saved before.
+
+    Attributes:
+        signal: the signal.
+    """
 
     def __init__(self, message: str, number: signal.Signals) -> None:
         super().__init__(message)
@@ -45,30 +49,33 @@ class Stopped(KeyboardInterrupt):
 
 @dataclasses.dataclass
 class State:
-    """Where a training is: beside the variables, all that it has to know to go on."""
+    """Everything besides the variables that a training needs to continue."""
 
-    epoch: int = 0  # that are over
-    step: int = 0  # of the epoch that is not
-    ended: bool = False  # by a callback, before the last epoch
-    history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-    best: float = -math.inf  # validation accuracy
-    best_epoch: int | None = None
-    seconds: float = 0.0  # of training and validation
+    epoch: int = 0  # number of finished epochs
+    step: int = 0  # number of finished steps in the unfinished epoch
+    ended: bool = False  # True if a callback ended the training before the last epoch
+    history: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # one value for each finished epoch
+    best: float = -math.inf  # highest validation accuracy so far
+    best_epoch: int | None = None  # epoch with that accuracy, from 1
+    seconds: float = 0.0  # duration of training and validation so far
 
 
 class ResumeCallback(keras.callbacks.Callback):
-    """Records the history, keeps the best weights, and saves a checkpoint after each epoch and when told to stop.
+    """Records the history, keeps the best weights, and saves a checkpoint after each epoch and when a signal arrives.
 
     Args:
-        model: compiled.
-        recipe: of the training; with `validation_split` in it, the best epoch is chosen by validation accuracy.
-        train: the images.
-        steps: of an epoch.
-        directory: for checkpoints and history.csv, and where the newest checkpoint is taken up; or None.
-        where: it runs; the first of several processes is the one that writes.
+        model: a compiled model.
+        recipe: the recipe of the training; with a `validation_split`, the epoch with the best validation accuracy is
+            chosen.
+        train: the training images.
+        steps: number of steps of an epoch.
+        directory: the directory for checkpoints and history.csv. If it holds a checkpoint, the training continues from
+            the newest one. None: nothing is saved.
+        where: the devices and processes of the training; process 0 writes the files.
 
     Raises:
-        ValueError: the newest checkpoint in `directory` is of another training, or not the same for all processes.
+        ValueError: the newest checkpoint in `directory` belongs to a training with other settings, or the processes
+            find different ones.
     """
 
     def __init__(
@@ -76,84 +83,89 @@ class ResumeCallback(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.set_model(model)
-        self.steps, self.chooses, self.directory, self.where = steps, recipe.validation_split > 0, directory, where
+        self.steps, self.selects_best, self.directory, self.where = steps, recipe.validation_split > 0, directory, where
         self.writes = where.process == 0
         self.settings = _settings(model, recipe, train)
         self.state = State()
         self.best: list[np.ndarray] | None = None
         self.signal: signal.Signals | None = None
         self.sums: list[np.ndarray] = []
-        found = directory and checkpoints.newest(directory / CHECKPOINTS)
-        if len(set(gather(int(found.path.name) if found else -1, where))) > 1:
-            raise ValueError(f"directory must be one that all processes see. Received: {directory}, where some do not")
-        if found:
-            self._restore(found)
-
-    def _restore(self, found: checkpoints.Checkpoint) -> None:
-        settings = current_names(found.state.pop("settings"))
-        if settings != self.settings:
-            other = ", ".join(name for name in self.settings if settings.get(name) != self.settings[name])
+        saved = directory and checkpoints.newest(directory / CHECKPOINTS)
+        numbers = gather(int(saved.path.name) if saved else -1, where)
+        if len(set(numbers)) > 1:
             raise ValueError(
-                f"directory must be new, or hold a training with the same settings. "
-                f"Received: {self.directory}, where {other} is another"
+                f"directory must be on a file system that all processes share. Received: {directory}, "
+                f"in which the processes find the newest checkpoints {numbers} (-1: none)"
             )
-        self.state = State(**found.state)
-        # Keras makes the variables of metrics and optimizer when it sees a first batch.
+        if saved:
+            self._restore(saved)
+
+    def _restore(self, saved: checkpoints.SavedState) -> None:
+        settings = current_names(saved.state.pop("settings"))
+        if settings != self.settings:
+            different = [name for name in self.settings if settings.get(name) != self.settings[name]]
+            raise ValueError(
+                "directory must be new, or hold a training with the same settings. "
+                f"Received: {self.directory}, which holds a training with "
+                f"{', '.join(_setting_text(name, settings.get(name)) for name in different)}"
+            )
+        self.state = State(**saved.state)
+        # Keras creates the variables of metrics and optimizer for the first batch; they are needed before.
         image, target = (keras.KerasTensor((1, *x.shape[1:])) for x in (self.model.inputs[0], self.model.output))
         build_metrics_and_optimizer(self.model, image, target)
-        assign(self.model.variables, found.arrays, "model")
-        assign(self.model.optimizer.variables, found.arrays, "optimizer")
-        self.sums = [array for name, array in found.arrays.items() if name.startswith("sums/")]
-        best = found.path.with_name(BEST)
+        assign(self.model.variables, saved.arrays, "model")
+        assign(self.model.optimizer.variables, saved.arrays, "optimizer")
+        self.sums = [array for name, array in saved.arrays.items() if name.startswith("sums/")]
+        best = saved.path.with_name(BEST)
         if self.state.best_epoch is not None and best.exists():
             self.best = list(checkpoints.read_arrays(best).values())
 
     def finish(self) -> list[np.ndarray]:
-        """Leaves the model with what the training results in; returns the weights of the last epoch."""
+        """Gives the model the weights that are the result of the training; returns the weights of the last epoch."""
         swap_average(self.model)
-        last = self.model.get_weights()
+        last_weights = self.model.get_weights()
         for variable, value in zip(self.model.variables, self.best or ()):
             variable.assign(value)
-        return last
+        return last_weights
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Starts the clock."""
         self.clock = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """An epoch that goes on has its sums again."""
+        """Restores the sums of the metrics if an epoch continues."""
         for variable, value in zip(self.model.metrics_variables, self.sums):
             variable.assign(value)
         self.sums = []
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Looks whether the training is sound, and whether it is to stop."""
+        """Updates the averages, checks the loss, and stops the training after a signal."""
         self.state.step += 1
-        looks = self.state.step % CHECK_EVERY == 0
-        if looks or self.state.step == self.steps:  # before a validation
+        is_check = self.state.step % CHECK_EVERY == 0
+        if is_check or self.state.step == self.steps:  # a validation, which needs the averages, may follow
             steps = self.state.step % CHECK_EVERY or CHECK_EVERY
             update_average_statistics(self.model, steps, first=self.state.epoch == 0 and self.state.step == steps)
-        if looks or (self.signal and self.where.processes == 1):
-            self._check(logs or {})
-            if self._told_to_stop() and self.state.step < self.steps:  # at the end that is for `on_epoch_end`
+        if is_check or (self.signal and self.where.processes == 1):
+            self._check_loss(logs or {})
+            if self._stop_requested() and self.state.step < self.steps:  # after the last step, `on_epoch_end` stops
                 self._stop()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Records and saves."""
+        """Records the logs and saves a checkpoint."""
         logs = logs or {}
-        self._check(logs)
+        self._check_loss(logs)
         self._record(logs)
         self.state.epoch, self.state.step = epoch + 1, 0
         self.state.ended = self.model.stop_training
-        if self.chooses and logs["val_accuracy"] > self.state.best:
+        if self.selects_best and logs["val_accuracy"] > self.state.best:
             self.state.best, self.state.best_epoch = float(logs["val_accuracy"]), epoch + 1
-            self._keep_best()
+            self._save_best()
         self.save()
-        if self._told_to_stop():
+        if self._stop_requested():
             self._stop(saved=True)
 
     def save(self) -> None:
-        """Writes a checkpoint of now, if the weights are sound."""
+        """Writes a checkpoint; raises `DivergedError` if a variable is not finite."""
         now = time.monotonic()
         self.state.seconds, self.clock = self.state.seconds + now - self.clock, now
         groups = {
@@ -167,7 +179,7 @@ class ResumeCallback(keras.callbacks.Callback):
             for number, variable in enumerate(variables)
         }
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise self._diverged("a weight")  # in the last step, after its loss was seen
+            raise self._diverged("a weight")  # the last step made it infinite, after its loss was computed
         if self.directory is None or not self.writes:
             return
         state = {**dataclasses.asdict(self.state), "settings": self.settings}
@@ -175,92 +187,96 @@ class ResumeCallback(keras.callbacks.Callback):
         write_history(self.state.history, self.directory / "history.csv")
 
     def _record(self, logs: Mapping[str, Any]) -> None:
-        """One number an epoch and name, not a number where there is none: callbacks need not always log the same."""
-        history, before = self.state.history, len(next(iter(self.state.history.values()), ()))
+        """Appends the logs to the history; NaN for a missing value, because callbacks may log different names."""
+        history, earlier_epochs = self.state.history, len(next(iter(self.state.history.values()), ()))
         for name in {**history, **logs}:
-            history.setdefault(name, [math.nan] * before).append(float(logs.get(name, math.nan)))
+            history.setdefault(name, [math.nan] * earlier_epochs).append(float(logs.get(name, math.nan)))
 
-    def _check(self, logs: Mapping[str, Any]) -> None:
+    def _check_loss(self, logs: Mapping[str, Any]) -> None:
         loss = float(logs.get("loss", 0))
         if not math.isfinite(loss):
-            _synchronise(self.model)
+            _synchronize_variables(self.model)
             raise self._diverged(f"the loss, {loss},")
 
-    def _diverged(self, what: str) -> DivergedError:
-        kept = self.directory and checkpoints.newest(self.directory / CHECKPOINTS)
+    def _diverged(self, name: str) -> DivergedError:
+        saved = self.directory and checkpoints.newest(self.directory / CHECKPOINTS)
         return DivergedError(
-            f"{what} is no finite number in epoch {self.state.epoch + 1}, step {self.state.step}; a lower "
+            f"{name} is not a finite number in epoch {self.state.epoch + 1}, step {self.state.step}; a lower "
             f"learning_rate, a longer warmup or clip_norm=1 may help. "
-            + (f"The last good checkpoint is {kept.path}" if kept else "No checkpoint was saved before")
+            + (f"The last good checkpoint is {saved.path}" if saved else "No checkpoint was saved before")
         )
 
-    def _keep_best(self) -> None:
+    def _save_best(self) -> None:
         with average_weights(self.model):
             self.best = [keras.ops.convert_to_numpy(variable) for variable in self.model.variables]
         if self.directory and self.writes:
             (self.directory / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
             path = self.directory / CHECKPOINTS / BEST
-            with atomic_write(path) as aside:
-                checkpoints.write_arrays({str(number): array for number, array in enumerate(self.best)}, aside)
+            with atomic_write(path) as temporary:
+                checkpoints.write_arrays({str(number): array for number, array in enumerate(self.best)}, temporary)
 
-    def _told_to_stop(self) -> bool:
-        """Whether any process is to: they stop after the same step, since none can take one alone."""
-        told = max(gather(self.signal or 0, self.where))
-        if told:
-            self.signal = signal.Signals(told)
-        return bool(told)
+    def _stop_requested(self) -> bool:
+        """Whether a process got a signal. All processes stop after the same step, since none can train alone."""
+        number = max(gather(self.signal or 0, self.where))
+        if number:
+            self.signal = signal.Signals(number)
+        return bool(number)
 
     def _stop(self, saved: bool = False) -> None:
-        _synchronise(self.model)
+        _synchronize_variables(self.model)
         if not saved:
             self.save()
         number = self.signal or signal.SIGTERM
-        where = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
-        kept = f"; saved in {self.directory}, the same call goes on from there" if self.directory else ""
-        raise Stopped(f"stopped by {number.name} in {where}{kept}", number)
+        position = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
+        hint = f"; saved in {self.directory}, the same call continues from there" if self.directory else ""
+        raise Stopped(f"stopped by {number.name} in {position}{hint}", number)
 
     @contextlib.contextmanager
     def stop_on_signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the training after the step at hand; a second one ends it at once.
+        """Makes Ctrl-C and SIGTERM end the training after the current step; a second signal ends it at once.
 
-        Several processes stop together, where all look at the loss.
+        Several processes stop together, at the next check of the loss. In another thread than the main one nothing
+        changes: Python allows signal handlers only there.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
-        def heed(number: int, frame: FrameType | None) -> None:
+        def request_stop(number: int, frame: FrameType | None) -> None:
             self.signal = signal.Signals(number)
-            signal.signal(number, before[signal.Signals(number)])
+            signal.signal(number, handlers[signal.Signals(number)])
 
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in before:
-            signal.signal(number, heed)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in handlers:
+            signal.signal(number, request_stop)
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
 
 
 class LearningRateInLogs(keras.callbacks.Callback):
-    """Gives the callbacks after it the learning rate; in every process, as it is computed on the devices of all."""
+    """Adds the learning rate to the logs, for the callbacks after this one.
+
+    Every process needs it, because the devices of all processes compute the rate together.
+    """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds it."""
+        """Adds the learning rate."""
         if logs is not None:
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
 def assign(variables: list[Any], arrays: Mapping[str, np.ndarray], group: str) -> None:
-    """Gives `variables` their values of a checkpoint."""
+    """Assigns the arrays `GROUP/NUMBER` of a checkpoint to variables, which are in the order of the numbers."""
     for number, variable in enumerate(variables):
         variable.assign(arrays[f"{group}/{number}"])
 
 
 def write_history(history: Mapping[str, list[float]], path: Path) -> None:
-    """One line an epoch; nothing where there is no number."""
-    with atomic_write(path) as aside, aside.open("w", newline="") as file:
+    """Writes the history as CSV: one line for each epoch, and an empty field for a missing value."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
         for epoch, values in enumerate(zip(*history.values(), strict=True), start=1):
@@ -268,7 +284,7 @@ def write_history(history: Mapping[str, list[float]], path: Path) -> None:
 
 
 def _settings(model: keras.Model, recipe: Recipe, train: Split) -> dict[str, Any]:
-    """What must be the same for a training to go on, by name, as JSON gives it back."""
+    """Everything that must be the same when a training is resumed, by name, as it is after writing and reading JSON."""
     shapes = [[variable.name, *variable.shape] for variable in model.variables]
     settings = {
         **dataclasses.asdict(recipe),
@@ -279,7 +295,12 @@ def _settings(model: keras.Model, recipe: Recipe, train: Split) -> dict[str, Any
     return json.loads(json.dumps(settings))
 
 
-def _synchronise(model: keras.Model) -> None:
-    """On JAX the variables have no values between the steps until they are asked for."""
+def _setting_text(name: str, value: Any) -> str:
+    """A setting for an error message; `model` is a hash, and `classes` may be a long list."""
+    return {"model": "another model", "classes": "other classes"}.get(name, f"{name}={value!r}")
+
+
+def _synchronize_variables(model: keras.Model) -> None:
+    """Gives the variables their values; on JAX they have none between two steps of `fit`."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()

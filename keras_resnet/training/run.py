@@ -1,10 +1,10 @@
-"""A run: one training from data to a directory that holds everything it gave.
+"""A run: a training from the data source to a directory with all results.
 
-recipe.json   all that it takes to repeat it      run.json      what was run, and what came out
-history.csv   loss, accuracy and rate by epoch    curves.png    the same, drawn
-model.keras   the network, plain Keras            last.keras    that of the last epoch, if the best was chosen
-export/1/     a SavedModel for TF Serving         samples/      some test images, to try
-tensorboard/  logs for TensorBoard                checkpoints/  while it trains
+recipe.json   everything needed to repeat it      run.json      settings and results of a finished run
+history.csv   loss, accuracy and rate by epoch    curves.png    plot of loss and accuracy
+model.keras   the network as plain Keras          last.keras    the last epoch, if the best one was chosen
+export/1/     a SavedModel for TF Serving         samples/      some test images to try the network on
+tensorboard/  logs for TensorBoard                checkpoints/  only while the training is unfinished
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from keras_resnet._internal.keras_graph import TensorBoard
 from keras_resnet.data import Split, load
 from keras_resnet.evaluation.accuracy import evaluate
 from keras_resnet.export import saved_model
-from keras_resnet.export.saved_model import CHANNELS
+from keras_resnet.export.serving import CHANNELS
 from keras_resnet.inputs import square_side
 from keras_resnet.resnet import let_keras_recurse
 from keras_resnet.stages import freeze
 from keras_resnet.training import distribution
-from keras_resnet.training.batches import Sides, resize
+from keras_resnet.training.batches import ImageSizes, resize
 from keras_resnet.training.curves import plot_curves
-from keras_resnet.training.fitting import fit, parts
+from keras_resnet.training.fitting import fit, prepare_splits
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.recipe import Recipe, current_names, recipe_of
 from keras_resnet.training.resuming import CHECKPOINTS
@@ -50,16 +50,16 @@ FILES = (
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is asked for: with the versions, all that `recipe.json` holds.
+    """The settings of a run. The file `recipe.json` holds them and the versions of the libraries.
 
     Attributes:
         model: one of `keras_resnet.list_models()`.
-        data: a source as `keras_resnet.data.load` takes it.
+        data: a data source, as in `keras_resnet.data.load`.
         recipe: how to train.
-        size: side of the images in pixels where the recipe has none; None: what the model's row says.
-        weights: to start from: a tag, "hf://timm/<model>" or a file; or None.
-        freeze_until: the layers before this stage or block stay as they are, see `keras_resnet.freeze`; or None.
-        on_corrupt: "stop" or "skip" where a file is no readable image.
+        size: side of the images in pixels, if the recipe has no size; None: the size of the model in the zoo.
+        weights: initial weights: a tag, "hf://timm/<model>" or the path of a file; None: random weights.
+        freeze_until: the layers before this stage are not trained, see `keras_resnet.freeze`; None: all are trained.
+        on_corrupt: what to do with a file that is not a readable image: "stop" or "skip".
     """
 
     model: str
@@ -73,7 +73,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What `run.json` says."""
+    """The content of `run.json`: settings and results of a finished run."""
 
     model: str
     data: str
@@ -96,49 +96,55 @@ def train(
     overwrite: bool = False,
     devices: int | None = None,
 ) -> Run:
-    """Trains a model of the zoo and leaves a run directory; the same call goes on with what was stopped or killed.
+    """Trains a model of the zoo and writes a run directory. The same call continues a run that was stopped or killed.
 
-    The test images are looked at after each epoch, for the curves, unless the recipe holds images out; then once.
+    The test images are used after each epoch, for the curves. If the recipe has a `validation_split`, they are used
+    only once, at the end.
 
     Args:
-        task: what to train, on what, and how.
-        out: the directory; made where it does not exist. Of several processes all must see it, and the first writes.
-        callbacks: Keras callbacks; of the first process.
-        overwrite: whether a finished or another run in `out` may be replaced; an unfinished one of this task goes on.
-        devices: to share each batch, as `keras_resnet.training.distribution.devices` takes them.
+        task: the settings of the run.
+        out: the run directory; it is created if it is missing. If several processes train together, all must see it,
+            and process 0 writes the files.
+        callbacks: Keras callbacks; only process 0 uses them.
+        overwrite: True: replace a finished run, or a run of another task. An unfinished run of the same task continues.
+        devices: number of devices that share each batch, see `keras_resnet.training.distribution.devices`.
 
     Returns:
-        The run, as written to `run.json`.
+        The content of `run.json`.
 
     Raises:
-        ValueError: an argument is wrong, or `out` holds a finished run, or one of something else; then nothing there
-            was touched.
+        ValueError: an argument is wrong, or `out` holds a finished run or a run of another task. `out` is then
+            unchanged.
+
+    Example:
+        >>> from keras_resnet.training import RECIPES
+        >>> from keras_resnet.training.run import Task, train
+        >>> train(Task("ResNet20", "digits", RECIPES["one_cycle"]), "runs/digits").test_accuracy  # doctest: +SKIP
     """
     row = zoo.row_of(task.model)
     out, recipe = Path(out), task.recipe
     splits = tuple(load(task.data, split, on_corrupt=task.on_corrupt) for split in ("train", "test"))
     keras.utils.set_random_seed(recipe.seed)
-    sides = Sides.asked(recipe, row.size if task.size is None else task.size)
-    if len(sides.all) > 1:
-        recipe = dataclasses.replace(recipe, train_sizes=sides.train)  # `fit` is not told another
+    sizes = ImageSizes.from_recipe(recipe, row.size if task.size is None else task.size)
+    if len(sizes.all) > 1:
+        recipe = dataclasses.replace(recipe, train_sizes=sizes.train)  # `fit` does not get `task.size`
     validation = None if recipe.validation_split else splits[1]
     with distribution.devices(devices):
-        model = _build(task, None if len(sides.all) > 1 else sides.test, splits[0])
-        where = distribution.place(model)
-        parts(model, recipe, splits[0], validation)
-        # Only now, when nothing that the user gave can be wrong any more.
-        found = _check_room(out, task, overwrite)
-        distribution.gather(0, where)  # all have looked
+        model = _build(task, None if len(sizes.all) > 1 else sizes.evaluation, splits[0])
+        where = distribution.placement_of(model)
+        prepare_splits(model, recipe, splits[0], validation)
+        # Files are removed only after all arguments are checked.
+        obsolete = _obsolete_files(out, task, overwrite)
+        distribution.gather(0, where)  # wait until all processes have checked `out`
         first = where.process == 0
         if first:
-            _make_room(out, task, found)
-        distribution.gather(0, where)  # there is room
-        listeners = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []
-        result = fit(model, recipe, splits[0], validation, listeners, out)
-    # One device from here on. Every process measures, so that none has to wait long for another.
-    final = _build(task, sides.test, splits[0])
-    last = bool(recipe.validation_split)
-    if last and first:
+            _prepare_directory(out, task, obsolete)
+        distribution.gather(0, where)  # wait until the directory is prepared
+        all_callbacks = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []
+        result = fit(model, recipe, splits[0], validation, all_callbacks, out)
+    # From here on one device is used. Every process evaluates, so that no process has to wait long for another.
+    final = _build(task, sizes.evaluation, splits[0])
+    if recipe.validation_split and first:
         final.set_weights(result.last_weights)
         save(final, out / "last.keras")
     final.set_weights(model.get_weights())
@@ -158,7 +164,7 @@ def train(
         on_corrupt=task.on_corrupt,
     )
     if first:
-        _leave(run, final, result.history, splits[1], out)
+        _write_results(run, final, result.history, splits[1], out)
     return run
 
 
@@ -171,18 +177,18 @@ def _build(task: Task, side: int | None, split: Split) -> keras.Model:
         classes=len(split.classes),
         classifier_activation=ACTIVATIONS[recipe.loss],
         weights=task.weights,
-        **{name: value for name, value in rates.items() if value},  # otherwise the row's own
+        **{name: value for name, value in rates.items() if value},  # zero: the value of the zoo
     )
     return freeze(model, until=task.freeze_until) if task.freeze_until else model
 
 
-def _leave(run: Run, model: keras.Model, history: dict[str, list[float]], test: Split, out: Path) -> None:
-    """Everything that a finished run has; `run.json` last, as it says that the run is finished."""
+def _write_results(run: Run, model: keras.Model, history: dict[str, list[float]], test: Split, out: Path) -> None:
+    """Writes the files of a finished run; `run.json` is the last one, because it marks the run as finished."""
     save(model, out / "model.keras")
     plot_curves(history, f"{run.model} on {run.data}", out / "curves.png", run.best_epoch)
     _write_samples(test, out / "samples")
     if keras.backend.backend() == "tensorflow" and test.channels in CHANNELS:
-        shutil.rmtree(out / "export", ignore_errors=True)  # of a run that was killed just here
+        shutil.rmtree(out / "export", ignore_errors=True)  # from a run that was killed while it exported
         saved_model(
             model,
             out / "export",
@@ -195,23 +201,30 @@ def _leave(run: Run, model: keras.Model, history: dict[str, list[float]], test: 
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Saves so that a kill in mid-write leaves what was there before."""
-    with atomic_write(path) as aside:
-        model.save(aside)
+    """Saves a model as a `.keras` file; if the process is killed meanwhile, a file that was there before stays."""
+    with atomic_write(path) as temporary:
+        model.save(temporary)
 
 
 def load_run(directory: Path) -> Run:
-    """The run in a directory; a `ValueError` where there is none."""
+    """Reads `run.json` of a run directory.
+
+    Raises:
+        ValueError: the directory has no readable `run.json`.
+    """
     try:
         content = json.loads((directory / "run.json").read_text())
         lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
         return Run(**{**content, **lists, "recipe": recipe_of(content["recipe"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{directory} must be a run directory, with a readable run.json: {error}") from error
+        raise ValueError(
+            "directory must be a run directory, with a readable run.json. "
+            f"Received: {directory} ({type(error).__name__}: {error})"
+        ) from error
 
 
 def as_checkpoint(run: Run, model: keras.Model, directory: Path) -> Checkpoint:
-    """The weights of a run, described as published ones are."""
+    """A row for the weights of a run, like the rows of published checkpoints."""
     return Checkpoint(
         run.model,
         "own run",
@@ -227,46 +240,55 @@ def as_checkpoint(run: Run, model: keras.Model, directory: Path) -> Checkpoint:
 
 
 def open_model(path: Path) -> keras.Model:
-    """The model of a run directory or of a `.keras` file; a `ValueError` where there is none."""
+    """Loads the model of a run directory, or a `.keras` file.
+
+    Raises:
+        ValueError: there is no such file, or it is not a readable `.keras` file.
+    """
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file() or file.suffix != ".keras":
-        raise ValueError(f"model must be a run directory or a .keras file. Received: {path}, no such model")
+        problem = "there is no such file" if not file.is_file() else "the file name does not end in .keras"
+        raise ValueError(f"model must be a run directory or a .keras file. Received: {file}, {problem}")
     let_keras_recurse(blocks=zoo.DEEPEST)
     try:
         return keras.saving.load_model(file)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"model: cannot read {file}: {error}") from error
+        raise ValueError(f"model must be a readable .keras file. Received: {file} ({error})") from error
 
 
-def _check_room(out: Path, task: Task, overwrite: bool) -> list[str] | None:
-    """What has to go from `out` before a run; None where it is an unfinished run of the same task, which goes on."""
-    asked = _asked(task)
-    found = [name for name in FILES if (out / name).exists()]
-    other: list[str] = []
-    if "run.json" not in found and "recipe.json" in found:
-        begun = json.loads((out / "recipe.json").read_text())
-        begun["recipe"] = current_names(begun.get("recipe", {}))
-        other = [name for name in asked if begun.get(name) != asked[name]]
-        if not other:
+def _obsolete_files(out: Path, task: Task, overwrite: bool) -> list[str] | None:
+    """The files and directories to remove from `out` before a run; None if an unfinished run of this task continues."""
+    fields = _task_fields(task)
+    existing = [name for name in FILES if (out / name).exists()]
+    different: list[str] = []
+    if "run.json" not in existing and "recipe.json" in existing:
+        unfinished = json.loads((out / "recipe.json").read_text())
+        unfinished["recipe"] = current_names(unfinished.get("recipe", {}))
+        different = [name for name in fields if unfinished.get(name) != fields[name]]
+        if not different:
             return None
-    if found and not overwrite:
-        held = f"an unfinished run with another {', '.join(other)}" if other else ", ".join(found)
-        raise ValueError(f"out must be a new directory, or --overwrite given. Received: {out}, which holds {held}")
-    return found
+    if existing and not overwrite:
+        content = f"an unfinished run with another {', '.join(different)}" if different else ", ".join(existing)
+        raise ValueError(
+            "out must be a new directory, unless overwrite=True (on the command line --overwrite) is given. "
+            f"Received: {out}, which holds {content}"
+        )
+    return existing
 
 
-def _make_room(out: Path, task: Task, found: list[str] | None) -> None:
-    if found is None:
+def _prepare_directory(out: Path, task: Task, obsolete: list[str] | None) -> None:
+    """Removes obsolete files and writes `recipe.json`; does nothing if an unfinished run continues."""
+    if obsolete is None:
         return
     out.mkdir(parents=True, exist_ok=True)
-    for name in found:
+    for name in obsolete:
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    _write_json({**_asked(task), "versions": _versions()}, out / "recipe.json")
+    _write_json({**_task_fields(task), "versions": _versions()}, out / "recipe.json")
 
 
-def _asked(task: Task) -> dict[str, Any]:
-    """As JSON gives it back."""
+def _task_fields(task: Task) -> dict[str, Any]:
+    """The fields of a task as they are after writing and reading JSON."""
     return json.loads(json.dumps(dataclasses.asdict(task)))
 
 
@@ -280,12 +302,12 @@ def _versions() -> dict[str, str]:
 
 
 def _write_json(content: Any, path: Path) -> None:
-    with atomic_write(path) as aside:
-        aside.write_text(json.dumps(content, indent=2) + "\n")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _write_samples(split: Split, directory: Path) -> None:
-    """The first images of a split as PNG, called `NUMBER_is_CLASS.png`."""
+    """Writes the first images of a split as `NUMBER_is_CLASS.png`."""
     directory.mkdir(exist_ok=True)
     for number, (image, label) in enumerate(split.examples.take(SAMPLES)):
         name = "".join(c if c.isalnum() else "_" for c in split.classes[int(label)])

@@ -1,4 +1,4 @@
-"""Learning rates by step: a linear warm-up, then one of Keras' schedules."""
+"""Learning rate schedules: a linear warm-up, then a schedule of Keras."""
 
 from __future__ import annotations
 
@@ -11,38 +11,59 @@ from keras_resnet.training.recipe import Recipe
 
 
 class WarmUp(LearningRateSchedule):
-    """Climbs in a straight line for `steps` steps, then is `then`, whose first step is the first after that."""
+    """A linear warm-up from zero, followed by another schedule.
+
+    Args:
+        peak: learning rate at the end of the warm-up.
+        steps: number of steps of the warm-up.
+        then: schedule after the warm-up; its step 0 is the first step after the warm-up.
+    """
 
     def __init__(self, peak: float, steps: int, then: LearningRateSchedule) -> None:
         self.peak, self.steps, self.then = peak, steps, then
 
     def __call__(self, step: Any) -> Any:
         step = keras.ops.cast(step, "float32")
-        climbing = self.peak * step / max(self.steps, 1)
-        return keras.ops.where(step < self.steps, climbing, self.then(keras.ops.maximum(step - self.steps, 0.0)))
+        rising = self.peak * step / max(self.steps, 1)
+        return keras.ops.where(step < self.steps, rising, self.then(keras.ops.maximum(step - self.steps, 0.0)))
 
     def get_config(self) -> dict[str, Any]:
         return {"peak": self.peak, "steps": self.steps, "then": self.then}
 
 
 def cosine(recipe: Recipe, steps: int, warmup: int) -> LearningRateSchedule:
-    """Half a cosine from the peak to zero (arXiv:1608.03983)."""
+    """Half a cosine from the highest rate to zero (arXiv:1608.03983)."""
     return CosineDecay(recipe.learning_rate, max(steps - warmup, 1))
 
 
 def stepwise(recipe: Recipe, steps: int, warmup: int) -> LearningRateSchedule:
-    """A tenth of it after each of the recipe's milestones, which are shares of the whole training."""
-    # Keras wants one boundary at least: the end is none of the recipe's.
-    boundaries = [round(share * steps) - warmup for share in (*recipe.milestones, 1)]
-    rates = [recipe.learning_rate * 0.1**fall for fall in range(len(boundaries) + 1)]
+    """Divides the rate by 10 after each milestone; milestones are fractions of the whole training."""
+    # Keras needs at least one boundary, so the end of the training is added.
+    boundaries = [round(fraction * steps) - warmup for fraction in (*recipe.milestones, 1)]
+    rates = [recipe.learning_rate * 0.1**number for number in range(len(boundaries) + 1)]
     return PiecewiseConstantDecay(boundaries, rates)
 
 
-# What follows the warm-up, in a training of `steps` updates of which it takes `warmup`.
+# Schedules after the warm-up; the training has `steps` updates, and the warm-up is the first `warmup` of them.
 SCHEDULES = {"cosine": cosine, "steps": stepwise}
 
 
 def schedule(recipe: Recipe, steps: int) -> WarmUp:
-    """The learning rate of a training of `steps` updates."""
+    """The learning rate schedule of a recipe.
+
+    Args:
+        recipe: gives the highest rate, the warm-up and the schedule.
+        steps: number of updates of the training.
+
+    Returns:
+        A Keras schedule, a function of the number of the update.
+
+    Example:
+        >>> from keras_resnet.training import Recipe
+        >>> from keras_resnet.training.schedules import schedule
+        >>> rate = schedule(Recipe(learning_rate=0.5, warmup=0.5), 4)
+        >>> [round(float(rate(step)), 2) for step in range(4)]
+        [0.0, 0.25, 0.5, 0.25]
+    """
     warmup = round(recipe.warmup * steps)
     return WarmUp(recipe.learning_rate, warmup, SCHEDULES[recipe.schedule](recipe, steps, warmup))

@@ -1,4 +1,4 @@
-"""Searches of depth, width and more around a network of the zoo, within a budget."""
+"""Architecture search: depth, width and more around a model of the zoo, within a budget of parameters and MACs."""
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ __all__ = [
 MODULES = {
     "HyperResNet": "hypermodel",
     "TUNABLES": "space",
-    "code": "as_python",
+    "code": "source",
     "soft_constraint": "rewards",
     "RandomSearch": "tuners",
     "BayesianOptimization": "tuners",
@@ -43,5 +43,5 @@ if TYPE_CHECKING:
     from keras_resnet.tuning.tuners import BayesianOptimization, GridSearch, Hyperband, RandomSearch
     from keras_resnet.tuning.workers import join
 else:
-    # On first use: KerasTuner takes seconds to import, and is not asked for by those who build a model.
+    # Imported on first use: the import of KerasTuner takes seconds, and a user who only builds models does not need it.
     __getattr__, __dir__ = lazy_names(__name__, MODULES)

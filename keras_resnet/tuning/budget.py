@@ -1,4 +1,4 @@
-"""The budget of a search: the most that a network may cost."""
+"""The budget of a search: limits on the parameters and multiply-accumulates of a network."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from keras_resnet.complexity import Cost
 
 
 class Budget(NamedTuple):
-    """The most that a network may cost; None: no limit."""
+    """Limits on the cost of a network; None means no limit.
+
+    Attributes:
+        parameters: largest number of trainable parameters.
+        macs: largest number of multiply-accumulates for one image.
+    """
 
     parameters: int | None = None
     macs: int | None = None
 
     def allows(self, cost: Cost) -> bool:
-        """Whether a network of this cost is within the budget."""
+        """Whether a network with this cost is within the budget."""
         return all(limit is None or value <= limit for value, limit in zip(cost, self, strict=True))

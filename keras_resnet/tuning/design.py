@@ -1,7 +1,7 @@
-"""A design, one point of a search, and the knobs that turn it into others.
+"""Designs and dimensions: a design is one point of a search space, and a dimension is one of its hyperparameters.
 
-A knob is one hyperparameter: the values it can have, the one that leaves the design as it is, and the function that
-gives a design another. It knows nothing of KerasTuner, so that the same space serves other tuners.
+A dimension has a list of values, a default that does not change the design, and a function that sets another value in
+a design. This module does not import KerasTuner, so other tuners can use the same space.
 """
 
 from __future__ import annotations
@@ -21,27 +21,32 @@ SIZE, FORM, TRAINING = "size", "form", "training"
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """A point of a space: a row that says everything about the network, and the recipe to train it by."""
+    """A point of a search space.
+
+    Attributes:
+        row: the network, as a row of the zoo.
+        recipe: the recipe that trains it.
+    """
 
     row: Row
     recipe: Recipe
 
     def field(self, name: str) -> Any:
-        """An argument of `ResNet`: the row's, or the default."""
+        """The value of an argument of `ResNet`: from the row, or the default of `ResNet`."""
         return self.row.fields.get(name, DEFAULTS[name])
 
     def with_fields(self, **fields: Any) -> Design:
-        """Another network, trained in the same way."""
+        """A design with other arguments of `ResNet` and the same recipe."""
         row = dataclasses.replace(self.row, fields={**self.row.fields, **fields})
         return dataclasses.replace(self, row=row)
 
     def with_recipe(self, **fields: Any) -> Design:
-        """The same network, trained in another way."""
+        """A design with the same network and other fields of the recipe."""
         return dataclasses.replace(self, recipe=dataclasses.replace(self.recipe, **fields))
 
     @property
     def cost(self) -> Cost:
-        """What the network costs, without building it; a `ValueError` where it could not be built."""
+        """Parameters and MACs, computed without building the network. Raises a `ValueError` if it cannot be built."""
         return cost(self.row.fields, self.row.fields["input_shape"])
 
 
@@ -50,12 +55,14 @@ class Dimension:
     """A hyperparameter.
 
     Attributes:
-        name: of the hyperparameter.
-        values: that it can have; numbers climb.
-        default: the value of the design that the space is around.
-        turn: gives a design another value.
-        kind: SIZE, where a greater value costs more; FORM, where values differ in cost; TRAINING, where in none.
-        given: the name of the knob before it on which this depends, and the values with which it is there; or None.
+        name: name of the hyperparameter.
+        values: its possible values; numbers are sorted in ascending order.
+        default: the value of the base design, around which the space lies.
+        apply: function `(design, value) -> design` that sets a value.
+        kind: SIZE: a larger value costs more. FORM: the values have different costs, in no order. TRAINING: all values
+            have the same cost.
+        given: condition for this dimension: the name of an earlier dimension, and its values for which this one is
+            used. None: no condition.
     """
 
     name: str
@@ -66,12 +73,12 @@ class Dimension:
     given: tuple[str, tuple[Value, ...]] | None = None
 
     def is_active(self, values: Mapping[str, Value]) -> bool:
-        """Whether this is there, the knobs before it being set to `values`."""
+        """Whether this dimension is used if the earlier dimensions have these values."""
         return self.given is None or values.get(self.given[0]) in self.given[1]
 
 
 def apply_values(base: Design, dimensions: Sequence[Dimension], values: Mapping[str, Value]) -> Design:
-    """The design at a point of the space; a knob without a value, or at its default, changes nothing."""
+    """The design at a point of the space. A dimension without a value, or at its default, changes nothing."""
     design = base
     for dimension in dimensions:
         if values.get(dimension.name, dimension.default) != dimension.default and dimension.is_active(values):

@@ -1,4 +1,4 @@
-"""`HyperResNet`: residual networks as a search space of KerasTuner, trained as this package trains."""
+"""`HyperResNet`: a KerasTuner search space of residual networks, which are trained with a recipe of this package."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ TUNE = ("depth", "width", "ordering", "stem", "groups", "gate", "drop", "resolut
 
 
 class HyperResNet(keras_tuner.HyperModel):
-    """Residual networks around one of the zoo, within a budget: a `keras_tuner.HyperModel`.
+    """Search space of residual networks around a model of the zoo, within a budget: a `keras_tuner.HyperModel`.
 
-    Every hyperparameter has the base's value as its default, so that the first point of a grid is the base. A point
-    over the budget is not built and fails no trial: it stands for the nearest network within, sizes stepped down until
-    it fits. `design` says which, and its cost is known without building it.
+    The default of every hyperparameter is the base's value, so the first point of a grid is the base. A point over the
+    budget is not built, and its trial does not fail: it stands for the nearest network within the budget, whose sizes
+    are reduced step by step until it fits. `design` returns this network; its cost is computed without building it.
 
     Args:
-        input_shape: (H, W, C) of the images, H equal to W.
-        classes: outputs, at least 2.
-        base: a name of `keras_resnet.list_models()`, or a row such as `keras_resnet.zoo.ROWS` has.
-        max_params: most trainable parameters; None: any number.
-        max_macs: most multiply-accumulates of one image; None: any number.
-        tune: what is tuned, of "depth" and "width" (of each stage), "block" (residual or bottleneck), "ordering",
+        input_shape: (H, W, C) of the images; H must equal W.
+        classes: number of outputs, at least 2.
+        base: a name of `keras_resnet.list_models()`, or a row such as those in `keras_resnet.zoo.ROWS`.
+        max_params: largest number of trainable parameters; None: no limit.
+        max_macs: largest number of multiply-accumulates for one image; None: no limit.
+        tune: names of what is tuned: "depth" and "width" (of each stage), "block" (residual or bottleneck), "ordering",
             "stem", "groups" (of bottleneck blocks, with their width), "gate" (and the ratio of squeeze-and-excitation),
             "drop" (stochastic depth, dropout), "resolution", "optimizer" (and the momentum of sgd), "learning_rate",
             "weight_decay".
-        recipe: to train by: a name of `keras_resnet.training.RECIPES`, or a `Recipe`.
-        reward: a function of a trial's metrics, for example from `keras_resnet.tuning.soft_constraint`; its result is
-            the metric "reward". Or None.
+        recipe: recipe of the training: a name of `keras_resnet.training.RECIPES`, or a `Recipe`.
+        reward: None, or a function of a trial's metrics, for example from `keras_resnet.tuning.soft_constraint`. Its
+            result is the metric "reward".
 
     Raises:
-        ValueError: `tune` or `base` names something that there is not; no point of the space is within the budget, and
-            the message says what the smallest costs; the base has functions that are not of this package; or the recipe
-            has `train_sizes`, as the side is the space's.
-        TypeError: an argument is of the wrong type.
+        ValueError: a name in `tune`, or the name `base` or `recipe`, is unknown; no point of the space is within the
+            budget (the error says what the smallest network costs); the base uses functions from outside this package;
+            or the recipe has `train_sizes` or `eval_size`, because the space sets the size of the images.
+        TypeError: an argument has the wrong type.
 
     Example:
         >>> import keras_resnet as kr, keras_tuner
@@ -91,17 +91,17 @@ class HyperResNet(keras_tuner.HyperModel):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What is searched beside the values of the knobs, as JSON can hold it."""
+        """Describes the search, except for the values of the dimensions, with types that JSON has."""
         return {
             "base": code(self.base.row.fields),
             "recipe": dataclasses.asdict(self.base.recipe),
             "budget": list(self.budget),
-            # Of a function of the caller's own the name is all that is known.
+            # The name is all that can be stored of the user's own function.
             "reward": getattr(self.reward, "__qualname__", repr(self.reward)),
         }
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Registers the whole space, what is conditional too."""
+        """Registers all hyperparameters of the space, conditional ones too."""
         for dimension in self.dimensions:
             parent, values = dimension.given or (None, None)
             hp.Choice(
@@ -113,34 +113,49 @@ class HyperResNet(keras_tuner.HyperModel):
             )
 
     def design(self, hp: keras_tuner.HyperParameters) -> Design:
-        """The network and the recipe that a point stands for, by arithmetic alone.
+        """The network and the recipe that a point stands for; nothing is built.
 
         Args:
-            hp: of a trial, say; hyperparameters that it has no values for have their defaults.
+            hp: the point, for example `trial.hyperparameters`. A hyperparameter without a value has its default.
+
+        Returns:
+            A `Design`. `row` has the arguments of `ResNet`, and the number of parameters and MACs; `recipe` is the
+            recipe.
 
         Raises:
-            keras_tuner.errors.FailedTrialError: the tuner was given `hyperparameters` that leave nothing within the
-                budget.
+            keras_tuner.errors.FailedTrialError: the argument `hyperparameters` of the tuner allows no network within
+                the budget.
         """
         names = {parameter.name for parameter in hp.space}
         if not all(dimension.name in names for dimension in self.dimensions):
             self.declare_hyperparameters(hp)
         values = {dimension.name: hp.get(dimension.name) for dimension in self.dimensions if dimension.name in hp}
         domains = {parameter.name: tuple(parameter.values) for parameter in hp.space}
-        found = nearest(self.base, self.dimensions, values, self.budget, domains)
-        if found is None:
+        allowed_values = nearest(self.base, self.dimensions, values, self.budget, domains)
+        if allowed_values is None:
             raise keras_tuner.errors.FailedTrialError(
-                f"no network within max_params={self.budget.parameters}, max_macs={self.budget.macs} among the values "
-                f"that the hyperparameters were left"
+                f"hyperparameters must allow a network within max_params={self.budget.parameters}, "
+                f"max_macs={self.budget.macs}. Received: hyperparameters with the values {domains}; "
+                "allow smaller values, or raise the limits"
             )
-        design = apply_values(self.base, self.dimensions, found)
+        design = apply_values(self.base, self.dimensions, allowed_values)
         cost = design.cost
         return dataclasses.replace(
             design, row=dataclasses.replace(design.row, parameters=cost.parameters, macs=cost.macs)
         )
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The network that a point stands for, built as the zoo builds its own, with weights of the recipe's seed."""
+        """Builds the network that a point stands for. The recipe's seed determines the initial weights.
+
+        Args:
+            hp: the point.
+
+        Returns:
+            A model that is not compiled.
+
+        Raises:
+            keras_tuner.errors.FailedTrialError: as in `design`.
+        """
         design = self.design(hp)
         keras.utils.set_random_seed(design.recipe.seed + self._executions.get(hp, 0))
         return constructor(design.row.name, "", design.row.fields)()
@@ -157,33 +172,35 @@ class HyperResNet(keras_tuner.HyperModel):
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: Any = None,
     ) -> keras.callbacks.History:
-        """Trains a network by the point's recipe; `tuner.search` hands on what it is given.
+        """Trains a network with the recipe of its point. KerasTuner calls this with the arguments of `tuner.search`.
 
         Args:
             hp: the point.
-            model: that `build` made of it.
-            train: what to learn from.
-            validation: to measure by; None where the recipe holds images out.
-            epochs: in place of the recipe's; Hyperband gives them.
-            initial_epoch: after so many the training goes on, with weights that the model has; the learning rate
-                runs through its schedule again.
-            callbacks: of Keras. The checkpoint of KerasTuner is that of the network that the training results in.
-            verbose: not used; what `tuner.search` was given.
+            model: the network that `build` returned for this point.
+            train: training images.
+            validation: validation images; must be None if the recipe has a `validation_split`.
+            epochs: number of epochs instead of the recipe's; Hyperband sets it.
+            initial_epoch: number of epochs for which the model is trained already. The training lasts for the
+                remaining epochs, and the schedule of the learning rate starts again. Hyperband sets it.
+            callbacks: Keras callbacks. The checkpoint callback of KerasTuner saves the network at the end of training.
+            verbose: not used; `tuner.search` passes it.
 
         Returns:
-            One entry a metric: accuracy, loss, val_accuracy and val_loss of the network that resulted, "parameters",
-            "macs", "latency" (milliseconds for one image, median of ten on this machine), "seconds" (of training), and
-            "reward", where there is one.
+            A history with one value for each metric: accuracy, loss, val_accuracy and val_loss of the resulting
+            network, "parameters", "macs", "latency" (milliseconds for one image, the shortest of ten predictions on
+            this machine), "seconds" (of training), and "reward", if the space has a reward.
 
         Raises:
-            keras_tuner.errors.FailedTrialError: the loss is no finite number any more.
-            keras_tuner.errors.FatalValueError: the images do not fit the space, or there is nothing to measure by.
+            keras_tuner.errors.FailedTrialError: the loss is no longer a finite number.
+            keras_tuner.errors.FatalValueError: the images do not fit the space; or there are no validation images, or
+                both kinds of them.
         """
         recipe = self.design(hp).recipe
         if (validation is None) != (recipe.validation_split > 0):
             raise keras_tuner.errors.FatalValueError(
-                "validation must be given to search, or the recipe have validation_split, and not both. "
-                f"Received: validation={validation and 'given'}, validation_split={recipe.validation_split}"
+                "validation must be images if the recipe has no validation_split, and None if it has one. "
+                f"Received: validation={None if validation is None else type(validation).__name__}, "
+                f"validation_split={recipe.validation_split}"
             )
         try:
             check_channels(model, train)
@@ -192,7 +209,7 @@ class HyperResNet(keras_tuner.HyperModel):
             raise keras_tuner.errors.FatalValueError(str(error)) from error
         execution = self._executions.get(hp, 0)
         self._executions[hp] = execution + 1
-        # Of several executions of a trial each has its own randomness.
+        # If a trial is executed several times, each execution has another seed.
         recipe = dataclasses.replace(recipe, seed=recipe.seed + execution)
         if epochs is not None:
             recipe = dataclasses.replace(recipe, epochs=max(1, epochs - initial_epoch), iterations=0)
@@ -202,8 +219,8 @@ class HyperResNet(keras_tuner.HyperModel):
             result = fit(model, recipe, train, validation, others)
         except DivergedError as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
-        chosen = (result.best_epoch or len(result.history["loss"])) - 1
-        metrics = {name: values[chosen] for name, values in result.history.items()}
+        epoch = (result.best_epoch or len(result.history["loss"])) - 1
+        metrics = {name: values[epoch] for name, values in result.history.items()}
         metrics |= {
             "parameters": float(parameters(model.layers)),
             "macs": float(macs(model)),
@@ -213,10 +230,10 @@ class HyperResNet(keras_tuner.HyperModel):
         if self.reward is not None:
             metrics["reward"] = float(self.reward(metrics))
         for checkpoint in checkpoints:
-            # Now, not after each epoch: only now has the model its moving average, or the weights of its best epoch.
+            # Saved once at the end: only now the model has the moving average, or the weights of the best epoch.
             checkpoint.set_model(model)
-            checkpoint.on_epoch_end(chosen, metrics)
-        # KerasTuner adds up several objectives of a history; of a dictionary it does not.
+            checkpoint.on_epoch_end(epoch, metrics)
+        # KerasTuner computes the sum of several objectives only if it gets a history, not a dictionary.
         history = keras.callbacks.History()
         history.history = {name: [value] for name, value in metrics.items()}
         return history
@@ -228,12 +245,16 @@ def _base(input_shape: Sequence[int], classes: int, base: str | zoo.Row, recipe:
         raise ValueError(f"input_shape must be (side, side, channels). Received: input_shape={tuple(input_shape)}")
     row = zoo.row_of(base) if isinstance(base, str) else base
     if not isinstance(row, zoo.Row):
-        raise TypeError(f"base must be a name of keras_resnet.list_models() or a row. Received: base={base!r}")
+        raise TypeError(
+            "base must be a name of keras_resnet.list_models(), or a row such as those in keras_resnet.zoo.ROWS. "
+            f"Received: base={base!r}"
+        )
     if isinstance(recipe, str):
         recipe = RECIPES[known("recipe", recipe, RECIPES, "keras_resnet.training.RECIPES")]
     if recipe.train_sizes or recipe.eval_size:
         raise ValueError(
-            f"recipe must have no train_sizes and no eval_size. Received: {recipe.train_sizes}, {recipe.eval_size}"
+            "recipe must have no train_sizes and no eval_size, because input_shape sets the size of the images. "
+            f"Received: train_sizes={recipe.train_sizes}, eval_size={recipe.eval_size}"
         )
     rates = {"stochastic_depth": recipe.stochastic_depth, "drop_rate": recipe.drop_rate}
     design = Design(row, recipe).with_fields(
@@ -241,18 +262,18 @@ def _base(input_shape: Sequence[int], classes: int, base: str | zoo.Row, recipe:
         default_size=shape[0],
         classes=integer("classes", classes, minimum=2),
         classifier_activation=ACTIVATIONS[recipe.loss],
-        **{name: value for name, value in rates.items() if value},  # otherwise the row's own
+        **{name: value for name, value in rates.items() if value},  # otherwise the values of the row
     )
     cost = design.cost
     return dataclasses.replace(design, row=dataclasses.replace(design.row, parameters=cost.parameters, macs=cost.macs))
 
 
 def _limit(name: str, value: float | None) -> int | None:
-    """A budget, which may be typed as 50e6."""
+    """A limit as an integer; the user can give it as a float, for example 50e6."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number or None. Received: {name}={value!r}")
     if not 1 <= value < math.inf:
-        raise ValueError(f"{name} must be at least 1. Received: {name}={value!r}")
+        raise ValueError(f"{name} must be at least 1 and finite, or None. Received: {name}={value!r}")
     return int(value)

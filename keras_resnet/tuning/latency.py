@@ -1,4 +1,4 @@
-"""How long a network takes for one image, on the machine at hand."""
+"""Measures how long a network takes for one image on this machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from keras_resnet.runtime.grouped_convolutions import without_xla
 
 
 def latency(model: keras.Model, repeats: int = 10) -> float:
-    """The shortest time of a prediction for one image: what it takes when nothing else runs beside it.
+    """The shortest time of a prediction for one image. The shortest time is the one that other work delays least.
 
     Args:
-        model: takes images of a fixed size.
-        repeats: predictions that are timed, at least 1; two before them are not.
+        model: a model with a fixed input size.
+        repeats: number of predictions that are timed, at least 1. Two predictions before them are not timed.
 
     Returns:
-        Seconds, with what Keras' own `predict_on_batch` costs.
+        Seconds, including the overhead of Keras' `predict_on_batch`.
 
     Example:
         >>> import keras_resnet as kr
@@ -30,7 +30,7 @@ def latency(model: keras.Model, repeats: int = 10) -> float:
     seconds = []
     with without_xla(model):
         for _ in range(2 + repeats):
-            began = time.perf_counter()
+            start = time.perf_counter()
             model.predict_on_batch(image)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - start)
     return min(seconds[2:])

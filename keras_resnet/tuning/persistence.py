@@ -1,9 +1,11 @@
-"""What keeps a search safe: its files are whole at any moment, and what was finished is found again.
+"""Files of a search that survive a kill: atomic file writes, and recovery of all finished trials.
 
-KerasTuner writes its files in place, so that a kill can leave half of one, on which it then stops; and it takes
-`oracle.json` for the truth where a trial's own file knows better. Here both are written beside and renamed, the
-`oracle.json` before is kept, and what the trials say is put into the oracle. Written against KerasTuner 1.4.8, whose
-oracles have no public way to do this.
+KerasTuner overwrites its files in place. If the process is killed during a write, half of a file remains, and
+KerasTuner then fails on it. It also trusts `oracle.json` if the file of a trial is newer.
+
+Here both kinds of files are written to a temporary file, which is then renamed. The previous `oracle.json` is kept,
+and the oracle is updated from the files of the trials. This was written for KerasTuner 1.4.8, whose oracles have no
+public functions for it.
 """
 
 from __future__ import annotations
@@ -23,28 +25,29 @@ ORACLE, PREVIOUS, SEARCH = "oracle.json", "oracle.previous.json", "search.json"
 
 
 def check(directory: Path, description: dict[str, Any]) -> None:
-    """Raises a `ValueError` if `directory` holds another search; nothing there is touched."""
+    """Raises a `ValueError` if `directory` holds another search. No file in it is changed."""
     files = [name for name in (SEARCH, ORACLE, PREVIOUS) if (directory / name).exists()]
     if not files:
         return
-    found = _read(directory / SEARCH)
-    if found is None:
+    stored = _read(directory / SEARCH)
+    if stored is None:
         raise ValueError(
             f"directory must be new, or hold a search of this package. Received: {directory}, which holds "
-            f"{', '.join(files)} and no readable {SEARCH}"
+            f"{', '.join(files)} and no readable {SEARCH}; choose another directory"
         )
-    if "recipe" in found:
-        found["recipe"] = current_names(found["recipe"])
-    asked = json.loads(json.dumps(description))
-    if other := sorted(name for name in {*asked, *found} if asked.get(name) != found.get(name)):
+    if "recipe" in stored:
+        stored["recipe"] = current_names(stored["recipe"])
+    requested = json.loads(json.dumps(description))
+    names = {*requested, *stored}
+    if different := sorted(name for name in names if requested.get(name) != stored.get(name)):
         raise ValueError(
-            f"directory must be new, or hold the same search. Received: {directory}, whose {', '.join(other)} "
-            f"{'is' if len(other) == 1 else 'are'} not the same"
+            f"directory must be new, or hold the same search. Received: {directory}, whose {', '.join(different)} "
+            f"{'is' if len(different) == 1 else 'are'} not the same; choose another directory for a new search"
         )
 
 
 def persist(oracle: Any, directory: Path, description: dict[str, Any]) -> None:
-    """Lets an oracle write whole files from now on, and take up what is in `directory`."""
+    """Makes an oracle write its files atomically from now on, and restores the search in `directory`."""
     oracle.save = functools.partial(_save, oracle, directory)
     oracle._save_trial = functools.partial(_save_trial, directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -54,15 +57,15 @@ def persist(oracle: Any, directory: Path, description: dict[str, Any]) -> None:
 
 
 def write(content: Any, path: Path) -> None:
-    """Writes JSON."""
-    with atomic_write(path) as aside:
-        aside.write_text(json.dumps(content, indent=1))
+    """Writes `content` to a JSON file, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1))
 
 
 def _save(oracle: Any, directory: Path) -> None:
     path = directory / ORACLE
-    with atomic_write(path) as aside:
-        aside.write_text(json.dumps(oracle.get_state()))
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(oracle.get_state()))
         if path.exists():
             path.replace(directory / PREVIOUS)
 
@@ -78,7 +81,7 @@ def _restore(oracle: Any, directory: Path) -> None:
     oracle.trials = {path.parent.name.removeprefix("trial_"): _trial(path) for path in paths}
     state = _read(directory / ORACLE)
     if state is None:
-        (directory / ORACLE).unlink(missing_ok=True)  # or it would become the one before
+        (directory / ORACLE).unlink(missing_ok=True)  # otherwise the next save would keep it as the previous file
         state = _read(directory / PREVIOUS)
     if state is not None:
         for name in ("start_order", "end_order", "retry_queue"):
@@ -87,18 +90,18 @@ def _restore(oracle: Any, directory: Path) -> None:
             bracket["rounds"] = [[row for row in rows if row["id"] in oracle.trials] for rows in bracket["rounds"]]
         oracle.set_state({**state, "ongoing_trials": {}})
     for number, trial in oracle.trials.items():
-        over = trial.status in ("COMPLETED", "FAILED")
-        # A trial that was begun or ended after the oracle's last word; what was begun and not ended begins again.
-        for order, belongs in (
+        finished = trial.status in ("COMPLETED", "FAILED")
+        # Trials that started or finished after the last save of the oracle are added. Unfinished trials start again.
+        for order, is_member in (
             (oracle.start_order, True),
-            (oracle.end_order, over),
-            (oracle._retry_queue, not over),
+            (oracle.end_order, finished),
+            (oracle._retry_queue, not finished),
         ):
-            if belongs and number not in order:
+            if is_member and number not in order:
                 order.append(number)
-        if over and number in oracle._retry_queue:
+        if finished and number in oracle._retry_queue:
             oracle._retry_queue.remove(number)
-        if not over:
+        if not finished:
             forget_metrics(trial)
         if trial.hyperparameters.values:
             oracle._record_values(trial)
@@ -107,22 +110,28 @@ def _restore(oracle: Any, directory: Path) -> None:
 
 
 def forget_metrics(trial: Any) -> None:
-    """For a trial that begins again: KerasTuner would keep what the first run reported, with the second's weights."""
+    """Removes the metrics of a trial that starts again.
+
+    Otherwise KerasTuner could keep the metrics of the first run with the weights of the second run.
+    """
     trial.metrics = type(trial.metrics)()
 
 
 def _restore_grid(oracle: Any) -> None:
-    """KerasTuner saves nothing of where a grid is, so that a search taken up would end at once."""
+    """Restores the position in a grid. KerasTuner does not save it, so a resumed search would end at once."""
     compare = functools.cmp_to_key(oracle._compare)
     oracle._ordered_ids = type(oracle._ordered_ids)()
-    known = [trial for trial in oracle.trials.values() if trial.hyperparameters.values]
-    for trial in sorted(known, key=lambda trial: compare(trial.hyperparameters.values)):
+    with_values = [trial for trial in oracle.trials.values() if trial.hyperparameters.values]
+    for trial in sorted(with_values, key=lambda trial: compare(trial.hyperparameters.values)):
         oracle._ordered_ids.insert(trial.trial_id)
-    oracle._populate_next = [number for number in oracle.end_order if oracle.trials[number] in known]
+    oracle._populate_next = [number for number in oracle.end_order if oracle.trials[number] in with_values]
 
 
 def _trial(path: Path) -> Trial:
-    """The trial of a file; where that is torn one that failed, as KerasTuner numbers trials by how many there are."""
+    """The trial in a file, or a failed trial if the file is incomplete.
+
+    The trial cannot be left out: KerasTuner uses the number of trials as the number of the next trial.
+    """
     state = _read(path)
     if state is not None:
         return Trial.from_state(state)
@@ -131,7 +140,7 @@ def _trial(path: Path) -> Trial:
 
 
 def _read(path: Path) -> Any:
-    """What a file of JSON holds; None where it is torn or absent."""
+    """The content of a JSON file; None if the file is missing or incomplete."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The picture of a search: accuracy over multiply-accumulates, with the Pareto front."""
+"""The plot of a search: accuracy over multiply-accumulates, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from keras_resnet.tuning.results import TrialResult, pareto_front
 
 
 def plot_trials(trials: Sequence[TrialResult], title: str, path: Path) -> None:
-    """Draws every trial, the front as a line and what it dominates faded, into a PNG.
+    """Draws all trials into a PNG file: the Pareto front as a line, all other trials in pale gray.
 
     Args:
-        trials: finished, at least one.
-        title: of the picture.
-        path: of the PNG.
+        trials: finished trials, at least one.
+        title: title of the plot.
+        path: path of the PNG file.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
     from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter  # noqa: PLC0415
@@ -26,8 +26,8 @@ def plot_trials(trials: Sequence[TrialResult], title: str, path: Path) -> None:
     axes.scatter(*_points(dominated), color="tab:grey", alpha=0.4, label="other trials")
     axes.plot(*_points(best), color="tab:blue", marker="o", linewidth=2, drawstyle="steps-post", label="Pareto front")
     for trial in best:
-        place = (trial.metrics["macs"] / 1e6, trial.metrics["val_accuracy"])
-        axes.annotate(trial.trial, place, textcoords="offset points", xytext=(4, 6), fontsize="small")
+        point = (trial.metrics["macs"] / 1e6, trial.metrics["val_accuracy"])
+        axes.annotate(trial.trial, point, textcoords="offset points", xytext=(4, 6), fontsize="small")
     axes.set(title=title, xlabel="multiply-accumulates of one image, millions", ylabel="validation accuracy")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")

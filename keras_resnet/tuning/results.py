@@ -1,4 +1,4 @@
-"""What a search has found: its finished trials, the best first, and those that no other beats."""
+"""Results of a search: its finished trials, sorted by score, and the Pareto front among them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from keras_resnet.tuning.source import code
 
 @dataclasses.dataclass(frozen=True)
 class TrialResult:
-    """A trial that is over.
+    """A finished trial.
 
     Attributes:
-        trial: its number, as KerasTuner writes it.
-        score: what the objective makes of it.
-        metrics: by name; parameters and MACs exact.
-        values: the hyperparameters asked for.
-        changes: fields of the recipe that are not the base's.
-        fields: the arguments of `ResNet` that make the network, which is not that asked for where that is over the
-            budget.
+        trial: number of the trial, as a string, as KerasTuner writes it.
+        score: value of the objective.
+        metrics: metrics by name; parameters and MACs are exact.
+        values: the hyperparameters that the tuner requested.
+        changes: fields of the recipe that differ from the base's recipe.
+        fields: the arguments of `ResNet` that build the network. If the requested network is over the budget, they are
+            those of the nearest network within it.
     """
 
     trial: str
@@ -44,46 +44,58 @@ class TrialResult:
 
 
 def trial_results(tuner: Any) -> list[TrialResult]:
-    """The finished trials of a tuner that searches a `HyperResNet`, the best by its objective first.
+    """The finished trials of a tuner that searches a `HyperResNet`, sorted by score.
 
     Args:
-        tuner: of KerasTuner, or one of `keras_resnet.tuning`; its search need not be over.
+        tuner: a tuner of KerasTuner or of `keras_resnet.tuning`. Its search may still be unfinished.
 
     Returns:
-        One entry a trial.
+        One `TrialResult` for each finished trial. The trial with the best value of the objective comes first.
 
     Raises:
-        ValueError: the tuner is a worker's, of a search by several processes.
+        ValueError: the tuner belongs to a worker of a search by several processes.
+
+    Example:
+        >>> import keras_resnet as kr, tempfile
+        >>> space = kr.HyperResNet((8, 8, 1), 10, base="ResNet20", tune=("depth",))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tuner = kr.tuning.RandomSearch(space, "val_accuracy", max_trials=3, directory=folder)
+        >>> kr.tuning.trial_results(tuner)  # before the search
+        []
     """
     if not hasattr(tuner.oracle, "trials"):
-        raise ValueError(f"tuner must be the chief's, as a worker knows of its own trials only. Received: {tuner!r}")
+        raise ValueError(
+            "tuner must be the tuner of the chief process, because a worker knows only its own trials. "
+            f"Received: the tuner of a worker, {tuner!r}; call trial_results in the chief process"
+        )
     trials = [trial for trial in tuner.oracle.trials.values() if trial.status == "COMPLETED"]
     trials.sort(key=lambda trial: trial.score, reverse=tuner.oracle.objective.direction == "max")
-    return [_finished(tuner.hypermodel, trial) for trial in trials]
+    return [_trial_result(tuner.hypermodel, trial) for trial in trials]
 
 
-def _finished(space: Any, trial: Any) -> TrialResult:
+def _trial_result(space: Any, trial: Any) -> TrialResult:
     design = space.design(trial.hyperparameters.copy())
     metrics = {name: float(trial.metrics.get_last_value(name)) for name in trial.metrics.metrics}
-    # Between processes KerasTuner's metrics are of 24 bits, fewer than MACs have.
+    # KerasTuner sends metrics between processes as floats of 24 significant bits; the number of MACs needs more.
     metrics |= {"parameters": design.row.parameters, "macs": design.row.macs}
-    own, base = dataclasses.asdict(design.recipe), dataclasses.asdict(space.base.recipe)
-    changes = {name: value for name, value in own.items() if value != base[name]}
+    recipe, base = dataclasses.asdict(design.recipe), dataclasses.asdict(space.base.recipe)
+    changes = {name: value for name, value in recipe.items() if value != base[name]}
     return TrialResult(
         trial.trial_id, float(trial.score), metrics, trial.hyperparameters.values, changes, design.row.fields
     )
 
 
 def pareto_front(trials: Sequence[TrialResult], cost: str = "macs", gain: str = "val_accuracy") -> list[TrialResult]:
-    """The trials of the Pareto front: those than which none is better at the same or a lower cost.
+    """The trials of the Pareto front. No other trial is as good or better at the same or a lower cost.
 
     Args:
-        trials: finished.
-        cost: the metric that is to be low.
-        gain: the metric that is to be high.
+        trials: finished trials.
+        cost: name of the metric that should be low.
+        gain: name of the metric that should be high.
 
     Returns:
-        They, the cheapest first.
+        The trials of the front, sorted by cost, the cheapest first. Of several trials with the same cost and gain, one
+        is returned.
 
     Example:
         >>> from keras_resnet.tuning import TrialResult, pareto_front
@@ -92,8 +104,8 @@ def pareto_front(trials: Sequence[TrialResult], cost: str = "macs", gain: str = 
         >>> [(trial.metrics["macs"], trial.score) for trial in pareto_front(trials)]
         [(2, 0.5), (5, 0.8), (9, 0.9)]
     """
-    left: list[TrialResult] = []
+    front: list[TrialResult] = []
     for trial in sorted(trials, key=lambda trial: (trial.metrics[cost], -trial.metrics[gain])):
-        if not left or trial.metrics[gain] > left[-1].metrics[gain]:
-            left.append(trial)
-    return left
+        if not front or trial.metrics[gain] > front[-1].metrics[gain]:
+            front.append(trial)
+    return front

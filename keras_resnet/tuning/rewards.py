@@ -1,4 +1,4 @@
-"""Rewards: one number of a trial's metrics, where accuracy alone is not what is wanted."""
+"""Rewards: functions that compute one number from the metrics of a trial, for objectives other than accuracy alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ METRICS = ("latency", "macs", "parameters", "seconds")
 
 @dataclasses.dataclass(frozen=True)
 class SoftConstraint:
-    """What `soft_constraint` makes."""
+    """The reward function that `soft_constraint` returns; its arguments are explained there."""
 
     metric: str
     limit: float
@@ -22,28 +22,29 @@ class SoftConstraint:
 
     def __call__(self, metrics: Mapping[str, float]) -> float:
         """The reward of a trial."""
-        share = metrics[self.metric] / self.limit
-        return metrics[self.accuracy] * share ** (self.below if share <= 1 else self.above)
+        ratio = metrics[self.metric] / self.limit
+        return metrics[self.accuracy] * ratio ** (self.below if ratio <= 1 else self.above)
 
 
 def soft_constraint(
     metric: str, limit: float, *, below: float = 0.0, above: float = -1.0, accuracy: str = "val_accuracy"
 ) -> SoftConstraint:
-    """Accuracy times `(metric / limit)` to a power: MnasNet's objective (Tan et al. 2018, arXiv:1807.11626, eq. 2).
+    """The reward `accuracy * (metric / limit) ** power`, as in MnasNet (Tan et al. 2018, arXiv:1807.11626, eq. 2).
 
     Args:
-        metric: what is limited: "latency" in milliseconds, "macs", "parameters" or "seconds".
-        limit: of it, above 0.
-        below: the power where the limit is kept; 0 is accuracy itself, the paper's hard constraint.
-        above: the power where it is not; -0.07 for both is the paper's soft constraint.
-        accuracy: what is multiplied.
+        metric: the metric with a limit: "latency" in milliseconds, "macs", "parameters" or "seconds" of training.
+        limit: value of the metric from which the power is `above`; must be above 0.
+        below: the power if the metric is at most `limit`. With 0 the reward is the accuracy: the paper's hard
+            constraint.
+        above: the power if the metric is above `limit`. -0.07 for both powers is the paper's soft constraint.
+        accuracy: name of the metric that is multiplied.
 
     Returns:
-        A function for `HyperResNet(reward=...)`; the tuner's objective is then
-        `keras_tuner.Objective("reward", "max")`.
+        A function for `HyperResNet(reward=...)`. Use `keras_tuner.Objective("reward", "max")` as the tuner's
+        objective.
 
     Raises:
-        ValueError: `metric` is none of these, or `limit` is not above 0.
+        ValueError: `metric` is not one of the four, or `limit` is not above 0.
 
     Example:
         >>> from keras_resnet.tuning import soft_constraint

@@ -1,8 +1,11 @@
-"""A search from data to a directory that holds everything it gave.
+"""Runs a search and writes its results to a directory.
 
-trials/          KerasTuner's own         leaderboard.csv  every finished trial, the best first
-pareto.png       accuracy over MACs       best.py          the best network as a line of Python
-best.keras       the same, trained        search.json      what was searched
+trials/          files of KerasTuner
+leaderboard.csv  all finished trials, the best first
+pareto.png       plot of accuracy over MACs
+best.py          the best network as a line of Python
+best.keras       the best network, trained
+search.json      description of the search
 """
 
 from __future__ import annotations
@@ -34,15 +37,15 @@ TRIALS = "trials"
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What is asked for.
+    """A search to run.
 
     Attributes:
-        space: to search in; its recipe holds images out.
-        data: where they come from, as `keras_resnet.data.load` takes it.
-        out: the directory.
-        tuner: a class of `keras_resnet.tuning`, by name.
-        trials: to make; Hyperband makes its own number.
-        max_latency: milliseconds above which accuracy counts for less, or None.
+        space: the search space. Its recipe must have a `validation_split`.
+        data: source of the images, as for `keras_resnet.data.load`.
+        out: directory of the results.
+        tuner: name of a tuner in `keras_resnet.tuning`, for example "RandomSearch".
+        trials: number of trials; not used for Hyperband, which computes its own number.
+        max_latency: latency in milliseconds above which the accuracy counts less; None: no limit.
     """
 
     space: HyperResNet
@@ -55,7 +58,13 @@ class Search:
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """What came of it: the finished trials, the best first, and the best's accuracy on the test images."""
+    """The result of a search.
+
+    Attributes:
+        trials: finished trials, the best first.
+        test_images: number of test images.
+        test_accuracy: accuracy of the best network on the test images.
+    """
 
     trials: list[TrialResult]
     test_images: int
@@ -63,30 +72,33 @@ class Best:
 
 
 def with_validation_split(recipe: Recipe) -> Recipe:
-    """The recipe with a tenth of the images held out to choose by, if it holds out none."""
+    """The recipe with a validation split of 0.1, if it has none."""
     return dataclasses.replace(recipe, validation_split=recipe.validation_split or 0.1)
 
 
 def search(task: Search, train: Split, console: Console) -> Any:
-    """Searches, or goes on with what is in the directory.
+    """Runs a search, or continues the unfinished search in the directory.
 
     Args:
-        task: what is asked for.
-        train: the images.
-        console: for the progress.
+        task: the search.
+        train: training images.
+        console: where progress is printed.
 
     Returns:
-        The tuner.
+        The tuner, whose search is finished.
 
     Raises:
-        ValueError: the directory holds another search, or something else; nothing there was touched.
+        ValueError: the directory holds another search or other files. No file in it was changed.
     """
     description = {"data": task.data, "max_latency": task.max_latency}
     persistence.check(task.out, description)
     new = not (task.out / persistence.SEARCH).exists()
     if new and task.out.is_dir() and any(not path.name.startswith(".") for path in task.out.iterdir()):
-        raise ValueError(f"out must be a new directory, or hold a search. Received: {task.out}")
-    if new:  # first of all, for workers that come to see whose directory this is
+        raise ValueError(
+            f"out must be a new directory, an empty one, or one with a search. Received: {task.out}, which holds other "
+            "files"
+        )
+    if new:  # written before anything else, so that a worker can check that it joins the right search
         task.out.mkdir(parents=True, exist_ok=True)
         persistence.write(description, task.out / persistence.SEARCH)
     recipe = task.space.base.recipe
@@ -94,11 +106,11 @@ def search(task: Search, train: Split, console: Console) -> Any:
     objective = "val_accuracy" if task.max_latency is None else keras_tuner.Objective("reward", "max")
     epochs = recipe.epochs_of(steps_per_epoch(train, recipe.batch_size))
     amount = {"max_epochs": epochs} if task.tuner == "Hyperband" else {"max_trials": task.trials}
-    tuner = _telling(getattr(tuners, task.tuner), console)(
+    tuner = _with_messages(getattr(tuners, task.tuner), console)(
         task.space,
         objective,
-        seed=recipe.seed + 1,  # KerasTuner takes 0 for none
-        # A trial whose loss is no number fails; even all of them are for `leave` to tell.
+        seed=recipe.seed + 1,  # KerasTuner treats the seed 0 as no seed
+        # A trial whose loss is not a finite number fails. If all trials fail, `leave` raises the error.
         max_consecutive_failed_trials=sys.maxsize,
         directory=task.out,
         project_name=TRIALS,
@@ -110,54 +122,56 @@ def search(task: Search, train: Split, console: Console) -> Any:
 
 
 class SharedBar(ProgressBar):
-    """KerasTuner copies the callbacks for each trial; a terminal has one bar."""
+    """A progress bar that cannot be copied: KerasTuner copies the callbacks for each trial, but one bar is needed."""
 
     def __deepcopy__(self, memo: Any) -> SharedBar:
         return self
 
 
-def _telling(tuner: Any, console: Console) -> Any:
-    """The tuner, with a line before and after each trial."""
+def _with_messages(tuner: Any, console: Console) -> Any:
+    """A subclass of a tuner that prints a line before and after each trial."""
 
-    class Telling(tuner):
+    class TunerWithMessages(tuner):
         def on_trial_begin(self, trial: Any) -> None:
             super().on_trial_begin(trial)
             row = self.hypermodel.design(trial.hyperparameters).row
-            of = f" of {self.oracle.max_trials}" if self.oracle.max_trials else ""
+            total = f" of {self.oracle.max_trials}" if self.oracle.max_trials else ""
             cost = f"{row.parameters:,} parameters, {row.macs / 1e6:,.1f} M MACs"
-            console.print(f"trial {trial.trial_id}{of}: {cost}", highlight=False)
+            console.print(f"trial {trial.trial_id}{total}: {cost}", highlight=False)
 
         def on_trial_end(self, trial: Any) -> None:
             super().on_trial_end(trial)
-            ended = self.oracle.get_trial(trial.trial_id)
+            finished = self.oracle.get_trial(trial.trial_id)
             reason = (trial.message or "").strip().rpartition("\n")[2]
-            score = f"failed, {reason}" if ended.score is None else f"{self.oracle.objective.name} {ended.score:.4f}"
+            score = (
+                f"failed, {reason}" if finished.score is None else f"{self.oracle.objective.name} {finished.score:.4f}"
+            )
             console.print(f"trial {trial.trial_id}: {score}", highlight=False, markup=False)
 
-    return Telling
+    return TunerWithMessages
 
 
 def leave(tuner: Any, test: Split, out: Path) -> Best:
-    """Writes what a search gave, and measures the best of it.
+    """Writes the results of a search, and evaluates the best network on the test images.
 
     Args:
-        tuner: whose search is over.
-        test: images that nothing was chosen by.
-        out: the directory.
+        tuner: a tuner whose search is finished.
+        test: test images, which were not used in the search.
+        out: directory of the results.
 
     Returns:
-        The trials and the accuracy of the best.
+        The trials, and the test accuracy of the best network.
 
     Raises:
-        ValueError: no trial is finished.
+        ValueError: no trial finished.
     """
     trials = trial_results(tuner)
     if not trials:
-        raise ValueError(f"no trial of the search in {out} has finished; what each failed of is in {out / TRIALS}")
+        raise ValueError(f"no trial of the search in {out} finished; {out / TRIALS} has the error of each trial")
     _write_leaderboard(trials, out / "leaderboard.csv")
     plot_trials(trials, f"{len(trials)} networks around {tuner.hypermodel.base.row.name}", out / "pareto.png")
-    with atomic_write(out / "best.py") as aside:
-        aside.write_text(f"{IMPORTS}\n\nmodel = {trials[0].code}\n")
+    with atomic_write(out / "best.py") as temporary:
+        temporary.write_text(f"{IMPORTS}\n\nmodel = {trials[0].code}\n")
     model = tuner.get_best_models()[0]
     save(model, out / "best.keras")
     recipe = tuner.hypermodel.base.recipe
@@ -168,7 +182,7 @@ def _write_leaderboard(trials: list[TrialResult], path: Path) -> None:
     metrics, changes = (
         sorted({name for trial in trials for name in getattr(trial, kind)}) for kind in ("metrics", "changes")
     )
-    with atomic_write(path) as aside, aside.open("w", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", "score", *metrics, *changes, "network"])
         for trial in trials:

@@ -1,4 +1,4 @@
-"""A network as a line of Python that builds it again."""
+"""Writes a network as a line of Python that builds it again."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 from keras_resnet.resnet import DEFAULTS
 
 IMPORTS = "import functools, keras_resnet as kr"
-PUBLIC = ("gates", "layers", "shortcuts", "stems", "strides")  # modules that `kr` has
+PUBLIC = ("gates", "layers", "shortcuts", "stems", "strides")  # modules that are attributes of `kr`
 
 
 def code(fields: Mapping[str, Any]) -> str:
-    """The call that builds a row's network, after `IMPORTS`.
+    """The call of `kr.ResNet` that builds a network. It runs after the line `import functools, keras_resnet as kr`.
 
     Args:
-        fields: arguments of `ResNet`; those that are its defaults are left out.
+        fields: arguments of `ResNet` by name, for example `fields` of a row of the zoo. Arguments that have the default
+            value are left out.
 
     Returns:
-        One line.
+        One line of Python.
 
     Example:
         >>> from keras_resnet import zoo
@@ -27,9 +28,9 @@ def code(fields: Mapping[str, Any]) -> str:
         >>> code(zoo.ROWS["ResNeXt50_32x4d"].fields)
         'kr.ResNet(depths=(3, 4, 6, 3), groups=32, base_width=4)'
     """
-    own = {name: fields[name] for name in DEFAULTS if name in fields}
-    own = {name: value for name, value in own.items() if name == "depths" or value != DEFAULTS[name]}
-    return f"kr.ResNet({', '.join(f'{name}={_expression(value)}' for name, value in own.items())})"
+    arguments = {name: fields[name] for name in DEFAULTS if name in fields}
+    arguments = {name: value for name, value in arguments.items() if name == "depths" or value != DEFAULTS[name]}
+    return f"kr.ResNet({', '.join(f'{name}={_expression(value)}' for name, value in arguments.items())})"
 
 
 def _expression(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""KerasTuner's four tuners with the same arguments, whose searches survive kills and lost workers."""
+"""KerasTuner's four tuners with the same arguments; their searches survive killed processes and lost workers."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from keras_resnet.tuning.hypermodel import HyperResNet
 
 
 class ResumableTuner:
-    """What the tuners share: a search that is killed is taken up by the same lines, with all its finished trials.
+    """Base class of the tuners. If a search is killed, the same code continues it and keeps all finished trials.
 
-    It goes before a tuner of KerasTuner among the bases of a class. The directory is one of a file system.
+    List it before a tuner of KerasTuner among the base classes. The directory must be on a file system, not in a
+    cloud bucket.
 
     Attributes:
-        patience: seconds after which the chief gives up a worker of which it hears nothing.
-        running: the trial that runs, or None.
+        patience: seconds without a message after which the chief gives up a worker.
+        running: number of the trial that runs, or None.
 
     Raises:
-        TypeError: the hypermodel is no `HyperResNet`.
-        ValueError: the directory holds another search, and nothing there was touched; the objective is the reward of a
-            hypermodel without one; or a worker is to overwrite the search that it joins.
+        TypeError: the hypermodel is not a `HyperResNet`.
+        ValueError: the directory holds another search (no file in it was changed); the objective is "reward" and the
+            hypermodel has no reward; or `overwrite` is True in a worker.
     """
 
     patience = 60.0
     running: str | None = None
-    _asked = 0.0
-    # KerasTuner's:
+    _last_request = 0.0
+    # Attributes of KerasTuner's tuners:
     oracle: Any
     hypermodel: Any
     tuner_id: str
@@ -40,57 +41,66 @@ class ResumableTuner:
     project_name: str
 
     def __init__(self, *args: Any, overwrite: bool = False, **kwargs: Any) -> None:
-        if overwrite and self._is_a_worker():
-            raise ValueError("overwrite must be False in a worker, whose directory is the chief's. Received: True")
+        if overwrite and self._is_worker_process():
+            raise ValueError(
+                "overwrite must be False in a worker, because the chief owns the directory. Received: overwrite=True"
+            )
         super().__init__(*args, overwrite=overwrite, **kwargs)  # type: ignore[call-arg]
 
     def _populate_initial_space(self) -> None:
-        """Called by KerasTuner where it finds no file of this tuner; one of the search there may be all the same."""
-        self._begin()
+        """KerasTuner calls this if it finds no file of this tuner. There can be a file of the search nevertheless."""
+        self._start_or_resume()
 
     def reload(self) -> None:
-        """Called by KerasTuner where it finds a file of this tuner."""
-        self._begin()
+        """KerasTuner calls this if it finds a file of this tuner."""
+        self._start_or_resume()
 
-    def _begin(self) -> None:
+    def _start_or_resume(self) -> None:
         if not isinstance(self.hypermodel, HyperResNet):
             raise TypeError(f"hypermodel must be a keras_resnet.HyperResNet. Received: {self.hypermodel!r}")
-        names = {aim.name for aim in getattr(self.oracle.objective, "objectives", [self.oracle.objective])}
+        names = {objective.name for objective in getattr(self.oracle.objective, "objectives", [self.oracle.objective])}
         if "reward" in names and self.hypermodel.reward is None:
-            raise ValueError("objective must be another than reward where the hypermodel has none. Received: reward")
-        # All of the space is declared, so nothing has to be built to find it.
+            raise ValueError(
+                "objective must not be reward if the hypermodel has no reward. "
+                f"Received: objective={sorted(names)}, reward=None; give HyperResNet a reward"
+            )
+        # The whole space is declared, so KerasTuner need not build a network to find the hyperparameters.
         space = self.oracle.get_space()
         self.hypermodel.declare_hyperparameters(space)
         description = {
             **self.hypermodel.description,
-            "space": space.get_config()["space"],  # with what the tuner was given as `hyperparameters`
+            "space": space.get_config()["space"],  # includes the tuner's argument `hyperparameters`
             "objective": str(self.oracle.objective),
             "tuner": type(self.oracle).__name__,
         }
-        persistence.check(self._place, description)  # a worker too: with another space it would train other networks
+        persistence.check(
+            self._search_directory, description
+        )  # in a worker too: with another space it would train other networks
         self.oracle.update_space(space)
-        if not self._is_a_worker():
-            persistence.persist(self.oracle, self._place, description)
+        if not self._is_worker_process():
+            persistence.persist(self.oracle, self._search_directory, description)
 
     @property
-    def _place(self) -> Path:
+    def _search_directory(self) -> Path:
         return Path(self.directory) / self.project_name
 
-    def _is_a_worker(self) -> bool:
+    def _is_worker_process(self) -> bool:
         return has_chief_oracle() and not is_chief_oracle()
 
     def save(self) -> None:
-        """Writes what is not in the trials' own files."""
-        if not self._is_a_worker():
+        """Saves the state that is not in the files of the trials."""
+        if not self._is_worker_process():
             self.oracle.save()
-        persistence.write({}, self._place / f"{self.tuner_id}.json")  # by which KerasTuner knows that it was here
+        persistence.write(
+            {}, self._search_directory / f"{self.tuner_id}.json"
+        )  # KerasTuner calls `reload` if this file exists
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
-        """Searches; see `keras_tuner.Tuner.search`. `HyperResNet.fit` gets the arguments: train, validation."""
+        """Runs the search, as `keras_tuner.Tuner.search`. The arguments go to `HyperResNet.fit`: train, validation."""
         search = super().search  # type: ignore[misc]
         if is_chief_oracle():
             workers.check_free()
-            # KerasTuner's chief would raise with its lock held, and wait for that for ever.
+            # KerasTuner's chief would raise an error while it holds its lock, and then wait for the lock forever.
             self.oracle.max_consecutive_failed_trials = sys.maxsize
             with workers.watch_workers(self.oracle, self.patience):
                 search(*fit_args, **fit_kwargs)
@@ -101,23 +111,27 @@ class ResumableTuner:
             search(*fit_args, **fit_kwargs)
 
     def pre_create_trial(self) -> None:
-        """Asks once a second at most: KerasTuner asks a chief that has no trial yet without a pause."""
-        time.sleep(max(0.0, self._asked + 1 - time.monotonic()) if self._is_a_worker() else 0)
-        self._asked = time.monotonic()
+        """Limits requests to one per second: without this, a worker asks a chief that has no trial again and again."""
+        time.sleep(max(0.0, self._last_request + 1 - time.monotonic()) if self._is_worker_process() else 0)
+        self._last_request = time.monotonic()
 
     def on_trial_begin(self, trial: Any) -> None:
-        """Notes which trial runs."""
+        """Stores the number of the trial that runs."""
         self.running = trial.trial_id
         super().on_trial_begin(trial)  # type: ignore[misc]
 
     def on_trial_end(self, trial: Any) -> None:
-        """Hands in the result."""
+        """Reports the result of the trial."""
         super().on_trial_end(trial)  # type: ignore[misc]
         self.running = None
 
 
 class RandomSearch(ResumableTuner, keras_tuner.RandomSearch):
-    """`keras_tuner.RandomSearch` of a `HyperResNet`, safe against kills.
+    """`keras_tuner.RandomSearch` for a `HyperResNet`: draws points at random. The same code continues a killed search.
+
+    Args: as for `keras_tuner.RandomSearch`, with a `HyperResNet` as the hypermodel.
+
+    Raises: as `ResumableTuner`.
 
     Example:
         >>> import keras_resnet as kr, tempfile
@@ -130,16 +144,40 @@ class RandomSearch(ResumableTuner, keras_tuner.RandomSearch):
 
 
 class BayesianOptimization(ResumableTuner, keras_tuner.BayesianOptimization):
-    """`keras_tuner.BayesianOptimization` of a `HyperResNet`, safe against kills."""
+    """`keras_tuner.BayesianOptimization` for a `HyperResNet`. The same code continues a killed search.
+
+    It draws the first points at random. After that, it chooses points by a regression over the finished trials.
+
+    Args: as for `keras_tuner.BayesianOptimization`, with a `HyperResNet` as the hypermodel.
+
+    Raises: as `ResumableTuner`.
+
+    Example: as for `RandomSearch`.
+    """
 
 
 class Hyperband(ResumableTuner, keras_tuner.Hyperband):
-    """`keras_tuner.Hyperband` of a `HyperResNet`, safe against kills.
+    """`keras_tuner.Hyperband` for a `HyperResNet`. The same code continues a killed search.
 
-    Each round trains on from the weights of the one before, for the epochs that Hyperband gives it, with the learning
-    rate's schedule run through anew.
+    Each round continues with the weights of the round before, for the number of epochs that Hyperband gives. The
+    schedule of the learning rate starts again in each round.
+
+    Args: as for `keras_tuner.Hyperband`, with a `HyperResNet` as the hypermodel; `max_epochs` instead of `max_trials`.
+
+    Raises: as `ResumableTuner`.
+
+    Example: as for `RandomSearch`.
     """
 
 
 class GridSearch(ResumableTuner, keras_tuner.GridSearch):
-    """`keras_tuner.GridSearch` of a `HyperResNet`, safe against kills; several points may stand for one network."""
+    """`keras_tuner.GridSearch` for a `HyperResNet`. The same code continues a killed search.
+
+    The base is the first point. If the space has points over the budget, several points can stand for the same network.
+
+    Args: as for `keras_tuner.GridSearch`, with a `HyperResNet` as the hypermodel.
+
+    Raises: as `ResumableTuner`.
+
+    Example: as for `RandomSearch`.
+    """

@@ -1,10 +1,10 @@
-"""A search by several processes: KerasTuner's chief, which draws the trials, and workers, which run them.
+"""A search by several processes: KerasTuner's chief draws the trials, and workers run them.
 
-The chief has no authentication and no encryption: whoever reaches its port can give it results. It binds to the
-loopback interface unless it is told another address; let that be one of a private network.
+The chief has no authentication and no encryption: anyone who can reach its port can send it results. By default it
+listens on the loopback interface only. If you give it another address, use one in a private network.
 
-KerasTuner's chief waits for ever for a worker that was killed. Here a worker lets the chief hear from it while it
-trains, by asking for its own trial; the trial of one that has fallen silent is given to another.
+KerasTuner's chief waits forever for a worker that was killed. Here each worker sends heartbeats to the chief while it
+trains: it requests its own trial. If a worker sends nothing for some time, another worker gets its trial.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ LOOPBACK = "127.0.0.1:8000"
 
 
 def join(name: str, address: str = LOOPBACK) -> None:
-    """Lets this process be the chief of a search, or a worker of it; call it before the tuner is made.
+    """Makes this process the chief or a worker of a search. Call it before you create the tuner.
 
-    Chief and workers make the same tuner and call the same `search`, with a directory that all of them see. The
-    chief's returns when the search is over.
+    The chief and all workers create the same tuner and call `search` with the same arguments, with a directory that all
+    of them can read and write. `search` returns in the chief when the search is finished.
 
     Args:
-        name: "chief", or one that no other worker has.
-        address: HOST:PORT of the chief: what it binds to, and where workers find it. It has no authentication: give
-            it no address that strangers can reach.
+        name: "chief", or a name that no other worker has.
+        address: HOST:PORT of the chief. The chief listens on this address, and workers connect to it. It has no
+            authentication: use loopback or a private network only.
 
     Raises:
-        ValueError: `name` or `address` is not of that form.
+        ValueError: `address` is not HOST:PORT; or `name` is empty, contains "/", or contains "chief" and is longer.
 
     Example:
         >>> import keras_resnet as kr
@@ -47,19 +47,21 @@ def join(name: str, address: str = LOOPBACK) -> None:
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise ValueError(f"address must be HOST:PORT. Received: address={address!r}")
-    # By that word KerasTuner knows the chief; after its name it calls a file.
+        raise ValueError(f"address must be HOST:PORT, for example {LOOPBACK}. Received: address={address!r}")
+    # KerasTuner recognizes the chief by this word in the name, and uses the name in a file name.
     if not name or (name != "chief" and "chief" in name) or "/" in name:
-        raise ValueError(f'name must be "chief", or a worker\'s without that word and "/". Received: name={name!r}')
-    # A print was left in KerasTuner 1.4.8's `Parent.to_proto`: each message between the processes would tell the gate.
+        raise ValueError(
+            f'name must be "chief", or for a worker a name without "chief" and without "/". Received: name={name!r}'
+        )
+    # `Parent.to_proto` in KerasTuner 1.4.8 has a forgotten print, which would run for each message between processes.
     conditions.print = lambda *_, **__: None
     os.environ.update(KERASTUNER_TUNER_ID=name, KERASTUNER_ORACLE_IP=host, KERASTUNER_ORACLE_PORT=port)
 
 
 def check_free() -> None:
-    """Raises a `ValueError` if the chief's address is taken.
+    """Raises a `ValueError` if another process uses the chief's address.
 
-    gRPC would let two chiefs have one port, and the system give each worker either of them.
+    gRPC allows two chiefs on one port. The operating system would then connect each worker to one of the two.
     """
     host, port = (os.environ[f"KERASTUNER_ORACLE_{part}"] for part in ("IP", "PORT"))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -67,13 +69,13 @@ def check_free() -> None:
         socket.create_server((host.strip("[]"), int(port)), family=family).close()
     except OSError as error:
         raise ValueError(
-            f"address must be a free one of this machine, for the chief. Received: {host}:{port}, {error}"
+            f"address must be a free address of this machine in the chief. Received: {host}:{port}, {error}"
         ) from error
 
 
 @contextlib.contextmanager
 def watch_workers(oracle: Any, patience: float) -> Iterator[None]:
-    """On the chief: gives the trials of workers that are silent for `patience` seconds to others."""
+    """In the chief: if a worker sends nothing for `patience` seconds, its trial is given to another worker."""
     last_heard: dict[str, float] = {}
     create, get, end = oracle.create_trial, oracle.get_trial, oracle.end_trial
 
@@ -81,7 +83,7 @@ def watch_workers(oracle: Any, patience: float) -> Iterator[None]:
         last_heard[tuner_id] = time.monotonic()
         trial = create(tuner_id)
         if trial.status == TrialStatus.STOPPED and (oracle.ongoing_trials or oracle._retry_queue):
-            # The worker may be needed yet, should one of the others fall silent.
+            # The worker is needed again if another worker is lost.
             oracle.tuner_ids.add(tuner_id)
             trial.status = TrialStatus.IDLE
         return trial
@@ -93,57 +95,57 @@ def watch_workers(oracle: Any, patience: float) -> Iterator[None]:
         return get(trial_id)
 
     def end_trial(trial: Any) -> None:
-        if trial.trial_id in oracle._retry_queue:  # its worker was silent, and at work
+        if trial.trial_id in oracle._retry_queue:  # its worker sent nothing for a while, but did not stop
             oracle._retry_queue.remove(trial.trial_id)
         end(trial)
 
-    def look() -> None:
+    def check_workers() -> None:
         for tuner_id in list(oracle.tuner_ids):
             if time.monotonic() - last_heard.setdefault(tuner_id, time.monotonic()) > patience:
-                _forget(oracle, tuner_id)
+                _give_up_worker(oracle, tuner_id)
 
     oracle.create_trial, oracle.get_trial, oracle.end_trial = create_trial, get_trial, end_trial
-    with _every(min(1.0, patience / 4), look):
+    with _call_every(min(1.0, patience / 4), check_workers):
         yield
 
 
 @contextlib.contextmanager
 def send_heartbeats(tuner: Any, patience: float) -> Iterator[None]:
-    """On a worker: lets the chief hear from it, as long as a trial runs."""
+    """In a worker: sends a message to the chief at regular intervals while a trial runs."""
 
-    def ask() -> None:
+    def send() -> None:
         if tuner.running is not None:
-            with contextlib.suppress(grpc.RpcError):  # the next may come through
+            with contextlib.suppress(grpc.RpcError):  # the next message may arrive
                 tuner.oracle.get_trial(tuner.running)
 
-    with _every(patience / 4, ask):
+    with _call_every(patience / 4, send):
         yield
 
 
 @keras_tuner.synchronized
-def _forget(oracle: Any, tuner_id: str) -> None:
+def _give_up_worker(oracle: Any, tuner_id: str) -> None:
     oracle.tuner_ids.discard(tuner_id)
     trial = oracle.ongoing_trials.get(tuner_id)
     if trial is not None:
-        print(f"nothing heard of {tuner_id}: trial {trial.trial_id} begins again")
+        print(f"no message from {tuner_id}: trial {trial.trial_id} starts again")
         forget_metrics(trial)
-        oracle._retry_queue.append(trial.trial_id)  # before it is taken from the others: `create_trial` looks at both
+        oracle._retry_queue.append(trial.trial_id)  # before the next line, because `create_trial` looks at both
         del oracle.ongoing_trials[tuner_id]
         oracle.save()
 
 
 @contextlib.contextmanager
-def _every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
-    over = threading.Event()
+def _call_every(seconds: float, function: Callable[[], None]) -> Iterator[None]:
+    stopped = threading.Event()
 
     def repeat() -> None:
-        while not over.wait(seconds):
-            act()
+        while not stopped.wait(seconds):
+            function()
 
     thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        stopped.set()
         thread.join()

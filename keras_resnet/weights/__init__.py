@@ -1,4 +1,4 @@
-"""Weights: what is published for the zoo's models, and how it comes into them."""
+"""Weights: the table of published weights, and functions that load weight files into models."""
 
 from keras_resnet.weights.load import load_weights
 from keras_resnet.weights.table import Checkpoint, find, like

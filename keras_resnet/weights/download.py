@@ -1,8 +1,8 @@
-"""Downloading: a file whole and checked, or not there at all.
+"""Downloads a file completely and checks its hash; otherwise no file is left at its path.
 
-Ours, because what there is falls short (seen in Keras 3.15.1 and huggingface_hub 2.4): Keras' `get_file` takes what a
-killed download left for the whole file, keeps one of the wrong hash and waits for ever; the hub's client starts anew
-after a kill, and compares no hash.
+This package has its own download because others were not safe enough (seen in Keras 3.15.1 and huggingface_hub 2.4).
+Keras' `get_file` takes the rest of a killed download for a complete file, keeps a file with a wrong hash, and has no
+timeout. The hub's client starts from the beginning after a kill, and compares no hash.
 """
 
 from __future__ import annotations
@@ -21,49 +21,50 @@ from requests.exceptions import ChunkedEncodingError
 
 from keras_resnet.weights.tensors import WeightsError
 
-HASHED = 2**20  # bytes at a time
-BLOCK = 2**16  # what a kill or a lost connection loses at most
-LARGEST = 2**33  # of what is downloaded; ResNet-RS-420 has 0.8e9 bytes
+HASHED = 2**20  # bytes that are read at once
+BLOCK = 2**16  # bytes that are written at once; a kill or a lost connection loses no more
+LARGEST = 2**33  # largest download in bytes; ResNet-RS-420 has 0.8e9
 PAGE = (b"<!doctype", b"<html", b"<?xml")
 
 
 def download(
     url: str, path: Path, expected: str, headers: Mapping[str, str] | None = None, largest: int = LARGEST
 ) -> None:
-    """Downloads a file, unless it is there already and right.
+    """Downloads a file, unless it is at `path` already with the right hash.
 
-    A download that breaks off is kept beside it and taken up where it stopped, by this process or a later one;
-    of two processes one downloads and the other waits.
+    The received part of an interrupted download is kept next to `path`; this process or a later one continues it. If
+    two processes download the same file, one downloads and the other waits.
 
     Args:
-        url: from where.
-        path: where to; its directory is made.
-        expected: "md5:...", "sha256:..." or "git:..." (a blob's SHA-1), whole or the beginning of it; or "", for any.
-        headers: of the request.
-        largest: bytes that it may have.
+        url: URL of the file.
+        path: path of the downloaded file; its directory is created.
+        expected: hash of the file, "md5:...", "sha256:..." or "git:..." (the SHA-1 of a git blob), complete or only its
+            beginning; "": no hash is compared.
+        headers: headers of the HTTP request.
+        largest: largest size of the file in bytes.
 
     Raises:
-        ValueError: it cannot be downloaded, or is not what was expected; then nothing is left at `path`.
+        ValueError: the file cannot be downloaded, is too large or has another hash. No file is left at `path`.
     """
     try:
-        if _is_there(path, expected):
-            return  # and nothing is written: the directory may be read-only
+        if _has_file(path, expected):
+            return  # nothing is written, because the directory may be read-only
         path.parent.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(path.with_name(path.name + ".lock")):
-            if not _is_there(path, expected):  # another process may have brought it
+            if not _has_file(path, expected):  # another process may have downloaded it in the meantime
                 path.unlink(missing_ok=True)
                 part = path.with_name(path.name + ".part")
-                _bring(url, part, expected, headers or {}, largest)
+                _download_part(url, part, expected, headers or {}, largest)
                 part.replace(path)
                 _flush(path.parent)
-    except requests.RequestException as error:  # a hundred lines of which these are what matters
+    except requests.RequestException as error:  # its own message has a hundred lines
         raise WeightsError(f"weights: cannot download {shown(url)}: {_reason(error)}") from None
     except OSError as error:
-        raise WeightsError(f"weights: cannot keep {path.name} in {path.parent}: {error.strerror or error}") from None
+        raise WeightsError(f"weights: cannot store {path.name} in {path.parent}: {error.strerror or error}") from None
 
 
 def matches(path: Path, expected: str) -> bool:
-    """Whether a file has the hash that is expected of it; see `download`."""
+    """Whether a file has a hash that begins with `expected`, see `download`; True if `expected` is ""."""
     if not expected:
         return True
     kind, _, start = expected.partition(":")
@@ -73,7 +74,12 @@ def matches(path: Path, expected: str) -> bool:
 
 
 def digest(path: Path, kind: str) -> str:
-    """The hash of a file in hexadecimal; "md5", "sha256", or "git" for a blob's SHA-1."""
+    """The hash of a file in hexadecimal.
+
+    Args:
+        path: the file.
+        kind: "md5", "sha256", or "git" for the SHA-1 of a git blob.
+    """
     hashed = hashlib.new({"git": "sha1"}.get(kind, kind), usedforsecurity=False)
     if kind == "git":
         hashed.update(b"blob %d\0" % path.stat().st_size)
@@ -84,88 +90,99 @@ def digest(path: Path, kind: str) -> str:
 
 
 def shown(url: str) -> str:
-    """A URL without what must not be read over a shoulder: a password before the host, a signature after the path."""
+    """A URL for messages: without secrets, such as a password before the host or a signature after the path."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _is_there(path: Path, expected: str) -> bool:
+def _has_file(path: Path, expected: str) -> bool:
     return path.is_file() and matches(path, expected)
 
 
-def _bring(url: str, part: Path, expected: str, headers: Mapping[str, str], largest: int) -> None:
-    """Makes `part` the whole file, or nothing."""
+def _download_part(url: str, part: Path, expected: str, headers: Mapping[str, str], largest: int) -> None:
+    """Downloads a file to `part`, and continues if `part` has its beginning.
+
+    A web page or a file with another hash is removed.
+    """
     if not expected:
-        part.unlink(missing_ok=True)  # nothing would tell whether the rest is of the same file
+        part.unlink(missing_ok=True)  # without a hash it is not known whether the part is of the same file
     resumed = part.is_file()
     _transfer(url, part, headers, largest)
-    if resumed and not matches(part, expected):  # the file on the server is another one by now
+    if resumed and not matches(part, expected):  # the file on the server may have changed
         part.unlink()
         _transfer(url, part, headers, largest)
     with part.open("rb") as file:
         is_page = file.read(512).lstrip().lower().startswith(PAGE)
-    if is_page or not matches(part, expected):
+    if is_page:
         part.unlink()
-        if is_page:
-            raise _page(url)
+        raise _web_page_error(url)
+    if not matches(part, expected):
+        kind = expected.partition(":")[0]
+        received = f"{kind}:{digest(part, kind)}"
+        part.unlink()
         raise WeightsError(
-            f"weights: {shown(url)} must have the hash {expected}. Received: another file; it is removed"
+            f"weights: {shown(url)} must have the hash {expected}. Received: {received}; the file is removed"
         )
 
 
 def _transfer(url: str, part: Path, headers: Mapping[str, str], largest: int) -> None:
-    """Brings `part` to the length that the server says, from where it is; tries again while that helps."""
-    furthest = _size(part)
-    whole = False
-    while not whole:
+    """Downloads the rest of a file to `part`.
+
+    Tries again after an error as long as each try receives more than all before it.
+    """
+    most_received = _size(part)
+    complete = False
+    while not complete:
         try:
-            whole = _transfer_once(url, part, _size(part), headers, largest)
+            complete = _transfer_once(url, part, _size(part), headers, largest)
         except requests.RequestException:
-            if _size(part) <= furthest:
+            if _size(part) <= most_received:
                 raise
-            furthest = _size(part)
+            most_received = _size(part)
 
 
 def _transfer_once(url: str, part: Path, start: int, headers: Mapping[str, str], largest: int) -> bool:
-    """Whether the file is whole after this."""
-    # Compressed on the way, a file could not be taken up in the middle.
-    asked = {**headers, "Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+    """One request for a file from byte `start` on; returns whether `part` is complete."""
+    # A compressed transfer could not be continued in the middle.
+    request_headers = {**headers, "Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    with requests.get(url, headers=asked, stream=True, timeout=(timeout, timeout)) as answer:
-        ranged = answer.headers.get("Content-Range", "")
-        resumed = bool(start) and answer.status_code == requests.codes.partial_content
-        if start and answer.status_code == requests.codes.requested_range_not_satisfiable:
-            if ranged == f"bytes */{start}":
+    with requests.get(url, headers=request_headers, stream=True, timeout=(timeout, timeout)) as response:
+        content_range = response.headers.get("Content-Range", "")
+        resumed = bool(start) and response.status_code == requests.codes.partial_content
+        if start and response.status_code == requests.codes.requested_range_not_satisfiable:
+            if content_range == f"bytes */{start}":
                 return True
-            resumed = True  # it is longer than the server's
-        if resumed and not ranged.startswith(f"bytes {start}-"):
+            resumed = True  # `part` is longer than the file on the server
+        if resumed and not content_range.startswith(f"bytes {start}-"):
             part.unlink()
             return False
-        answer.raise_for_status()
-        if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
-            raise _page(url)
-        declared = answer.raw.length_remaining  # None: unknown
-        encoding = answer.headers.get("Content-Encoding", "identity")
-        if encoding != "identity" or (declared is None and not answer.raw.chunked):
+        response.raise_for_status()
+        if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+            raise _web_page_error(url)
+        remaining = response.raw.length_remaining  # None: unknown
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity" or (remaining is None and not response.raw.chunked):
             raise WeightsError(
-                f"weights: {shown(url)} must come as it is and with its length. Received: Content-Encoding {encoding}, "
-                f"Content-Length {declared}"
+                f"weights: {shown(url)} must be sent without compression and with its length. Received: "
+                f"Content-Encoding {encoding}, Content-Length {remaining}"
             )
         size = start if resumed else 0
-        whole = None if declared is None else size + declared
-        bar = tqdm(total=whole, initial=size, unit="B", unit_scale=True, desc=part.stem[:20], disable=None)
+        total = None if remaining is None else size + remaining
+        bar = tqdm(total=total, initial=size, unit="B", unit_scale=True, desc=part.stem[:20], disable=None)
         with part.open("ab" if resumed else "wb") as file, bar:
-            for block in answer.iter_content(BLOCK):
+            for block in response.iter_content(BLOCK):
                 size += len(block)
                 if size > largest:
                     file.truncate(0)
-                    raise WeightsError(f"weights: {shown(url)} must have at most {largest:,} bytes. Received: more")
+                    raise WeightsError(
+                        f"weights: {shown(url)} must have at most {largest:,} bytes. Received: at least {size:,}"
+                    )
                 file.write(block)
                 bar.update(len(block))
             file.flush()
             os.fsync(file.fileno())
-    if whole is not None and size != whole:
-        raise ChunkedEncodingError(f"{size:,} of {whole:,} bytes came")
+    if total is not None and size != total:
+        raise ChunkedEncodingError(f"received {size:,} of {total:,} bytes")
     return True
 
 
@@ -174,7 +191,7 @@ def _size(part: Path) -> int:
 
 
 def _flush(directory: Path) -> None:
-    """Makes a rename outlive a power cut, where directories can be flushed: not on Windows."""
+    """Flushes a directory to the disk, so that a power cut does not undo a rename; does nothing on Windows."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
@@ -183,19 +200,20 @@ def _flush(directory: Path) -> None:
             os.close(descriptor)
 
 
-def _page(url: str) -> WeightsError:
+def _web_page_error(url: str) -> WeightsError:
     return WeightsError(
-        f"weights: {shown(url)} must be a file. Received: a web page; is a mirror or a login in between?"
+        f"weights: {shown(url)} must be a file. Received: a web page, perhaps from a mirror or for a login"
     )
 
 
 def _reason(error: requests.RequestException) -> str:
+    """Why a download failed, in a few words."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
-        return f"the server said nothing for {constants.HF_HUB_DOWNLOAD_TIMEOUT} s"
+        return f"the server did not answer for {constants.HF_HUB_DOWNLOAD_TIMEOUT} s"
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, ChunkedEncodingError):
-        return "the connection broke off; what came is kept for the next time"
+        return "the connection was lost; the received part is kept for the next try"
     if isinstance(error, requests.exceptions.SSLError):
         return "the server's certificate is not accepted"
     if isinstance(error, requests.ConnectionError):

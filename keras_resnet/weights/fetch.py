@@ -1,9 +1,11 @@
-"""Fetching: from what a user calls weights to a file on this machine.
+"""Finds the weights that a user names, and downloads them if they are not on this machine.
 
-A URL is kept where keras.applications keeps it, so that what that has downloaded is used; a hub's file in the hub's own
-cache. The hub's settings are HF_ENDPOINT, HF_HUB_OFFLINE, HF_HOME, HF_TOKEN, HF_HUB_ETAG_TIMEOUT (of a question) and
-HF_HUB_DOWNLOAD_TIMEOUT (of a file); KERAS_HOME is Keras'. KERAS_RESNET_MIRROR is a URL under which the files are
-that do not come from a hub.
+Files from URLs are stored in the cache of keras.applications, so that files in there are used; files from the Hugging
+Face hub are stored in the hub's own cache.
+
+Environment variables: HF_ENDPOINT, HF_HUB_OFFLINE, HF_HOME, HF_TOKEN, HF_HUB_ETAG_TIMEOUT (seconds for a request of
+metadata) and HF_HUB_DOWNLOAD_TIMEOUT (seconds for a request of a file) as in huggingface_hub; KERAS_HOME as in Keras;
+KERAS_RESNET_MIRROR: a base URL from which all files are downloaded that do not come from the hub.
 """
 
 from __future__ import annotations
@@ -32,15 +34,24 @@ HUB = "hf://"
 PACKAGE, SHIPPED = "package:", Path(__file__).parent / "shipped"
 REPOSITORY = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?!.*\.\.)(?P<revision>[\w.-]+(?:/[\w.-]+)*))?")
 FILES = ("model.safetensors", "pytorch_model.bin")
-# What a hub answers names files in the cache; anything else could name files outside it.
+# Files in the cache are named by these values of a hub's answer. Any other text could name a file outside the cache.
 COMMIT = re.compile("[0-9a-f]{40}")
 ETAG = re.compile("[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
 def parse_source(source: str | os.PathLike[str]) -> Checkpoint | Path:
-    """What a string or path stands for: a hub's repository is a checkpoint, all else a file.
+    """The checkpoint or file that a string or path means.
 
-    A file with a card is the checkpoint that the card describes, and one that by its hash is a published one is that.
+    Args:
+        source: "hf://owner/repository", "hf://owner/repository@revision", or the path of a file.
+
+    Returns:
+        A checkpoint for a repository of the hub, for a file with metadata of this package, and for a file with the hash
+        of a published one. Otherwise the path, whether the file exists or not.
+
+    Raises:
+        TypeError: `source` is neither a string nor a path, or is empty.
+        ValueError: the repository cannot be used.
     """
     if not isinstance(source, str | os.PathLike) or not isinstance(text := os.fspath(source), str) or not text:
         raise TypeError(f"weights must be a tag, hf://owner/repository, a path or a Checkpoint. Received: {source!r}")
@@ -51,6 +62,7 @@ def parse_source(source: str | os.PathLike[str]) -> Checkpoint | Path:
 
 
 def _published(path: Path) -> Checkpoint | None:
+    """The published checkpoint whose hash a file has; None if there is none."""
     digests = {kind: digest(path, kind) for kind in ("md5", "sha256")}
     for row in table():
         for expected in (row.hash, row.notop_hash):
@@ -61,10 +73,18 @@ def _published(path: Path) -> Checkpoint | None:
 
 
 def local_file(checkpoint: Checkpoint, include_top: bool) -> Path:
-    """The file of a checkpoint, downloaded if it is not here yet; the smaller one without a head where that will do.
+    """The file of a checkpoint, downloaded if it is not on this machine.
+
+    Args:
+        checkpoint: the checkpoint.
+        include_top: whether the model has a classifier; if not, the smaller file without classifier is used if there
+            is one.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        ValueError: it cannot be had, or has not the checkpoint's hash.
+        ValueError: the file cannot be downloaded, or does not have the hash of the checkpoint.
     """
     smaller = checkpoint.notop and not include_top
     source, expected = (checkpoint.notop, checkpoint.notop_hash) if smaller else (checkpoint.source, checkpoint.hash)
@@ -74,141 +94,166 @@ def local_file(checkpoint: Checkpoint, include_top: bool) -> Path:
         path = SHIPPED / source.removeprefix(PACKAGE)
     else:
         path = from_hub(source, *FILES) if source.startswith(HUB) else Path(source).expanduser()
-    if path.is_file() and not matches(path, expected):  # it may be the user's own: it stays
-        raise WeightsError(f"weights: {source} must have the hash {expected}. Received: another file, {path}")
+    if path.is_file() and not matches(path, expected):  # the file is not removed: it may be the user's own
+        kind = expected.partition(":")[0]
+        raise WeightsError(
+            f"weights: {source} must have the hash {expected}. Received: {path} with {kind}:{digest(path, kind)}"
+        )
     return path
 
 
 def from_url(url: str, expected: str) -> Path:
-    """The file behind a URL, from Keras' cache if it is there and has the hash that is expected."""
+    """The file of a URL, from Keras' cache if it is there with the right hash, otherwise downloaded.
+
+    Args:
+        url: the URL of the file.
+        expected: the hash of the file, see `download`; "" if it is not known.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: the file cannot be downloaded or has another hash.
+    """
     name = Path(urlsplit(url).path).name
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
-    if not expected:  # nothing else would tell two files of the same name apart
+    if not expected:  # two URLs may end in the same file name
         folder /= hashlib.sha256(url.encode()).hexdigest()[:16]
     path = folder / name
     if constants.HF_HUB_OFFLINE:
         if path.is_file() and matches(path, expected):
             return path
-        raise WeightsError(f"weights: HF_HUB_OFFLINE forbids to download {name}, and it is not in {folder}, or damaged")
+        raise WeightsError(
+            f"weights: HF_HUB_OFFLINE forbids the download of {name}, and {folder} has no good copy of it"
+        )
     mirror = os.environ.get("KERAS_RESNET_MIRROR")
     download(f"{mirror.rstrip('/')}/{name}" if mirror else url, path, expected)
     return path
 
 
 def from_hub(source: str, *files: str, largest: int = LARGEST) -> Path:
-    """The first of some files that a hub's repository has, from the hub's cache if it is there and whole.
+    """The first of `files` that a repository of the hub has, from the hub's cache if it is there undamaged.
 
     Args:
-        source: "hf://owner/repository", or with `@revision`.
-        files: their names.
-        largest: bytes that it may have.
+        source: "hf://owner/repository" or "hf://owner/repository@revision".
+        files: names of files, the preferred one first.
+        largest: largest size of the file in bytes.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        ValueError: no such repository or file, or it can neither be downloaded nor found in the cache.
+        ValueError: there is no such repository or file, or it can neither be downloaded nor found in the cache.
     """
     match = REPOSITORY.fullmatch(source)
     if match is None:
-        raise WeightsError(f"weights must be hf://owner/repository or with @revision. Received: {source!r}")
+        raise WeightsError(
+            f"weights must be hf://owner/repository or hf://owner/repository@revision. Received: {source!r}"
+        )
     repository, revision = match["repository"], match["revision"] or constants.DEFAULT_REVISION
     if constants.HF_HUB_OFFLINE:
-        return _cached(repository, revision, files, "HF_HUB_OFFLINE forbids to download")
+        return _from_cache(repository, revision, files, "HF_HUB_OFFLINE forbids downloads")
     for file in files:
         url = huggingface_hub.hf_hub_url(repository, file, revision=revision)
         try:
-            remote = _remote(url, source)
+            remote = _remote_metadata(url, source)
         except FileNotFoundError:
             continue
         except ConnectionError as error:
-            why = str(error)
+            reason = str(error)
         else:
-            return _kept(url, remote, repository, revision, file, largest)
-        return _cached(repository, revision, files, why)
+            return _download_into_cache(url, remote, repository, revision, file, largest)
+        return _from_cache(repository, revision, files, reason)
     raise WeightsError(f"weights: {source} must have {' or '.join(files)}. Received: a repository without it")
 
 
-def _remote(url: str, source: str) -> HfFileMetadata:
-    """What the hub knows of a file.
+def _remote_metadata(url: str, source: str) -> HfFileMetadata:
+    """The metadata of a file on the hub: its commit, its etag and its location.
 
     Raises:
         FileNotFoundError: the repository has no such file.
-        ConnectionError: the hub gives no answer, or none that can be used.
+        ConnectionError: the hub does not answer, or its answer cannot be used.
+        WeightsError: there is no such repository or revision.
     """
     try:
         remote = huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except errors.EntryNotFoundError:
         raise FileNotFoundError(url) from None
     except errors.RepositoryNotFoundError:
-        raise WeightsError(f"weights: there is no repository {source}, or it is private: see HF_TOKEN") from None
+        raise WeightsError(f"weights: there is no repository {source}, or it is private and needs HF_TOKEN") from None
     except errors.RevisionNotFoundError:
-        raise WeightsError(f"weights: there is no such revision: {source}") from None
+        raise WeightsError(f"weights: the repository has no such revision. Received: {source}") from None
     except errors.HfHubHTTPError as error:
         raise ConnectionError(f"{shown(url)}: the hub answered {error.response.status_code}") from None
-    except Exception as error:  # of whichever HTTP library the hub's client uses
-        said = f"cannot be reached ({' '.join(str(error).split())[:100]})"
+    except Exception as error:  # the type depends on the HTTP library of the hub's client
+        reason = f"cannot be reached ({' '.join(str(error).split())[:100]})"
         if "timeout" in type(error).__name__.lower():
-            said = f"said nothing for {constants.HF_HUB_ETAG_TIMEOUT} s"
-        raise ConnectionError(f"{shown(url)}: the hub {said}") from None
+            reason = f"did not answer for {constants.HF_HUB_ETAG_TIMEOUT} s"
+        raise ConnectionError(f"{shown(url)}: the hub {reason}") from None
     if not COMMIT.fullmatch(remote.commit_hash or "") or not ETAG.fullmatch(remote.etag or ""):
-        raise ConnectionError(f"{shown(url)}: the answer is not a hub's; is HF_ENDPOINT a mirror of web pages?")
+        raise ConnectionError(f"{shown(url)}: the answer is not that of a hub; does HF_ENDPOINT name a hub?")
     return remote
 
 
-def _kept(url: str, remote: HfFileMetadata, repository: str, revision: str, file: str, largest: int) -> Path:
-    """Downloads a file into the hub's cache, as the hub's client would.
+def _download_into_cache(
+    url: str, remote: HfFileMetadata, repository: str, revision: str, file: str, largest: int
+) -> Path:
+    """Downloads a file into the hub's cache, with the same layout as the hub's client.
 
-    That is: a blob named by its etag, a link to it under the commit, and the commit under the revision's name. Asked to
-    make the links itself, the client asks the hub again, and waits for minutes if that has gone away in the meantime.
+    The layout has a blob that is named by its etag, a link to the blob in the folder of the commit, and a file with the
+    name of the revision that contains the commit. The client is not used to make the links: it sends another request to
+    the hub, and waits for minutes if the hub is not available any more.
     """
     etag, commit = str(remote.etag), str(remote.commit_hash)
     headers = build_hf_headers()
     if urlsplit(remote.location)[:2] != urlsplit(url)[:2]:
-        headers.pop("authorization", None)  # it is the hub's, not its storage's
-    folder = _folder(repository)
+        headers.pop("authorization", None)  # the token is for the hub, not for its storage server
+    folder = _cache_folder(repository)
     blob, link = folder / "blobs" / etag, folder / "snapshots" / commit / file
-    download(remote.location, blob, _hash(etag), headers, largest)
+    download(remote.location, blob, _expected_hash(etag), headers, largest)
     try:
         if not (link.exists() and link.samefile(blob)):
             link.parent.mkdir(parents=True, exist_ok=True)
-            aside = _aside(link)
+            temporary = _temporary_path(link)
             try:
-                aside.symlink_to(os.path.relpath(blob, link.parent))
-            except OSError:  # Windows, some network drives
-                shutil.copyfile(blob, aside)
-            aside.replace(link)
-        name = folder / "refs" / revision
-        if revision != commit and not (name.is_file() and name.read_text("utf-8") == commit):
-            name.parent.mkdir(parents=True, exist_ok=True)
-            aside = _aside(name)
-            aside.write_text(commit, "utf-8")
-            aside.replace(name)
+                temporary.symlink_to(os.path.relpath(blob, link.parent))
+            except OSError:  # links do not work on Windows and on some network drives
+                shutil.copyfile(blob, temporary)
+            temporary.replace(link)
+        reference = folder / "refs" / revision
+        if revision != commit and not (reference.is_file() and reference.read_text("utf-8") == commit):
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            temporary = _temporary_path(reference)
+            temporary.write_text(commit, "utf-8")
+            temporary.replace(reference)
     except OSError as error:
-        raise WeightsError(f"weights: cannot keep {file} in {folder}: {error.strerror or error}") from None
+        raise WeightsError(f"weights: cannot store {file} in {folder}: {error.strerror or error}") from None
     return link
 
 
-def _cached(repository: str, revision: str, files: Sequence[str], why: str) -> Path:
-    """The first of some files that is in the hub's cache."""
+def _from_cache(repository: str, revision: str, files: Sequence[str], reason: str) -> Path:
+    """The first of `files` that is in the hub's cache; `reason` says why nothing is downloaded."""
     for file in files:
-        found = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
-        if isinstance(found, str):
-            path = Path(found)
-            # The link's own target is the blob; that may be a link in turn, into a store that repositories share.
-            if matches(path, _hash(path.readlink().name) if path.is_symlink() else ""):
+        cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
+        if isinstance(cached, str):
+            path = Path(cached)
+            # The link points to the blob. The blob may itself be a link to a file that several repositories share.
+            if matches(path, _expected_hash(path.readlink().name) if path.is_symlink() else ""):
                 return path
-            raise WeightsError(f"weights: {why}, and {path} in the cache is damaged")
-    raise WeightsError(f"weights: {why}, and {' or '.join(files)} is not in the cache, {_folder(repository)}")
+            raise WeightsError(f"weights: {reason}, and {path} in the cache is damaged")
+    raise WeightsError(f"weights: {reason}, and {' or '.join(files)} is not in the cache, {_cache_folder(repository)}")
 
 
-def _folder(repository: str) -> Path:
+def _cache_folder(repository: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
 
 
-def _aside(path: Path) -> Path:
-    """Where to write what is then moved to `path`: another process sees the old one or the new one."""
+def _temporary_path(path: Path) -> Path:
+    """A new path next to `path`. A file is written there and renamed, so other processes see the old or the new one."""
     return path.with_name(f"{path.name}.{uuid.uuid4().hex}")
 
 
-def _hash(etag: str) -> str:
-    """A hub names large files by their SHA-256, and small ones by git's SHA-1."""
+def _expected_hash(etag: str) -> str:
+    """The hash of a file from its etag: a hub uses SHA-256 for large files, and git's SHA-1 for small ones."""
     kind = {64: "sha256", 40: "git"}.get(len(etag))
     return f"{kind}:{etag}" if kind and re.fullmatch("[0-9a-f]+", etag) else ""

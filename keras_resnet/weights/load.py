@@ -1,4 +1,4 @@
-"""Loading: all of a file's weights into a model, or none."""
+"""Loads weights into a model: all weights of a file, or none if there is an error."""
 
 from __future__ import annotations
 
@@ -23,31 +23,36 @@ from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import Tensor, WeightsError
 from keras_resnet.weights.torch_names import in_keras_terms
 
-SPARE = 200 * 2**20  # bytes that a file may take beside the weights themselves
+SPARE = 200 * 2**20  # bytes of memory that a file may need in addition to its weights
 
 logger = logging.getLogger("keras_resnet")
 
 
 def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint) -> None:
-    """Loads published or saved weights into a model: all of them, or, if anything is wrong, none.
+    """Loads published or saved weights into a model: all weights, or none if there is an error.
 
-    Names are Keras' own or torch's (torchvision, timm, CIFAR nets). Shapes and types are compared before a value is
-    read, and all values are read and found finite before one is assigned. A head for another number of classes
-    is left out, with a line in the log, and the model keeps its own; a first convolution is adapted to the
-    model's number of channels.
+    The file may have Keras' names or those of PyTorch (torchvision, timm, CIFAR networks). All shapes and types are
+    compared before any value is read. All values are read, and checked to be finite, before any variable is assigned.
+
+    If the file has a classifier for another number of classes, the model keeps its own, and a warning is logged. The
+    first convolution is adapted to the model's number of channels.
 
     Args:
-        model: of this package, or one whose layers have the names of keras.applications.
-        source: the path of a file of this very network (Keras HDF5, `.weights.h5`, `.keras`, safetensors, npz, torch),
-            or "hf://owner/repository" of a timm model, or a checkpoint (`keras_resnet.weights.find`, `like`).
+        model: a model of this package, or one whose layers have the names of keras.applications.
+        source: the path of a file of the same network (Keras HDF5, `.weights.h5`, `.keras`, safetensors, npz, torch);
+            or "hf://owner/repository" of a timm model; or a checkpoint of `keras_resnet.weights.find` or `like`.
 
     Raises:
-        ValueError: the file is missing, damaged or unsafe, or is of another network, or the model prepares its
-            pixels or normalises in another way than the checkpoint; the model is as it was.
+        ValueError: the file is missing, damaged or unsafe, or belongs to another network; or the model has another
+            epsilon or another mean and std of the pixels than the checkpoint. The model is not changed.
+        TypeError: `model` is not a `keras.Model`, or `source` has another type.
 
-    Example::
+    Example:
+        >>> import keras_resnet as kr
+        >>> model = kr.ResNet20(input_shape=(28, 28, 1))
+        >>> kr.load_weights(model, kr.weights.find("ResNet20", "fashion_mnist"))  # a file of this package
 
-        keras_resnet.load_weights(model, "hf://timm/resnet50.a1_in1k")
+        A checkpoint of timm on the Hugging Face hub: `kr.load_weights(model, "hf://timm/resnet50.a1_in1k")`.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model. Received: {model!r}")
@@ -56,7 +61,7 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
     if isinstance(checkpoint, Checkpoint):
         _check_constants(model, checkpoint)
         path = local_file(checkpoint, include_top=HEAD[0] in variables)
-        conversions, name = checkpoint.conversions, checkpoint.tag[:100]  # a file's card may say anything
+        conversions, name = checkpoint.conversions, checkpoint.tag[:100]  # a tag in a file may have any length
     else:
         path, conversions, name = checkpoint, (), str(checkpoint)
     shapes = {key: tuple(variable.shape) for key, variable in variables.items()}
@@ -65,38 +70,42 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
             named = _in_keras_terms(tensors, model)
             for convert in conversions:
                 named = convert(named)
-            fits = match_tensors(named, shapes)
+            matched = match_tensors(named, shapes)
         except WeightsError as error:
             raise WeightsError(f"weights: {name} does not fit {model.name!r}: {error}") from None
-        staged = [(variables[key], _value(key, tensor, variables[key].dtype, name)) for key, tensor in fits.items()]
-    for variable, value in staged:
-        variable.assign(value)
+        values = {key: _value(key, tensor, variables[key].dtype, name) for key, tensor in matched.items()}
+    for key, value in values.items():
+        variables[key].assign(value)
     if isinstance(checkpoint, Path) and not any("/" in key for key in tensors) and _pads_channels(model):
         logger.warning(
-            "weights: %s does not say where its shortcuts put their zeros; taken at the end. If it is of akamaster's "
-            'code, load weights.like("ResNet20", "akamaster", file).',
+            "weights: %s does not show where its shortcuts put zeros; the model puts them at the end. If the file is "
+            'from akamaster\'s code, load weights.like("ResNet20", "akamaster", file).',
             name,
         )
-    if HEAD[0] in variables and HEAD[0] not in fits:
-        logger.warning("weights: the head of %s is of other classes; that of %s starts anew.", name, model.name)
+    if HEAD[0] in variables and HEAD[0] not in matched:
+        logger.warning(
+            "weights: the classifier in %s has another number of classes; that of %s keeps its values.",
+            name,
+            model.name,
+        )
 
 
 def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
-    """The variables that a file has to fill, by `layer/variable`."""
+    """The variables of a model by `layer/variable`; a file must have a value for each."""
     variables: dict[str, keras.Variable] = {}
     for layer in flat_layers(model):
         for variable in layer.weights:
             key = f"{layer.name}/{variable.name}"
             if key in variables:
-                raise WeightsError(f"model must have a name of its own for each layer. Received: {layer.name!r} twice")
+                raise WeightsError(f"model must have a different name for each layer. Received: {layer.name!r} twice")
             variables[key] = variable
     return variables
 
 
 def _pads_channels(model: keras.Model) -> bool:
-    """Whether shortcuts are of option A, of which torch's names do not tell what it does."""
-    names = (parse_block(layer.name) for layer in flat_layers(model))
-    return any(name is not None and name.part == "0_pad" for name in names)
+    """Whether shortcuts are of option A; names in PyTorch do not show where these put zeros."""
+    parsed_names = (parse_block(layer.name) for layer in flat_layers(model))
+    return any(parsed is not None and parsed.part == "0_pad" for parsed in parsed_names)
 
 
 def _in_keras_terms(tensors: dict[str, Tensor], model: keras.Model) -> dict[str, Tensor]:
@@ -106,19 +115,19 @@ def _in_keras_terms(tensors: dict[str, Tensor], model: keras.Model) -> dict[str,
 
 
 def _named_by_position(tensors: dict[str, Tensor], model: keras.Model) -> dict[str, Tensor]:
-    """A `.weights.h5` without the layers' names: its `conv2d_3` is the model's fourth convolution."""
-    counted: collections.Counter[str] = collections.Counter()
+    """Names the tensors of a `.weights.h5` without layer names: `conv2d_3` is the fourth convolution of the model."""
+    counts: collections.Counter[str] = collections.Counter()
     names = {}
     for layer in model.layers:
         kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(layer).__name__).lower()
-        names[f"{UNNAMED}{kind}_{counted[kind]}" if counted[kind] else f"{UNNAMED}{kind}"] = layer.name
-        counted[kind] += 1
+        names[f"{UNNAMED}{kind}_{counts[kind]}" if counts[kind] else f"{UNNAMED}{kind}"] = layer.name
+        counts[kind] += 1
     parts = {key: key.split("/") for key in tensors}
     return {f"{names.get(layer, layer)}/{variable}": tensors[key] for key, (layer, variable) in parts.items()}
 
 
 def _check_constants(model: keras.Model, checkpoint: Checkpoint) -> None:
-    """Raises if the model prepares pixels or normalises otherwise than the checkpoint's network."""
+    """Raises an error if epsilon, or mean and std of the pixels, are not those of the checkpoint."""
     for layer in flat_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization) and layer.epsilon != checkpoint.epsilon:
             raise WeightsError(
@@ -128,14 +137,14 @@ def _check_constants(model: keras.Model, checkpoint: Checkpoint) -> None:
         if isinstance(layer, keras.layers.Normalization) and layer.name == "preprocessing":
             channels = layers.channels(layer.output)
             if channels != len(checkpoint.mean):
-                continue  # nobody has published any
+                continue  # no statistics are published for this number of channels
             mean, std = inputs.statistics(checkpoint.mean, checkpoint.std, channels)
-            theirs = [keras.ops.convert_to_numpy(v).ravel() for v in (layer.mean, layer.variance)]
-            ours = theirs[0] / 255, np.sqrt(theirs[1]) / 255
-            if not np.allclose((mean, std), ours, atol=1e-6):
+            statistics = [keras.ops.convert_to_numpy(value).ravel() for value in (layer.mean, layer.variance)]
+            model_mean, model_std = statistics[0] / 255, np.sqrt(statistics[1]) / 255
+            if not np.allclose((mean, std), (model_mean, model_std), atol=1e-6):
                 raise WeightsError(
                     f"mean and std must be {checkpoint.mean} and {checkpoint.std} for weights {checkpoint.tag!r}. "
-                    f"Received: {ours[0].round(4).tolist()} and {ours[1].round(4).tolist()} in {model.name!r}"
+                    f"Received: {model_mean.round(4).tolist()} and {model_std.round(4).tolist()} in {model.name!r}"
                 )
 
 
@@ -144,12 +153,15 @@ def _bytes(variables: dict[str, keras.Variable]) -> int:
 
 
 def _value(name: str, tensor: Tensor, dtype: str, source: str) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+    with np.errstate(over="ignore"):  # values that become infinite raise an error below
         value = np.asarray(tensor.read()).astype(dtype, copy=False)
     if value.shape != tensor.shape:
-        raise WeightsError(f"weights: {source}: {name} declares {tensor.shape} and holds {value.shape}")
-    if not np.isfinite(value).all() or (name.endswith("/moving_variance") and value.min(initial=0) < 0):
         raise WeightsError(
-            f"weights: {source}: {name} must be finite, and no variance negative. Received: other values"
+            f"weights: {source}: {name} must have the declared shape {tensor.shape}. Received: {value.shape}"
         )
+    finite = np.isfinite(value)
+    if not finite.all():
+        raise WeightsError(f"weights: {source}: {name} must have finite values. Received: {value[~finite][0]}")
+    if name.endswith("/moving_variance") and (smallest := value.min(initial=0)) < 0:
+        raise WeightsError(f"weights: {source}: {name} must have no negative value. Received: {smallest}")
     return value

@@ -1,4 +1,4 @@
-"""Fitting: the tensors of a file against the variables of a model, by name and shape, before a value is read."""
+"""Matches the tensors of a file with the variables of a model by name, shape and type, before any value is read."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ Shape = tuple[int, ...]
 
 HEAD = (f"{CLASSIFIER}/kernel", f"{CLASSIFIER}/bias")
 SHOWN = 4
-MOST_CHANNELS = 32  # of an image; a first kernel of more is not read to be adapted
+MOST_CHANNELS = 32  # of an image; a first kernel with more input channels is not adapted
 
 
 def match_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
-    """The tensors that go into a model's variables, as they have to be read.
+    """The tensor of a file for each variable of a model.
 
     Args:
-        tensors: by `layer/variable`, in Keras' layouts.
-        shapes: of the model's variables, under the same names.
+        tensors: the tensors of the file by `layer/variable`, in Keras' layouts.
+        shapes: the shapes of the model's variables by the same names.
 
     Returns:
-        A tensor of the right shape for each of `shapes`; those of a head of another number of classes are left out.
+        A tensor of the right shape for each name in `shapes`. The classifier is left out if the one in the file has
+        another number of classes.
 
     Raises:
-        ValueError: names, shapes or types do not fit; says which.
+        ValueError: names, shapes or types do not fit; the message lists the first ones.
     """
-    found = dict(tensors)
+    available = dict(tensors)
     stem = stem_of(shapes)
-    if stem in found:
-        found[stem] = _of_channels(found[stem], shapes[stem])
-    wanted = dict(shapes)
-    if _other_head(found, shapes):
-        wanted = {name: shape for name, shape in shapes.items() if name not in HEAD}
-    if HEAD[0] not in wanted:
-        found = {name: tensor for name, tensor in found.items() if name not in HEAD}
-    _check(found, wanted)
-    return {name: found[name] for name in wanted}
+    if stem in available:
+        available[stem] = _with_channels(available[stem], shapes[stem])
+    needed = dict(shapes)
+    if _has_other_classes(available, shapes):
+        needed = {name: shape for name, shape in shapes.items() if name not in HEAD}
+    if HEAD[0] not in needed:
+        available = {name: tensor for name, tensor in available.items() if name not in HEAD}
+    _check(available, needed)
+    return {name: available[name] for name in needed}
 
 
-def _of_channels(kernel: Tensor, shape: Shape) -> Tensor:
-    """The first kernel, for images of as many channels as the model's; see `channels_adapted`."""
+def _with_channels(kernel: Tensor, shape: Shape) -> Tensor:
+    """The first kernel, adapted to the number of input channels of the model; see `channels_adapted`."""
     if len(kernel.shape) != 4 or kernel.shape[2] == shape[2] or kernel.shape[2] > MOST_CHANNELS:
         return kernel
     channels = shape[2]
@@ -56,10 +57,18 @@ def _of_channels(kernel: Tensor, shape: Shape) -> Tensor:
 
 
 def channels_adapted(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A first kernel (k, k, C, filters) for another number of channels, as timm adapts it.
+    """Adapts a first kernel to another number of input channels, as timm does.
 
-    One channel gets the sum of all. More get the old ones in turn, scaled so that their sum about stays. Either is a
-    start for training, not the numbers of before: mean and std become averages too (`inputs.statistics`).
+    One channel gets the sum of all channels. More channels get the old ones in turn, scaled so that their sum stays
+    about the same. Both are a start for training and do not give the same outputs as before: mean and std become
+    averages too (`inputs.statistics`).
+
+    Args:
+        kernel: array (k, k, C, filters).
+        channels: the new number of input channels, at least 1.
+
+    Returns:
+        An array (k, k, channels, filters).
     """
     old = kernel.shape[2]
     if channels == 1:
@@ -67,29 +76,29 @@ def channels_adapted(kernel: np.ndarray, channels: int) -> np.ndarray:
     return np.take(kernel, np.arange(channels) % old, axis=2) * np.asarray(old / channels, kernel.dtype)
 
 
-def _other_head(found: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> bool:
-    """Whether the file's head reads the same features as the model's, but tells other classes apart."""
-    theirs, ours = found.get(HEAD[0]), shapes.get(HEAD[0])
-    return bool(theirs and ours and theirs.shape[:-1] == ours[:-1] and theirs.shape != ours)
+def _has_other_classes(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> bool:
+    """Whether the classifiers of file and model have the same number of features, but different numbers of classes."""
+    in_file, in_model = tensors.get(HEAD[0]), shapes.get(HEAD[0])
+    return bool(in_file and in_model and in_file.shape[:-1] == in_model[:-1] and in_file.shape != in_model)
 
 
-def _check(found: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
-    biased = [name for name in found if name.endswith("_conv/bias") and name not in shapes]
+def _check(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
+    biased = [name for name in tensors if name.endswith("_conv/bias") and name not in shapes]
     reasons = [
         _listed(
             "",
             [
-                f"{name} is {found[name].shape} in the file and {shape} in the model"
+                f"{name} is {tensors[name].shape} in the file and {shape} in the model"
                 for name, shape in shapes.items()
-                if name in found and found[name].shape != shape
+                if name in tensors and tensors[name].shape != shape
             ],
         ),
-        _listed("not in the file: ", [name for name in shapes if name not in found]),
-        _listed("not in the model: ", [name for name in found if name not in shapes]),
-        _listed("not floating point: ", [name for name in found if found[name].dtype not in FLOATS]),
+        _listed("not in the file: ", [name for name in shapes if name not in tensors]),
+        _listed("not in the model: ", [name for name in tensors if name not in shapes]),
+        _listed("not floating point: ", [name for name in tensors if tensors[name].dtype not in FLOATS]),
     ]
     if biased:
-        reasons.append('convolutions with biases are of keras.applications: load as weights.like(model, "keras", file)')
+        reasons.append('keras.applications has convolutions with biases: load weights.like(model, "keras", file)')
     if any(reasons):
         raise WeightsError("; ".join(filter(None, reasons)))
 

@@ -1,7 +1,7 @@
-"""The card in a file: what a network is built with so that the file's weights say the right thing.
+"""Metadata in a weights file ("card"): how to build the network and how to prepare pixels for its weights.
 
-Weights alone do not tell where a network strides or how pixels are prepared. A `.keras` or safetensors file that this
-package wrote says it.
+Weights alone do not show where a network has its strides or how pixels are prepared. This package writes both into
+`.keras` and safetensors files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from keras_resnet.weights.tensors import LARGEST_INDEX, WeightsError
 from keras_resnet.weights.variants import VARIANTS
 
 KEY = "keras_resnet"
-MOST_PIXELS = 100_000  # a side
+MOST_PIXELS = 100_000  # in one side of an image
 TEXTS = ("model", "tag", "form", "licence", "top1_source", "data")
 WRITTEN = (
     "model",
@@ -43,41 +43,41 @@ WRITTEN = (
 
 
 def is_zoo_network(checkpoint: Checkpoint) -> bool:
-    """Whether the zoo's row as it stands is the network that a checkpoint fits, so that a file needs no card."""
+    """Whether a checkpoint fits the zoo's model without changes, so that its file needs no metadata."""
     default = tuple(checkpoint.mean) == IMAGENET_MEAN and tuple(checkpoint.std) == IMAGENET_STD
     return default and not VARIANTS[checkpoint.form or "torch"].fields
 
 
 def metadata_of(checkpoint: Checkpoint, model: str, classes: int) -> dict[str, str]:
-    """The metadata of a safetensors file for a zoo model with these weights."""
+    """The metadata of a safetensors file with the weights of `checkpoint` for a zoo model."""
     values = {name: getattr(checkpoint, name) for name in WRITTEN}
     values |= {"model": model, "form": checkpoint.form or "torch", "classes": classes}
     return {"format": "keras", KEY: json.dumps(values)}
 
 
 def read_metadata(path: Path) -> Checkpoint | None:
-    """The checkpoint that a file's card describes; None if it has no card.
+    """The checkpoint that the metadata of a file describes; None if the file has no such metadata.
 
     Raises:
-        ValueError: the card says what cannot be.
+        ValueError: the metadata is not valid.
     """
-    text = _text(path)
+    text = _metadata_text(path)
     if not text:
         return None
     try:
         card: dict[str, Any] = json.loads(text)
-        form = VARIANTS[card["form"]]
+        variant = VARIANTS[card["form"]]
         checkpoint = Checkpoint(
             **{name: card[name] for name in WRITTEN},
             source=str(path),
-            fields=form.fields,
-            epsilon=form.epsilon,
+            fields=variant.fields,
+            epsilon=variant.epsilon,
         )
         checkpoint = dataclasses.replace(
             checkpoint, mean=tuple(map(float, checkpoint.mean)), std=tuple(map(float, checkpoint.std))
         )
         numbers = (*checkpoint.mean, *checkpoint.std, float(checkpoint.crop_pct))
-        possible = (
+        valid = (
             len(checkpoint.mean) == len(checkpoint.std) == 3
             and checkpoint.interpolation in ("bilinear", "bicubic")
             and checkpoint.crop_pct <= 1
@@ -90,14 +90,19 @@ def read_metadata(path: Path) -> Checkpoint | None:
             and checkpoint.classes <= MOST_CLASSES
         )
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-        raise WeightsError(f"weights: the card in {path} cannot be read: {type(error).__name__}") from error
-    if not possible:
-        raise WeightsError(f"weights: the card in {path} must be of a network of ours. Received: {text[:200]}")
+        raise WeightsError(
+            f"weights: the metadata in {path} must be JSON that keras_resnet wrote. Received: {text[:100]!r}, which "
+            f"raises {type(error).__name__}"
+        ) from error
+    if not valid:
+        raise WeightsError(
+            f"weights: the metadata in {path} must describe a network of keras_resnet. Received: {text[:200]}"
+        )
     return checkpoint
 
 
-def _text(path: Path) -> str:
-    """The metadata of a safetensors file, or the comment of a ZIP archive, which Keras does not look at."""
+def _metadata_text(path: Path) -> str:
+    """The metadata of a safetensors file, or the comment of a ZIP archive, which Keras does not read; or ""."""
     with path.open("rb") as file:
         start = file.read(8)
     try:
@@ -109,10 +114,15 @@ def _text(path: Path) -> str:
         with safetensors.safe_open(path, framework="numpy") as opened:
             return (opened.metadata() or {}).get(KEY, "")
     except (OSError, ValueError, safetensors.SafetensorError, zipfile.BadZipFile):
-        return ""  # another kind of file, or one of which the reader will say what is wrong
+        return ""  # a file of another kind, or a damaged one: the reader raises the error
 
 
 def write_metadata(archive: Path, card: Mapping[str, str]) -> None:
-    """Puts a card into a `.keras` file."""
+    """Writes metadata into a `.keras` file.
+
+    Args:
+        archive: the file.
+        card: the result of `metadata_of`.
+    """
     with zipfile.ZipFile(archive, "a") as file:
         file.comment = (KEY + card[KEY]).encode()

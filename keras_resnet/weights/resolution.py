@@ -1,4 +1,4 @@
-"""Choice: from `weights=...` of a constructor to the checkpoint that is meant and the network that it fits."""
+"""From the argument `weights` of a constructor to a checkpoint, and to the arguments of the network that it fits."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from keras_resnet.weights.table import MOST_CLASSES, Checkpoint, checkpoints_of,
 from keras_resnet.weights.tensors import WeightsError
 from keras_resnet.weights.torch_names import in_keras_terms
 
-# The arguments of `ResNet` that may be what they like beside a checkpoint; all others make up the network it fits.
-FREE = frozenset(
+# Arguments of `ResNet` that may have any value with a checkpoint. All other arguments must be those of the network that
+# the checkpoint was trained with.
+INDEPENDENT_ARGUMENTS = frozenset(
     {
         "include_top",
         "weights",
@@ -43,48 +44,49 @@ SUFFIXES = (".h5", ".keras", ".safetensors", ".npz", ".pt", ".pth", ".th", ".bin
 
 
 def resolve(model: str, weights: str | os.PathLike[str] | Checkpoint) -> Checkpoint | Path:
-    """What `weights` stands for in the constructor of a model.
+    """The checkpoint or file that the argument `weights` of a constructor means.
 
     Args:
         model: name of the constructor.
         weights: a tag, "hf://owner/repository", the path of a file, or a checkpoint.
 
     Returns:
-        A checkpoint, or the path of a file of which nothing else is known.
+        A checkpoint, or the path of a file if nothing else is known about it.
 
     Raises:
         ValueError: there is no such tag or file.
+        TypeError: `weights` has another type.
     """
     if isinstance(weights, Checkpoint):
         return weights
     if isinstance(weights, str) and weights in {tag for row in checkpoints_of(model) for tag in (row.tag, row.data)}:
-        return find(model, weights)  # a file of this name is ./name
-    found = parse_source(weights)
+        return find(model, weights)  # for a file with the name of a tag, write ./name
+    source = parse_source(weights)
     text = os.fspath(weights)
-    if isinstance(found, Checkpoint) or found.is_file():
-        return found
-    if not isinstance(weights, str) or os.sep in text or found.suffix in SUFFIXES:
-        return found  # the reader will say that it is not there
+    if isinstance(source, Checkpoint) or source.is_file():
+        return source
+    if not isinstance(weights, str) or os.sep in text or source.suffix in SUFFIXES:
+        return source  # a path: the reader raises the error that there is no such file
     if not checkpoints_of(model):
         raise ValueError(
-            f"weights of {model} must be None, the path of a file, or hf://owner/repository; none are published for "
-            f"it. Received: weights={weights!r}"
+            f"weights of {model} must be None, the path of a file, or hf://owner/repository; no weights are published "
+            f"for it. Received: weights={weights!r}"
         )
     return find(model, text)
 
 
 def classes_in(path: Path) -> int | None:
-    """How many classes the head in a file tells apart; None where there is none, or the file cannot be read."""
+    """Number of classes of the classifier in a file; None if it has no classifier or cannot be read."""
     try:
         with readers.open_tensors(path, SPARE) as tensors:
             kernel = in_keras_terms(tensors).get(HEAD[0])
     except WeightsError:
-        return None  # loading will say it better
+        return None  # `load_weights` raises the error later, with more details
     classes = kernel.shape[-1] if kernel and len(kernel.shape) == 2 else 0
     return classes if 0 < classes <= MOST_CLASSES else None
 
 
-def arguments(
+def constructor_arguments(
     model: str,
     checkpoint: Checkpoint,
     row: Mapping[str, Any],
@@ -95,38 +97,38 @@ def arguments(
 
     Args:
         model: name of the constructor.
-        checkpoint: to be loaded.
-        row: the fields of the constructor.
-        explicit: what the caller asked for.
-        defaults: of `ResNet`.
+        checkpoint: the checkpoint that is loaded into the network.
+        row: the arguments of `ResNet` in the zoo's row of this model.
+        explicit: the arguments that the caller passed.
+        defaults: the default arguments of `ResNet`.
 
     Returns:
-        What to pass instead of `row`, where the caller did not say it.
+        Arguments that replace those of `row`; none that the caller passed.
 
     Raises:
-        ValueError: the checkpoint is of another network than the row or the caller says.
+        ValueError: the checkpoint needs other arguments than the row or the caller has.
     """
-    if checkpoint.model not in ("", model) and checkpoints_of(model):  # a model of no name in the zoo may be any
+    # A model whose name is not in the zoo may take any checkpoint.
+    if checkpoint.model not in ("", model) and checkpoints_of(model):
         raise ValueError(f"weights of {model} must not be those of {checkpoint.model}. Received: {checkpoint.tag!r}")
-    # A row of the table says in what its network differs from the zoo's; a repository of the hub describes it whole,
-    # and may describe another.
-    wanted = {**defaults, **(row if checkpoint.model else {}), **checkpoint.fields}
+    # A checkpoint of the table has only the arguments that differ from the zoo's row. A checkpoint of the hub has all
+    # arguments, and they may describe another network than the row.
+    needed = {**defaults, **(row if checkpoint.model else {}), **checkpoint.fields}
     given = explicit if checkpoint.model else {**defaults, **row, **explicit}
-    wanted |= {"mean": tuple(checkpoint.mean), "std": tuple(checkpoint.std)}
+    needed |= {"mean": tuple(checkpoint.mean), "std": tuple(checkpoint.std)}
     differing = [
-        f"{name}={_word(wanted[name])}, not {_word(given[name])}"
-        for name in wanted
-        if name in given and name not in FREE and not _same(given[name], wanted[name])
-        if name not in ("mean", "std") or (name in explicit and len(explicit[name]) == len(wanted[name]))
+        f"{name}={_shown(needed[name])}, not {_shown(given[name])}"
+        for name in needed
+        if name in given and name not in INDEPENDENT_ARGUMENTS and not _same(given[name], needed[name])
+        if name not in ("mean", "std") or (name in explicit and len(explicit[name]) == len(needed[name]))
     ]
     if differing:
         raise ValueError(
-            f"weights={checkpoint.tag!r} are of another network than {model} as asked for: of one with "
-            + "; ".join(differing)
+            f"weights={checkpoint.tag!r} do not fit {model} with these arguments; they need " + "; ".join(differing)
         )
     changes = {**checkpoint.fields, "mean": checkpoint.mean, "std": checkpoint.std}
-    local = Path(checkpoint.source)
-    if classes := checkpoint.classes or (classes_in(local) if local.is_file() else None):
+    path = Path(checkpoint.source)
+    if classes := checkpoint.classes or (classes_in(path) if path.is_file() else None):
         changes["classes"] = classes
     if checkpoint.channels != 3 and "input_tensor" not in explicit:
         side = checkpoint.size if explicit.get("include_top", True) else None
@@ -136,25 +138,27 @@ def arguments(
 
 
 def same_network(fields: Mapping[str, Any], other: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
-    """Whether two sets of arguments of `ResNet` make the same network."""
+    """Whether `ResNet` builds the same network with two sets of arguments; missing arguments have their defaults."""
     return all(
         _same(fields.get(name, default), other.get(name, default))
         for name, default in defaults.items()
-        if name not in FREE
+        if name not in INDEPENDENT_ARGUMENTS
     )
 
 
 def _same(value: Any, other: Any) -> bool:
-    """Whether two arguments are equal; two functions with the same arguments bound to them are."""
+    """Whether two arguments are equal; two partial functions are equal if function and bound arguments are."""
     if isinstance(value, functools.partial) and isinstance(other, functools.partial):
         return (value.func, value.args, value.keywords) == (other.func, other.args, other.keywords)
-    value, other = (v.tolist() if isinstance(v, np.ndarray) else v for v in (value, other))
+    value, other = (array.tolist() if isinstance(array, np.ndarray) else array for array in (value, other))
     if isinstance(value, list | tuple) and isinstance(other, list | tuple):
         return len(value) == len(other) and all(map(_same, value, other))
     return bool(value == other)
 
 
-def _word(value: Any) -> str:
+def _shown(value: Any) -> str:
+    """An argument as an error shows it: a function by its name, a partial function with its bound arguments."""
     if isinstance(value, functools.partial):
-        return f"{_word(value.func)}({', '.join(f'{k}={_word(v)}' for k, v in value.keywords.items())})"
+        bound = ", ".join(f"{name}={_shown(argument)}" for name, argument in value.keywords.items())
+        return f"{_shown(value.func)}({bound})"
     return getattr(value, "__name__", repr(value))

@@ -1,4 +1,4 @@
-"""Saving a model's weights in any of the formats that are read, whole or not at all."""
+"""Saves the weights of a model in each format that `load_weights` reads; a file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,29 +21,34 @@ from keras_resnet.weights.tensors import WeightsError
 def save_weights(
     model: keras.Model, path: str | os.PathLike[str], checkpoint: Checkpoint, name: str, dtype: str = "float32"
 ) -> None:
-    """Writes a zoo model, or its weights, to a file of the kind that its name says.
+    """Writes a zoo model or its weights to a file; the ending of the path chooses the format.
 
     Args:
-        model: with the weights of `checkpoint`.
-        path: ends in `.keras` (the whole model, for plain Keras) or `.safetensors`, both with a card,
-            which `keras_resnet` reads, or `.weights.h5` or `.npz`, for networks that need no card. It is written beside
-            and renamed.
-        checkpoint: what the model was built for.
-        name: the model's in the zoo.
-        dtype: "float32", or "float16" for half the size, in `.safetensors` and `.npz`; they load as float32.
+        model: a model with the weights of `checkpoint`.
+        path: the file. `.keras` (the whole model, for plain Keras) and `.safetensors` files get metadata, from which
+            `keras_resnet` builds the same network again. `.weights.h5` and `.npz` files have no metadata, so only the
+            zoo's plain networks can be saved in them. The file is written under a temporary name and renamed.
+        checkpoint: the checkpoint that the model was built for.
+        name: the name of the model in the zoo.
+        dtype: "float32", or "float16" for half the size in `.safetensors` and `.npz` files. Float16 values are
+            converted to the type of the model when they are loaded.
 
     Raises:
-        ValueError: another ending or type, or a network that needs a card in a file that cannot have one.
+        ValueError: the ending or type is not supported, or the network needs metadata and the format has none.
     """
     path, ending = Path(path), check_path(path, checkpoint)
     one_of("dtype", dtype, DTYPES if ending in (".safetensors", ".npz") else DTYPES[:1])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as aside:
-        WRITERS[ending](model, aside, metadata_of(checkpoint, name, model.output.shape[-1]), dtype)
+    with atomic_write(path) as temporary:
+        WRITERS[ending](model, temporary, metadata_of(checkpoint, name, model.output.shape[-1]), dtype)
 
 
 def check_path(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str:
-    """The ending of a path to save these weights at; a `ValueError` if it is none that will do."""
+    """The ending of a path, if `save_weights` can write the weights of `checkpoint` there.
+
+    Raises:
+        ValueError: the ending is not supported or the path is a directory.
+    """
     name = Path(path).name
     ending = next((ending for ending in WRITERS if name.endswith(ending)), None)
     if ending is None:
@@ -52,8 +57,8 @@ def check_path(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str:
         raise WeightsError(f"out must be a file. Received: {str(path)!r}, a directory")
     if ending not in WITH_CARD and not is_zoo_network(checkpoint):
         raise WeightsError(
-            f"out must end in one of {', '.join(WITH_CARD)} for weights {checkpoint.tag!r}: their network or its "
-            f"preprocessing is not the zoo's plain one, and other files cannot say so. Received: {name!r}"
+            f"out must end in one of {', '.join(WITH_CARD)} for weights {checkpoint.tag!r}: their network or "
+            f"preprocessing differs from the zoo's, and other formats cannot store that. Received: {name!r}"
         )
     return ending
 
@@ -64,12 +69,12 @@ def _arrays(model: keras.Model, dtype: str) -> dict[str, np.ndarray]:
 
 
 def _safetensors(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
-    # Not `save_file`, whose files only their owner can read.
+    # `save_file` is not used: its files can be read by their owner only.
     path.write_bytes(save(_arrays(model, dtype), card))
 
 
 def _npz(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
-    np.savez(path, **_arrays(model, dtype))  # type: ignore[arg-type]  # no layer is called allow_pickle
+    np.savez(path, **_arrays(model, dtype))  # type: ignore[arg-type]  # no layer has the name allow_pickle
 
 
 def _keras(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:

@@ -1,4 +1,4 @@
-"""The table of checkpoints: what is published for the zoo's rows, in `checkpoints.csv`."""
+"""The table of published checkpoints for the zoo's models; its rows are in `checkpoints.csv`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from keras_resnet.weights.variants import VARIANTS
 
 CLASSES = {"imagenet": 1000, "cifar10": 10, "fashion_mnist": 10}
 CHANNELS = {"fashion_mnist": 1}  # of images that are not red, green and blue
-# A network is built for what a stranger's file says, so there is a limit. ImageNet-22k has 21,841.
+# A limit, because a network is built with the number of classes in an untrusted file. ImageNet-22k has 21,841.
 MOST_CLASSES = 100_000
 
-# How pixels are prepared: mean and std over 255, of red, green and blue.
+# How pixels are prepared: mean and std of red, green and blue, divided by 255.
 MODES: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "torch": (IMAGENET_MEAN, IMAGENET_STD),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # -1..1, "tf" in keras.applications
-    "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),  # the mean alone, of 0..255
+    "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),  # only the mean, of 0..255
 }
 
 
@@ -34,24 +34,31 @@ class Checkpoint:
 
     Attributes:
         model: name of the zoo's model; "" if `fields` describe the whole network.
-        tag: name among the weights of the model.
+        tag: name of the weights, unique for the model.
         source: a URL, "hf://owner/repository", "package:file" (a file of this package) or a path.
         fields: arguments of `ResNet` that differ from those of the zoo's model, or all of them if `model` is "".
-        form: name in `keras_resnet.weights.variants` of `fields`, `epsilon` and `conversions`; "" if there is none.
-        epsilon: of every batch norm.
-        mean, std: of the pixels over 255, one entry for each channel.
+        form: name of the variant in `keras_resnet.weights.variants` that has these `fields`, `epsilon` and
+            `conversions`; "" if there is none.
+        epsilon: epsilon of all batch norms.
+        mean, std: mean and standard deviation of the pixels divided by 255, one entry for each channel.
         conversions: functions that convert the tensors of the file, in this order.
         size: side in pixels of the images that `top1` was measured on.
         crop_pct, interpolation: how images were resized and cropped for `top1`.
-        licence: of the weights.
+        licence: licence of the weights, for example "apache-2.0".
         top1: top-1 accuracy in percent, or None if it is not known.
         top1_source: who measured it.
-        data: "imagenet", "cifar10" or "fashion_mnist", or "" for other classes.
-        classes: number of classes; 0: as many as the file has.
-        channels: of the images.
-        hash: of the file: "md5:..." or "sha256:...", whole or its beginning; "" if it is not known.
-        notop, notop_hash: source and hash of a file without the classifier.
-        recommended: whether the name of the data set stands for these weights.
+        data: data set of the classes: "imagenet", "cifar10" or "fashion_mnist", or "" for other classes.
+        classes: number of classes; 0: the number in the file.
+        channels: number of channels of the images.
+        hash: hash of the file, "md5:..." or "sha256:...", or the beginning of one; "" if it is not known.
+        notop, notop_hash: source and hash of a file without the classifier; "" if there is none.
+        recommended: whether `weights=data` selects these weights.
+
+    Example:
+        >>> from keras_resnet import weights
+        >>> row = weights.find("ResNet50", "imagenet")
+        >>> row.tag, row.crop_pct, row.interpolation
+        ('torchvision_v2', 0.965, 'bilinear')
     """
 
     model: str
@@ -80,23 +87,23 @@ class Checkpoint:
 
 @functools.cache
 def table() -> tuple[Checkpoint, ...]:
-    """All rows, in the zoo's order."""
+    """All checkpoints, in the order of the zoo's models."""
     text = importlib.resources.files("keras_resnet.weights").joinpath("checkpoints.csv").read_text("utf-8")
     return tuple(_row(row) for row in csv.DictReader(text.splitlines()))
 
 
 def _row(row: dict[str, str]) -> Checkpoint:
-    form, (mean, std) = VARIANTS[row["form"]], MODES[row["mode"]]
+    variant, (mean, std) = VARIANTS[row["form"]], MODES[row["mode"]]
     return Checkpoint(
         model=row["model"],
         tag=row["tag"],
         source=row["source"],
-        fields=form.fields,
+        fields=variant.fields,
         form=row["form"],
-        epsilon=form.epsilon,
+        epsilon=variant.epsilon,
         mean=mean,
         std=std,
-        conversions=form.conversions,
+        conversions=variant.conversions,
         size=int(row["size"]),
         crop_pct=float(row["crop_pct"]),
         interpolation=row["interpolation"],
@@ -115,18 +122,21 @@ def _row(row: dict[str, str]) -> Checkpoint:
 
 def checkpoints_of(model: str) -> list[Checkpoint]:
     """The checkpoints of a zoo model, the recommended one first."""
-    return sorted((c for c in table() if c.model == model), key=lambda c: not c.recommended)
+    return sorted((row for row in table() if row.model == model), key=lambda row: not row.recommended)
 
 
 def find(model: str, tag: str) -> Checkpoint:
-    """The checkpoint of a zoo model that is called `tag`, or recommended for the data set called so.
+    """The checkpoint of a zoo model with a tag, or the recommended one for a data set.
 
     Args:
-        model: a name of `keras_resnet.list_models()`.
-        tag: one of `keras_resnet.list_weights(model)`, or a data set, as "imagenet", for the recommended one.
+        model: one of `keras_resnet.list_models()`.
+        tag: one of `keras_resnet.list_weights(model)`, or the name of a data set, for example "imagenet".
+
+    Returns:
+        The `Checkpoint`; pass it as `weights=` of the model or to `keras_resnet.load_weights`.
 
     Raises:
-        ValueError: there is none, with the nearest tags.
+        ValueError: the model has no such checkpoint; the message names similar tags.
 
     Example:
         >>> from keras_resnet import weights
@@ -134,26 +144,34 @@ def find(model: str, tag: str) -> Checkpoint:
         >>> row.top1, row.licence
         (76.0, 'mit')
     """
-    rows = {c.tag: c for c in checkpoints_of(model)} | {c.data: c for c in checkpoints_of(model) if c.recommended}
+    checkpoints = checkpoints_of(model)
+    rows = {row.tag: row for row in checkpoints} | {row.data: row for row in checkpoints if row.recommended}
     return rows[known(f"weights of {model}", tag, rows, f"keras_resnet.list_weights({model!r})")]
 
 
 def like(model: str, tag: str, path: str | os.PathLike[str]) -> Checkpoint:
-    """A file of your own as a checkpoint of the form and input of a published one.
+    """A checkpoint for your own file, with the network and preprocessing of a published checkpoint.
 
-    Weights alone do not say where a network strides, how its pixels are prepared, or where option A puts its zeros.
+    Weights alone do not show where a network has its strides, how pixels are prepared, or where option A puts zeros.
 
     Args:
-        model: a name of `keras_resnet.list_models()`.
-        tag: of a checkpoint of the model, whose code or weights yours started from.
-        path: of the file.
+        model: one of `keras_resnet.list_models()`.
+        tag: tag of a checkpoint of the model; your file comes from the same code or was trained from these weights.
+        path: path of your file.
+
+    Returns:
+        A `Checkpoint`; pass it as `weights=` of the model or to `keras_resnet.load_weights`.
 
     Raises:
-        ValueError: there is no such checkpoint.
+        ValueError: the model has no such checkpoint.
 
-    Example::
+    Example:
+        >>> from keras_resnet import weights
+        >>> mine = weights.like("ResNet50", "keras", "mine.h5")
+        >>> mine.source, mine.form, mine.classes
+        ('mine.h5', 'keras_v1', 0)
 
-        model = keras_resnet.ResNet50(weights=keras_resnet.weights.like("ResNet50", "keras", "mine.h5"))
+        Then `keras_resnet.ResNet50(weights=mine)` builds the network of keras.applications and loads your file.
     """
     return dataclasses.replace(
         find(model, tag),

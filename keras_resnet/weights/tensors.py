@@ -1,4 +1,4 @@
-"""A tensor in a file: known by what it declares, and read only once that fits."""
+"""Tensors of a weights file: shape and type are checked first, values are read only if both fit the model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
-# What a file may say of its tensors, of which nothing can be known before it is read. A network of 1,202 layers has
-# 7,000 tensors; of them a directory or header says half a million bytes, a pickle 0.8 million.
+# Limits for what an untrusted file may declare before it is read. A network of 1,202 layers has 7,000 tensors; a
+# directory or header needs half a million bytes for them, a pickle 0.8 million.
 MOST_TENSORS = 20_000
 LARGEST_INDEX = 2**22  # bytes
 LONGEST_NAME = 200
@@ -18,18 +18,25 @@ LONGEST_MESSAGE = 480
 
 
 class WeightsError(ValueError):
-    """A file or what is in it cannot be used; the message is for the user.
+    """A weights file, or something in it, cannot be used; the message is for the user.
 
-    It is one printable line, whatever a file has for names.
+    The message becomes one printable line, whatever names the file contains.
     """
 
     def __init__(self, message: str) -> None:
-        line = "".join(c if c.isprintable() else "?" for c in " ".join(message[:LONGEST_MESSAGE].split()))
+        words = " ".join(message[:LONGEST_MESSAGE].split())
+        line = "".join(character if character.isprintable() else "?" for character in words)
         super().__init__(line + " ..." if len(message) > LONGEST_MESSAGE else line)
 
 
 class Tensor(NamedTuple):
-    """What a file declares of a tensor, and how to read it."""
+    """A tensor in a file.
+
+    Attributes:
+        shape: the shape that the file declares.
+        dtype: NumPy's name of the type that the file declares; the file's own name if the type is not supported.
+        read: a function that reads the values.
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -37,15 +44,18 @@ class Tensor(NamedTuple):
 
 
 def transposed(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """`tensor` with its axes in another order."""
+    """`tensor` with its axes in the order `axes`."""
     return tensor._replace(shape=tuple(tensor.shape[axis] for axis in axes), read=lambda: tensor.read().transpose(axes))
 
 
 def reshaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`tensor` in another shape of as many elements."""
+    """`tensor` with another shape, which has the same number of elements."""
     return tensor._replace(shape=shape, read=lambda: tensor.read().reshape(shape))
 
 
 def changed(tensor: Tensor, change: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...] | None = None) -> Tensor:
-    """`tensor` after a function of its values; `shape` is the result's, if it is another."""
+    """`tensor` with the function `change` applied to its values when they are read.
+
+    `shape` is the shape of the result; None: the shape stays.
+    """
     return tensor._replace(shape=tensor.shape if shape is None else shape, read=lambda: change(tensor.read()))

@@ -1,5 +1,5 @@
-"""timm's residual networks, by name: from `seresnext101d_32x8d` to the arguments of `ResNet`, and from a repository of
-the hub to a checkpoint.
+"""timm's residual networks: from a name such as `seresnext101d_32x8d` to arguments of `ResNet`, and from a repository
+on the hub to a checkpoint.
 """
 
 from __future__ import annotations
@@ -41,10 +41,14 @@ RS = {
 
 
 def architecture(name: str) -> dict[str, Any]:
-    """The arguments of `ResNet` that make timm's model of this name.
+    """The arguments of `ResNet` that build timm's model of this name.
+
+    Args:
+        name: timm's name of an architecture, for example "resnet50d" or "seresnext101_32x8d".
 
     Raises:
-        ValueError: it is no residual network of timm's, or one with parts that this package has not.
+        ValueError: timm has no residual network with this name, or the network has parts that this package does not
+            have.
     """
     match = NAME.fullmatch(name)
     depth = int(match["depth"]) if match else 0
@@ -56,8 +60,9 @@ def architecture(name: str) -> dict[str, Any]:
         or (match["wide"] is None) != (match["factor"] is None)
     ):
         raise WeightsError(
-            "weights: timm's architecture must be one that keras_resnet can build: resnet, resnetv2, resnext, wide, se "
-            f"and eca variants and resnetrs, with plain batch norm and no blur pooling. Received: {name[:100]!r}"
+            "weights: timm's architecture must be one that keras_resnet can build: resnet, resnetv2, resnext, their "
+            "wide, se and eca variants, or resnetrs, with plain batch norm and without blur pooling. Received: "
+            f"{name[:100]!r}"
         )
     fields: dict[str, Any] = {
         "depths": depths[depth],
@@ -78,24 +83,25 @@ def architecture(name: str) -> dict[str, Any]:
 
 
 def checkpoint_of(source: str, fetch: Callable[..., Path]) -> Checkpoint:
-    """The checkpoint of a repository in timm's layout, described by its config.json.
+    """The checkpoint in a repository of timm's layout, as its config.json describes it.
 
     Args:
-        source: "hf://owner/repository", and `@revision` if it is not the newest that is wanted.
-        fetch: `(source, file name, largest=bytes) -> path` of a file of the repository.
+        source: "hf://owner/repository" for the newest revision, or "hf://owner/repository@revision".
+        fetch: a function `(source, file name, largest=bytes) -> path` that fetches a file of the repository.
 
     Raises:
-        ValueError: the repository has no such file, or describes a network that cannot be built.
+        ValueError: the repository has no config.json, or describes a network that cannot be built.
     """
     path = fetch(source, "config.json", largest=LARGEST_CONFIG)
     try:
         with path.open("rb") as file:
             config = json.loads(file.read(LARGEST_CONFIG))
         facts = {**config, **config.get("pretrained_cfg", {})}
-        name, pooling, other = config["architecture"], config.get("global_pool", "avg"), config.get("model_args")
-        # With what a checkpoint is measured, where it is not what it was trained with.
-        measured = facts.get("test_input_size") or facts["input_size"]
-        channels, _, size = (integer("input_size", side) for side in measured)
+        name, pooling = config["architecture"], config.get("global_pool", "avg")
+        model_args = config.get("model_args")
+        # Some checkpoints are evaluated with another size and crop than they were trained with.
+        input_size = facts.get("test_input_size") or facts["input_size"]
+        channels, _, size = (integer("input_size", side) for side in input_size)
         checkpoint = Checkpoint(
             model="",
             tag=source,
@@ -111,17 +117,19 @@ def checkpoint_of(source: str, fetch: Callable[..., Path]) -> Checkpoint:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise WeightsError(f"weights: {source} must have timm's config.json. Received: {error!r:.200} in it") from None
-    if pooling != "avg" or channels != 3 or other or checkpoint.classes > MOST_CLASSES:
+    if pooling != "avg" or channels != 3 or model_args or checkpoint.classes > MOST_CLASSES:
         raise WeightsError(
-            f"weights: {source} must average-pool images of 3 channels for at most {MOST_CLASSES:,} classes, without "
-            f"model_args. Received: {pooling!r:.50}, {channels} channels, {checkpoint.classes:,} classes, {other!r:.99}"
+            f"weights: {source} must have average pooling, 3 channels and at most {MOST_CLASSES:,} classes, without "
+            f"model_args. Received: global_pool={pooling!r:.50}, {channels} channels, {checkpoint.classes:,} classes, "
+            f"model_args={model_args!r:.99}"
         )
     return dataclasses.replace(checkpoint, fields=architecture(str(name)))
 
 
 def _statistics(name: str, values: Sequence[float], above: float = -math.inf) -> tuple[float, ...]:
-    """Three numbers for the pixels' channels."""
+    """Mean or standard deviation of the three channels, as floats; each must be greater than `above`."""
     numbers = tuple(float(value) for value in values)
     if len(numbers) != 3 or not all(above < number < math.inf for number in numbers):
-        raise ValueError(f"{name} must be three numbers. Received: {values!r:.100}")
+        kind = "positive numbers" if above == 0 else "numbers"
+        raise ValueError(f"{name} must be three {kind}. Received: {values!r:.100}")
     return numbers

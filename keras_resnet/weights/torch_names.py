@@ -1,7 +1,7 @@
-"""torch's names and layouts of a residual network's weights, in Keras' terms.
+"""Converts the names and layouts of a residual network's weights in PyTorch to those in Keras.
 
-Known are the state dicts of torchvision, of timm's `resnet` and `resnetv2`, and of the CIFAR nets that are written
-after kuangliu's and akamaster's.
+It knows the state dicts of torchvision, of timm's `resnet` and `resnetv2`, and of CIFAR networks that follow the code
+of kuangliu or akamaster.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from keras_resnet.stages import CLASSIFIER, POST, block_name
 from keras_resnet.weights.conversion import fold_biases
 from keras_resnet.weights.tensors import Tensor, WeightsError, reshaped, transposed
 
-PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile and Lightning
+PREFIXES = ("module.", "_orig_mod.", "model.")  # from DataParallel, torch.compile and Lightning
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(.+)|stages\.(\d+)\.blocks\.(\d+)\.(.+)")
-IN_BLOCK = (  # after the block's prefix; `{}` is what the pattern's group matched
+IN_BLOCK = (  # the name after the block's prefix, and the name in Keras; `{}` is the text of the pattern's group
     (re.compile(r"(?:conv|bn)(\d)"), "{}"),
     (re.compile(r"norm(\d)"), "norm{}"),
     (re.compile(r"(?:downsample|shortcut)\.(?:\d+|conv|norm)"), "0"),
@@ -27,7 +27,7 @@ OUTSIDE = {
     "conv1": "conv1",
     "bn1": "conv1",
     "stem.conv": "conv1",
-    # A deep stem: a Sequential in timm's resnet, numbered words in its resnetv2.
+    # A deep stem is a Sequential in timm's resnet, and layers with numbered names in its resnetv2.
     "conv1.0": "conv1_1",
     "conv1.1": "conv1_1",
     "conv1.3": "conv1_2",
@@ -47,52 +47,58 @@ OUTSIDE = {
 }
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 OLD_HEADS = ("probs", "fc1000")
-WITH_BIAS = (CLASSIFIER, "_se_reduce", "_se_expand")  # what else has weights of rank 1
+# Layers with a kernel and a bias. In other layers a bias belongs to a batch norm or is folded into one.
+WITH_BIAS = (CLASSIFIER, "_se_reduce", "_se_expand")
 
 
 def in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a state dict by `layer/variable`, in Keras' layouts; those of Keras as they are.
+    """The tensors of a state dict by `layer/variable`, in Keras' layouts.
+
+    Tensors that have Keras' names already stay as they are. A name that is not known stays too; `match_tensors` raises
+    an error with it.
 
     Raises:
-        WeightsError: no name is one of a residual network's, or two mean the same.
+        WeightsError: two names mean the same variable.
     """
     if any("/" in name for name in tensors):
         if len(renamed := {_renamed(name): tensor for name, tensor in tensors.items()}) < len(tensors):
-            raise WeightsError("the head is in the file twice, by an old name and a new one")
+            raise WeightsError("the file must have one classifier. Received: two, with an old and a new name")
         return renamed
     ranks = {
-        _bare(name).removesuffix(".weight"): len(t.shape) for name, t in tensors.items() if name.endswith(".weight")
+        _without_prefixes(name).removesuffix(".weight"): len(tensor.shape)
+        for name, tensor in tensors.items()
+        if name.endswith(".weight")
     }
-    found: dict[str, Tensor] = {}
+    converted: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name.endswith("num_batches_tracked"):
             continue
-        key = _key(_bare(name), ranks)
-        if key in found:
-            raise WeightsError(f"{name!r} is in the file twice")
-        found[key] = _laid_out(key, tensor)
-    return fold_biases(found)
+        key = _keras_name(_without_prefixes(name), ranks)
+        if key in converted:
+            raise WeightsError(f"the file must have one tensor for {key!r}. Received: two, the second is {name!r}")
+        converted[key] = _in_keras_layout(key, tensor)
+    return fold_biases(converted)
 
 
 def _renamed(name: str) -> str:
-    """keras-applications, which wrote the official files, calls the head `probs`, and before that `fc1000`."""
+    """The current name of a classifier that older versions of keras-applications called `probs` or `fc1000`."""
     layer, _, variable = name.rpartition("/")
     return f"{CLASSIFIER}/{variable}" if layer in OLD_HEADS else name
 
 
-def _bare(name: str) -> str:
+def _without_prefixes(name: str) -> str:
     while name.startswith(PREFIXES):
         name = name.split(".", 1)[1]
     return name
 
 
-def _key(name: str, ranks: Mapping[str, int]) -> str:
-    """`layer/variable` for a name of torch; a name that is not known stays as it is, and will be told of.
+def _keras_name(name: str, ranks: Mapping[str, int]) -> str:
+    """`layer/variable` for a name in PyTorch, or `name` itself if it is not known.
 
-    `ranks` are those of the modules' weights: 1 is a norm's.
+    `ranks` has the rank of each module's weight; the weight of a batch norm has rank 1.
     """
     module, _, variable = name.rpartition(".")
-    layer = _layer(module)
+    layer = _keras_layer(module)
     if layer is None:
         return name
     if layer.endswith(WITH_BIAS):
@@ -102,35 +108,35 @@ def _key(name: str, ranks: Mapping[str, int]) -> str:
     return f"{layer}_conv/{'kernel' if variable == 'weight' else variable}"
 
 
-def _layer(module: str) -> str | None:
+def _keras_layer(module: str) -> str | None:
     if module in OUTSIDE:
         return OUTSIDE[module]
     match = BLOCK.fullmatch(module)
     if match is None:
         return None
-    old = match[1] is not None
-    stage, block, rest = match.groups()[:3] if old else match.groups()[3:]
-    # torch counts a stage's blocks from 0, and timm's v2 its stages too; Keras calls the first stage conv2.
-    prefix = block_name(int(stage) + (1 if old else 2), int(block) + 1) + "_"
+    is_v1 = match[1] is not None
+    stage, block, rest = match.groups()[:3] if is_v1 else match.groups()[3:]
+    # Blocks are counted from 0 in PyTorch, and so are the stages in timm's v2. In Keras the first stage is conv2.
+    prefix = block_name(int(stage) + (1 if is_v1 else 2), int(block) + 1) + "_"
     for pattern, template in IN_BLOCK:
-        if inner := pattern.fullmatch(rest):
-            return prefix + _numbered(template.format(*inner.groups()))
+        if part := pattern.fullmatch(rest):
+            return prefix + _part_in_keras(template.format(*part.groups()))
     return None
 
 
-def _numbered(word: str) -> str:
-    """In a pre-activation block `norm1` stands before the first convolution, `norm2` after it."""
-    if not word.startswith("norm"):
-        return word
-    number = int(word.removeprefix("norm")) - 1
+def _part_in_keras(part: str) -> str:
+    """In a pre-activation block `norm1` is before the first convolution ("preact"), and `norm2` after it ("1")."""
+    if not part.startswith("norm"):
+        return part
+    number = int(part.removeprefix("norm")) - 1
     return str(number) if number else "preact"
 
 
-def _laid_out(key: str, tensor: Tensor) -> Tensor:
+def _in_keras_layout(key: str, tensor: Tensor) -> Tensor:
     rank = len(tensor.shape)
-    if rank == 4:  # filters first, then channels; in Keras they are last
+    if rank == 4:  # PyTorch has filters and channels first, Keras has them last
         tensor = transposed(tensor, (2, 3, 1, 0))
-        if key == f"{CLASSIFIER}/kernel" and tensor.shape[:2] == (1, 1):  # timm's v2 has a 1x1 convolution for a head
+        if key == f"{CLASSIFIER}/kernel" and tensor.shape[:2] == (1, 1):  # in timm's v2 the head is a 1x1 convolution
             tensor = reshaped(tensor, tensor.shape[2:])
     elif rank in (2, 3):
         tensor = transposed(tensor, tuple(reversed(range(rank))))

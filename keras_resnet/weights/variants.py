@@ -1,4 +1,4 @@
-"""Forms: in what a published network differs from the zoo's row of the same name, beside its weights."""
+"""Variants: how a published network differs from the zoo's model of the same name, apart from its weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,23 @@ from typing import Any, NamedTuple
 from keras_resnet import shortcuts, stems, strides
 from keras_resnet.blocks import bottleneck_block
 from keras_resnet.layers import batch_norm, biased_conv
-from keras_resnet.weights.conversion import Conversion, bgr_to_rgb, fold_biases, grouped, move_zero_padding_to_end
+from keras_resnet.weights.conversion import (
+    Conversion,
+    bgr_to_rgb,
+    depthwise_to_grouped,
+    fold_biases,
+    move_zero_padding_to_end,
+)
 
 
 class Variant(NamedTuple):
-    """Arguments of `ResNet` that replace those of the row, batch norm's epsilon, and what is done to the tensors."""
+    """A variant of a zoo model.
+
+    Attributes:
+        fields: arguments of `ResNet` that replace those of the zoo's model.
+        epsilon: epsilon of all batch norms.
+        conversions: functions that convert the tensors of a file, in this order.
+    """
 
     fields: Mapping[str, Any]
     epsilon: float
@@ -24,15 +36,16 @@ KERAS_EPSILON = 1.001e-5
 KERAS_NORM = functools.partial(batch_norm, epsilon=KERAS_EPSILON)
 
 VARIANTS = {
-    # torchvision, timm: what the zoo's rows are.
+    # torchvision and timm: the zoo's models themselves.
     "torch": Variant({}, 1e-5),
-    # keras.applications.ResNet50 and so on: the stride is in the first 1x1, and biases stand before batch norms.
+    # keras.applications.ResNet50 and so on: the first 1x1 has the stride; convolutions before batch norms have biases.
     "keras_v1": Variant(
         {"block": functools.partial(bottleneck_block, stride_in="1x1"), "norm": KERAS_NORM},
         KERAS_EPSILON,
         (fold_biases, bgr_to_rgb),
     ),
-    # keras.applications.ResNet50V2 and so on: the last block of a stage strides; biases where no norm follows.
+    # keras.applications.ResNet50V2 and so on: the last block of a stage has the stride; convolutions that no batch norm
+    # follows have biases.
     "keras_v2": Variant(
         {
             "block": functools.partial(bottleneck_block, last_conv=biased_conv),
@@ -44,7 +57,7 @@ VARIANTS = {
         KERAS_EPSILON,
     ),
     # keras-applications' ResNeXt.
-    "keras_next": Variant({"norm": KERAS_NORM}, KERAS_EPSILON, (grouped,)),
-    # akamaster's CIFAR nets: option A with the zeros on both sides.
+    "keras_next": Variant({"norm": KERAS_NORM}, KERAS_EPSILON, (depthwise_to_grouped,)),
+    # akamaster's CIFAR networks: option A with zeros on both sides of the channels.
     "akamaster": Variant({}, 1e-5, (move_zero_padding_to_end,)),
 }

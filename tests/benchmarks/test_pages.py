@@ -1,4 +1,4 @@
-"""What is generated from the results (README's speed section, MODELS.md, the Pareto plot), and that they are whole."""
+"""Generated pages: the speed section of BENCHMARKS.md, MODELS.md and the Pareto plot show all results."""
 
 import csv
 import re
@@ -35,8 +35,8 @@ def test_results_are_whole(name):
 
 
 def test_readme_shows_what_was_measured():
-    readme = (ROOT / "README.md").read_text()
-    assert speed_section.with_section(readme) == readme, "run: python -m benchmarks table"
+    page = (ROOT / "BENCHMARKS.md").read_text()
+    assert speed_section.with_section(page) == page, "run: python -m benchmarks table"
     with speed_section.TABLE.open(newline="") as file:
         for row in csv.DictReader(file):
             found = result(row["benchmark"])

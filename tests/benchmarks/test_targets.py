@@ -1,4 +1,4 @@
-"""Each figure that something is asked of, and each that README shows, is one that its benchmark gives."""
+"""Each figure that something is asked of, and each that BENCHMARKS.md shows, is one that its benchmark gives."""
 
 import contextlib
 import csv

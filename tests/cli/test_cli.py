@@ -130,7 +130,7 @@ def test_the_main_job_says_how_to_serve_a_directory_that_is_there(digits):
 @pytest.mark.slow
 def test_the_deploy_lines_of_the_readme_serve_digits(digits, monkeypatch):
     folder, _ = digits
-    (block,) = re.findall(r"^## Deploy\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S | re.M)
+    (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "deployment.md").read_text(), re.S)
     export, start, ask = block.splitlines()
     assert start == "docker compose --project-directory deploy up -d --wait"  # in place of which the server below
     monkeypatch.chdir(folder)
@@ -164,7 +164,7 @@ def test_a_bad_image_is_named_and_the_others_are_done(predicted):
     assert result.returncode == 1
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == [*map(str, good), "colour.png"]
     assert result.stderr.splitlines() == [
-        "Error: bad[final].png is no readable JPEG, PNG, BMP, WebP or GIF",
+        "Error: bad[final].png is not a readable JPEG, PNG, BMP, WebP or GIF",
         "Error: cannot read none[x].png: No such file or directory",
     ]
 

@@ -54,9 +54,9 @@ def test_eight_bits_are_calibrated_with_the_images_that_are_named(network, tmp_p
     result = invoke("export", file, "--out", tmp_path / "out", "--precision", "int8", "--calibration", "digits")
     assert result.exit_code == 0, result.exception
     # The same share of each class is drawn, so it is about what was asked for.
-    assert re.search(r"of (19\d|20\d) calibration images as in float32", " ".join(result.stdout.split()))
+    assert re.search(r"of (19\d|20\d) calibration images are classified as in float32", " ".join(result.stdout.split()))
     said = invoke("export", file, "--out", tmp_path / "none", "--precision", "int8").exception
-    assert "--calibration must be given for a network that is no run" in str(said)
+    assert "--calibration must be given if the model is not a run directory" in str(said)
     assert not (tmp_path / "none").exists()
 
 
@@ -75,10 +75,10 @@ def test_published_weights_bring_their_names_and_accuracy(tmp_path, monkeypatch)
 def test_a_bad_list_of_names_is_told(network, tmp_path):
     _, file = network
     said = invoke("export", file, "--out", tmp_path / "out", "--classes", tmp_path / "none.txt").exception
-    assert f"--classes must be a text file. Received: {tmp_path / 'none.txt'}" in str(said)
+    assert f"--classes must be a text file in UTF-8. Received: {tmp_path / 'none.txt'}" in str(said)
     (tmp_path / "few.txt").write_text("a\nb\n")
     said = invoke("export", file, "--out", tmp_path / "out", "--classes", tmp_path / "few.txt").exception
-    assert "--classes must be a file of as many names as the model has outputs, 10. Received: 2" in str(said)
+    assert f"one name for each of the 10 outputs of the model. Received: {tmp_path / 'few.txt'} with 2" in str(said)
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def test_a_corrupt_image_stops_a_training_or_is_skipped_and_counted(photos, two_
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
-    assert re.search(r"^Error: .*dark/7.png is no readable JPEG", capfd.readouterr().err, re.M)
+    assert re.search(r"^Error: .*dark/7.png is not a readable JPEG", capfd.readouterr().err, re.M)
     for name in ("slow", "fast"):  # of which one holds images out
         said = json.loads((two_runs / name / "run.json").read_text())
         assert len(said["skipped"]) == 1
@@ -96,7 +96,7 @@ def test_what_skipped_corrupt_images_is_measured_again_without_them(two_runs, ph
     assert f"top-1 {said['test_accuracy']:.2%} on the 8 test images" in again.output
     trained = invoke("evaluate", two_runs / "fast", "--split", "train")
     assert re.search(r"on the 31 train images", trained.output)  # of 32
-    assert "dark/7.png is no readable" in str(
+    assert "dark/7.png is not a readable" in str(
         invoke("evaluate", two_runs / "fast", "--split", "train", "--on-corrupt", "stop").exception
     )
 

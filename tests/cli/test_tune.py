@@ -110,7 +110,7 @@ def test_a_killed_search_goes_on_when_the_command_is_typed_again(tmp_path):
 def test_a_search_of_which_nothing_comes_says_why(tmp_path):
     wild = ("--learning-rate", "1e30", "--warmup", 0, "--trials", 3)
     result = invoke("tune", "--data", "digits", "--out", tmp_path / "out", *BUDGET, *wild)
-    assert re.search(r"trial 0: failed, .*the loss, nan, is no finite number", " ".join(result.output.split()))
+    assert re.search(r"trial 0: failed, .*the loss, nan, is not a finite number", " ".join(result.output.split()))
     assert "no trial of the search in" in str(result.exception)
 
 
@@ -130,7 +130,7 @@ def test_a_directory_of_something_else_is_refused(tmp_path, searched):
     [
         (("--max-macs", 100), "max_macs must be at least"),
         (("--tune", "hight"), "unknown name in tune"),
-        (("--tuner", "genetic"), "tuner must be one of"),
+        (("--tuner", "genetic"), "--tuner must be one of"),
         (("--process-name", "chief", "--chief-address", "localhost"), "address must be HOST:PORT"),
     ],
 )

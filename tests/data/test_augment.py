@@ -31,7 +31,7 @@ OF_COLOUR = {
 FILLS = {
     "fill_noise": augment.fill_noise,
     "fill_mean": augment.fill_mean,
-    "fill_color": bound(augment.fill_color, colour=7),
+    "fill_color": bound(augment.fill_color, color=7),
 }
 MIXES = {"mixup": bound(augment.mixup, alpha=1.0), "cutmix": augment.cutmix, "random_choice": augment.random_choice}
 LABELS = {
@@ -339,7 +339,7 @@ def test_turning_hues_leaves_value_and_grey():
 
 @pytest.mark.parametrize("argument", ["saturation", "hue"])
 def test_changes_of_colour_need_colour(argument):
-    with pytest.raises(ValueError, match=f"{argument} must be of images with 3 channels. Received:.*24, 24, 1"):
+    with pytest.raises(ValueError, match=f"images must have 3 channels if {argument} is above 0. Received:.*24, 24, 1"):
         augment.color_jitter(digits(), (0, 1), **{argument: 0.1})
 
 
@@ -347,7 +347,9 @@ def test_other_channels_are_for_what_needs_no_grey():
     images = np.repeat(digits(), 4, -1)
     for op in (augment.flip, bound(augment.color_jitter, brightness=0.2), augment.random_erasing):
         assert eagerly(op, images).shape == images.shape
-    with pytest.raises(ValueError, match="images must have 1 or 3 channels to be seen in grey. Received:.*24, 24, 4"):
+    with pytest.raises(
+        ValueError, match="images must have 1 or 3 channels to be converted to grayscale. Received:.*24, 24, 4"
+    ):
         augment.color_jitter(images, (0, 1), contrast=0.1)
     for policy in (augment.rand_augment, augment.trivial_augment_wide):
         with pytest.raises(ValueError, match="images must have 1 or 3 channels. Received: .*24, 24, 4"):
@@ -437,7 +439,7 @@ def test_one_of_mixes_is_now_one_and_now_the_other():
     op = bound(augment.random_choice, mixes=(left, black))
     kept = [(eagerly(op, images, own, seed=(0, seed))[0] == images).all() for seed in range(40)]
     assert 10 < sum(kept) < 30
-    with pytest.raises(ValueError, match=r"mixes must be at least one function. Received: mixes=\(\)"):
+    with pytest.raises(ValueError, match=r"mixes must have at least one function. Received: mixes=\(\)"):
         augment.random_choice(images, own, (0, 1), ())
 
 
@@ -526,7 +528,7 @@ def test_a_policy_makes_no_change_without_a_chance():
     [
         (bound(augment.pad_and_crop, pixels=-1), "pixels must be an integer of at least 0. Received: pixels=-1"),
         (bound(augment.rotate, degrees=0), "degrees must be in .0, inf.. Received: degrees=0"),
-        (bound(augment.rotate, degrees=5, fill_mode="wrap"), "outside must be one of .* Received: outside='wrap'"),
+        (bound(augment.rotate, degrees=5, fill_mode="wrap"), "fill_mode must be one of .* Received: fill_mode='wrap'"),
         (bound(augment.random_resized_crop, scale=(0.5, 1.5)), r"scale must be .*<= 1. Received: scale=\(0.5, 1.5\)"),
         (bound(augment.random_resized_crop, ratio=(2, 1)), r"ratio must be .* Received: ratio=\(2, 1\)"),
         (bound(augment.color_jitter, brightness=2), r"brightness must be in \[0, 1\]. Received: brightness=2"),

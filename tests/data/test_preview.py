@@ -31,7 +31,7 @@ def test_what_smoothing_gives_to_all_is_not_named():
 
 
 def test_labels_of_other_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"labels must be integers \(N\) or targets \(N, 4\). Received: float64 of"):
+    with pytest.raises(ValueError, match=r"labels must be integers \(N,\) or targets \(N, 4\). Received: float64 of"):
         label_titles(np.zeros((2, 5)), CLASSES)
 
 
@@ -64,7 +64,7 @@ def test_images_of_one_channel_are_grey(tmp_path):
         (np.zeros((2, 8, 8, 4), "uint8"), ["a", "b"], r"C 1 or 3. Received: uint8 images of shape \(2, 8, 8, 4\)"),
         (np.zeros((2, 8, 8, 3), "float32"), ["a", "b"], "images must be uint8 .* Received: float32"),
         (np.zeros((0, 8, 8, 3), "uint8"), [], "with N at least 1"),
-        (np.zeros((2, 8, 8, 3), "uint8"), ["a"], "titles must be one for each of 2 images. Received: 1 titles"),
+        (np.zeros((2, 8, 8, 3), "uint8"), ["a"], "titles must have 2 entries, one for each image. Received: 1"),
     ],
 )
 def test_what_makes_no_picture_is_refused(tmp_path, images, titles, message):

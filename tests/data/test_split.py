@@ -18,12 +18,12 @@ IMAGES, LABELS = np.zeros((4, 5, 6, 3), "uint8"), np.array([0, 1, 0, 1])
     ("images", "labels", "message"),
     [
         (IMAGES.astype("float32"), LABELS, "images must be uint8, from 0 to 255. Received: float32"),
-        (IMAGES[0], LABELS, "images must have the shape .N, H, W, C., none of them 0. Received: .5, 6, 3."),
+        (IMAGES[0], LABELS, "images must have the shape .N, H, W, C., each number at least 1. Received: .5, 6, 3."),
         (IMAGES[:0], LABELS[:0], "images must have the shape"),
-        (IMAGES, LABELS[:3], "labels must be one for each of 4 images. Received: shape .3,."),
-        (IMAGES, LABELS + 0.5, "labels must be integers. Received: float64, 0.5 among them"),
-        (IMAGES, LABELS + 1, "labels must be in .0, 2., indices into classes. Received: 1 to 2"),
-        (IMAGES, LABELS - 1, "labels must be in .0, 2., indices into classes. Received: -1 to 0"),
+        (IMAGES, LABELS[:3], "labels must have the shape .4,., one label for each image. Received: shape .3,."),
+        (IMAGES, LABELS + 0.5, "labels must be integers. Received: float64 with the value 0.5"),
+        (IMAGES, LABELS + 1, "labels must be indices into classes, in .0, 2.. Received: 1 to 2"),
+        (IMAGES, LABELS - 1, "labels must be indices into classes, in .0, 2.. Received: -1 to 0"),
     ],
 )
 def test_wrong_arrays_are_refused(images, labels, message):
@@ -65,7 +65,7 @@ def test_datasets_of_other_kinds_are_refused(dataset, error, message):
 
 
 def test_an_endless_dataset_is_refused():
-    with pytest.raises(ValueError, match="dataset must end; training repeats it"):
+    with pytest.raises(ValueError, match="dataset must be finite: leave out `repeat..`, training repeats it"):
         kr.data.from_dataset(tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat(), ("cat", "dog"))
 
 
@@ -178,7 +178,7 @@ def test_in_training_what_follows_a_corrupt_file_stays_where_it_is(spoilt):
 @pytest.mark.parametrize("batches_of", quick_among((kr.data.pipeline, kr.data.train_pipeline), kr.data.pipeline))
 def test_a_corrupt_file_stops_the_run_and_is_named(spoilt, batches_of):
     split = kr.data.load(f"folder:{spoilt}", "all")
-    with pytest.raises(ValueError, match="^data: .*[ab]/[25].png is no readable JPEG"), name_corrupt_files(split):
+    with pytest.raises(ValueError, match="^data: .*[ab]/[25].png is not a readable JPEG"), name_corrupt_files(split):
         list(batches_of(split, 6, 4).take(9))
     assert split.skipped == ()
 
@@ -199,7 +199,7 @@ def test_a_batch_without_any_good_image_ends_the_run(tmp_path):
         write_png(tmp_path / "a" / f"{number}.png")
         (tmp_path / "a" / f"{number}.png").write_bytes(b"none")
     split = kr.data.load(f"folder:{tmp_path}", "all", on_corrupt="skip")
-    with pytest.raises(tf.errors.InvalidArgumentError, match="no image of a whole batch can be read"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="none of the images in a batch can be read"):
         next(iter(kr.data.train_pipeline(split, 6, 2)))
 
 

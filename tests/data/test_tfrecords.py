@@ -78,8 +78,8 @@ def test_a_glob_has_a_place_for_the_split_or_is_all_of_one(tmp_path):
     [
         ("{folder}", "test", "must have files with test or val or validation in their names. Received: none"),
         ("{folder}/train*", "train", "must be followed by a directory, or a glob with {{split}}"),
-        ("{folder}", "all", "for split 'all' a glob of files must be given"),
-        ("{folder}/nothing*", "all", "must match files. Received: none that does"),
+        ("{folder}", "all", "for split 'all' tfrecord: must be followed by a glob without {{split}}"),
+        ("{folder}/nothing*", "all", "must match at least one file. Received: no match"),
     ],
 )
 def test_what_is_missing_is_said(tmp_path, where, split, message):
@@ -128,7 +128,8 @@ def test_a_file_beside_the_shards_names_classes_and_the_first_label(tmp_path, fi
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"), [("", "Received: an empty file"), ("1:a\n3:b\n", "one after the other, each once")]
+    ("lines", "message"),
+    [("", "Received: an empty file"), ("1:a\n3:b\n", "must number the classes from 1 to 2, each number once")],
 )
 def test_a_file_of_labels_is_checked(tmp_path, lines, message):
     write_shards(tmp_path, "train", grey(0), [1])
@@ -154,7 +155,7 @@ def flip_byte(path, record):
 def test_a_corrupt_image_is_skipped_with_its_name_and_counted_once(tmp_path, caplog):
     paths = write_shards(tmp_path, "train", [*grey(0, 1), b"no image", *grey(3)], [0, 1, 1, 0])
     split = kr.data.load(f"tfrecord:{tmp_path}", "train", on_corrupt="skip")
-    name = f"{paths[0]}: record 1 (2.png) is no readable JPEG, PNG, BMP, WebP or GIF"
+    name = f"{paths[0]}: record 1 (2.png) is not a readable JPEG, PNG, BMP, WebP or GIF"
     with caplog.at_level(logging.WARNING, "keras_resnet.data"):
         assert values(split) == values(split) == [(0, 0), (1, 1), (3, 0)]
         batches = list(kr.data.train_pipeline(split, 4, 4).take(3).as_numpy_iterator())
@@ -173,7 +174,7 @@ def test_a_corrupt_image_stops_the_run_and_is_named(tmp_path, batches_of):
     paths = write_shards(tmp_path, "train", [*grey(0, 1), b"no image", *grey(3)], [0, 1, 1, 0])
     split = kr.data.load(f"tfrecord:{tmp_path}", "train")
     with (
-        pytest.raises(ValueError, match=f"^data: {paths[0]}: record 1 .2.png. is no readable"),
+        pytest.raises(ValueError, match=f"^data: {paths[0]}: record 1 .2.png. is not a readable"),
         name_corrupt_files(split),
     ):
         list(batches_of(split, 4, 2).take(4))
@@ -201,7 +202,7 @@ def test_a_label_that_has_no_class_is_named(tmp_path):
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     split = kr.data.load(f"tfrecord:{tmp_path}", "train")
     with (
-        pytest.raises(ValueError, match="record 1 .1.png. has the label 7; there are 0 to 1"),
+        pytest.raises(ValueError, match="record 1 .1.png. has the label 7; labels must be from 0 to 1"),
         name_corrupt_files(split),
     ):
         values(split)
@@ -211,14 +212,16 @@ def test_a_label_that_has_no_class_is_named(tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "train-0").write_bytes(content)
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
-    with pytest.raises(ValueError, match="is no TFRecord file|must have records"):
+    with pytest.raises(ValueError, match="must be an uncompressed TFRecord file|must have records"):
         kr.data.load(f"tfrecord:{tmp_path}", "train")
 
 
 def test_records_without_the_usual_features_are_refused(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "train-0")) as writer:
         writer.write(example(pixels=b"none"))
-    with pytest.raises(ValueError, match="must have the features image/encoded, image/class/label. Received: none"):
+    with pytest.raises(
+        ValueError, match="must have the features image/encoded, image/class/label. Received: no record with a label"
+    ):
         kr.data.load(f"tfrecord:{tmp_path}", "train")
 
 

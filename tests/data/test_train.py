@@ -159,7 +159,7 @@ def test_functions_draw_by_seeds_of_their_own_in_each_process():
     [
         ({"start": -1}, ValueError, "start must be an integer of at least 0. Received: start=-1"),
         ({"seed": 0.5}, TypeError, "seed must be an integer"),
-        ({"shard": (0, 3)}, ValueError, "batch_size must divide by the 3 processes of shard. Received: batch_size=4"),
+        ({"shard": (0, 3)}, ValueError, "batch_size must be a multiple of the 3 processes of shard. Received"),
         ({"shard": (2, 2)}, ValueError, "shard must be .index, count. with index below count. Received: shard=.2, 2."),
         ({"crop": "centre"}, TypeError, "crop must be a function or None. Received: crop='centre'"),
         ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1"),

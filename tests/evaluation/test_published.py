@@ -96,7 +96,7 @@ def test_a_file_of_ones_own_is_read_like_a_published_one(few, tmp_path):
 def test_like_is_not_said_of_what_is_known(tmp_path):
     for known in (FILE, "akamaster"):
         result = invoke("convert", known, "--model", "ResNet20", "--like", "akamaster", "--out", tmp_path / "a.keras")
-        assert "like must not be given for what is known already, 'akamaster'" in str(result.exception)
+        assert "like must not be given for the published checkpoint 'akamaster'" in str(result.exception)
 
 
 @pytest.mark.slow
@@ -171,7 +171,7 @@ def test_classes_are_told_by_wordnet_id_or_name(checkpoint, tmp_path, rng):
 
 def test_a_class_that_the_checkpoint_does_not_know_is_named(checkpoint, tmp_path, rng):
     write_png(tmp_path / "val" / "unicorn" / "1.png", rng.integers(0, 256, (70, 80, 3)).astype("uint8"))
-    with pytest.raises(ValueError, match="'unicorn', which are not"):
+    with pytest.raises(ValueError, match="'unicorn', which the model does not have"):
         published.top1(published.build("ResNet18", checkpoint), checkpoint, load(f"folder:{tmp_path / 'val'}", "all"))
 
 

@@ -121,9 +121,9 @@ def test_nobody_there(scheme, files):
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
-        (502, b"<html>Bad gateway</html>", "status 502 without JSON"),
-        (200, b'{"predictions": []}', "status 200 without outputs"),
-        (500, b'["broken"]', "status 500 without outputs"),
+        (502, b"<html>Bad gateway</html>", "HTTP status 502, and the answer is not JSON"),
+        (200, b'{"predictions": []}', "HTTP status 200, and the answer has no outputs"),
+        (500, b'["broken"]', "HTTP status 500, and the answer has no outputs"),
         (503, b'{"error": "the queue is full"}', "the queue is full"),
     ],
 )
@@ -143,14 +143,14 @@ def test_a_server_that_is_none_of_these(status, body, reason, files):
     ],
 )
 def test_a_server_of_something_else_than_an_export(outputs, files):
-    said = pytest.raises(ValueError, match="the server at http://127.0.0.1:.* does not answer as an export")
+    said = pytest.raises(ValueError, match="server must serve an export of .* of another form from http://127.0.0.1:")
     with answering(200, f'{{"outputs": {outputs}}}'.encode()) as address, said:
         list(client.ask(files[:1], address, "pets"))
 
 
 @pytest.mark.parametrize("server", ["localhost:0", "localhost:99999", "http://localhost:99999"])
 def test_a_port_is_a_number_of_sixteen_bits(server, files):
-    with pytest.raises(ValueError, match=f"server must be HOST:PORT.* Received: '{server}'"):
+    with pytest.raises(ValueError, match=f"server must be HOST:PORT.* Received: server='{server}'"):
         list(client.ask(files[:1], server, "pets"))
 
 

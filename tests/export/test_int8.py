@@ -21,7 +21,7 @@ from keras_resnet.export.int8_kernels import (
     dequantise,
     quantise,
 )
-from keras_resnet.export.network import scores
+from keras_resnet.export.network import classifier_scores
 from keras_resnet.zoo import ROWS
 from tests import needs
 from tests.conftest import SHARED, randomise_evenly
@@ -168,7 +168,7 @@ def test_a_trained_network_keeps_its_answers(name):
     wanted = np.concatenate([model(part, training=False) for part in np.split(images, 5)]).argmax(-1)
     folded = fold_batch_norm(model)
     serve = tf.function(int8.quantised(folded, images[:32]), autograph=False)
-    got = scores(folded)(serve(tf.constant(images))).numpy().argmax(-1)
+    got = classifier_scores(folded)(serve(tf.constant(images))).numpy().argmax(-1)
     assert np.mean(got == wanted) >= 0.99
     assert abs(np.mean(got == labels) - np.mean(wanted == labels)) <= 0.005
 

@@ -81,7 +81,7 @@ def test_what_was_changed_by_hand_stays(tmp_path):
 
 def test_a_kit_of_another_model_is_not_taken_for_ones_own(tmp_path):
     kit.write(tmp_path, "pets")
-    with pytest.raises(ValueError, match="name must be that of a model in .*models.config.* Received: name='pet'"):
+    with pytest.raises(ValueError, match="name must be the name of a model in .*models.config.* Received: name='pet'"):
         kit.write(tmp_path, "pet")
     config = tmp_path / "config" / "models.config"
     config.write_text(config.read_text() + 'config { name: "pet" base_path: "/models/pet" }')  # added by hand
@@ -96,7 +96,7 @@ def test_a_home_is_found(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", 'x"', "-x", "pets/1"])
 def test_a_name_must_fit_in_paths_and_urls(name, tmp_path):
-    with pytest.raises(ValueError, match="name must be of letters"):
+    with pytest.raises(ValueError, match="name must start with a letter or a digit"):
         kit.write(tmp_path, name)
 
 

@@ -17,7 +17,7 @@ from keras_resnet.data.decode import resize_for
 from keras_resnet.export import int8_kernels, model_card, precisions
 from keras_resnet.export.graphs import flat_float32
 from keras_resnet.export.int8_kernels import available
-from keras_resnet.export.network import scores
+from keras_resnet.export.network import classifier_scores
 from tests import needs
 from tests.conftest import randomise_evenly
 from tests.small_export import without_files
@@ -153,7 +153,7 @@ MAKES = {
 def unfolded(model, images):
     """What an export without folding writes into its graph, without the writing."""
     model = flat_float32(model)
-    return scores(model)(precisions.in_float32(model, None, 1).features(tf.constant(images))).numpy()
+    return classifier_scores(model)(precisions.in_float32(model, None, 1).features(tf.constant(images))).numpy()
 
 
 @SLOW
@@ -299,7 +299,7 @@ def test_embeddings_are_given(tmp_path, rng):
 def test_what_is_not_known_is_not_made_up(tmp_path, rng):
     card = (kr.export.saved_model(trained(rng), tmp_path) / "card.txt").read_text()
     for fact in ("weights", "accuracy", "licence of the weights"):
-        assert re.search(rf"^{fact} +not said$", card, re.M)
+        assert re.search(rf"^{fact} +unknown$", card, re.M)
 
 
 @pytest.fixture
@@ -315,7 +315,8 @@ def test_eight_bits_are_served_where_they_choose_as_float32_does(calibrated, tmp
     model, images = calibrated
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images, agreement=0.8)
     assert re.search(
-        r"computed in +int8; \d+\.\d% of 32 calibration images as in float32", (path / "card.txt").read_text()
+        r"computed in +int8; \d+\.\d% of 32 calibration images are classified as in float32",
+        (path / "card.txt").read_text(),
     )
     assert "_FusedQuantizedConv2D" in (path / "saved_model.pb").read_bytes().decode("latin1")
     wanted = says(model, images)
@@ -329,17 +330,17 @@ def test_eight_bits_that_do_not_become_bfloat16_and_say_so(calibrated, tmp_path,
         precisions, "choices", lambda model, features, images: np.random.default_rng().random((len(images), 1))
     )
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
-    reason = "this TensorFlow has no exact int8" if not available() else "it chose only 0.0% of 32 calibration images"
+    reason = "this TensorFlow has no exact int8" if not available() else "only 0.0% of 32 calibration images"
     assert f"bfloat16, in place of int8: {reason}" in (path / "card.txt").read_text()
     assert f"int8 became bfloat16: {reason}" in caplog.text
     assert "_FusedQuantizedConv2D" not in (path / "saved_model.pb").read_bytes().decode("latin1")
 
 
 def test_a_processor_that_cuts_sums_off_has_no_eight_bits(monkeypatch):
-    monkeypatch.setattr(int8_kernels, "_tried", lambda ones: 2.0)
-    monkeypatch.setattr(int8_kernels, "_summed", lambda ones: 16.0)
+    monkeypatch.setattr(int8_kernels, "_one_plus_one", lambda ones: 2.0)
+    monkeypatch.setattr(int8_kernels, "_sum_of_16_ones", lambda ones: 16.0)
     assert available.__wrapped__()
-    monkeypatch.setattr(int8_kernels, "_summed", lambda ones: 8.1)  # as seen on one with AVX2 alone
+    monkeypatch.setattr(int8_kernels, "_sum_of_16_ones", lambda ones: 8.1)  # as seen on one with AVX2 alone
     assert not available.__wrapped__()
 
 
@@ -366,7 +367,7 @@ def test_eight_bits_of_a_sigmoid_are_judged_by_what_is_likelier_than_not(calibra
     blank = lambda model, images: lambda pixels: tf.zeros((tf.shape(pixels)[0], 64))
     monkeypatch.setattr(precisions, "quantised", blank)
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
-    assert "bfloat16, in place of int8: it chose only 50.0%" in (path / "card.txt").read_text()
+    assert "bfloat16, in place of int8: only 50.0%" in (path / "card.txt").read_text()
 
 
 @SLOW
@@ -399,7 +400,7 @@ def test_who_loses_a_race_is_told_and_leaves_nothing(network, tmp_path, monkeypa
 def test_a_network_of_no_numbers_is_not_published(tmp_path, rng):
     model = trained(rng)
     model.layers[-1].bias.assign([np.nan] * 3)
-    with pytest.raises(ValueError, match="model must give numbers. Received: one that gives no finite probabilities"):
+    with pytest.raises(ValueError, match="model must give finite probabilities. Received: 3 of 3 that are not finite"):
         kr.export.saved_model(model, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -427,15 +428,21 @@ WRONG = [
     ({"version": 2**63}, r"version must be at most 2\*\*63 - 1. Received: version=9223372036854775808"),
     ({"precision": "float64"}, "precision must be one of 'float32', 'bfloat16', 'int8'"),
     ({"precision": "int8"}, "calibration must be images"),
-    ({"precision": "int8", "calibration": IMAGES, "fold": False}, "fold must be True where precision is 'int8'"),
-    ({"class_names": ("a", "b")}, "class_names must be as many as the model's outputs, 3. Received: 2"),
+    ({"precision": "int8", "calibration": IMAGES, "fold": False}, "fold must be True if precision is 'int8'"),
+    ({"class_names": ("a", "b")}, "class_names must have a name for each of the model's 3 outputs. Received: 2 names"),
     ({"class_names": "abc"}, "class_names must be a sequence of strings. Received: class_names='abc'"),
     ({"top_k": 0}, "top_k must be an integer of at least 1"),
-    ({"calibration": IMAGES[:, :, :7]}, r"calibration must be images \(None, 8, 8, 3\), .* Received: \(2, 8, 7, 3"),
-    ({"calibration": [IMAGES[0], IMAGES[0, :7]]}, r"calibration must be images \(None, 8, 8, 3\), in one array"),
+    (
+        {"calibration": IMAGES[:, :, :7]},
+        r"calibration must be images of shape \(None, 8, 8, 3\), .* Received: .* \(2, 8, 7, 3",
+    ),
+    (
+        {"calibration": [IMAGES[0], IMAGES[0, :7]]},
+        r"calibration must be images of shape \(None, 8, 8, 3\), in one array",
+    ),
     ({"calibration": IMAGES * np.nan}, "calibration must be images of finite numbers"),
-    ({"calibration": "photo.png"}, r"calibration must be images \(None, 8, 8, 3\), in one array"),
-    ({"warmup": IMAGES[:0]}, r"warmup must be images \(None, 8, 8, 3\), at least one. Received: \(0"),
+    ({"calibration": "photo.png"}, r"calibration must be images of shape \(None, 8, 8, 3\), in one array"),
+    ({"warmup": IMAGES[:0]}, r"warmup must be images of shape \(None, 8, 8, 3\), at least one. Received: .* \(0"),
     ({"agreement": 0}, r"agreement must be in \(0, 1\]. Received: agreement=0"),
     ({"agreement": "all"}, r"agreement must be a number in \(0, 1\]. Received: agreement='all'"),
     ({"on_invalid": "ignore"}, "on_invalid must be one of 'flag', 'raise'"),
@@ -463,7 +470,7 @@ def test_a_classifier_of_every_pixel_is_refused(tmp_path):
         ({"classifier_activation": "relu"}, "model must end in a Dense layer with a softmax"),
         ({"classes": 1, "classifier_activation": None}, "a single output needs a sigmoid"),
         ({"input_shape": (8, 12, 3)}, "model must take square images"),
-        ({"input_shape": (8, 8, 4)}, "model must take images of 1 or 3 channels, which files have. Received: 4"),
+        ({"input_shape": (8, 8, 4)}, "model must take images with 1 or 3 channels, as image files have. Received: 4"),
     ],
 )
 def test_a_model_that_cannot_be_served_is_refused(options, message, tmp_path):

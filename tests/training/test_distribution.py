@@ -12,7 +12,7 @@ import tensorflow as tf
 import keras_resnet as kr
 from keras_resnet.data.split import from_arrays
 from keras_resnet.training import Recipe, distribution, run
-from keras_resnet.training.batches import Sides, validation_batches
+from keras_resnet.training.batches import ImageSizes, validation_batches
 from keras_resnet.training.distribution import Placement
 from tests import needs, processes
 from tests.conftest import quick_among
@@ -76,13 +76,16 @@ def test_two_devices_stopped_and_resumed_equal_one_device(apart):
 def test_what_devices_cannot_do_is_said_before_the_training(apart):
     backend, found = apart
     refused = found["refused"]
-    assert refused.pop("count").startswith("devices must be at most those that are there, 2. Received: devices=3")
+    assert refused.pop("count").startswith(
+        "devices must be at most 2, the number of available devices. Received: devices=3"
+    )
     assert refused.pop("place").startswith("model must be built under the same `devices(...)`")
-    assert "must divide by the 2 devices. Received: batch_size=15" in refused.pop("batch_size")
-    assert "must divide by the 2 devices. Received: batch_size=16, 9 images" in refused.pop("images")
+    assert "must be divisible by the number of devices, 2. Received: batch_size=15" in refused.pop("batch_size")
+    assert "must be divisible by the number of devices, 2. Received: batch_size=16, 9 images" in refused.pop("images")
     only_tensorflow = {
-        "accumulation": "gradient_accumulation_steps must be 1 on several devices of TensorFlow. Received: 2",
-        "remat": "remat must be False on several devices of TensorFlow. Received: remat=True",
+        "accumulation": "gradient_accumulation_steps must be 1 on several TensorFlow devices. "
+        "Received: gradient_accumulation_steps=2",
+        "remat": "remat must be False on several TensorFlow devices. Received: remat=True",
     }
     assert refused == (only_tensorflow if backend == "tensorflow" else {})
 
@@ -96,7 +99,7 @@ def test_validation_counts_each_image_once_however_many_processes_read(size, pro
     for process in range(processes):
         where = Placement(2, process, processes)
         batches = list(
-            validation_batches(split.shard(*where.shard), size, recipe, Sides((2,), 2), where).as_numpy_iterator()
+            validation_batches(split.shard(*where.shard), size, recipe, ImageSizes((2,), 2), where).as_numpy_iterator()
         )
         steps.add(len(batches))
         for images, targets, weight in batches:
@@ -121,7 +124,7 @@ def test_a_shard_reads_no_others_images(tmp_path):
 
 def test_the_backend_torch_has_one_device(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(ValueError, match="devices must be 1 on the backend torch.* Received: 2"):
+    with pytest.raises(ValueError, match="devices must be 1 on the torch backend.* Received: devices=2"):
         distribution.devices(2)
     with distribution.devices(1), distribution.devices():
         pass
@@ -129,10 +132,12 @@ def test_the_backend_torch_has_one_device(monkeypatch):
 
 def test_several_processes_need_jax_and_numbers_that_fit(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
-    with pytest.raises(ValueError, match="processes must be 1 on the backend tensorflow; several need jax"):
+    with pytest.raises(
+        ValueError, match="processes must be 1 on the tensorflow backend; several .* Received: processes=2"
+    ):
         distribution.join(2, 0, "127.0.0.1:1234")
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ValueError, match="process must be below processes, 2. Received: process=2"):
+    with pytest.raises(ValueError, match="process must be below processes=2. Received: process=2"):
         distribution.join(2, 2, "127.0.0.1:1234")
 
 

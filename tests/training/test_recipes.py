@@ -235,13 +235,13 @@ def net(side):
     ],
 )
 def test_sides_are_the_recipes_or_the_models(side, fields, expected):
-    assert batches.Sides.of(net(side), Recipe(**fields)) == expected
+    assert batches.ImageSizes.for_model(net(side), Recipe(**fields)) == expected
 
 
 @pytest.mark.parametrize(("side", "fields"), [(8, {"train_sizes": (6,)}), (8, {"eval_size": 10}), (None, {})])
 def test_sides_that_the_model_does_not_take_are_refused(side, fields):
     with pytest.raises(ValueError, match="model must take (images of any size|square images).*Received"):
-        batches.Sides.of(net(side), Recipe(**fields))
+        batches.ImageSizes.for_model(net(side), Recipe(**fields))
 
 
 @pytest.mark.parametrize(
@@ -249,14 +249,14 @@ def test_sides_that_the_model_does_not_take_are_refused(side, fields):
     [({}, ((5,), 5)), ({"eval_size": 8}, ((5,), 8)), ({"train_sizes": (6, 7)}, ((6, 7), 7))],
 )
 def test_sides_that_the_recipe_does_not_say_are_the_callers(fields, expected):
-    assert batches.Sides.asked(Recipe(**fields), 5) == expected
+    assert batches.ImageSizes.from_recipe(Recipe(**fields), 5) == expected
 
 
 @pytest.mark.slow
 def test_images_grow_in_equal_parts_of_the_training_also_after_a_resume():
     split = from_arrays(np.zeros((40, 8, 8, 1), "uint8"), np.arange(40) % 2, ("a", "b"))
     recipe = Recipe(batch_size=4, train_sizes=(4, 6, 8))
-    sides = batches.Sides((4, 6, 8), 8)
+    sides = batches.ImageSizes((4, 6, 8), 8)
     for start in (0, 3, 7):  # at the beginning, while they are small, and where they grow
         found = batches.training_batches(split, recipe, sides, Placement(), start, 10).take(10 - start)
         grown = [images.shape[1] for images, _ in found.as_numpy_iterator()]

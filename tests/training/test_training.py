@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_weights(colours, eager):
 
 
 def test_fit_refuses_a_model_that_does_not_fit(colours):
-    with pytest.raises(ValueError, match="an output for each of the 2 classes. Received: .None, 3."):
+    with pytest.raises(ValueError, match="an output for each of the 2 classes. Received: .*.None, 3."):
         kr.training.fit(tiny(input_shape=(8, 8, 1), classes=3), QUICK, colours)
     one = from_arrays(np.zeros((4, 8, 8, 1), "uint8"), np.zeros(4), ("one",))
     with pytest.raises(ValueError, match="train must have at least two classes. Received: .'one',."):
@@ -68,7 +68,9 @@ def test_fit_refuses_a_model_that_does_not_fit(colours):
     for shape in ((None, None, 1), (8, 12, 1)):
         with pytest.raises(ValueError, match="model must take square images of a fixed size"):
             kr.training.fit(tiny(input_shape=shape, classes=2), QUICK, colours)
-    with pytest.raises(ValueError, match="model must take the images' 1 channels. Received: .None, 8, 8, 3."):
+    with pytest.raises(
+        ValueError, match="model must take images with 1 channels, as in the split. Received: .*.None, 8, 8, 3."
+    ):
         evaluate(tiny(input_shape=(8, 8, 3), classes=2), colours)
     with pytest.raises(ValueError, match="an output for each of the 2 classes"):
         evaluate(tiny(input_shape=(8, 8, 1), include_top=False, pooling="avg"), colours)
@@ -105,7 +107,11 @@ def test_evaluate_resizes_as_it_is_told(colours):
     ("labels", "error", "message"),
     [
         ([0], ValueError, "labels must have an entry for each of the 2 classes. Received: 1 entries"),
-        ([0, 5], ValueError, "labels must be indices of the model's outputs, .None, 5.. Received: up to 5"),
+        (
+            [0, 5],
+            ValueError,
+            "labels must be indices of the model's output, which has the shape .None, 5.. Received: index 5",
+        ),
         ([0, -1], ValueError, "labels.1. must be an integer of at least 0"),
         ([0, 0.5], TypeError, "labels.1. must be an integer of at least 0"),
     ],
@@ -196,7 +202,9 @@ def test_a_second_run_does_not_overwrite_the_first_unless_told(folder, out, tmp_
     without_export(monkeypatch)
     out = shutil.copytree(out, tmp_path / "run")
     model = (out / "model.keras").read_bytes()
-    with pytest.raises(ValueError, match="out must be a new directory, or --overwrite given. Received: .*model.keras"):
+    with pytest.raises(
+        ValueError, match="out must be a new directory, unless overwrite=True .* Received: .*model.keras"
+    ):
         run.train(task(folder), out)
     assert (out / "model.keras").read_bytes() == model
     (out / "mine.txt").write_text("kept")
@@ -217,7 +225,7 @@ def test_a_wrong_argument_touches_nothing(folder, out, tmp_path, size):
 
 
 def test_wrong_data_leaves_no_directory(tmp_path):
-    with pytest.raises(ValueError, match="no directory"):
+    with pytest.raises(ValueError, match="which is not a directory"):
         run.train(task(tmp_path / "none"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -231,7 +239,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path):
     with pytest.raises(ValueError, match="model must be a run directory or a .keras file"):
         run.open_model(tmp_path)
     (tmp_path / "model.keras").write_text("no zip")
-    with pytest.raises(ValueError, match="cannot read .*model.keras"):
+    with pytest.raises(ValueError, match="model must be a readable .keras file. Received: .*model.keras"):
         run.open_model(tmp_path)
 
 
@@ -246,7 +254,7 @@ def test_a_corrupt_image_is_named(tmp_path, split, eager):
     (tmp_path / split / "cat" / "3.png").write_bytes(b"")
     train, test = (kr.data.load(f"folder:{tmp_path}", name) for name in ("train", "test"))
     model = tiny(input_shape=(8, 8, 3), classes=2)
-    message = rf"{split}/cat/[23].png is no readable JPEG, PNG, BMP, WebP or GIF"
+    message = rf"{split}/cat/[23].png is not a readable JPEG, PNG, BMP, WebP or GIF"
     with pytest.raises(ValueError, match=message):
         kr.training.fit(model, QUICK, train, test)
     with pytest.raises(ValueError, match=message):

@@ -255,9 +255,9 @@ def test_objectives_may_be_several_or_a_reward(digits, tmp_path, eager):
 def test_images_that_do_not_fit_end_a_search_at_once(digits, tmp_path):
     colour = kr.HyperResNet((8, 8, 3), 10, base="ResNet20", recipe=RECIPE, tune=("drop",))
     tuner = kr.tuning.RandomSearch(colour, "val_accuracy", directory=tmp_path)
-    with pytest.raises(ValueError, match="must take the images' 1 channels"):
+    with pytest.raises(ValueError, match="must take images with 1 channels"):
         tuner.search(*digits, verbose=0)
-    with pytest.raises(ValueError, match="validation must be given to search, or the recipe have validation_split"):
+    with pytest.raises(ValueError, match="validation must be images if the recipe has no validation_split"):
         tuner.search(digits[0], verbose=0)
 
 
@@ -273,7 +273,7 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(digits, tmp_path, ea
     tuner.search(*digits, verbose=0)
     (trial,) = tuner.oracle.trials.values()
     assert trial.status == "FAILED"
-    assert "is no finite number" in trial.message
+    assert "is not a finite number" in trial.message
 
 
 def test_a_reward_is_part_of_what_a_search_is(tmp_path):
@@ -281,7 +281,7 @@ def test_a_reward_is_part_of_what_a_search_is(tmp_path):
         space = trained_space(**reward)
         return kr.tuning.RandomSearch(space, keras_tuner.Objective("reward", "max"), max_trials=1, directory=tmp_path)
 
-    with pytest.raises(ValueError, match="objective must be another than reward where the hypermodel has none"):
+    with pytest.raises(ValueError, match="objective must not be reward if the hypermodel has no reward"):
         tuner()
     tuner(reward=kr.tuning.soft_constraint("macs", 1.0))
     with pytest.raises(ValueError, match="same search. Received: .*, whose reward is not the same"):

@@ -156,7 +156,7 @@ def own(tmp_path_factory):
 @pytest.mark.slow
 def test_a_file_of_another_form_is_refused_with_a_hint(own):
     with pytest.raises(
-        ValueError, match=r'not in the model: conv1_conv/bias.*load as weights.like\(model, "keras", file\)'
+        ValueError, match=r'not in the model: conv1_conv/bias.*load weights.like\(model, "keras", file\)'
     ):
         kr.ResNet50(weights=own[1], **SMALL)
 
@@ -247,7 +247,7 @@ def test_a_head_of_other_classes_starts_anew_and_says_so_once(trained, tmp_path,
     trained.save_weights(tmp_path / "net.weights.h5")
     with caplog.at_level(logging.WARNING, "keras_resnet"):
         other = tiny(classes=7, weights=tmp_path / "net.weights.h5")
-    assert [record.getMessage().endswith("that of resnet starts anew.") for record in caplog.records] == [True]
+    assert [record.getMessage().endswith("that of resnet keeps its values.") for record in caplog.records] == [True]
     assert np.array_equal(other.get_layer("conv1_conv").kernel, trained.get_layer("conv1_conv").kernel)
     assert other.output.shape == (None, 7)
 
@@ -320,7 +320,7 @@ def test_a_checkpoint_brings_its_form_its_epsilon_and_its_preprocessing(of_keras
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"groups": 32}, "of another network than ResNet50 as asked for: of one with groups=1, not 32"),
+        ({"groups": 32}, "do not fit ResNet50 with these arguments; they need groups=1, not 32"),
         ({"block": kr.bottleneck_block}, r"block=bottleneck_block\(stride_in='1x1'\), not bottleneck_block"),
         ({"mean": (0.5, 0.5, 0.5)}, r"mean=\(0.485.*, not \(0.5, 0.5, 0.5\)"),
         ({"norm": kr.layers.batch_norm}, "norm must have epsilon=1.001e-05 for weights 'keras'. Received: 1e-05"),
@@ -469,7 +469,7 @@ def test_a_card_that_lies_is_refused(change, tmp_path):
 
     good = json.loads(metadata.metadata_of(weights.find("ResNet20", "cifar10"), "ResNet20", 10)["keras_resnet"])
     save_file({"a": np.zeros(1)}, tmp_path / "net.safetensors", {"keras_resnet": json.dumps({**good, **change})})
-    with pytest.raises(ValueError, match="the card in"):
+    with pytest.raises(ValueError, match="the metadata in"):
         kr.ResNet20(weights=tmp_path / "net.safetensors")
 
 
@@ -477,7 +477,7 @@ def test_a_card_that_nests_without_end_is_refused(tmp_path):
     from safetensors.numpy import save_file
 
     save_file({"a": np.zeros(1)}, tmp_path / "net.safetensors", {"keras_resnet": "[" * 100_000})
-    with pytest.raises(ValueError, match="the card in .* cannot be read"):
+    with pytest.raises(ValueError, match="the metadata in .* must be JSON that keras_resnet wrote. Received: "):
         kr.ResNet20(weights=tmp_path / "net.safetensors")
 
 

@@ -1,7 +1,8 @@
-"""Augmentation of whole batches of uint8 images, repeatable by the seed.
+"""Augmentation of whole batches of uint8 images; the same images and seed give the same result.
 
-Functions `(images, seed) -> images`, and mixes `(images, targets, seed) -> (images, targets)`, whose options are bound
-by `functools.partial`.
+An augmentation is a function `(images, seed) -> images`. A mix is a function
+`(images, targets, seed) -> (images, targets)`. Bind further arguments with `functools.partial`, for example
+`functools.partial(rotate, degrees=15)`.
 """
 
 from keras_resnet.data.augment.color import color_jitter

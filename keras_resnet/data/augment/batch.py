@@ -1,7 +1,9 @@
-"""What augmentations begin and end with: checked arguments, random numbers for each image, whole grey levels.
+"""What all augmentations share: they check the images, draw random numbers for each image, and round pixel values.
 
-In a map, TensorFlow makes one of two constant factors, and a product of a constant divisor. So that pixels are the same
-eagerly and in a map, to the last, numbers that are drawn are multiplied by one constant, and divided by none.
+Inside `tf.data.Dataset.map`, TensorFlow rewrites arithmetic: it merges two constant factors into one, and replaces a
+division by a constant with a multiplication. Both change the last bits of a result. Therefore a random number is
+multiplied by one constant only, and is never divided by a constant. Eager execution and a map then give exactly the
+same pixels.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def checked(images: tf.Tensor) -> tf.Tensor:
-    """`images` as a tensor; a `ValueError` if they are not uint8 (N, H, W, C)."""
+def check_images(images: tf.Tensor) -> tf.Tensor:
+    """Converts `images` to a tensor, and raises a `ValueError` if it is not uint8 (N, H, W, C)."""
     images = tf.convert_to_tensor(images)
     if images.dtype != tf.uint8 or images.shape.rank != 4:
         raise ValueError(
@@ -20,24 +22,30 @@ def checked(images: tf.Tensor) -> tf.Tensor:
 
 
 def check_color_images(images: tf.Tensor, argument: str) -> tf.Tensor:
-    """As `checked`, and a `ValueError` that names `argument` if the images have no colour."""
-    images = checked(images)
+    """As `check_images`; also raises a `ValueError` if the images have no color, which `argument` needs."""
+    images = check_images(images)
     if images.shape[-1] != 3:
-        raise ValueError(f"{argument} must be of images with 3 channels. Received: images of shape {images.shape}")
+        raise ValueError(
+            f"images must have 3 channels if {argument} is above 0. Received: images of shape {images.shape}"
+        )
     return images
 
 
 def per_image(images: tf.Tensor, seed: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """`count` times a random number in [0, 1) for each image: float32 (N)."""
+    """Draws `count` random numbers in [0, 1) for each image.
+
+    Returns:
+        A list of `count` tensors, float32 (N).
+    """
     return tf.unstack(tf.random.stateless_uniform((count, tf.shape(images)[0]), seed))
 
 
-def rounded(values: tf.Tensor) -> tf.Tensor:
-    """The nearest grey levels to values that lie in [0, 255], as averages of grey levels do."""
-    # The cast truncates. `tf.round` would be one more pass over the pixels.
+def round_to_uint8(values: tf.Tensor) -> tf.Tensor:
+    """Rounds values in [0, 255] to the nearest uint8. Averages of pixel values always lie in this range."""
+    # The cast truncates. `tf.round` would need one more pass over the pixels.
     return tf.cast(values + 0.5, tf.uint8)
 
 
 def to_uint8(values: tf.Tensor) -> tf.Tensor:
-    """The nearest of the grey levels 0..255."""
-    return rounded(tf.clip_by_value(values, 0.0, 255.0))
+    """Clips values to [0, 255] and rounds them to the nearest uint8."""
+    return round_to_uint8(tf.clip_by_value(values, 0.0, 255.0))

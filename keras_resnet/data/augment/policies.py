@@ -1,4 +1,4 @@
-"""Policies: for each image some changes drawn from a table. RandAugment and TrivialAugment."""
+"""Augmentation policies, which draw operations for each image from a table: RandAugment and TrivialAugment."""
 
 from __future__ import annotations
 
@@ -10,15 +10,22 @@ import tensorflow as tf
 
 from keras_resnet._internal.validation import integer, number
 from keras_resnet.data.augment import color, geometry
-from keras_resnet.data.augment.batch import checked, per_image
+from keras_resnet.data.augment.batch import check_images, per_image
 
 Change = Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]  # (images, amounts, fill) -> images
-GREATEST = 10  # magnitude
-LEVELS = 30  # of TrivialAugment, above the lowest
+GREATEST = 10  # largest magnitude of RandAugment
+LEVELS = 30  # TrivialAugment draws a level from 0 to this
 
 
 class Operation(NamedTuple):
-    """A change: the function, its amount at the lowest and at the greatest magnitude, and whether half are negated."""
+    """One row of a table of operations.
+
+    Attributes:
+        change: function `(images, amounts, fill) -> images`.
+        lowest: amount at the lowest magnitude.
+        greatest: amount at the largest magnitude.
+        signed: whether the amount is negated for half of the images.
+    """
 
     change: Change
     lowest: float
@@ -26,61 +33,63 @@ class Operation(NamedTuple):
     signed: bool = False
 
 
-def _of_colour(change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Change:
+def _ignoring_fill(change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Change:
+    """A color operation with the signature of `Change`: it shows nothing from outside the image, so it has no fill."""
     return lambda images, amounts, fill: change(images, amounts)
 
 
-def _share_x(images: tf.Tensor, shares: tf.Tensor, fill: float) -> tf.Tensor:
-    return geometry.translate_x(images, shares * tf.cast(tf.shape(images)[2], tf.float32), fill)
+def _translate_x_by_fraction(images: tf.Tensor, fractions: tf.Tensor, fill: float) -> tf.Tensor:
+    return geometry.translate_x(images, fractions * tf.cast(tf.shape(images)[2], tf.float32), fill)
 
 
-def _share_y(images: tf.Tensor, shares: tf.Tensor, fill: float) -> tf.Tensor:
-    return geometry.translate_y(images, shares * tf.cast(tf.shape(images)[1], tf.float32), fill)
+def _translate_y_by_fraction(images: tf.Tensor, fractions: tf.Tensor, fill: float) -> tf.Tensor:
+    return geometry.translate_y(images, fractions * tf.cast(tf.shape(images)[1], tf.float32), fill)
 
 
-def _pixels_x(images: tf.Tensor, pixels: tf.Tensor, fill: float) -> tf.Tensor:
+def _translate_x_by_whole_pixels(images: tf.Tensor, pixels: tf.Tensor, fill: float) -> tf.Tensor:
     return geometry.translate_x(images, tf.cast(tf.cast(pixels, tf.int32), tf.float32), fill)
 
 
-def _pixels_y(images: tf.Tensor, pixels: tf.Tensor, fill: float) -> tf.Tensor:
+def _translate_y_by_whole_pixels(images: tf.Tensor, pixels: tf.Tensor, fill: float) -> tf.Tensor:
     return geometry.translate_y(images, tf.cast(tf.cast(pixels, tf.int32), tf.float32), fill)
 
 
-# timm's `_RAND_INCREASING_TRANSFORMS`; whole bits and levels are rounded down.
+# timm's `_RAND_INCREASING_TRANSFORMS`. Amounts that must be whole numbers (bits, pixel values) are rounded down.
 RAND_AUGMENT = {
-    "AutoContrast": Operation(_of_colour(color.autocontrast), 0, 0),
-    "Equalize": Operation(_of_colour(color.equalize), 0, 0),
-    "Invert": Operation(_of_colour(color.invert), 0, 0),
+    "AutoContrast": Operation(_ignoring_fill(color.autocontrast), 0, 0),
+    "Equalize": Operation(_ignoring_fill(color.equalize), 0, 0),
+    "Invert": Operation(_ignoring_fill(color.invert), 0, 0),
     "Rotate": Operation(geometry.rotate_by, 0, math.radians(30), signed=True),
-    "Posterize": Operation(_of_colour(color.posterize), 4, 8),
-    "Solarize": Operation(_of_colour(color.solarize), 256, 0),
-    "SolarizeAdd": Operation(_of_colour(color.solarize_add), 0, 110),
-    "Color": Operation(_of_colour(color.adjust_saturation), 0, 0.9, signed=True),
-    "Contrast": Operation(_of_colour(color.adjust_contrast), 0, 0.9, signed=True),
-    "Brightness": Operation(_of_colour(color.adjust_brightness), 0, 0.9, signed=True),
-    "Sharpness": Operation(_of_colour(color.adjust_sharpness), 0, 0.9, signed=True),
+    "Posterize": Operation(_ignoring_fill(color.posterize), 4, 8),
+    "Solarize": Operation(_ignoring_fill(color.solarize), 256, 0),
+    "SolarizeAdd": Operation(_ignoring_fill(color.solarize_add), 0, 110),
+    "Color": Operation(_ignoring_fill(color.adjust_saturation), 0, 0.9, signed=True),
+    "Contrast": Operation(_ignoring_fill(color.adjust_contrast), 0, 0.9, signed=True),
+    "Brightness": Operation(_ignoring_fill(color.adjust_brightness), 0, 0.9, signed=True),
+    "Sharpness": Operation(_ignoring_fill(color.adjust_sharpness), 0, 0.9, signed=True),
     "ShearX": Operation(geometry.shear_x, 0, 0.3, signed=True),
     "ShearY": Operation(geometry.shear_y, 0, 0.3, signed=True),
-    "TranslateX": Operation(_share_x, 0, 0.45, signed=True),
-    "TranslateY": Operation(_share_y, 0, 0.45, signed=True),
+    "TranslateX": Operation(_translate_x_by_fraction, 0, 0.45, signed=True),
+    "TranslateY": Operation(_translate_y_by_fraction, 0, 0.45, signed=True),
 }
 
-# torchvision's `TrivialAugmentWide._augmentation_space`. It rounds bits to the nearest: half a bit more, rounded down.
+# torchvision's `TrivialAugmentWide._augmentation_space`. torchvision rounds bits to the nearest whole number; here half
+# a bit is added, and the sum is rounded down.
 TRIVIAL_AUGMENT_WIDE = {
     "Identity": Operation(lambda images, amounts, fill: images, 0, 0),
     "ShearX": Operation(geometry.shear_x, 0, 0.99, signed=True),
     "ShearY": Operation(geometry.shear_y, 0, 0.99, signed=True),
-    "TranslateX": Operation(_pixels_x, 0, 32, signed=True),
-    "TranslateY": Operation(_pixels_y, 0, 32, signed=True),
+    "TranslateX": Operation(_translate_x_by_whole_pixels, 0, 32, signed=True),
+    "TranslateY": Operation(_translate_y_by_whole_pixels, 0, 32, signed=True),
     "Rotate": Operation(geometry.rotate_by, 0, math.radians(135), signed=True),
-    "Brightness": Operation(_of_colour(color.adjust_brightness), 0, 0.99, signed=True),
-    "Color": Operation(_of_colour(color.adjust_saturation), 0, 0.99, signed=True),
-    "Contrast": Operation(_of_colour(color.adjust_contrast), 0, 0.99, signed=True),
-    "Sharpness": Operation(_of_colour(color.adjust_sharpness), 0, 0.99, signed=True),
-    "Posterize": Operation(_of_colour(color.posterize), 0.5, 6.5),
-    "Solarize": Operation(_of_colour(color.solarize), 255, 0),
-    "AutoContrast": Operation(_of_colour(color.autocontrast), 0, 0),
-    "Equalize": Operation(_of_colour(color.equalize), 0, 0),
+    "Brightness": Operation(_ignoring_fill(color.adjust_brightness), 0, 0.99, signed=True),
+    "Color": Operation(_ignoring_fill(color.adjust_saturation), 0, 0.99, signed=True),
+    "Contrast": Operation(_ignoring_fill(color.adjust_contrast), 0, 0.99, signed=True),
+    "Sharpness": Operation(_ignoring_fill(color.adjust_sharpness), 0, 0.99, signed=True),
+    "Posterize": Operation(_ignoring_fill(color.posterize), 0.5, 6.5),
+    "Solarize": Operation(_ignoring_fill(color.solarize), 255, 0),
+    "AutoContrast": Operation(_ignoring_fill(color.autocontrast), 0, 0),
+    "Equalize": Operation(_ignoring_fill(color.equalize), 0, 0),
 }
 
 
@@ -93,26 +102,29 @@ def rand_augment(
     probability: float = 0.5,
     fill: float = 128,
 ) -> tf.Tensor:
-    """Applies changes drawn for each image from a table (arXiv:1909.13719), as timm 1.0.31 does.
+    """RandAugment: applies operations that are drawn for each image (arXiv:1909.13719), as in timm 1.0.31.
 
-    timm's `rand-m7-mstd0.5-inc1`, of its recipe A1, is `magnitude=7, deviation=0.5`. It interpolates bilinearly, where
-    timm draws bilinear or bicubic, and fills what comes into the picture with one grey instead of ImageNet's mean.
+    `magnitude=7, deviation=0.5` is timm's `rand-m7-mstd0.5-inc1`, which its recipe A1 uses. There are two differences:
+    the interpolation is always bilinear, where timm draws bilinear or bicubic; and pixels from outside the image get
+    one gray value, where timm uses ImageNet's mean.
 
     Args:
-        images: uint8 (N, H, W, C), C 1 or 3.
-        seed: integers (2); the result depends on the images and on it alone.
-        num_ops: changes one after the other, at least 1; timm's n.
-        magnitude: of all changes, 0 to 10; timm's m. The greater, the more is changed (timm's inc1).
-        deviation: of the magnitude from image to image, normally distributed and cut to 0 to 10; timm's mstd.
-        probability: with which each of the changes is made, in [0, 1]; timm's p. The paper has 1.
-        fill: grey level of what comes into the picture.
+        images: uint8 (N, H, W, C); C must be 1 or 3.
+        seed: random seed, two integers; the same images and seed give the same result.
+        num_ops: number of operations, applied one after the other; at least 1; n in timm.
+        magnitude: strength of all operations, 0 to 10; m in timm. A larger value changes the image more, as with inc1
+            in timm.
+        deviation: standard deviation of the magnitude, which is drawn for each image from a normal distribution and
+            clipped to 0 to 10; at least 0; mstd in timm.
+        probability: probability that each operation is applied, in [0, 1]; p in timm. The paper has 1.
+        fill: pixel value outside the image, 0 to 255.
 
     Returns:
         uint8 (N, H, W, C).
 
     Raises:
-        ValueError: `images` are no such batch, or a number is out of its range.
-        TypeError: `num_ops` is no integer, or `probability` is no number.
+        ValueError: `images` are not uint8 (N, H, W, 1 or 3), or a number is out of its range.
+        TypeError: `num_ops` is not an integer, or `probability` is not a number.
 
     Example:
         >>> import functools
@@ -126,28 +138,30 @@ def rand_augment(
         raise ValueError(f"magnitude must be in [0, {GREATEST}]. Received: magnitude={magnitude!r}")
     if not deviation >= 0:
         raise ValueError(f"deviation must be at least 0. Received: deviation={deviation!r}")
-    images, probability = _checked(images), number("probability", probability, "[0, 1]")
-    for layer in tf.unstack(tf.random.split(seed, integer("num_ops", num_ops))):
-        of_magnitude, of_change = tf.unstack(tf.random.split(layer, 2))
-        magnitudes = tf.random.stateless_normal(tf.shape(images)[:1], of_magnitude, magnitude, deviation)
+    images, probability = _check_gray_or_color(images), number("probability", probability, "[0, 1]")
+    for operation_seed in tf.unstack(tf.random.split(seed, integer("num_ops", num_ops))):
+        magnitude_seed, change_seed = tf.unstack(tf.random.split(operation_seed, 2))
+        magnitudes = tf.random.stateless_normal(tf.shape(images)[:1], magnitude_seed, magnitude, deviation)
         strengths = tf.clip_by_value(magnitudes * (1 / GREATEST), 0, 1)
-        images = _changed(images, of_change, strengths, RAND_AUGMENT, probability, fill)
+        images = _apply_one_operation(images, change_seed, strengths, RAND_AUGMENT, probability, fill)
     return images
 
 
 def trivial_augment_wide(images: tf.Tensor, seed: tf.Tensor, fill: float = 0) -> tf.Tensor:
-    """Applies to each image one change of a random strength (arXiv:2103.10158), as torchvision does, bilinearly.
+    """TrivialAugment: applies one operation with a random strength to each image (arXiv:2103.10158).
+
+    The table is torchvision's `TrivialAugmentWide`. The interpolation is bilinear.
 
     Args:
-        images: uint8 (N, H, W, C), C 1 or 3.
-        seed: integers (2); the result depends on the images and on it alone.
-        fill: grey level of what comes into the picture.
+        images: uint8 (N, H, W, C); C must be 1 or 3.
+        seed: random seed, two integers; the same images and seed give the same result.
+        fill: pixel value outside the image, 0 to 255.
 
     Returns:
         uint8 (N, H, W, C).
 
     Raises:
-        ValueError: `images` are no such batch.
+        ValueError: `images` are not uint8 (N, H, W, 1 or 3).
 
     Example:
         >>> import numpy as np
@@ -155,21 +169,21 @@ def trivial_augment_wide(images: tf.Tensor, seed: tf.Tensor, fill: float = 0) ->
         >>> augment.trivial_augment_wide(np.zeros((2, 32, 32, 3), "uint8"), (0, 1)).shape
         TensorShape([2, 32, 32, 3])
     """
-    images = _checked(images)
-    of_level, of_change = tf.unstack(tf.random.split(seed, 2))
-    levels = tf.random.stateless_uniform(tf.shape(images)[:1], of_level, maxval=LEVELS + 1, dtype=tf.int32)
+    images = _check_gray_or_color(images)
+    level_seed, change_seed = tf.unstack(tf.random.split(seed, 2))
+    levels = tf.random.stateless_uniform(tf.shape(images)[:1], level_seed, maxval=LEVELS + 1, dtype=tf.int32)
     strengths = tf.cast(levels, tf.float32) * (1 / LEVELS)
-    return _changed(images, of_change, strengths, TRIVIAL_AUGMENT_WIDE, 1.0, fill)
+    return _apply_one_operation(images, change_seed, strengths, TRIVIAL_AUGMENT_WIDE, 1.0, fill)
 
 
-def _checked(images: tf.Tensor) -> tf.Tensor:
-    images = checked(images)
+def _check_gray_or_color(images: tf.Tensor) -> tf.Tensor:
+    images = check_images(images)
     if images.shape[-1] not in color.LUMA:
         raise ValueError(f"images must have 1 or 3 channels. Received: images of shape {images.shape}")
     return images
 
 
-def _changed(
+def _apply_one_operation(
     images: tf.Tensor,
     seed: tf.Tensor,
     strengths: tf.Tensor,
@@ -177,18 +191,21 @@ def _changed(
     probability: float,
     fill: float,
 ) -> tf.Tensor:
-    """Each image of a batch changed by one row of the table, with a probability, at its strength (N) in [0, 1]."""
+    """Applies one row of the table to each image, with the given probability.
+
+    `strengths` (N), in [0, 1], give the amount of the operation for each image, between `lowest` and `greatest`.
+    """
     chance, drawn, sign = per_image(images, seed, 3)
     rows = tuple(table.values())
     chosen = tf.where(chance < probability, tf.cast(drawn * len(rows), tf.int32), len(rows))
-    # Own code: keras.layers.RandAugment changes all images of a batch alike, and makes all changes to throw all but one
-    # away; ours is 10 to 13 times as fast.
-    # Here each row gets the images that drew it; what is left over, after the last row, stays.
-    *groups, left = tf.dynamic_partition(images, chosen, len(rows) + 1)
+    # Measured: 10 to 13 times as fast as keras.layers.RandAugment, which applies the same operation to all images of a
+    # batch, and computes all operations to keep one of them.
+    # Here each row gets the images that drew it. The last group draws no row, and does not change.
+    *groups, unchanged = tf.dynamic_partition(images, chosen, len(rows) + 1)
     groups_strengths = tf.dynamic_partition(tf.stack((strengths, tf.sign(sign - 0.5)), 1), chosen, len(rows) + 1)
     changed = []
     for row, group, numbers in zip(rows, groups, groups_strengths):
         amounts = row.lowest + numbers[:, 0] * (row.greatest - row.lowest)
         changed.append(row.change(group, amounts * numbers[:, 1] if row.signed else amounts, fill))
-    places = tf.dynamic_partition(tf.range(tf.shape(images)[0]), chosen, len(rows) + 1)
-    return tf.ensure_shape(tf.dynamic_stitch(places, [*changed, left]), images.shape)
+    positions = tf.dynamic_partition(tf.range(tf.shape(images)[0]), chosen, len(rows) + 1)
+    return tf.ensure_shape(tf.dynamic_stitch(positions, [*changed, unchanged]), images.shape)

@@ -1,7 +1,7 @@
-"""Readers: a file of weights, as tensors by name. What a file is, its first bytes say, not its suffix.
+"""Readers: from a weights file to its tensors by name. The first bytes of a file show its format, not its ending.
 
-Every reader assumes the worst of a file: it declares before it reads, follows no links, runs no code, and takes no more
-memory than the tensors that the model asks for.
+No reader trusts a file. A reader collects shapes and types before it reads values, follows no links, runs no code, and
+needs no more memory than the tensors that the model needs.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from keras_resnet.weights.readers import hdf5, safetensors_files, torch_files, z
 from keras_resnet.weights.tensors import LONGEST_NAME, MOST_TENSORS, Tensor, WeightsError
 
 Reader = Callable[[Path, int], contextlib.AbstractContextManager[dict[str, Tensor]]]
-BYTES = re.compile(r"""(?<!['\w])b(["']).*?(?:\1|$)""")  # of the file, in the messages of libraries
+BYTES = re.compile(r"""(?<!['\w])b(["']).*?(?:\1|$)""")  # bytes of the file in error messages of libraries
 
 
 @contextlib.contextmanager
 def open_tensors(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
-    """The tensors of a file, to be read within the context.
+    """Opens a weights file and yields its tensors by name; their values can be read inside the block.
 
     Args:
-        path: a file of any of the kinds below.
-        limit: bytes that may be held in memory or unpacked at once.
+        path: a file: Keras HDF5, `.weights.h5`, `.keras`, safetensors, npz or a torch checkpoint.
+        limit: bytes that the reader may hold in memory or unpack at once.
 
     Raises:
-        WeightsError: the file is missing, damaged, of no known kind, or would run code.
+        WeightsError: the file is missing or damaged, has no known format, or would run code.
     """
     if not path.is_file():
         raise WeightsError(
@@ -51,19 +51,19 @@ def open_tensors(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
-    """What to say where a file makes a library fail, which it can anywhere and in any way."""
+    """The error if a library fails on a file; a damaged file can raise any error at any place."""
     reason = BYTES.sub("...", str(error)[:200]) or type(error).__name__
-    return WeightsError(f"weights: {path} is damaged or no file of weights: {reason}")
+    return WeightsError(f"weights: {path} is damaged or not a weights file: {reason}")
 
 
 def _check_names(tensors: Mapping[str, Tensor]) -> None:
     if len(tensors) > MOST_TENSORS:
-        raise WeightsError(f"there must be at most {MOST_TENSORS:,} tensors. Received: {len(tensors):,}")
+        raise WeightsError(f"a file must have at most {MOST_TENSORS:,} tensors. Received: {len(tensors):,}")
     for name in tensors:
         if len(name) > LONGEST_NAME or not name.isprintable():
             raise WeightsError(
-                f"names of tensors must have at most {LONGEST_NAME} printable letters. "
-                f"Received: {name[:50]!r}, {len(name):,} letters"
+                f"names of tensors must have at most {LONGEST_NAME} characters, all printable. "
+                f"Received: {name[:50]!r}, {len(name):,} characters"
             )
 
 
@@ -75,18 +75,21 @@ def _reader(path: Path) -> Reader:
     if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
         return safetensors_files.open_safetensors
     if start.startswith(b"PK"):
-        return _of_zip(path)
+        return _zip_reader(path)
     if start[:1] == b"\x80":
         return torch_files.open_pickle
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise WeightsError("this is a web page, not a file of weights; a download went wrong")
+        raise WeightsError(
+            "a file of weights must not be a web page. Received: a page that was downloaded instead of the file"
+        )
+    received = f"a file that starts with the bytes {start[:8].hex(' ')}" if start else "an empty file"
     raise WeightsError(
         "a file of weights must be Keras HDF5, .weights.h5, .keras, safetensors, npz or a torch checkpoint. "
-        f"Received: {'none of these' if start else 'an empty file'}"
+        f"Received: {received}"
     )
 
 
-def _of_zip(path: Path) -> Reader:
+def _zip_reader(path: Path) -> Reader:
     with zips.open_archive(path) as archive:
         names = archive.namelist()
     if "model.weights.h5" in names:

@@ -1,4 +1,4 @@
-"""HDF5: what Keras 2 and keras.applications wrote, by layer name, and Keras 3's `.weights.h5`."""
+"""HDF5 files: those of Keras 2 and keras.applications, which have layer names, and Keras 3's `.weights.h5`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEEPEST = 10
 UNNAMED = "#"
 BLOCK = 2**20
 HEAP = re.compile(rb"GCOL\x01...(.{8})", re.DOTALL)  # HDF5 File Format Specification, III.E
-LARGEST_HEAP = 2**16  # bytes; those that Keras' names take have 4,096
+LARGEST_HEAP = 2**16  # bytes; the heaps that Keras writes for names have 4,096
 
 
 @contextlib.contextmanager
@@ -31,29 +31,31 @@ def open_hdf5(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
             _check_heaps(path)
             yield _by_group(_group(file, "layers"))
         else:
-            raise WeightsError("HDF5 must have been written by Keras. Received: a file without layers")
+            raise WeightsError(
+                "an HDF5 file must have the layers of a Keras model. Received: a file without layer_names and layers"
+            )
 
 
 def _by_layer(root: h5py.Group) -> dict[str, Tensor]:
-    """Keras 2: a group for each layer, and below it variables by name, `conv1_conv/kernel:0`.
+    """The tensors of a file of Keras 2: a group for each layer has variables with names, `conv1_conv/kernel:0`.
 
-    Attributes list both once more. They are not read, as each name in them may be as long as the file.
+    Attributes list the same names. They are not read, because each name in them may be as long as the file.
     """
     paths = [(path, path.split("/"), path.split("/")[-1].split(":")[0]) for path in _datasets(root)]
     layers = collections.Counter((parts[0], variable) for _, parts, variable in paths)
     tensors: dict[str, Tensor] = {}
     for path, parts, variable in paths:
-        # The group is the layer's name; that of a nested model has all of its layers, and they are a level deeper.
+        # The group has the name of the layer. The group of a nested model has all of its layers, one level deeper.
         nested = layers[parts[0], variable] > 1
         key = f"{parts[-2] if nested else parts[0]}/{variable}"
         if key in tensors:
-            raise WeightsError(f"HDF5 must have one {key!r}. Received: two")
+            raise WeightsError(f"an HDF5 file must have one tensor {key!r}. Received: two")
         tensors[key] = _tensor(root, path)
     return tensors
 
 
 def _by_group(root: h5py.Group) -> dict[str, Tensor]:
-    """Keras 3: a group `vars` for each layer, which has the layer's name as attribute, and variables by number."""
+    """The tensors of a file of Keras 3: a group `vars` for each layer has numbered variables and the layer's name."""
     groups: collections.defaultdict[str, list[str]] = collections.defaultdict(list)
     for path in _datasets(root):
         parent, _, name = path.rpartition("/")
@@ -65,7 +67,7 @@ def _by_group(root: h5py.Group) -> dict[str, Tensor]:
         layer = _layer(root[parent])
         for name, variable in zip(_variables(variables), variables):
             if f"{layer}/{name}" in tensors:
-                raise WeightsError(f"HDF5 must have one layer {layer!r}. Received: two")
+                raise WeightsError(f"an HDF5 file must have one layer {layer!r}. Received: two")
             tensors[f"{layer}/{name}"] = variable
     return tensors
 
@@ -79,44 +81,56 @@ def _variables(variables: list[Tensor]) -> tuple[str, ...]:
 
 
 def _layer(group: h5py.Group) -> str:
-    # The first versions of Keras 3 left the names out: then a layer is known by its type and number, `conv2d_3`.
+    # The first versions of Keras 3 wrote no names. A layer then has only its type and number, `conv2d_3`.
     if "name" not in group.attrs:
         return UNNAMED + group.parent.name.rsplit("/", 1)[-1]
     attribute = group.attrs.get_id("name")
-    small = attribute.shape == () and attribute.dtype.itemsize <= LONGEST_NAME
-    if not small or not isinstance(name := group.attrs["name"], str):
-        raise WeightsError(f"the HDF5 attribute 'name' must be a text. Received: another in {group.name!r}")
+    allowed = f"the HDF5 attribute 'name' must be a string of at most {LONGEST_NAME} bytes"
+    if attribute.shape != ():
+        raise WeightsError(f"{allowed}. Received: a value of shape {attribute.shape} in {group.name!r}")
+    if attribute.dtype.itemsize > LONGEST_NAME:
+        raise WeightsError(f"{allowed}. Received: {attribute.dtype.itemsize:,} bytes in {group.name!r}")
+    name = group.attrs["name"]
+    if not isinstance(name, str):
+        raise WeightsError(f"{allowed}. Received: a {type(name).__name__} in {group.name!r}")
     return name
 
 
 def _check_heaps(path: Path) -> None:
-    """Refuses a file with a heap of texts that is longer than any name: how long a text is HDF5 says by reading it."""
-    before = b""
+    """Raises an error if a heap, where HDF5 stores strings, is much longer than names.
+
+    The length of a single string is not known before HDF5 reads it.
+    """
+    end_of_last_block = b""
     with path.open("rb") as file:
         size = path.stat().st_size
         while block := file.read(BLOCK):
-            for heap in HEAP.finditer(before + block):
-                if LARGEST_HEAP < int.from_bytes(heap[1], "little") <= size:
+            for heap in HEAP.finditer(end_of_last_block + block):
+                heap_size = int.from_bytes(heap[1], "little")
+                if LARGEST_HEAP < heap_size <= size:
                     raise WeightsError(
-                        f"names in HDF5 must have at most {LONGEST_NAME} letters. Received: longer texts"
+                        f"names in HDF5 must have at most {LONGEST_NAME} characters. Received: {heap_size:,} bytes of "
+                        "strings in one heap"
                     )
-            before = block[-15:]
+            end_of_last_block = block[-15:]
 
 
 def _datasets(root: h5py.Group) -> list[str]:
-    """The paths of all datasets below. A group that is in itself is nested too deep."""
+    """The paths of all datasets in a group and its subgroups. A group that contains itself is nested too deep."""
     paths: list[str] = []
     links = 0
 
-    # What HDF5 knows of an object, such as its address, it does not ask for: adding up the sizes of a damaged group, it
-    # may go round in circles for ever (seen in HDF5 1.14).
+    # This function does not ask HDF5 for information about an object, such as its address: HDF5 then adds up sizes, and
+    # may never end if a group is damaged (seen in HDF5 1.14).
     def visit(group: h5py.Group, prefix: str, depth: int) -> None:
         nonlocal links
         links += len(group)
         if depth > DEEPEST:
-            raise WeightsError(f"HDF5 must not be nested deeper than {DEEPEST}. Received: {prefix!r}")
+            raise WeightsError(f"HDF5 groups must not be nested deeper than {DEEPEST}. Received: {prefix!r}")
         if links > 3 * MOST_TENSORS:  # each layer has two groups
-            raise WeightsError(f"HDF5 must have at most {MOST_TENSORS:,} tensors. Received: more")
+            raise WeightsError(
+                f"HDF5 must have at most {3 * MOST_TENSORS:,} groups and tensors. Received: at least {links:,}"
+            )
         for name in group:
             if isinstance(child := _child(group, name), h5py.Group):
                 visit(child, f"{prefix}{name}/", depth + 1)
@@ -129,7 +143,7 @@ def _datasets(root: h5py.Group) -> list[str]:
 
 def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise WeightsError(f"HDF5 links to other places are not followed. Received: {group.name!r}, {name!r}")
+        raise WeightsError(f"HDF5 must have no soft or external links. Received: {name!r} in {group.name!r}")
     return group[name]
 
 
@@ -143,14 +157,16 @@ def _group(group: h5py.Group, name: str) -> h5py.Group:
 def _tensor(root: h5py.Group, path: str) -> Tensor:
     dataset = root[path]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise WeightsError(f"{path!r} must be an HDF5 dataset with a shape. Received: another thing")
+        received = "no shape" if isinstance(dataset, h5py.Dataset) else f"a {type(dataset).__name__}"
+        raise WeightsError(f"{path!r} must be an HDF5 dataset with a shape. Received: {received}")
     if dataset.external or dataset.is_virtual:
-        raise WeightsError(f"HDF5 data in other files is not read. Received: {path!r}")
-    # HDF5 inflates a compressed chunk to whatever size it has, not to the size it declares; Keras compresses nothing.
+        raise WeightsError(f"HDF5 must have its data in the same file. Received: data in other files for {path!r}")
+    # HDF5 unpacks a compressed chunk to its real size, whatever size is declared. Keras does not compress.
     if dataset.id.get_create_plist().get_nfilters():
-        raise WeightsError(f"compressed HDF5 is not read. Received: {path!r}")
+        raise WeightsError(f"HDF5 must not be compressed. Received: {path!r} with a filter")
     if dataset.chunks and math.prod(dataset.chunks) > max(dataset.size, 2**18):
         raise WeightsError(f"HDF5 chunks must not be larger than the tensor. Received: {path!r}, {dataset.chunks}")
-    if dataset.id.get_storage_size() < dataset.size * dataset.id.get_type().get_size():
-        raise WeightsError(f"{path!r} must have all its values in the file. Received: fewer")
+    stored, needed = dataset.id.get_storage_size(), dataset.size * dataset.id.get_type().get_size()
+    if stored < needed:
+        raise WeightsError(f"{path!r} must have {needed:,} bytes in the file. Received: {stored:,}")
     return Tensor(tuple(dataset.shape), dataset.dtype.name, lambda: root[path][()])

@@ -1,8 +1,10 @@
-"""Pickles, read as data. A pickle is a program; of its instructions only those are carried out that build dicts, lists
-and tuples, and what it calls is looked up in a table, never imported.
+"""Reads pickles as data, without running their code.
 
-Ours, because torch's `weights_only` lets a pickle call what fills the memory: in torch 2.13 30 bytes of
-`bytearray(2**30)` take 1 GB, and each `_codecs.encode(text, "hex")` doubles a text.
+A pickle is a program. This module runs only the instructions that build dicts, lists and tuples. It looks up each
+function that a pickle calls in a table, and imports nothing.
+
+torch's `weights_only` is not used because a pickle can call functions there that fill the memory: in torch 2.13 the 30
+bytes of `bytearray(2**30)` take 1 GB, and each `_codecs.encode(text, "hex")` doubles the length of a text.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from typing import Any, BinaryIO
 
 from keras_resnet.weights.tensors import WeightsError
 
-LONGEST_CALL = 16  # arguments
-MOST = 2**20  # instructions, each of which makes one object at most; a network of 1,202 layers takes 216,000
+LONGEST_CALL = 16  # most arguments of a call
+MOST = 2**20  # instructions; each makes at most one object; a network of 1,202 layers has 216,000
 VALUES = frozenset(
     (
         *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
@@ -33,30 +35,37 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def unpickle(stream: BinaryIO, calls: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
-    """What one pickle stands for; the stream is left behind it.
+    """The object that a pickle describes. The position of the stream is then the end of the pickle.
 
     Args:
-        stream: of bytes in memory.
-        calls: what stands for the classes and functions that a pickle names, by module and name.
-        persistent: from the identifier of what a pickle has outside to what stands for it.
+        stream: a stream of bytes in memory.
+        calls: replacements of the classes and functions that a pickle may name, by "module.name".
+        persistent: a function from the persistent identifier of an object outside the pickle to its replacement.
+
+    Returns:
+        The object, made of dicts, lists, tuples, numbers, texts and the results of `calls` and `persistent`.
 
     Raises:
-        WeightsError: it names something else, is too long, or is damaged.
+        WeightsError: the pickle names another class or function, is too long, or is damaged.
     """
     machine = _Machine(calls, persistent)
     try:
         for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
             if count == MOST:
-                raise WeightsError(f"a pickle must have at most {MOST:,} instructions. Received: more")
+                raise WeightsError(
+                    f"a pickle must have at most {MOST:,} instructions. Received: at least {count + 1:,}"
+                )
             machine.step(instruction.name, argument)
         return machine.stack.pop()
     except WeightsError:
         raise
-    except Exception as error:  # a damaged one can fail anywhere
-        raise WeightsError("the pickle is damaged: it breaks off or makes no sense") from error
+    except Exception as error:  # a damaged pickle can raise any error
+        raise WeightsError("the pickle is damaged: it is incomplete or not valid") from error
 
 
 class _Machine:
+    """Runs the instructions of a pickle, one `step` for each."""
+
     def __init__(self, calls: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
         self.calls, self.persistent = calls, persistent
         self.stack: list[Any] = []
@@ -102,35 +111,42 @@ class _Machine:
                 case "REDUCE":
                     arguments, function = _short(stack.pop()), stack.pop()
                     stack.append(function(*arguments))
-                case "BUILD":  # attributes, such as a state dict's `_metadata`
+                case "BUILD":  # attributes, such as `_metadata` of a state dict, are not needed
                     stack.pop()
                 case _:
-                    raise WeightsError(f"a pickle must hold tensors and containers alone. Received: one with {name}")
+                    raise WeightsError(
+                        f"a pickle must have only tensors and containers. Received: the instruction {name}"
+                    )
 
     def since_mark(self) -> list[Any]:
+        """Removes the items above the last mark from the stack and returns them."""
         start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
         return items
 
     def fill(self, items: list[Any]) -> None:
-        """Puts items into the list on the stack, or keys and values in turn into the dict."""
+        """Adds items to the list on top of the stack, or alternating keys and values to the dict there."""
         target = self.stack[-1]
         if isinstance(target, list):
             target.extend(items)
-        else:  # nothing under a key that is no name is wanted, and numbers can be chosen so that they all collide
+        else:  # only names are needed as keys; numbers could be chosen so that all their hashes collide
             target.update({key: value for key, value in zip(items[::2], items[1::2]) if isinstance(key, str)})
 
     def known(self, name: str) -> Any:
+        """The replacement of a class or function that the pickle names."""
         if name not in self.calls:
             raise WeightsError(
-                f"a pickle must hold tensors and containers alone; its code is not run. Received: one that calls {name}"
+                f"a pickle must have only tensors and containers; no other code is run. Received: a call of {name}"
             )
         return self.calls[name]
 
 
 def _short(arguments: Any) -> tuple[Any, ...]:
-    """What is gone through for each call must not be long: there may be a million calls."""
+    """`arguments`, if it is a short tuple: there may be a million calls, and each goes through its arguments."""
     if not isinstance(arguments, tuple) or len(arguments) > LONGEST_CALL:
-        raise WeightsError(f"calls in a pickle must have at most {LONGEST_CALL} arguments. Received: more")
+        received = f"{len(arguments):,}" if isinstance(arguments, tuple) else f"a {type(arguments).__name__}"
+        raise WeightsError(
+            f"a call in a pickle must have a tuple of at most {LONGEST_CALL} arguments. Received: {received}"
+        )
     return arguments

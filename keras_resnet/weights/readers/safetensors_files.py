@@ -1,7 +1,7 @@
-"""safetensors: what the hubs hold.
+"""safetensors files, the usual format on hubs.
 
-Read without its library, which maps the whole file into memory, and of a name that is said twice takes what is said
-last (seen in safetensors 0.8).
+The safetensors library is not used: it maps the whole file into memory, and if a name is there twice, it takes the last
+tensor without an error (seen in safetensors 0.8).
 """
 
 from __future__ import annotations
@@ -28,33 +28,38 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 
 @contextlib.contextmanager
 def open_safetensors(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
-    """The tensors of a safetensors file: the length of a header, the header in JSON, and numbers without a gap."""
+    """The tensors of a safetensors file: the length of a header, the header in JSON, and the values without gaps."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > LARGEST_INDEX:
-            raise WeightsError(f"a header must have at most {LARGEST_INDEX:,} bytes. Received: {length:,}")
-        header = json.loads(file.read(length), object_pairs_hook=_once)
+            raise WeightsError(f"a safetensors header must have at most {LARGEST_INDEX:,} bytes. Received: {length:,}")
+        header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
         header.pop("__metadata__", None)
         if len(header) > MOST_TENSORS:
-            raise WeightsError(f"there must be at most {MOST_TENSORS:,} tensors. Received: {len(header):,}")
+            raise WeightsError(f"a file must have at most {MOST_TENSORS:,} tensors. Received: {len(header):,}")
         for name, declared in header.items():
             _check(name, declared)
         tensors, end = {}, 0
         for name, declared in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             start, stop = declared["data_offsets"]
             if start != end or stop < start:
-                raise WeightsError(f"{name!r} must begin where the one before it ends, at {end:,}. Received: {start:,}")
+                raise WeightsError(
+                    f"{name!r} must begin at {end:,}, where the tensor before it ends, and not end before that. "
+                    f"Received: {start:,} to {stop:,}"
+                )
             tensors[name] = _tensor(file, name, declared, 8 + length + start, stop - start)
             end = stop
         if 8 + length + end != path.stat().st_size:
-            raise WeightsError(f"there must be {8 + length + end:,} bytes. Received: {path.stat().st_size:,}")
+            raise WeightsError(f"the file must have {8 + length + end:,} bytes. Received: {path.stat().st_size:,}")
         yield tensors
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(found := dict(pairs)) < len(pairs):
-        raise WeightsError("a header must name each thing once. Received: a name twice")
-    return found
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(entries := dict(pairs)) < len(pairs):
+        raise WeightsError(
+            f"a header must have each name once. Received: {len(pairs):,} entries with {len(entries):,} different names"
+        )
+    return entries
 
 
 def _check(name: str, declared: Any) -> None:
@@ -62,15 +67,18 @@ def _check(name: str, declared: Any) -> None:
         case {"dtype": str(), "shape": [*shape], "data_offsets": [start, stop]} if len(shape) <= MOST_AXES:
             if all(type(number) is int and 0 <= number < 2**63 for number in (*shape, start, stop)):
                 return
-    raise WeightsError(f"{name!r} must have a dtype, a shape and two offsets. Received: something else")
+    raise WeightsError(
+        f"{name!r} must have a dtype, a shape of at most {MOST_AXES} integers and two data_offsets. Received: "
+        f"{declared!r:.100}"
+    )
 
 
 def _tensor(file: BinaryIO, name: str, declared: Mapping[str, Any], start: int, size: int) -> Tensor:
     shape, dtype = tuple(declared["shape"]), DTYPES.get(declared["dtype"])
     if dtype is None:
-        return Tensor(shape, declared["dtype"], lambda: np.empty(0))  # it will be told of
+        return Tensor(shape, declared["dtype"], lambda: np.empty(0))  # never read: `match_tensors` raises an error
     if math.prod(shape) * dtype.itemsize != size:
-        raise WeightsError(f"{name!r} must have as many bytes as its shape {shape} takes. Received: {size:,}")
+        raise WeightsError(f"{name!r} must have as many bytes as its shape {shape} needs. Received: {size:,}")
 
     def read() -> np.ndarray:
         file.seek(start)

@@ -1,4 +1,4 @@
-"""torch checkpoints, read without torch: nothing in the file is run, and a tensor stays in it until it is wanted."""
+"""torch checkpoints, read without torch: no code of a file is run, and values are read only if they are needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import io
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from keras_resnet.weights.tensors import LARGEST_INDEX, MOST_AXES, Tensor, Weigh
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "model_ema", "state_dict_ema")
 PICKLE = "data.pkl"
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # torch/serialization.py, before torch 1.6
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # torch/serialization.py; of files before torch 1.6
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "Half": np.dtype("float16"),
     "BFloat16": np.dtype(ml_dtypes.bfloat16),
@@ -36,7 +36,14 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 
 
 class Storage(NamedTuple):
-    """Numbers in a row, of which tensors are views; or a part of one."""
+    """A sequence of numbers, or a part of it; tensors are views of storages.
+
+    Attributes:
+        key: name of the storage in the file.
+        dtype: type of the numbers.
+        length: count of the numbers.
+        start: index of the first number, if this is a part of a storage.
+    """
 
     key: str
     dtype: np.dtype[Any]
@@ -45,11 +52,12 @@ class Storage(NamedTuple):
 
     @property
     def size(self) -> int:
+        """Size in bytes."""
         return self.length * self.dtype.itemsize
 
 
 class Strided(NamedTuple):
-    """A tensor as a pickle declares it; offset and strides are in elements."""
+    """A tensor as a pickle declares it; offset and strides are counted in elements."""
 
     storage: Storage
     offset: int
@@ -57,26 +65,38 @@ class Strided(NamedTuple):
     strides: tuple[int, ...]
 
 
-Fetch = Callable[[Storage, int, int], bytes]  # of a storage, from a byte on, so many bytes
+Fetch = Callable[[Storage, int, int], bytes]  # (storage, first byte, number of bytes) -> bytes
 
 
 def _storage(identifier: Any) -> Storage:
     kind, dtype, key, _, length, view = (*identifier, None)[:6]
     start = view[1] if view else 0
-    if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str) or not _sizes(length, start):
-        raise WeightsError("a storage must have a type, a key and a length. Received: something else")
+    valid = kind == "storage" and isinstance(dtype, np.dtype) and isinstance(key, str)
+    if not valid or not _are_sizes(length, start):
+        raise WeightsError(
+            f"a storage must be ('storage', dtype, key, device, length). Received: types {_type_names(identifier)}"
+        )
     return Storage(key, dtype, length, start)
 
 
 def _strided(storage: Any, offset: Any, shape: Any, strides: Any, *others: Any) -> Strided:
-    sound = isinstance(storage, Storage) and len(shape) == len(strides) <= MOST_AXES
-    if not sound or not _sizes(offset, *shape, *strides):
-        raise WeightsError("a tensor must have a storage, sizes and strides. Received: something else")
+    valid = isinstance(storage, Storage) and len(shape) == len(strides) <= MOST_AXES
+    if not valid or not _are_sizes(offset, *shape, *strides):
+        raise WeightsError(
+            f"a tensor must have a storage, an offset, and a shape and strides of at most {MOST_AXES} integers each, "
+            f"none negative. Received: types {_type_names((storage, offset, shape, strides))}"
+        )
     return Strided(storage, offset, tuple(shape), tuple(strides))
 
 
-def _sizes(*numbers: Any) -> bool:
+def _are_sizes(*numbers: Any) -> bool:
+    """Whether all are integers that can be sizes: at least 0, and not too large for 64 bits."""
     return all(isinstance(number, int) and 0 <= number < 2**63 for number in numbers)
+
+
+def _type_names(values: Iterable[Any]) -> str:
+    """The types of values, for an error. The values themselves may be too large to be shown."""
+    return ", ".join(type(value).__name__ for value in values)
 
 
 def _parameter(tensor: Any, *others: Any) -> Any:
@@ -84,22 +104,23 @@ def _parameter(tensor: Any, *others: Any) -> Any:
 
 
 def _dict(pairs: list[Any] | None = None) -> dict[str, Any]:
-    found = {key: value for key, value in pairs or () if isinstance(key, str)}
+    entries = {key: value for key, value in pairs or () if isinstance(key, str)}
     if pairs:
-        pairs.clear()  # one long list must not become many dicts
-    return found
+        pairs.clear()  # a pickle must not make many dicts from one long list
+    return entries
 
 
-def _same(items: Any) -> Any:
+def _unchanged(items: Any) -> Any:
     return items
 
 
-def _nothing(*others: Any) -> None:
-    """Stands for what is no weight."""
+def _ignored(*others: Any) -> None:
+    """Replaces objects that are not weights."""
 
 
-# What the pickle of a checkpoint may call: what makes tensors and dicts, and what `weights_only` of torch lets it call
-# for a schedule or an optimizer. A sparse, quantized or meta tensor is made by something else.
+# The functions that the pickle of a checkpoint may call: those that make tensors and dicts, and those that torch's
+# `weights_only` allows for the state of a schedule or optimizer. Sparse, quantized and meta tensors are made by other
+# functions, and are not supported.
 CALLS: Mapping[str, Any] = {
     "collections.OrderedDict": _dict,
     "torch._utils._rebuild_tensor": _strided,
@@ -107,100 +128,116 @@ CALLS: Mapping[str, Any] = {
     "torch._utils._rebuild_parameter": _parameter,
     **{f"torch.{name}Storage": dtype for name, dtype in DTYPES.items()},
     **{f"torch.{dtype.name}": None for dtype in DTYPES.values()},
-    "torch.Size": _same,
-    "torch.device": _nothing,
-    "collections.Counter": _nothing,
-    "builtins.set": _nothing,
-    "__builtin__.set": _nothing,
-    "_codecs.encode": _nothing,
+    "torch.Size": _unchanged,
+    "torch.device": _ignored,
+    "collections.Counter": _ignored,
+    "builtins.set": _ignored,
+    "__builtin__.set": _ignored,
+    "_codecs.encode": _ignored,
 }
 
 
 @contextlib.contextmanager
 def open_zip(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
-    """The tensors of a file of torch 1.6 or later."""
+    """The tensors of a checkpoint of torch 1.6 or later, which is a ZIP archive."""
     with zips.open_archive(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
         for info in members.values():
             if info.compress_type != zipfile.ZIP_STORED:
-                raise WeightsError(f"torch checkpoints are not compressed. Received: {info.filename!r}")
+                raise WeightsError(
+                    f"a torch checkpoint must not be compressed. Received: a compressed {info.filename!r}"
+                )
         name, *others = [name for name in members if name.endswith(PICKLE)]
         if others or members[name].file_size > LARGEST_INDEX:
-            raise WeightsError(f"there must be one {PICKLE}, of at most {LARGEST_INDEX:,} bytes. Received: more")
+            raise WeightsError(
+                f"a torch checkpoint must have one {PICKLE}, of at most {LARGEST_INDEX:,} bytes. Received: "
+                f"{len(others) + 1}, the first of {members[name].file_size:,} bytes"
+            )
         prefix = name.removesuffix(PICKLE)
         if f"{prefix}byteorder" in members:
             with archive.open(f"{prefix}byteorder") as file:
                 _check_order(file.read(8) == b"little")
-        loaded, storages = _loaded(io.BytesIO(archive.read(name)))
+        checkpoint, storages = _unpickled(io.BytesIO(archive.read(name)))
         for key, storage in storages.items():
-            if f"{prefix}data/{key}" not in members or members[f"{prefix}data/{key}"].file_size != storage.size:
-                raise WeightsError(f"storage {key!r} must have {storage.size:,} bytes. Received: others, or none")
+            member = members.get(f"{prefix}data/{key}")
+            if member is None or member.file_size != storage.size:
+                received = "no file" if member is None else f"{member.file_size:,}"
+                raise WeightsError(f"storage {key!r} must have {storage.size:,} bytes. Received: {received}")
 
         def fetch(storage: Storage, start: int, size: int) -> bytes:
             with archive.open(f"{prefix}data/{storage.key}") as file:
                 file.seek(start)
                 return file.read(size)
 
-        yield _tensors(loaded, fetch)
+        yield _tensors(checkpoint, fetch)
 
 
 @contextlib.contextmanager
 def open_pickle(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
-    """The tensors of a file of an older torch: five pickles, and behind them the storages."""
+    """The tensors of a checkpoint of an older torch: five pickles and then the storages."""
     with path.open("rb") as file:
         stream = io.BytesIO(file.read(LARGEST_INDEX))
-        (magic, _), (protocol, _), (system, _) = (_loaded(stream) for _ in range(3))
+        (magic, _), (protocol, _), (system, _) = (_unpickled(stream) for _ in range(3))
         if (magic, protocol) != (MAGIC, PROTOCOL):
-            raise WeightsError("a pickle must be a checkpoint of torch. Received: another")
+            received = [value if isinstance(value, int) else type(value).__name__ for value in (magic, protocol)]
+            raise WeightsError(
+                f"a torch checkpoint must begin with its magic number and version {PROTOCOL}. Received: {received}"
+            )
         _check_order(system["little_endian"])
-        loaded, storages = _loaded(stream)
-        keys, _ = _loaded(stream)
+        checkpoint, storages = _unpickled(stream)
+        keys, _ = _unpickled(stream)
         if set(keys) != set(storages):
-            raise WeightsError("the storages of the tensors must be listed. Received: a list of others")
+            raise WeightsError(
+                f"a torch checkpoint must list its {len(storages):,} storages. Received: a list in which "
+                f"{len(set(keys) ^ set(storages)):,} are missing or unknown"
+            )
         starts: dict[str, int] = {}
         end = stream.tell()
-        for key in keys:  # of each storage the number of elements, in 8 bytes, and then these
+        for key in keys:  # each storage has its length in 8 bytes, and then its numbers
             file.seek(end)
-            if int.from_bytes(file.read(8), "little") != storages[key].length:
-                raise WeightsError(f"storage {key!r} must have {storages[key].length:,} numbers. Received: others")
+            if (length := int.from_bytes(file.read(8), "little")) != storages[key].length:
+                raise WeightsError(f"storage {key!r} must have {storages[key].length:,} numbers. Received: {length:,}")
             starts[key] = end + 8
             end = starts[key] + storages[key].size
         if end != path.stat().st_size:
-            raise WeightsError(f"there must be {end:,} bytes, by the storages. Received: {path.stat().st_size:,}")
+            raise WeightsError(f"the file must have {end:,} bytes. Received: {path.stat().st_size:,}")
 
         def fetch(storage: Storage, start: int, size: int) -> bytes:
             file.seek(starts[storage.key] + start)
             return file.read(size)
 
-        yield _tensors(loaded, fetch)
+        yield _tensors(checkpoint, fetch)
 
 
 def _check_order(little: bool) -> None:
     if not little:
-        raise WeightsError("a checkpoint must be of a little-endian machine. Received: one of another")
+        raise WeightsError(
+            "a checkpoint must declare little-endian numbers. Received: a file that does not declare them"
+        )
 
 
-def _loaded(stream: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
-    """What a pickle holds, and the storages that it has outside."""
+def _unpickled(stream: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
+    """The object that a pickle describes, and the storages outside the pickle that it names."""
     storages: dict[str, Storage] = {}
 
     def persistent(identifier: Any) -> Storage:
         storage = _storage(identifier)
         first = storages.setdefault(storage.key, storage)
         if (first.dtype, first.length) != (storage.dtype, storage.length):
-            raise WeightsError(f"a storage must have one type and length. Received: {storage.key!r} with two")
+            raise WeightsError(f"a storage must have one type and one length. Received: two for {storage.key!r}")
         return storage
 
     return pickles.unpickle(stream, CALLS, persistent), storages
 
 
-def _tensors(loaded: Any, fetch: Fetch) -> dict[str, Tensor]:
-    for _ in WRAPPERS:  # a wrapper may be in itself
-        wrapped = [key for key in WRAPPERS if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping)]
-        loaded = loaded[wrapped[0]] if wrapped else loaded
-    if not isinstance(loaded, Mapping):
-        raise WeightsError(f"a checkpoint must hold a state dict. Received: a {type(loaded).__name__}")
-    return {name: _tensor(name, value, fetch) for name, value in loaded.items() if isinstance(value, Strided)}
+def _tensors(checkpoint: Any, fetch: Fetch) -> dict[str, Tensor]:
+    state = checkpoint
+    for _ in WRAPPERS:  # a limit, because a damaged file may have a dict that contains itself
+        wrapped = [key for key in WRAPPERS if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)]
+        state = state[wrapped[0]] if wrapped else state
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"a checkpoint must have a state dict. Received: a {type(state).__name__}")
+    return {name: _tensor(name, value, fetch) for name, value in state.items() if isinstance(value, Strided)}
 
 
 def _tensor(name: str, tensor: Strided, fetch: Fetch) -> Tensor:
