@@ -65,10 +65,10 @@ def read_metadata(path: Path) -> Checkpoint | None:
     if not text:
         return None
     try:
-        card: dict[str, Any] = json.loads(text)
-        variant = VARIANTS[card["form"]]
+        metadata: dict[str, Any] = json.loads(text)
+        variant = VARIANTS[metadata["form"]]
         checkpoint = Checkpoint(
-            **{name: card[name] for name in WRITTEN},
+            **{name: metadata[name] for name in WRITTEN},
             source=str(path),
             fields=variant.fields,
             epsilon=variant.epsilon,
@@ -117,7 +117,7 @@ def _metadata_text(path: Path) -> str:
         return ""  # a file of another kind, or a damaged one: the reader raises the error
 
 
-def write_metadata(archive: Path, card: Mapping[str, str]) -> None:
+def write_metadata(archive: Path, metadata: Mapping[str, str]) -> None:
     """Writes metadata into a `.keras` file.
 
     Args:
@@ -125,4 +125,4 @@ def write_metadata(archive: Path, card: Mapping[str, str]) -> None:
         card: the result of `metadata_of`.
     """
     with zipfile.ZipFile(archive, "a") as file:
-        file.comment = (KEY + card[KEY]).encode()
+        file.comment = (KEY + metadata[KEY]).encode()

@@ -68,21 +68,21 @@ def _arrays(model: keras.Model, dtype: str) -> dict[str, np.ndarray]:
     return {name: keras.ops.convert_to_numpy(variable).astype(dtype) for name, variable in variables.items()}
 
 
-def _safetensors(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
+def _safetensors(model: keras.Model, path: Path, metadata: dict[str, str], dtype: str) -> None:
     # `save_file` is not used: its files can be read by their owner only.
-    path.write_bytes(save(_arrays(model, dtype), card))
+    path.write_bytes(save(_arrays(model, dtype), metadata))
 
 
-def _npz(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
+def _npz(model: keras.Model, path: Path, metadata: dict[str, str], dtype: str) -> None:
     np.savez(path, **_arrays(model, dtype))  # type: ignore[arg-type]  # no layer has the name allow_pickle
 
 
-def _keras(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
+def _keras(model: keras.Model, path: Path, metadata: dict[str, str], dtype: str) -> None:
     model.save(path)
-    write_metadata(path, card)
+    write_metadata(path, metadata)
 
 
-def _weights_h5(model: keras.Model, path: Path, card: dict[str, str], dtype: str) -> None:
+def _weights_h5(model: keras.Model, path: Path, metadata: dict[str, str], dtype: str) -> None:
     model.save_weights(path)
 
 
