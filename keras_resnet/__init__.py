@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Public names by the module that defines them; "" for modules. The names of the zoo's models come from `zoo.ROWS`.
+# By public name, the module that defines it; "" if the name is a module itself. The zoo's models are in `zoo.ROWS`.
 MODULES = {
     "CifarResNet": "cifar",
     "HyperResNet": "tuning",

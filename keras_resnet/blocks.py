@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import keras
 
 from keras_resnet import layers, shortcuts
 from keras_resnet._internal.validation import function_or_none, integer, number, one_of
-from keras_resnet.complexity import Sketch, cost_function, cost_of
+from keras_resnet.complexity import Sketch, check_cost_known, cost_function, cost_of
 from keras_resnet.gates import Gate
 from keras_resnet.layers import Activation, Convolution, Norm, NormAct, Tensor, batch_norm, conv, relu
 from keras_resnet.orderings import Operations, Ordering, ordering_of
@@ -275,7 +276,7 @@ def _residual_cost(
     for i, row in enumerate(convs, start=1):
         if i > 1:
             x.norm(order.before)
-        x.conv(row.filters, row.kernel, row.stride, row.groups, bias=row.conv is layers.biased_conv)
+        x.conv(row.filters, row.kernel, row.stride, row.groups, bias=_has_bias(row.conv))
         if i < len(convs):
             x.norm(order.after)
     x.norm(order.last)
@@ -284,6 +285,13 @@ def _residual_cost(
     _skip_cost(skip, x.channels, stride, shortcut, _skip_norm(order))
     x.norm(order.joined)
     x.parameters, x.macs = x.parameters + skip.parameters, x.macs + skip.macs
+
+
+def _has_bias(convolution: Convolution) -> bool:
+    check_cost_known("last_conv", convolution, (conv, layers.biased_conv))
+    if isinstance(convolution, functools.partial):
+        return convolution.func is layers.biased_conv or convolution.keywords.get("bias") is not None
+    return convolution is layers.biased_conv
 
 
 def _skip_norm(order: Ordering) -> Operations:

@@ -8,6 +8,7 @@ adds them up without building anything.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -184,7 +185,12 @@ def cost_function(argument: str, part: Any) -> Callable[..., None]:
     """
     known = _COSTS.get(argument, {})
     check_cost_known(argument, part, tuple(known))
-    return functools.partial(known[part.func], **part.keywords) if isinstance(part, functools.partial) else known[part]
+    if not isinstance(part, functools.partial):
+        return known[part]
+    function = known[part.func]
+    # Arguments that change no cost, such as an initializer, are none of the cost function's.
+    taken = inspect.signature(function).parameters
+    return functools.partial(function, **{name: value for name, value in part.keywords.items() if name in taken})
 
 
 def check_cost_known(argument: str, part: Any, known: Sequence[Any]) -> None:

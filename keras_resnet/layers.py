@@ -71,6 +71,8 @@ class NormAct(NamedTuple):
 
     def __call__(self, operations: Operations, x: Tensor, name: str, gamma: str = "ones") -> Tensor:
         """Applies operations, "bn" and "relu", in their order; the layers are called `{name}_bn` and `{name}_relu`."""
+        if isinstance(operations, str) or not set(operations) <= {"bn", "relu"}:
+            raise ValueError(f'operations must be a tuple of "bn" and "relu". Received: operations={operations!r}')
         for operation in operations:
             x = self.norm(x, f"{name}_bn", gamma) if operation == "bn" else self.activation(x, f"{name}_relu")
         return x

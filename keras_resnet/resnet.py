@@ -76,8 +76,8 @@ def ResNet(
         output_stride: None: no limit; or 8, 16, 32: stages beyond this stride dilate instead of stride.
         drop_rate: dropout before the classifier, in [0, 1).
         include_preprocessing: whether the model takes raw pixels, 0 to 255; otherwise `(pixels / 255 - mean) / std`.
-        mean, std: of the pixels over 255, one number for each channel; images with another number of channels get
-            their average.
+        mean, std: of the pixels over 255, one number for each channel. If an image has more channels, the further ones
+            get the average; if it has fewer, all get it.
         default_size: side in pixels of the input if `input_shape` is None and `include_top` is True.
         include_top: whether the model ends in average pooling and a classifier.
         weights: None (random), or a source for `keras_resnet.load_weights`: the path of a file, "hf://timm/<model>",
@@ -136,11 +136,19 @@ def ResNet(
         norm=norm,
         activation=activation,
     )
-    drop_rates = _drop_rates(number("stochastic_depth", stochastic_depth, "[0, 1)"), sum(depths))
+    drop_rates = _drop_rates(number("stochastic_depth", stochastic_depth, "[0, 1)"), sum(map(len, plan)))
     x = stem(x, *ends)
     for stage, (width, rows) in enumerate(zip(filters, plan), start=2):
         for b, row in enumerate(rows, start=1):
-            x = block(x, width, **row._asdict(), stochastic_depth=next(drop_rates), name=block_name(stage, b))
+            x = block(
+                x,
+                width,
+                stride=row.stride,
+                dilation=row.dilation,
+                first_dilation=row.first_dilation,
+                stochastic_depth=next(drop_rates),
+                name=block_name(stage, b),
+            )
     x = norm_act(order.before, x, POST)
     if include_top:
         drop_rate = number("drop_rate", drop_rate, "[0, 1)")

@@ -78,7 +78,7 @@ Args:
     pooling: without the top: None for (N, H, W, C), "avg" or "max" for (N, C).
     classes: outputs of the classifier, at least 1.
     classifier_activation: name of a Keras activation; None gives logits.
-    name: name of the model; None: the name of this function in lower case.
+    name: name of the model; if it is not given, the name of this function in lower case.
     include_preprocessing: whether the model takes raw pixels, 0 to 255.
 
     Every other argument of `keras_resnet.ResNet` can be given by keyword, and replaces the value in this model's row.

@@ -10,6 +10,7 @@ import pytest
 
 import keras_resnet as kr
 from keras_resnet.training.recipe import recipe_of
+from keras_resnet.tuning import persistence
 from keras_resnet.weights.metadata import read_metadata
 from tests.conftest import ROOT
 
@@ -75,3 +76,12 @@ def test_a_search_is_found_finished(tmp_path):
     )
     assert tuner.remaining_trials == 0
     assert len(kr.tuning.trial_results(tuner)) == 2
+
+
+def test_a_search_with_a_reward_is_the_same_under_new_names(tmp_path):
+    reward = kr.tuning.mnasnet_reward("latency", 5.0)
+    before = {"reward": repr(reward).replace("MnasNetReward", "Limited"), "base": "kr.ResNet(strided=1)"}
+    (tmp_path / "search.json").write_text(json.dumps(before))
+    persistence.check(tmp_path, {"reward": repr(reward), "base": "kr.ResNet(stride_in='1x1')"})
+    with pytest.raises(ValueError, match="whose reward is not the same"):
+        persistence.check(tmp_path, {"reward": "another", "base": "kr.ResNet(stride_in='1x1')"})

@@ -356,3 +356,10 @@ def test_wrong_filters_are_named():
 def test_an_array_is_no_keras_tensor(block):
     with pytest.raises(TypeError, match="x must be a Keras tensor of rank 4"):
         block(np.zeros((1, 8, 8, 4)), 8)
+
+
+def test_operations_are_a_tuple():
+    norm_act = kr.layers.NormAct(kr.layers.batch_norm, kr.layers.relu)
+    for wrong in ("bn relu", ("gelu",)):
+        with pytest.raises(ValueError, match='operations must be a tuple of "bn" and "relu". Received'):
+            norm_act(wrong, keras.Input((8, 8, 4)), "b")

@@ -92,7 +92,7 @@ def test_a_model_around_the_network_trains_what_it_adds():
 
 
 def test_a_model_as_a_part_of_a_stage_goes_with_it():
-    def stem(x, filters, words, after):
+    def stem(x, filters, norm_act, after):
         inner = keras.Input(x.shape[1:])
         return keras.Model(inner, keras.layers.Conv2D(filters, 3, padding="same", name="mine")(inner), name="stem")(x)
 

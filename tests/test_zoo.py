@@ -158,7 +158,7 @@ def test_row_and_network_agree(name, cheap_weights):
 
 
 # Rows of which no structure is recorded. Two blocks a stage tell what each further block adds. ResNet1202 is built
-# whole in test_resnet.py, and the blocks of those that timm has are compared with its in test_parity.py.
+# whole in test_resnet.py, and the blocks of those that timm has are compared with its in weights/test_parity_timm.py.
 DEEPER = [name for name in zoo.ROWS if name not in golden.NAMES]
 
 

@@ -44,8 +44,8 @@ def nested_graphs(model: Any) -> list[Any]:
 
 
 def nodes_of(graph: Any) -> Iterator[Any]:
-    """The calls of layers in a graph, in the order of computation, inputs first."""
-    for _, nodes in sorted(graph._nodes_by_depth.items(), reverse=True):
+    """The calls of layers in a graph, in the order of computation, inputs first; none if it is a layer without one."""
+    for _, nodes in sorted(getattr(graph, "_nodes_by_depth", {}).items(), reverse=True):
         yield from nodes
 
 

@@ -173,7 +173,7 @@ def search(trials: Sequence[TrialResult], console: Console) -> None:
         )
     console.print(table)
     say(
-        "\n* On the Pareto front (pareto.png): no trial with as many or fewer MACs has a higher top-1. "
+        "\n* On the Pareto front (pareto.png): no other trial has a top-1 as high or higher with as few or fewer MACs. "
         "top-1: accuracy on the held-out images. ms: milliseconds for one image.",
         console,
     )

@@ -110,7 +110,7 @@ def tune(
         max_macs=max_macs,
         tune=tune or ("depth", "width"),
         recipe=run.with_validation_split(changed_recipe),
-        reward=None if max_latency is None else tuning.soft_constraint("latency", max_latency),
+        reward=None if max_latency is None else tuning.mnasnet_reward("latency", max_latency),
     )
     if process_name is not None:
         tuning.join(process_name, chief_address)

@@ -132,6 +132,7 @@ def optimizer(recipe: Recipe, rate: Any, variables: Sequence[Any]) -> Optimizer:
         "ema_momentum": recipe.ema_decay ** (1 / recipe.gradient_accumulation_steps),
     }
     created = OPTIMIZERS[recipe.optimizer](recipe, rate, common)
+    # For AdamW, whose decay is Keras' own.
     created.exclude_from_weight_decay(var_list=[variable for variable in variables if not decays(variable)])
     # Only float16 needs a scaled loss. Keras would choose by the policy, and lose the scale when a training is resumed
     # under another policy.

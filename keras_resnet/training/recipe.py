@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -190,9 +191,21 @@ def recipe_of(fields: Mapping[str, Any]) -> Recipe:
 
 
 def current_names(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a recipe in a file of an earlier version, under the names of this one."""
-    renamed = {RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}
+    """Fields of a recipe in a file of an earlier version, as this version writes them.
+
+    Fields that the file does not have yet get their defaults: a new field changes nothing by default.
+
+    Raises:
+        ValueError: a field is there under its old and its new name.
+        TypeError: `fields` is not a mapping.
+    """
+    if not isinstance(fields, Mapping):
+        raise TypeError(f"a recipe must be an object with fields. Received: {fields!r:.100}")
+    if twice := sorted(old for old, new in RENAMED_FIELDS.items() if old in fields and new in fields):
+        raise ValueError(f"a recipe must have each field once. Received: {twice[0]} and {RENAMED_FIELDS[twice[0]]}")
+    defaults = json.loads(json.dumps(dataclasses.asdict(Recipe())))
+    renamed = {**defaults, **{RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}}
     for name in ("loss", "crop"):
-        if name in renamed:
+        if isinstance(renamed[name], str):
             renamed[name] = RENAMED_CHOICES.get(renamed[name], renamed[name])
     return renamed

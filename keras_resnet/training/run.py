@@ -263,7 +263,8 @@ def _obsolete_files(out: Path, task: Task, overwrite: bool) -> list[str] | None:
     different: list[str] = []
     if "run.json" not in existing and "recipe.json" in existing:
         unfinished = json.loads((out / "recipe.json").read_text())
-        unfinished["recipe"] = current_names(unfinished.get("recipe", {}))
+        if isinstance(unfinished.get("recipe"), dict):
+            unfinished["recipe"] = current_names(unfinished["recipe"])
         different = [name for name in fields if unfinished.get(name) != fields[name]]
         if not different:
             return None

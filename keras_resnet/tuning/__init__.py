@@ -14,8 +14,8 @@ __all__ = [
     "TrialResult",
     "code",
     "join",
+    "mnasnet_reward",
     "pareto_front",
-    "soft_constraint",
     "trial_results",
 ]
 
@@ -23,7 +23,7 @@ MODULES = {
     "HyperResNet": "hypermodel",
     "TUNABLES": "space",
     "code": "source",
-    "soft_constraint": "rewards",
+    "mnasnet_reward": "rewards",
     "RandomSearch": "tuners",
     "BayesianOptimization": "tuners",
     "Hyperband": "tuners",
@@ -37,7 +37,7 @@ MODULES = {
 if TYPE_CHECKING:
     from keras_resnet.tuning.hypermodel import HyperResNet
     from keras_resnet.tuning.results import TrialResult, pareto_front, trial_results
-    from keras_resnet.tuning.rewards import soft_constraint
+    from keras_resnet.tuning.rewards import mnasnet_reward
     from keras_resnet.tuning.source import code
     from keras_resnet.tuning.space import TUNABLES
     from keras_resnet.tuning.tuners import BayesianOptimization, GridSearch, Hyperband, RandomSearch

@@ -52,7 +52,7 @@ class HyperResNet(keras_tuner.HyperModel):
             "drop" (stochastic depth, dropout), "resolution", "optimizer" (and the momentum of sgd), "learning_rate",
             "weight_decay".
         recipe: recipe of the training: a name of `keras_resnet.training.RECIPES`, or a `Recipe`.
-        reward: None, or a function of a trial's metrics, for example from `keras_resnet.tuning.soft_constraint`. Its
+        reward: None, or a function of a trial's metrics, for example from `keras_resnet.tuning.mnasnet_reward`. Its
             result is the metric "reward".
 
     Raises:

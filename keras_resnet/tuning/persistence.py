@@ -35,8 +35,7 @@ def check(directory: Path, description: dict[str, Any]) -> None:
             f"directory must be new, or hold a search of this package. Received: {directory}, which holds "
             f"{', '.join(files)} and no readable {SEARCH}; choose another directory"
         )
-    if "recipe" in stored:
-        stored["recipe"] = current_names(stored["recipe"])
+    stored = _with_current_names(stored)
     requested = json.loads(json.dumps(description))
     names = {*requested, *stored}
     if different := sorted(name for name in names if requested.get(name) != stored.get(name)):
@@ -44,6 +43,19 @@ def check(directory: Path, description: dict[str, Any]) -> None:
             f"directory must be new, or hold the same search. Received: {directory}, whose {', '.join(different)} "
             f"{'is' if len(different) == 1 else 'are'} not the same; choose another directory for a new search"
         )
+
+
+def _with_current_names(stored: dict[str, Any]) -> dict[str, Any]:
+    """The description of a search of an earlier version, as this version writes it."""
+    renamed = dict(stored)
+    if isinstance(stored.get("recipe"), dict):
+        renamed["recipe"] = current_names(stored["recipe"])
+    if isinstance(stored.get("reward"), str):
+        renamed["reward"] = stored["reward"].replace("Limited(", "MnasNetReward(")
+    if isinstance(stored.get("base"), str):
+        base = stored["base"].replace("strided=1", "stride_in='1x1'")
+        renamed["base"] = base.replace("strided=2", "stride_in='3x3'")
+    return renamed
 
 
 def persist(oracle: Any, directory: Path, description: dict[str, Any]) -> None:

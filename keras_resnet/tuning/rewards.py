@@ -11,8 +11,8 @@ METRICS = ("latency", "macs", "parameters", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
-class SoftConstraint:
-    """The reward function that `soft_constraint` returns; its arguments are explained there."""
+class MnasNetReward:
+    """The reward function that `mnasnet_reward` returns; its arguments are explained there."""
 
     metric: str
     limit: float
@@ -26,9 +26,9 @@ class SoftConstraint:
         return metrics[self.accuracy] * ratio ** (self.below if ratio <= 1 else self.above)
 
 
-def soft_constraint(
+def mnasnet_reward(
     metric: str, limit: float, *, below: float = 0.0, above: float = -1.0, accuracy: str = "val_accuracy"
-) -> SoftConstraint:
+) -> MnasNetReward:
     """The reward `accuracy * (metric / limit) ** power`, as in MnasNet (Tan et al. 2018, arXiv:1807.11626, eq. 2).
 
     Args:
@@ -47,12 +47,12 @@ def soft_constraint(
         ValueError: `metric` is not one of the four, or `limit` is not above 0.
 
     Example:
-        >>> from keras_resnet.tuning import soft_constraint
-        >>> reward = soft_constraint("latency", 5.0)
+        >>> from keras_resnet.tuning import mnasnet_reward
+        >>> reward = mnasnet_reward("latency", 5.0)
         >>> reward({"val_accuracy": 0.9, "latency": 4.0}), reward({"val_accuracy": 0.9, "latency": 10.0})
         (0.9, 0.45)
     """
     one_of("metric", metric, METRICS)
     if limit <= 0:
         raise ValueError(f"limit must be above 0. Received: limit={limit!r}")
-    return SoftConstraint(metric, limit, below, above, accuracy)
+    return MnasNetReward(metric, limit, below, above, accuracy)

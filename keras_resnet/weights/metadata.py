@@ -122,7 +122,7 @@ def write_metadata(archive: Path, metadata: Mapping[str, str]) -> None:
 
     Args:
         archive: the file.
-        card: the result of `metadata_of`.
+        metadata: the result of `metadata_of`.
     """
     with zipfile.ZipFile(archive, "a") as file:
         file.comment = (KEY + metadata[KEY]).encode()

@@ -274,3 +274,21 @@ def test_a_training_of_growing_images_learns(rng, eager):
         model, Recipe(epochs=4, batch_size=16, train_sizes=(4, 8), eval_size=12), split, split
     ).history
     assert history["val_accuracy"][-1] > 0.9
+
+
+def test_a_recipe_of_an_earlier_version_gets_the_defaults_of_newer_fields():
+    written = {name: value for name, value in dataclasses.asdict(Recipe()).items() if name != "remat"}
+    assert recipe_of(written) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        (None, TypeError, "a recipe must be an object with fields. Received: None"),
+        ({"ema": 0.5, "ema_decay": 0.5}, ValueError, "each field once. Received: ema and ema_decay"),
+        ({"loss": ["a"]}, ValueError, "loss must be one of"),
+    ],
+)
+def test_what_is_no_recipe_is_refused(fields, error, message):
+    with pytest.raises(error, match=message):
+        recipe_of(fields)

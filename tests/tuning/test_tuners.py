@@ -243,7 +243,7 @@ def test_objectives_may_be_several_or_a_reward(digits, tmp_path, eager):
     objective = keras_tuner.Objective
     several = [objective("val_accuracy", "max"), objective("latency", "min")]
     for number, aim in enumerate((several, objective("reward", "max"))):
-        space = trained_space(reward=kr.tuning.soft_constraint("macs", 1.0))
+        space = trained_space(reward=kr.tuning.mnasnet_reward("macs", 1.0))
         tuner = kr.tuning.RandomSearch(space, aim, max_trials=1, directory=tmp_path / str(number))
         tuner.search(*digits, verbose=0)
         (found,) = kr.tuning.trial_results(tuner)
@@ -283,11 +283,11 @@ def test_a_reward_is_part_of_what_a_search_is(tmp_path):
 
     with pytest.raises(ValueError, match="objective must not be reward if the hypermodel has no reward"):
         tuner()
-    tuner(reward=kr.tuning.soft_constraint("macs", 1.0))
+    tuner(reward=kr.tuning.mnasnet_reward("macs", 1.0))
     with pytest.raises(ValueError, match="same search. Received: .*, whose reward is not the same"):
-        tuner(reward=kr.tuning.soft_constraint("macs", 2.0))
+        tuner(reward=kr.tuning.mnasnet_reward("macs", 2.0))
     with pytest.raises(ValueError, match="metric must be one of .*latency.*Received: metric='mac'"):
-        kr.tuning.soft_constraint("mac", 1.0)
+        kr.tuning.mnasnet_reward("mac", 1.0)
 
 
 def test_a_worker_does_not_overwrite_the_search_that_it_joins(tmp_path, monkeypatch):

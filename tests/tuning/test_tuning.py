@@ -130,15 +130,15 @@ def test_conditions_on_what_is_not_tuned_are_settled():
 
 def test_a_point_over_the_budget_stands_for_the_nearest_within():
     free = kr.HyperResNet((32, 32, 3), 10, base="ResNet20", tune=("depth", "width"))
-    soft_constraint = kr.HyperResNet((32, 32, 3), 10, base="ResNet20", tune=("depth", "width"), max_macs=30e6)
+    mnasnet_reward = kr.HyperResNet((32, 32, 3), 10, base="ResNet20", tune=("depth", "width"), max_macs=30e6)
     point = {"depth_2": 6, "depth_3": 6, "depth_4": 6, "width_2": 32, "width_3": 64, "width_4": 128}
     assert free.design(hyperparameters(**point)).row.macs > 300e6
     hp = hyperparameters(**point)
-    design = soft_constraint.design(hp)
+    design = mnasnet_reward.design(hp)
     assert 20e6 < design.row.macs <= 30e6  # no smaller than it need be
     assert hp.values == point  # the oracle's own
-    assert built(soft_constraint.build(hp)) == (design.row.parameters, design.row.macs)
-    assert soft_constraint.design(hyperparameters(**point)) == design
+    assert built(mnasnet_reward.build(hp)) == (design.row.parameters, design.row.macs)
+    assert mnasnet_reward.design(hyperparameters(**point)) == design
 
 
 def test_a_point_that_is_no_network_stands_for_one():
@@ -256,3 +256,14 @@ def test_models_that_are_built_are_plain_keras():
     )
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
     assert isinstance(model, keras.Model)
+
+
+def test_arguments_of_a_block_that_change_no_cost_are_no_error():
+    fields = {"depths": (1,), "filters": (8,)}
+    plain = cost(fields, (32, 32, 3))
+    assert cost({**fields, "block": functools.partial(kr.bottleneck_block, last_gamma="ones")}, (32, 32, 3)) == plain
+    biased = functools.partial(kr.bottleneck_block, last_conv=functools.partial(kr.layers.conv, bias="zeros"))
+    assert cost({**fields, "block": biased}, (32, 32, 3)).parameters == plain.parameters + 32
+    other = functools.partial(kr.bottleneck_block, last_conv=lambda *arguments, **options: None)
+    with pytest.raises(ValueError, match="last_conv must be one of biased_conv, conv, whose cost is known"):
+        cost({**fields, "block": other}, (32, 32, 3))

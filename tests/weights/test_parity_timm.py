@@ -63,7 +63,7 @@ def test_a_whole_network_gives_the_logits_of_timm(tmp_path, rng, cheap_weights):
 
 def test_each_row_is_compared_with_its_original():
     others = {row.tag for row in table() if row not in FROM_TIMM}
-    # In test_keras_applications.py, test_weights.py and test_fashion_mnist.py.
+    # In test_parity_keras_applications.py, test_weights.py and test_fashion_mnist.py.
     assert others == {"keras", "akamaster", "fashion_mnist"}
     assert {row.model for row in FROM_TIMM} == set(ROWS)
 

@@ -10,7 +10,7 @@ from keras_resnet._internal.validation import integer, number, number_pair, one_
 from keras_resnet.data.augment.batch import check_images, per_image, round_to_uint8
 from keras_resnet.data.augment.boxes import random_boxes
 
-FILL_MODES = {"zeros": "CONSTANT", "reflect": "REFLECT", "nearest": "NEAREST"}
+FILL_MODES = {"constant": "CONSTANT", "reflect": "REFLECT", "nearest": "NEAREST"}
 
 
 def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -85,15 +85,15 @@ def pad_and_crop(images: tf.Tensor, seed: tf.Tensor, pixels: int) -> tf.Tensor:
     return tf.ensure_shape(tf.reshape(cropped, tf.shape(images)), images.shape)
 
 
-def rotate(images: tf.Tensor, seed: tf.Tensor, degrees: float, fill_mode: str = "zeros") -> tf.Tensor:
+def rotate(images: tf.Tensor, seed: tf.Tensor, degrees: float, fill_mode: str = "constant") -> tf.Tensor:
     """Rotates each image about its center by a random angle, with bilinear interpolation.
 
     Args:
         images: uint8 (N, H, W, C).
         seed: random seed, two integers; the same images and seed give the same result.
         degrees: largest angle, above 0; angles are uniform in [-degrees, degrees].
-        fill_mode: what fills the corners, where the rotated image has no pixels: "zeros", "reflect" (mirrored at the
-            edge) or "nearest" (the nearest pixel of the edge).
+        fill_mode: what fills the corners, which have no pixels of the image: "constant" (zeros), "reflect" (mirrored
+            at the edge) or "nearest" (the nearest pixel of the edge).
 
     Returns:
         uint8 (N, H, W, C).
@@ -174,7 +174,7 @@ def _first_and_last(
     return first * scale, final * scale
 
 
-def rotate_by(images: tf.Tensor, angles: tf.Tensor, fill: float = 0, fill_mode: str = "zeros") -> tf.Tensor:
+def rotate_by(images: tf.Tensor, angles: tf.Tensor, fill: float = 0, fill_mode: str = "constant") -> tf.Tensor:
     """Rotates each image about its center by `angles` (N) in radians, counterclockwise like Pillow's `rotate`."""
     cosine, sine = tf.cos(angles), tf.sin(angles)
     shape = tf.cast(tf.shape(images), tf.float32)
@@ -204,15 +204,15 @@ def translate_y(images: tf.Tensor, pixels: tf.Tensor, fill: float = 0) -> tf.Ten
     return affine(images, (1, 0, 0, 0, 1, pixels), fill)
 
 
-def affine(images: tf.Tensor, coefficients: tuple, fill: float = 0, fill_mode: str = "zeros") -> tf.Tensor:
+def affine(images: tf.Tensor, coefficients: tuple, fill: float = 0, fill_mode: str = "constant") -> tf.Tensor:
     """Applies an affine map to each image, like Pillow's `Image.transform(..., Image.Transform.AFFINE, coefficients)`.
 
     Args:
         images: uint8 (N, H, W, C).
         coefficients: (a, b, c, d, e, f), each a number for all images or a tensor (N). The pixel at (x, y) comes from
             (a x + b y + c, d x + e y + f), with bilinear interpolation.
-        fill: pixel value outside the image, for `fill_mode="zeros"`.
-        fill_mode: "zeros", "reflect" or "nearest".
+        fill: pixel value outside the image, for `fill_mode="constant"`.
+        fill_mode: "constant", "reflect" or "nearest".
 
     Returns:
         uint8 (N, H, W, C).
