@@ -34,9 +34,9 @@ def imagenet(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> T
         A tensor (N, ceil(H / 4), ceil(W / 4), filters).
 
     Example:
-        >>> import keras_resnet as kr
-        >>> model = kr.ResNet((1,), filters=(64,), stem=kr.stems.imagenet)
-        >>> model.get_layer("pool1_pool").output.shape
+        >>> import keras, keras_resnet as kr
+        >>> norm_act = kr.layers.NormAct(kr.layers.batch_norm, kr.layers.relu)
+        >>> kr.stems.imagenet(keras.Input((224, 224, 3)), 64, norm_act, ("bn", "relu")).shape
         (None, 56, 56, 64)
     """
     x = conv(x, filters, 7, 2, name="conv1_conv")
@@ -60,9 +60,10 @@ def imagenet_zero_padded(x: Tensor, filters: int, norm_act: NormAct, after: Oper
         A tensor (N, ceil(H / 4), ceil(W / 4), filters).
 
     Example:
-        >>> import keras_resnet as kr
-        >>> kr.ResNet((1,), filters=(64,), stem=kr.stems.imagenet_zero_padded).get_layer("conv1_conv").use_bias
-        True
+        >>> import keras, keras_resnet as kr
+        >>> norm_act = kr.layers.NormAct(kr.layers.batch_norm, kr.layers.relu)
+        >>> kr.stems.imagenet_zero_padded(keras.Input((224, 224, 3)), 64, norm_act, ("bn", "relu")).shape
+        (None, 56, 56, 64)
     """
     x = biased_conv(x, filters, 7, 2, name="conv1_conv")
     return zero_padded_max_pool(norm_act(after, x, "conv1"), "pool1")
@@ -85,9 +86,10 @@ def deep(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> Tenso
         A tensor (N, ceil(H / 4), ceil(W / 4), filters).
 
     Example:
-        >>> import keras_resnet as kr
-        >>> kr.ResNet((1,), filters=(64,), stem=kr.stems.deep).get_layer("conv1_1_conv").filters
-        32
+        >>> import keras, keras_resnet as kr
+        >>> norm_act = kr.layers.NormAct(kr.layers.batch_norm, kr.layers.relu)
+        >>> kr.stems.deep(keras.Input((224, 224, 3)), 64, norm_act, ("bn", "relu")).shape
+        (None, 56, 56, 64)
     """
     return max_pool(_three_convs(x, filters // 2, filters, norm_act, after), "pool1")
 
@@ -108,9 +110,10 @@ def deep_tiered(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -
         A tensor (N, ceil(H / 4), ceil(W / 4), filters).
 
     Example:
-        >>> import keras_resnet as kr
-        >>> kr.ResNet((1,), filters=(64,), stem=kr.stems.deep_tiered).get_layer("conv1_1_conv").filters
-        24
+        >>> import keras, keras_resnet as kr
+        >>> norm_act = kr.layers.NormAct(kr.layers.batch_norm, kr.layers.relu)
+        >>> kr.stems.deep_tiered(keras.Input((224, 224, 3)), 64, norm_act, ("bn", "relu")).shape
+        (None, 56, 56, 64)
     """
     return max_pool(_three_convs(x, 3 * filters // 8, filters, norm_act, after), "pool1")
 
@@ -131,9 +134,10 @@ def deep_strided(x: Tensor, filters: int, norm_act: NormAct, after: Operations) 
         A tensor (N, ceil(H / 4), ceil(W / 4), filters).
 
     Example:
-        >>> import keras_resnet as kr
-        >>> kr.ResNet((1,), filters=(64,), stem=kr.stems.deep_strided).get_layer("pool1_conv").strides
-        (2, 2)
+        >>> import keras, keras_resnet as kr
+        >>> norm_act = kr.layers.NormAct(kr.layers.batch_norm, kr.layers.relu)
+        >>> kr.stems.deep_strided(keras.Input((224, 224, 3)), 64, norm_act, ("bn", "relu")).shape
+        (None, 56, 56, 64)
     """
     x = _three_convs(x, filters // 2, filters, norm_act, BN_RELU)
     x = conv(x, filters, 3, 2, name="pool1_conv")
@@ -157,9 +161,9 @@ def cifar(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> Tens
         A tensor (N, H, W, filters).
 
     Example:
-        >>> import keras_resnet as kr
-        >>> model = kr.ResNet((1,), filters=(64,), stem=kr.stems.cifar, input_shape=(32, 32, 3))
-        >>> model.get_layer("conv1_conv").output.shape
+        >>> import keras, keras_resnet as kr
+        >>> norm_act = kr.layers.NormAct(kr.layers.batch_norm, kr.layers.relu)
+        >>> kr.stems.cifar(keras.Input((32, 32, 3)), 64, norm_act, ("bn", "relu")).shape
         (None, 32, 32, 64)
     """
     return norm_act(after, conv(x, filters, 3, name="conv1_conv"), "conv1")

@@ -24,6 +24,7 @@ SLOW = (
     "keras_resnet.training.fitting",
     "keras_resnet.tuning.hypermodel",
     "keras_resnet.tuning.latency",
+    "keras_resnet.weights.load",
     "keras_resnet.zoo",
 )
 

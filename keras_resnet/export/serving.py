@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet._internal.atomic_files import flush_file
 from keras_resnet._internal.validation import directory, integer, number, one_of
 from keras_resnet.classes import names_of
 from keras_resnet.data.decode import resize_for, to_square
@@ -181,8 +182,7 @@ def _publish(temporary: Path, target: Path) -> None:
     """Makes a version visible to servers: synchronises its files with the disk, and renames its directory."""
     for path in temporary.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            flush_file(path)
     try:
         temporary.rename(target)
     except OSError as error:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import shutil
 import zipfile
 import zlib
@@ -22,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
+
+from keras_resnet._internal.atomic_files import flush_directory, flush_file
 
 KEPT = 2
 ARRAYS, STATE = "arrays.npz", "state.json"
@@ -93,13 +94,12 @@ def save(directory: Path, number: int, arrays: Mapping[str, np.ndarray], state: 
         write_arrays(arrays, temporary / ARRAYS)
         with (temporary / STATE).open("w") as text:
             json.dump(state, text, indent=1)
-            text.flush()
-            os.fsync(text.fileno())
-        _flush_directory(temporary)
+        flush_file(temporary / STATE)
+        flush_directory(temporary)
         if path.exists():  # a directory cannot be renamed to the name of another one
             path.rename(directory / f".{number}-replaced")
         temporary.rename(path)
-        _flush_directory(directory)
+        flush_directory(directory)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -134,8 +134,7 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Writes arrays to an .npz file and flushes it to the disk."""
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
+    flush_file(path)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -148,13 +147,3 @@ def _numbers(directory: Path) -> list[int]:
     """The numbers of the checkpoints in a directory, in ascending order."""
     paths = directory.iterdir() if directory.is_dir() else ()
     return sorted(int(path.name) for path in paths if path.name.isdecimal())
-
-
-def _flush_directory(path: Path) -> None:
-    """Without this a rename may be lost in a power failure. Windows does not support it, and does not need it."""
-    if os.name == "posix":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -19,6 +19,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import WeakFileLock, tqdm
 from requests.exceptions import ChunkedEncodingError
 
+from keras_resnet._internal.atomic_files import flush_directory
 from keras_resnet.weights.tensors import WeightsError
 
 HASHED = 2**20  # bytes that are read at once
@@ -56,7 +57,8 @@ def download(
                 part = path.with_name(path.name + ".part")
                 _download_part(url, part, expected, headers or {}, largest)
                 part.replace(path)
-                _flush(path.parent)
+                with contextlib.suppress(OSError):  # some file systems cannot flush a directory
+                    flush_directory(path.parent)
     except requests.RequestException as error:  # its own message has a hundred lines
         raise WeightsError(f"weights: cannot download {shown(url)}: {_reason(error)}") from None
     except OSError as error:
@@ -188,16 +190,6 @@ def _transfer_once(url: str, part: Path, start: int, headers: Mapping[str, str],
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.is_file() else 0
-
-
-def _flush(directory: Path) -> None:
-    """Flushes a directory to the disk, so that a power cut does not undo a rename; does nothing on Windows."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _web_page_error(url: str) -> WeightsError:
