@@ -30,17 +30,17 @@ def memory(field):
 
 
 def measured(function):
-    """What a function raises, and what it costs in bytes and seconds."""
+    """What a function raises, and what it costs in bytes and seconds of processor time."""
     gc.collect()
     gc.freeze()  # what there is so far need not be gone through for each case
     ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free but held could be taken unseen
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM, the most that was in memory, starts anew
-    resident, start, error = memory("VmRSS"), time.monotonic(), None
+    resident, start, error = memory("VmRSS"), time.process_time(), None
     try:
         function()
     except Exception as caught:
         error = caught
-    return error, {"peak": memory("VmHWM") - resident, "seconds": time.monotonic() - start}
+    return error, {"peak": memory("VmHWM") - resident, "seconds": time.process_time() - start}
 
 
 def attack(name, folder, model, other, before, right):
