@@ -88,6 +88,7 @@ start_keras()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN is for x86")
 def test_commands_compute_on_onednn_unless_the_user_says_otherwise():
