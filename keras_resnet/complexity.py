@@ -189,8 +189,13 @@ def cost_function(argument: str, part: Any) -> Callable[..., None]:
         return known[part]
     function = known[part.func]
     # Arguments that change no cost, such as an initializer, are none of the cost function's.
-    taken = inspect.signature(function).parameters
+    taken = _parameters(function)
     return functools.partial(function, **{name: value for name, value in part.keywords.items() if name in taken})
+
+
+@functools.cache  # a search asks for each block of each network that it considers
+def _parameters(function: Callable[..., None]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def check_cost_known(argument: str, part: Any, known: Sequence[Any]) -> None:

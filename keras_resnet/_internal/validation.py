@@ -37,14 +37,14 @@ def known(kind: str, name: str, names: Iterable[str], listed_by: str) -> str:
 def integer(argument: str, value: Any, minimum: int = 1) -> int:
     """`value` as an int of at least `minimum`."""
     try:
-        number = operator.index(value)
+        whole = operator.index(value)
     except TypeError:
         raise TypeError(
             f"{argument} must be an integer of at least {minimum}. Received: {argument}={value!r}"
         ) from None
-    if isinstance(value, bool) or number < minimum:
+    if isinstance(value, bool) or whole < minimum:
         raise ValueError(f"{argument} must be an integer of at least {minimum}. Received: {argument}={value!r}")
-    return number
+    return whole
 
 
 def integers(argument: str, values: Any, minimum: int = 1) -> tuple[int, ...]:
