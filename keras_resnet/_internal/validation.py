@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 import operator
 import os
 from collections.abc import Iterable, Sequence
@@ -51,10 +52,10 @@ def integers(argument: str, values: Any, minimum: int = 1) -> tuple[int, ...]:
     """`values` as a non-empty tuple of integers of at least `minimum`."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{argument} must be a sequence of integers. Received: {argument}={values!r}")
-    numbers = tuple(integer(f"{argument}[{i}]", value, minimum) for i, value in enumerate(values))
-    if not numbers:
+    checked = tuple(integer(f"{argument}[{i}]", value, minimum) for i, value in enumerate(values))
+    if not checked:
         raise ValueError(f"{argument} must have at least one entry. Received: {argument}={values!r}")
-    return numbers
+    return checked
 
 
 def function_or_none(argument: str, value: Any) -> None:
@@ -91,7 +92,7 @@ def number(argument: str, value: Any, interval: str = "(-inf, inf)") -> float:
         TypeError: `value` is not a number.
         ValueError: `value` is not in the interval.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{argument} must be a number in {interval}. Received: {argument}={value!r}")
     low, high = map(float, interval[1:-1].split(","))
     above = value > low if interval[0] == "(" else value >= low
@@ -101,11 +102,12 @@ def number(argument: str, value: Any, interval: str = "(-inf, inf)") -> float:
     return float(value)
 
 
-def number_pair(argument: str, value: tuple[float, float], most: float) -> tuple[float, float]:
-    """`value`, if it is (low, high) with 0 < low <= high <= most."""
-    low, high = value
-    if not 0 < low <= high <= most:
+def number_pair(argument: str, value: Any, most: float) -> tuple[float, float]:
+    """`value` as (low, high), if it is two numbers with 0 < low <= high <= most."""
+    numeric = isinstance(value, Sequence) and all(isinstance(v, numbers.Real) for v in value)
+    if not numeric or len(value) != 2 or not 0 < value[0] <= value[1] <= most:
         raise ValueError(
             f"{argument} must be (low, high) with 0 < low <= high <= {most}. Received: {argument}={value!r}"
         )
+    low, high = value
     return low, high

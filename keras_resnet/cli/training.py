@@ -102,6 +102,8 @@ def train(
 ) -> None:
     """Trains a model. If the training is stopped or killed, type the same command again to continue it.
 
+    Training starts from random weights, or from those of --weights.
+
     Writes model.keras, history.csv, curves.png, recipe.json, logs for TensorBoard and a SavedModel to a directory.
     """
     changed_recipe = recipe_from(recipe, changes)

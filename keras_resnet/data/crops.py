@@ -11,7 +11,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-TRIES = 10  # as in torchvision's RandomResizedCrop
+from keras_resnet._internal.validation import number_pair
+from keras_resnet.data.boxes import ATTEMPTS, first_that_fits
 
 
 def center_square(shape: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
@@ -64,24 +65,15 @@ def random_resized_crop(
         >>> half(tf.constant([100, 100]), tf.constant([0, 1])).numpy()[2:].tolist()
         [71, 71]
     """
-    if not 0 < scale[0] <= scale[1] <= 1:
-        raise ValueError(f"scale must be two fractions in (0, 1], the smaller one first. Received: scale={scale!r}")
-    if not 0 < ratio[0] <= ratio[1]:
-        raise ValueError(f"ratio must be two numbers above 0, the smaller one first. Received: ratio={ratio!r}")
+    scale, ratio = number_pair("scale", scale, 1), number_pair("ratio", ratio, math.inf)
     image_sides = tf.cast(shape, tf.float32)
     # One draw and few operations: calling an operation takes longer than its computation.
-    uniform = tf.random.stateless_uniform((TRIES + 1, 2), seed)
-    tries, corner = uniform[:-1], uniform[-1]
-    low, high = math.log(ratio[0]) / 2, math.log(ratio[1]) / 2
-    area = tf.reduce_prod(image_sides) * (scale[0] + (scale[1] - scale[0]) * tries[:, :1])
-    root_of_ratio = tf.exp((low + (high - low) * tries[:, 1:]) * np.array([-1, 1], "float32"))  # inverse for heights
-    sides = tf.round(tf.sqrt(area) * root_of_ratio)  # heights and widths
-    fits = tf.reduce_all((sides > 0) & (sides <= image_sides), axis=1)
-    first = tf.argmax(fits)  # index of the first box that fits; 0 if none fits
+    uniform = tf.random.stateless_uniform((ATTEMPTS + 1, 2), seed)
+    sides, found = first_that_fits(uniform[:-1], image_sides, scale, ratio)
     largest = tf.round(tf.minimum(image_sides, image_sides[::-1] * np.array([1 / ratio[0], ratio[1]], "float32")))
-    chosen = tf.where(fits[first], sides[first], largest)
-    corner = tf.floor(tf.where(fits[first], corner * (image_sides - chosen + 1), (image_sides - chosen) / 2))
-    return tf.cast(tf.concat([corner, chosen], axis=0), tf.int32)
+    sides = tf.where(found, sides, largest)
+    corner = tf.floor(tf.where(found, uniform[-1] * (image_sides - sides + 1), (image_sides - sides) / 2))
+    return tf.cast(tf.concat([corner, sides], axis=0), tf.int32)
 
 
 def scale_jitter(

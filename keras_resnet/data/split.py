@@ -142,12 +142,17 @@ class Split:
         Returns:
             A `Split`.
 
+        Raises:
+            ValueError: `index` is not in [0, count).
+
         Example:
             >>> import keras_resnet as kr
             >>> [kr.data.load("digits", "test").shard(process, 2).size for process in (0, 1)]
             [180, 180]
         """
-        return self if count == 1 else self._part(np.arange(integer("index", index, 0), self.size, count))
+        if integer("index", index, 0) >= integer("count", count):
+            raise ValueError(f"index must be below count. Received: index={index}, count={count}")
+        return self if count == 1 else self._part(np.arange(index, self.size, count))
 
     def _part(self, numbers: np.ndarray) -> Split:
         files = tuple(self.files[number] for number in numbers) if self.files else ()

@@ -33,6 +33,8 @@ def checked_images(argument: str, images: Any, model: keras.Model) -> np.ndarray
         ValueError: they are not.
     """
     shape = model.input_shape
+    if images is None:
+        raise ValueError(f"{argument} must be images of shape {shape}, at least one. Received: {argument}=None")
     try:
         array = np.asarray(images)
         numbers = np.asarray(array, "float32")

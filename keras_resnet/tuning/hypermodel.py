@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import keras_tuner
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
 from keras_resnet import zoo
-from keras_resnet._internal.validation import integer, integers, known
+from keras_resnet._internal.validation import integer, integers, known, number
 from keras_resnet.complexity import macs, parameters
 from keras_resnet.constructor import constructor
 from keras_resnet.data import Split
@@ -270,10 +269,4 @@ def _base(input_shape: Sequence[int], classes: int, base: str | zoo.Row, recipe:
 
 def _limit(name: str, value: float | None) -> int | None:
     """A limit as an integer; the user can give it as a float, for example 50e6."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number or None. Received: {name}={value!r}")
-    if not 1 <= value < math.inf:
-        raise ValueError(f"{name} must be at least 1 and finite, or None. Received: {name}={value!r}")
-    return int(value)
+    return None if value is None else int(number(name, value, "[1, inf)"))

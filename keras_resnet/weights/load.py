@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_resnet import inputs, layers
+from keras_resnet import layers
 from keras_resnet.complexity import flat_layers
 from keras_resnet.stages import parse_block
 from keras_resnet.weights import readers
@@ -135,13 +135,11 @@ def _check_constants(model: keras.Model, checkpoint: Checkpoint) -> None:
                 f"Received: {layer.epsilon} in {layer.name!r} of {model.name!r}"
             )
         if isinstance(layer, keras.layers.Normalization) and layer.name == "preprocessing":
-            channels = layers.channels(layer.output)
-            if channels != len(checkpoint.mean):
+            if layers.channels(layer.output) != len(checkpoint.mean):
                 continue  # no statistics are published for this number of channels
-            mean, std = inputs.statistics(checkpoint.mean, checkpoint.std, channels)
             statistics = [keras.ops.convert_to_numpy(value).ravel() for value in (layer.mean, layer.variance)]
             model_mean, model_std = statistics[0] / 255, np.sqrt(statistics[1]) / 255
-            if not np.allclose((mean, std), (model_mean, model_std), atol=1e-6):
+            if not np.allclose((checkpoint.mean, checkpoint.std), (model_mean, model_std), atol=1e-6):
                 raise WeightsError(
                     f"mean and std must be {checkpoint.mean} and {checkpoint.std} for weights {checkpoint.tag!r}. "
                     f"Received: {model_mean.round(4).tolist()} and {model_std.round(4).tolist()} in {model.name!r}"

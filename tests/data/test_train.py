@@ -212,9 +212,11 @@ def test_where_no_draw_fits_the_largest_part_in_the_middle_is_taken():
     assert whole(tf.constant([1000, 100]), tf.constant([0, 1])).numpy().tolist() == [433, 0, 133, 100]
 
 
-@pytest.mark.parametrize("wrong", [{"scale": (0, 1)}, {"scale": (0.5, 0.2)}, {"ratio": (2, 1)}, {"ratio": (0, 1)}])
+@pytest.mark.parametrize(
+    "wrong", [{"scale": (0, 1)}, {"scale": (0.5, 0.2)}, {"ratio": (2, 1)}, {"ratio": (0, 1)}, {"scale": 0.5}]
+)
 def test_ranges_of_crops_are_checked(wrong):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be two"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be .low, high."):
         crops.random_resized_crop(tf.constant([4, 4]), tf.constant([0, 1]), **wrong)
 
 

@@ -120,6 +120,8 @@ def test_a_shard_reads_no_others_images(tmp_path):
             path.write_bytes(good if number % 2 else b"broken")
     split = kr.data.load(f"folder:{tmp_path}", "test")
     assert [int(image[0, 0, 0]) for image, _ in split.shard(1, 2).examples] == [1, 3]
+    with pytest.raises(ValueError, match="index must be below count. Received: index=2, count=2"):
+        split.shard(2, 2)
 
 
 def test_the_backend_torch_has_one_device(monkeypatch):

@@ -55,8 +55,7 @@ def color_jitter(
         number(*row, "[0, 1]")
         for row in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation))
     ]
-    if not 0 <= hue <= 0.5:
-        raise ValueError(f"hue must be in [0, 0.5]. Received: hue={hue!r}")
+    number("hue", hue, "[0, 0.5]")
     images = check_images(images)
     for argument, value in (("saturation", saturation), ("hue", hue)):
         if value:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_resnet._internal.validation import number, number_pair
 from keras_resnet.data.augment.batch import check_images, per_image
-from keras_resnet.data.augment.boxes import random_boxes
+from keras_resnet.data.boxes import random_boxes
 
 
 def fill_noise(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

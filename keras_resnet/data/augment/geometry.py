@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_resnet._internal.validation import integer, number, number_pair, one_of
 from keras_resnet.data.augment.batch import check_images, per_image, round_to_uint8
-from keras_resnet.data.augment.boxes import random_boxes
+from keras_resnet.data.boxes import random_boxes
 
 FILL_MODES = {"constant": "CONSTANT", "reflect": "REFLECT", "nearest": "NEAREST"}
 

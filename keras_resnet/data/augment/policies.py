@@ -134,10 +134,8 @@ def rand_augment(
         >>> a1(np.zeros((2, 32, 32, 3), "uint8"), (0, 1)).shape
         TensorShape([2, 32, 32, 3])
     """
-    if not 0 <= magnitude <= GREATEST:
-        raise ValueError(f"magnitude must be in [0, {GREATEST}]. Received: magnitude={magnitude!r}")
-    if not deviation >= 0:
-        raise ValueError(f"deviation must be at least 0. Received: deviation={deviation!r}")
+    number("magnitude", magnitude, f"[0, {GREATEST}]")
+    number("deviation", deviation, "[0, inf)")
     images, probability = _check_gray_or_color(images), number("probability", probability, "[0, 1]")
     for operation_seed in tf.unstack(tf.random.split(seed, integer("num_ops", num_ops))):
         magnitude_seed, change_seed = tf.unstack(tf.random.split(operation_seed, 2))
