@@ -248,7 +248,7 @@ def zero_pad_both(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
 @cost_of("shortcut", zero_pad_both)
 def _zero_pad_cost(x: Sketch, filters: int, stride: int) -> None:
     if x.channels > filters:
-        raise ValueError(f"shortcut: zero_pad cannot make {filters} channels of {x.channels}")
+        raise ValueError(f"shortcut: zero padding cannot make {filters} channels of {x.channels}")
     x.stride(stride)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 import typer
@@ -40,5 +41,32 @@ def main() -> None:
             raise
         from keras_resnet.cli import report
 
-        report.error(error)
+        report.error(with_options(str(error), sys.argv[1] if len(sys.argv) > 1 else ""))
         sys.exit(2)
+
+
+def with_options(message: str, command: str) -> str:
+    """An error of the library, with the names of its arguments replaced by those of the options.
+
+    An error of the library starts with the name of the argument, and ends with `name=value`. The command line passes
+    each option as an argument of the same name.
+
+    Args:
+        message: "max_macs must be in [1, inf). Received: max_macs=0".
+        command: name of the command that the user typed.
+
+    Returns:
+        "--max-macs must be in [1, inf). Received: --max-macs=0". If the command has no such option, the message itself.
+
+    Example:
+        >>> from keras_resnet.cli import with_options
+        >>> with_options("max_macs must be in [1, inf). Received: max_macs=0", "tune")
+        '--max-macs must be in [1, inf). Received: --max-macs=0'
+    """
+    parameters = getattr(typer.main.get_command(app), "commands", {}).get(command)
+    options = {parameter.name: parameter.opts[0] for parameter in parameters.params} if parameters else {}
+    first_word = re.match(r"(\w+)(?= must |: )", message)
+    option = options.get(first_word[1], "") if first_word else ""
+    if first_word is None or not option.startswith("--"):  # positional arguments have no dashes
+        return message
+    return option + re.sub(rf"(?<=[ ,(]){first_word[1]}=", f"{option}=", message[first_word.end() :])

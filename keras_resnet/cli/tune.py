@@ -122,6 +122,6 @@ def tune(
         raise typer.Exit(128 + stopped.signal) from None
     if process_name not in (None, "chief"):
         return
-    trained = run.leave(finished_tuner, splits["test"], out)
+    trained = run.write_results(finished_tuner, splits["test"], out)
     report.search(trained.trials, console)
     report.best(trained, out, console)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet._internal.validation import integer, number
-from keras_resnet.data.corrupt import Damage, guarded, in_python
+from keras_resnet.data.corrupt import CorruptRecords, in_python, map_or_report
 from keras_resnet.data.decode import decode, read_image
 from keras_resnet.data.records import Indexed, Records, Stream, in_range
 
@@ -27,14 +27,14 @@ class Split:
         classes: names of the classes; a label is an index into them.
         channels: number of channels of every image, 1 or 3.
         files: for each image the name of its file, in order; () if the images are not single files.
-        damage: the corrupt images that were found until now.
+        corrupt_records: the corrupt images that were found until now.
     """
 
     records: Records
     classes: tuple[str, ...]
     channels: int
     files: tuple[str, ...]
-    damage: Damage
+    corrupt_records: CorruptRecords
 
     @property
     def size(self) -> int:
@@ -47,7 +47,7 @@ class Split:
 
         A reason starts with the name of the file.
         """
-        return tuple(sorted(self.damage.skipped))
+        return tuple(sorted(self.corrupt_records.skipped))
 
     @property
     def examples(self) -> tf.data.Dataset:
@@ -66,9 +66,11 @@ class Split:
         Returns:
             A dataset of (changed image, int64 label).
         """
-        rows = self.damage.read(*_in_order(self.records, lambda content: finish(image_of(content, self.channels))))
-        if self.damage.on_corrupt == "skip":
-            return rows.filter(lambda sound, _: sound).map(lambda _, example: example)
+        rows = self.corrupt_records.read(
+            *_in_order(self.records, lambda content: finish(image_of(content, self.channels)))
+        )
+        if self.corrupt_records.on_corrupt == "skip":
+            return rows.filter(lambda readable, _: readable).map(lambda _, example: example)
         # The size is set because Keras warns about a dataset of unknown size.
         return rows.map(lambda _, example: example).apply(tf.data.experimental.assert_cardinality(self.size))
 
@@ -77,7 +79,7 @@ class Split:
 
         The images are read again, one by one.
         """
-        numbers = self.damage.unfinished
+        numbers = self.corrupt_records.unfinished
         if isinstance(self.records, Stream):
             numbers = np.flatnonzero(np.isin(self.records.kept, numbers))
         records, reasons = self.records.select(numbers), dict[int, str]()
@@ -88,7 +90,9 @@ class Split:
 
         # An error that does not come from an image comes again here; this function cannot explain it.
         with contextlib.suppress(tf.errors.OpError):
-            for _ in guarded(*_in_order(records, lambda content: image_of(content, self.channels)), in_python(report)):
+            for _ in map_or_report(
+                *_in_order(records, lambda content: image_of(content, self.channels)), in_python(report)
+            ):
                 pass
         return [reason for _, reason in sorted(reasons.items())]
 
@@ -157,19 +161,19 @@ class Split:
     def _part(self, numbers: np.ndarray) -> Split:
         files = tuple(self.files[number] for number in numbers) if self.files else ()
         records = self.records.select(numbers)
-        damage = Damage(self.damage.on_corrupt, records.describe, self.damage)
-        return dataclasses.replace(self, records=records, files=files, damage=damage)
+        corrupt_records = CorruptRecords(self.corrupt_records.on_corrupt, records.describe, self.corrupt_records)
+        return dataclasses.replace(self, records=records, files=files, corrupt_records=corrupt_records)
 
 
 def make(
     records: Records, classes: Sequence[str], channels: int, on_corrupt: str, files: tuple[str, ...] = ()
 ) -> Split:
     """A `Split` of records of any kind; the arguments are its attributes, and `on_corrupt` as in `load`."""
-    return Split(records, tuple(classes), channels, files, Damage(on_corrupt, records.describe))
+    return Split(records, tuple(classes), channels, files, CorruptRecords(on_corrupt, records.describe))
 
 
 def _in_order(records: Records, finish: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.data.Dataset, Callable[..., Any]]:
-    """The rows (number, number, raw) of all records in order, and the function that reads a row, for `Damage.read`."""
+    """For `CorruptRecords.read`: rows (number, number, raw) of all records in order, and a function that reads a row."""
 
     def read(_: tf.Tensor, __: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = records.read(raw)

@@ -184,7 +184,7 @@ def _decoded(split: Split, size: int, crop: Crop, plan: Plan, key: int, crop_key
         image = _cropped(content, split.channels, lambda shape: crop(shape, seed))
         return _resized(image, size, split.channels), label
 
-    rows = split.damage.read(split.records.endless(plan, key), read)
+    rows = split.corrupt_records.read(split.records.endless(plan, key), read)
     return rows.batch(plan.last - plan.first, drop_remainder=True)
 
 
@@ -218,15 +218,15 @@ def _resized(image: tf.Tensor, size: int, channels: int) -> tf.Tensor:
 
 def _without_corrupt(_: tf.Tensor, rows: tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]) -> tuple[tf.Tensor, tf.Tensor]:
     """The images and labels of a batch of `_decoded`; good rows of the batch replace those that were not read."""
-    sound, (images, labels) = rows
+    readable, (images, labels) = rows
 
     def replaced() -> tuple[tf.Tensor, tf.Tensor]:
-        good = tf.where(sound)[:, 0]
+        good = tf.where(readable)[:, 0]
         count = tf.size(good, tf.int64)
         some_good = tf.debugging.Assert(count > 0, ["data: none of the images in a batch can be read"])
         with tf.control_dependencies([some_good]):
-            places = tf.range(tf.size(sound, tf.int64))
-            places = tf.where(sound, places, tf.gather(good, places % tf.maximum(count, 1)))
+            places = tf.range(tf.size(readable, tf.int64))
+            places = tf.where(readable, places, tf.gather(good, places % tf.maximum(count, 1)))
         return tf.gather(images, places), tf.gather(labels, places)
 
-    return tf.cond(tf.reduce_all(sound), lambda: (images, labels), replaced)
+    return tf.cond(tf.reduce_all(readable), lambda: (images, labels), replaced)

@@ -30,25 +30,25 @@ def _cut_after_picture(content: tf.Tensor) -> tf.Tensor:
     height, width = _side(data, 8), _side(data, 6)
     ends = _ends_of_parts(data)
 
-    def after(place: tf.Tensor, done: tf.Tensor, sound: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def after(place: tf.Tensor, done: tf.Tensor, is_valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The position after a block, whether the block was the picture, and whether it was a valid block."""
-        picture = data[place] == IMAGE
-        if_picture = tf.minimum(place, tf.size(data) - 10)
-        left, top, wide, high = (_side(data, if_picture + offset) for offset in (1, 3, 5, 7))
+        is_image = data[place] == IMAGE
+        if_image = tf.minimum(place, tf.size(data) - 10)
+        left, top, wide, high = (_side(data, if_image + offset) for offset in (1, 3, 5, 7))
         inside = (left + wide <= width) & (top + high <= height)
-        parts = tf.where(picture, place + 11 + _palette_bytes(data, if_picture + 9), place + 2)
+        parts = tf.where(is_image, place + 11 + _palette_bytes(data, if_image + 9), place + 2)
         end = ends[tf.minimum(parts, tf.size(data) - 1)]
-        sound = tf.where(picture, inside, data[place] == EXTENSION) & (parts < tf.size(data)) & (data[end] == 0)
-        return end + 1, picture, sound
+        is_valid = tf.where(is_image, inside, data[place] == EXTENSION) & (parts < tf.size(data)) & (data[end] == 0)
+        return end + 1, is_image, is_valid
 
     start = 13 + _palette_bytes(data, tf.constant(10))
-    place, done, sound = tf.while_loop(
-        lambda place, done, sound: sound & ~done & (place < tf.size(data)),
+    place, done, is_valid = tf.while_loop(
+        lambda place, done, is_valid: is_valid & ~done & (place < tf.size(data)),
         after,
         (start, tf.constant(False), tf.constant(True)),
         maximum_iterations=MOST_BLOCKS,
     )
-    with tf.control_dependencies([tf.debugging.Assert(sound & done, ["GIF: no first picture"])]):
+    with tf.control_dependencies([tf.debugging.Assert(is_valid & done, ["GIF: no first picture"])]):
         return tf.strings.join([tf.strings.substr(content, 0, place), bytes([END])])
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_resnet.data.corrupt import guarded
+from keras_resnet.data.corrupt import map_or_report
 from keras_resnet.data.decode import decode
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.export.gif import first_frame, screen
@@ -60,7 +60,7 @@ def image_reader(
 
         rows = tf.data.Dataset.from_tensor_slices((contents, contents)).enumerate()
         rows = rows.map(lambda place, pair: (place, place, pair[0]))
-        batch = guarded(rows, read, lambda _: tf.constant(False), AT_ONCE).batch(tf.size(contents, tf.int64))
+        batch = map_or_report(rows, read, lambda _: tf.constant(False), AT_ONCE).batch(tf.size(contents, tf.int64))
         decoded, (wrong, images) = batch.get_single_element()
         wrong = tf.where(decoded, wrong, f"image must be {ANY} that is whole: it cannot be decoded")
         return tf.ensure_shape(images, (None, size, size, channels)), wrong

@@ -110,7 +110,7 @@ def search(task: Search, train: Split, console: Console) -> Any:
         task.space,
         objective,
         seed=recipe.seed + 1,  # KerasTuner treats the seed 0 as no seed
-        # A trial whose loss is not a finite number fails. If all trials fail, `leave` raises the error.
+        # A trial whose loss is not a finite number fails. If all trials fail, `write_results` raises the error.
         max_consecutive_failed_trials=sys.maxsize,
         directory=task.out,
         project_name=TRIALS,
@@ -151,7 +151,7 @@ def _with_messages(tuner: Any, console: Console) -> Any:
     return TunerWithMessages
 
 
-def leave(tuner: Any, test: Split, out: Path) -> Best:
+def write_results(tuner: Any, test: Split, out: Path) -> Best:
     """Writes the results of a search, and evaluates the best network on the test images.
 
     Args:

@@ -76,10 +76,12 @@ def _resolution(base: Design) -> list[Dimension]:
 
 
 def _block(base: Design) -> list[Dimension]:
-    forms = {"residual": residual_block, "bottleneck": bottleneck_block}
+    choices = {"residual": residual_block, "bottleneck": bottleneck_block}
     default = _block_name(base)
-    forms[default] = base.field("block")
-    return [Dimension("block", tuple(forms), default, lambda design, name: design.with_fields(block=forms[name]), FORM)]
+    choices[default] = base.field("block")
+    return [
+        Dimension("block", tuple(choices), default, lambda design, name: design.with_fields(block=choices[name]), FORM)
+    ]
 
 
 def _groups(base: Design) -> list[Dimension]:
@@ -106,28 +108,30 @@ def _ordering(base: Design) -> list[Dimension]:
 
 
 def _stem(base: Design) -> list[Dimension]:
-    forms = _stems(base)
-    default = next(name for name, stem in forms.items() if stem is base.field("stem"))
-    return [Dimension("stem", tuple(forms), default, lambda design, name: design.with_fields(stem=forms[name]), FORM)]
+    choices = _stems(base)
+    default = next(name for name, stem in choices.items() if stem is base.field("stem"))
+    return [
+        Dimension("stem", tuple(choices), default, lambda design, name: design.with_fields(stem=choices[name]), FORM)
+    ]
 
 
 def _gate(base: Design) -> list[Dimension]:
     squeeze_excite = "squeeze_excite"
-    forms: dict[str, Any] = {
+    choices: dict[str, Any] = {
         "none": None,
         squeeze_excite: gates.squeeze_excite,
         "efficient_channel_attention": gates.efficient_channel_attention,
     }
     gate = base.field("gate")
     default = "none" if gate is None else getattr(gate, "func", gate).__name__
-    forms[default] = gate
-    ratio = getattr(forms[squeeze_excite], "keywords", {}).get("ratio", 1 / 16)
+    choices[default] = gate
+    ratio = getattr(choices[squeeze_excite], "keywords", {}).get("ratio", 1 / 16)
 
     def set_ratio(design: Design, value: float) -> Design:
         return design.with_fields(gate=functools.partial(design.field("gate"), ratio=value))
 
     return [
-        Dimension("gate", tuple(forms), default, lambda design, name: design.with_fields(gate=forms[name]), FORM),
+        Dimension("gate", tuple(choices), default, lambda design, name: design.with_fields(gate=choices[name]), FORM),
         Dimension(
             "squeeze_ratio",
             _sorted_with(ratio, (1 / 16, 1 / 8, 1 / 4)),

@@ -27,35 +27,39 @@ from keras_resnet.tuning.persistence import forget_metrics
 LOOPBACK = "127.0.0.1:8000"
 
 
-def join(name: str, address: str = LOOPBACK) -> None:
+def join(process_name: str, chief_address: str = LOOPBACK) -> None:
     """Makes this process the chief or a worker of a search. Call it before you create the tuner.
 
     The chief and all workers create the same tuner and call `search` with the same arguments, with a directory that all
     of them can read and write. `search` returns in the chief when the search is finished.
 
     Args:
-        name: "chief", or a name that no other worker has.
-        address: HOST:PORT of the chief. The chief listens on this address, and workers connect to it. It has no
+        process_name: "chief", or a name that no other worker has.
+        chief_address: HOST:PORT of the chief. The chief listens on this address, and workers connect to it. It has no
             authentication: use loopback or a private network only.
 
     Raises:
-        ValueError: `address` is not HOST:PORT; or `name` is empty, contains "/", or contains "chief" and is longer.
+        ValueError: `chief_address` is not HOST:PORT; or `process_name` is empty, contains "/",
+            or contains "chief" and is longer.
 
     Example:
         >>> import keras_resnet as kr
         >>> kr.tuning.join("worker-1", "127.0.0.1:8000")  # doctest: +SKIP
     """
-    host, _, port = address.rpartition(":")
+    host, _, port = chief_address.rpartition(":")
     if not host or not port.isdecimal():
-        raise ValueError(f"address must be HOST:PORT, for example {LOOPBACK}. Received: address={address!r}")
-    # KerasTuner recognizes the chief by this word in the name, and uses the name in a file name.
-    if not name or (name != "chief" and "chief" in name) or "/" in name:
         raise ValueError(
-            f'name must be "chief", or for a worker a name without "chief" and without "/". Received: name={name!r}'
+            f"chief_address must be HOST:PORT, for example {LOOPBACK}. Received: chief_address={chief_address!r}"
+        )
+    # KerasTuner recognizes the chief by this word in the name, and uses the name in a file name.
+    if not process_name or (process_name != "chief" and "chief" in process_name) or "/" in process_name:
+        raise ValueError(
+            'process_name must be "chief", or for a worker a name without "chief" and without "/". '
+            f"Received: process_name={process_name!r}"
         )
     # `Parent.to_proto` in KerasTuner 1.4.8 has a forgotten print, which would run for each message between processes.
     conditions.print = lambda *_, **__: None
-    os.environ.update(KERASTUNER_TUNER_ID=name, KERASTUNER_ORACLE_IP=host, KERASTUNER_ORACLE_PORT=port)
+    os.environ.update(KERASTUNER_TUNER_ID=process_name, KERASTUNER_ORACLE_IP=host, KERASTUNER_ORACLE_PORT=port)
 
 
 def check_free() -> None:
@@ -69,7 +73,7 @@ def check_free() -> None:
         socket.create_server((host.strip("[]"), int(port)), family=family).close()
     except OSError as error:
         raise ValueError(
-            f"address must be a free address of this machine in the chief. Received: {host}:{port}, {error}"
+            f"chief_address must be a free address of this machine. Received: {host}:{port}, {error}"
         ) from error
 
 

@@ -131,9 +131,9 @@ def random_erasing(
     within_rows = _between(tf.range(height), boxes.top, box_height)
     within_columns = _between(tf.range(width * channels) // channels, boxes.left, boxes.width)
     # Images are treated as rows of bytes, so the mask need not be broadcast to three channels; 1.7 times as fast.
-    within = within_rows[:, :, None] & within_columns[:, None]
+    inside = within_rows[:, :, None] & within_columns[:, None]
     rows = (count, height, width * channels)
-    erased = tf.where(within, tf.reshape(fill(images, fill_seed), rows), tf.reshape(images, rows))
+    erased = tf.where(inside, tf.reshape(fill(images, fill_seed), rows), tf.reshape(images, rows))
     return tf.ensure_shape(tf.reshape(erased, shape), images.shape)
 
 
