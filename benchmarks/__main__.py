@@ -44,22 +44,22 @@ def main() -> int:
         "name", choices=(*NAMES, "all", "check", "table"), help="name of a benchmark, or all, check or table, see above"
     )
     parser.add_argument("--quick", action="store_true", help="measure less, and write no file")
-    asked = parser.parse_args()
-    if asked.name == "table":
+    requested = parser.parse_args()
+    if requested.name == "table":
         importlib.import_module("benchmarks.table").write()
         return 0
-    if asked.name == "check":
+    if requested.name == "check":
         modules = {name: importlib.import_module(f"benchmarks.{name}") for name in NAMES}
         return importlib.import_module("benchmarks.check").check(modules)
-    if asked.name == "all":
-        return _all(["--quick"] if asked.quick else [])
-    module = importlib.import_module(f"benchmarks.{asked.name}")
-    report = Report(asked.name)
-    module.run(report, module.QUICK if asked.quick else module.FULL)
+    if requested.name == "all":
+        return _all(["--quick"] if requested.quick else [])
+    module = importlib.import_module(f"benchmarks.{requested.name}")
+    report = Report(requested.name)
+    module.run(report, module.QUICK if requested.quick else module.FULL)
     if report.missed:
         print(f"missed: {'; '.join(report.missed)}")
-    if not asked.quick:
-        report.write(f"python -m benchmarks {asked.name}")
+    if not requested.quick:
+        report.write(f"python -m benchmarks {requested.name}")
     return 0
 
 

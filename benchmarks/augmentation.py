@@ -107,5 +107,5 @@ def run(report: Report, amount: Amount) -> None:
         images = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
         for name, (ours, theirs) in rows().items():
             subjects = {"keras_resnet": ours} | ({PEER: theirs} if theirs else {})
-            turns = {who: turn(op, images, batches) for who, op in subjects.items()}
+            turns = {subject: turn(op, images, batches) for subject, op in subjects.items()}
             report.compare(f"{name} {size}", in_turns(turns, amount.rounds), PEER, "images")

@@ -93,11 +93,13 @@ def run(report: Report, amount: Amount) -> None:
     """
     of = functools.partial
     for case, peers in amount.cases.items():
-        with workers({who: of(SUBJECTS[who], case) for who in (*peers, "keras_resnet")}, report.leave_out) as started:
+        with workers(
+            {subject: of(SUBJECTS[subject], case) for subject in (*peers, "keras_resnet")}, report.leave_out
+        ) as started:
             rates = in_turns(started, amount.rounds)
         report.compare(case, rates, PEER, "layers")
-        for who, rate in rates.items():
-            report.add(f"{case}, {who}, ms a layer", 1000 / rate.median)
+        for subject, rate in rates.items():
+            report.add(f"{case}, {subject}, ms a layer", 1000 / rate.median)
     figure = "import keras_resnet beyond import keras, s"
     report.rounds[figure] = [seconds_of_import() for _ in range(amount.rounds)]
     report.add(figure, statistics.median(report.rounds[figure]))

@@ -1,4 +1,4 @@
-"""Runs the quick form of every benchmark and prints which targets hold; it writes no file."""
+"""Runs the quick form of every benchmark and prints which targets are met; it writes no file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.targets import targets
 
 
 def check(modules: Mapping[str, ModuleType]) -> int:
-    """Runs all benchmarks in the quick form, and prints which targets hold, are missed or were not measured.
+    """Runs all benchmarks in the quick form, and prints which targets are met, are missed or were not measured.
 
     Args:
         modules: modules of the benchmarks, by name.
@@ -31,14 +31,14 @@ def check(modules: Mapping[str, ModuleType]) -> int:
             lines.append(f"{name}: ended in an error")
             bad = True
             continue
-        lines += [f"{name}: {what} left out, {reason}" for what, reason in report.left_out.items()]
+        lines += [f"{name}: {what} not measured, {reason}" for what, reason in report.left_out.items()]
         for figure, target in targets(name).items():
             if figure not in report.figures:
-                why = "left out" if excused(figure, report.left_out) else "not in the quick form"
+                why = "not possible on this machine" if excused(figure, report.left_out) else "not in the quick form"
                 lines.append(f"{name}: {figure}: {why}")
             else:
-                found = report.figures[figure]
-                lines.append(f"{name}: {figure}: {found:.3g}, {target.said(found)}")
+                value = report.figures[figure]
+                lines.append(f"{name}: {figure}: {value:.3g}, {target.verdict(value)}")
         bad |= bool(report.missed)
     print("\n" + "\n".join(lines))
     return int(bad)

@@ -103,7 +103,7 @@ def mapped() -> tf.data.Dataset:
     return _batched(augmented)
 
 
-def mapped_whole_levels() -> tf.data.Dataset:
+def mapped_in_uint8() -> tf.data.Dataset:
     """The same as `mapped`, in uint8."""
 
     def augmented(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -153,7 +153,7 @@ def run(report: Report, amount: Amount) -> None:
     with tempfile.TemporaryDirectory() as directory:
         for name, images in {"photographs": windows(), "micrographs": micrographs()}.items():
             if not images:
-                report.leave_out(name, "the BCCD images are not beside this checkout")
+                report.leave_out(name, "../shared/data with the BCCD images is not next to this repository")
                 continue
             folder = Path(directory, name)
             files = written(images, folder / "all")
@@ -168,7 +168,7 @@ def run(report: Report, amount: Amount) -> None:
             report.compare(name, rates, "decoding alone", "images")
             for own, peer in (("random crop", "naive"), ("centre", "naive centre")):
                 report.add(f"{name}, {own} over {peer}", rates[own].over(rates[peer]))
-    of_arrays = {"map": mapped, "map in uint8": mapped_whole_levels, "keras_resnet": gather}
+    of_arrays = {"map": mapped, "map in uint8": mapped_in_uint8, "keras_resnet": gather}
     rates = _in_turns(report, of_arrays, SMALL_BATCH, amount.rounds)
     report.compare("32x32", rates, "map", "images")
     report.add("32x32, keras_resnet over map in uint8", rates["keras_resnet"].over(rates["map in uint8"]))

@@ -1,8 +1,8 @@
-"""Time of each network of the zoo for one image. Batch norms are folded and weights are constants, as in an export.
+"""Milliseconds of each network of the zoo for one image.
 
-The time includes the classifier, but not the reading of a file. Each network is compared with ResNet-50 in float32 in
-the same rounds. The figure is this ratio times the median of ResNet-50 over the whole run, so that networks which were
-measured an hour apart can be compared.
+Batch norms are folded and weights are constants, as in an export. The time includes the classifier, but not the
+reading of a file. Each network is compared with ResNet-50 in float32 in the same rounds. The figure is this ratio times
+the median of ResNet-50 over the whole run, so that networks which were measured an hour apart can be compared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.workers import Turn, workers
 from keras_resnet import zoo
 
 REFERENCE = "ResNet50"
-BESIDE = f"{REFERENCE} in float32"
+PEER = f"{REFERENCE} in float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +68,10 @@ def run(report: Report, amount: Amount) -> None:
                 turns: dict[str, Turn] = {
                     precision: functools.partial(started[name], precision) for precision in precisions
                 }
-                turns[BESIDE] = functools.partial(reference[REFERENCE], "float32")
+                turns[PEER] = functools.partial(reference[REFERENCE], "float32")
                 rates = in_turns(turns, amount.rounds)
-            report.compare(name, rates, BESIDE, "images")
-            references += rates[BESIDE].rounds
-            ratios |= {f"{name}, {precision}": rates[BESIDE].over(rates[precision]) for precision in precisions}
+            report.compare(name, rates, PEER, "images")
+            references += rates[PEER].rounds
+            ratios |= {f"{name}, {precision}": rates[PEER].over(rates[precision]) for precision in precisions}
     for figure, ratio in ratios.items():
         report.add(f"{figure}, ms", 1000 * ratio / statistics.median(references))

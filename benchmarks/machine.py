@@ -31,7 +31,7 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "am
 def machine() -> str:
     """Processor, number of cores, vector instructions, and GPUs."""
     with_flags = [name for name in INSTRUCTIONS if name in flags()]
-    model = next(iter(told("model name")), platform.processor())
+    model = next(iter(cpu_info("model name")), platform.processor())
     named = f"{platform.machine()} ({model})" if model else platform.machine()
     processor = f"{named}, {os.cpu_count()} cores, {' '.join(with_flags) or 'no vector instructions known'}"
     return "; ".join([processor, *gpus()])
@@ -39,26 +39,26 @@ def machine() -> str:
 
 def gpus() -> list[str]:
     """NVIDIA GPUs with their drivers; an empty list if `nvidia-smi` is not installed or fails."""
-    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return []
-    return [line.replace(", ", " with driver ") for line in found.splitlines()]
+    return [line.replace(", ", " with driver ") for line in output.splitlines()]
 
 
 def flags() -> frozenset[str]:
     """The features of the processor that the kernel lists; empty if it lists none."""
-    return frozenset(word for line in told("flags") for word in line.split())
+    return frozenset(word for line in cpu_info("flags") for word in line.split())
 
 
-def told(what: str) -> list[str]:
+def cpu_info(field: str) -> list[str]:
     """The values of a field in /proc/cpuinfo, one for each core; an empty list on other systems than Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return []
-    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == what]
+    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field]
 
 
 def bfloat16_is_native() -> bool:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from benchmarks.latency import BESIDE
+from benchmarks.latency import PEER
 from benchmarks.measure import Rates
 from benchmarks.results_of import figures, left_out, result
 from keras_resnet.weights import Checkpoint
@@ -15,21 +15,21 @@ from keras_resnet.zoo import Row
 
 INTRODUCTION = """# Models
 
-Written by `python -m benchmarks table`; the tests hold what is exact (parameters, multiply-accumulates, activations,
-checkpoints) against the code, but for what a checkpoint costs at another size, which is counted when this is written.
-Multiply-accumulates and activations (outputs of convolutions) are for one image of the size given.
+`python -m benchmarks table` writes this page. Tests compare parameters, multiply-accumulates (MACs),
+activations and checkpoints with the code; only the cost of a checkpoint at another image size is not tested.
+MACs and activations (outputs of convolutions) are for one image of the size in the table.
 
 {latency}
 
 ![ImageNet top-1 over multiply-accumulates](docs/pareto.png)
 """
-MEASURED = """Latency is for one image, of the network as `kr.export` folds it, on {machine}
-(`python -m benchmarks latency`, commit {commit}): the median, over five rounds, of how many times as long as ResNet-50
-in float32 beside it the network takes, times the median of all that this took. In the middle of all cells the rounds'
-ratios are {spread:.0%} apart.{without}"""
+MEASURED = """Latency is the time for one image, with batch norms folded as in an export, on {machine}
+(`python -m benchmarks latency`, commit {commit}). In each of five rounds the network and ResNet-50 in float32 take
+turns. The figure is the median of the ratio of the two times, multiplied by the median time of ResNet-50 over all
+rounds. The ratios of the five rounds differ by {spread:.0%} (median over the cells).{not_measured}"""
 NOT_MEASURED = "Latency has not been measured yet (`python -m benchmarks latency`)."
-TOP1 = """Top-1 is in percent, of ImageNet or, for 32x32 images, CIFAR-10; of the checkpoint that is recommended. Its
-images may be larger than the row's, and cost more: both stand beside it."""
+TOP1 = """Top-1 is the accuracy in percent of the recommended checkpoint, on ImageNet or, for 32x32 images, on CIFAR-10.
+The last column has the image size at which it was measured, with the cost at this size and the licence."""
 NETWORKS = (
     "model",
     "image",
@@ -39,9 +39,9 @@ NETWORKS = (
     "latency, float32",
     "latency, bfloat16",
     "top-1",
-    "of checkpoint",
+    "checkpoint",
 )
-CHECKPOINTS = ("model", "`weights=`", "data", "top-1", "at", "measured by", "licence", "source")
+CHECKPOINTS = ("model", "`weights=`", "data", "top-1", "image size, crop", "measured by", "licence", "source")
 
 
 def page(rows: Iterable[Row], activations: Callable[[Row], int], macs: Callable[[Checkpoint], int]) -> str:
@@ -54,12 +54,16 @@ def page(rows: Iterable[Row], activations: Callable[[Row], int], macs: Callable[
             checkpoint was measured.
     """
     rows = list(rows)
-    took = figures("latency")
-    without = "".join(f"\nLeft out there: {what}." for what in left_out("latency"))
-    of = result("latency")
-    latency = MEASURED.format(**of, spread=spread(of["rounds"]), without=without) if took else NOT_MEASURED
-    networks = [[*exact(row, activations(row)), *_times(row, took), *_best(row, macs)] for row in rows]
-    checkpoints = [checkpoint(found) for row in rows for found in checkpoints_of(row.name)]
+    milliseconds = figures("latency")
+    not_measured = "".join(f"\nNot measured: {what}." for what in left_out("latency"))
+    stored = result("latency")
+    latency = (
+        MEASURED.format(**stored, spread=spread(stored["rounds"]), not_measured=not_measured)
+        if milliseconds
+        else NOT_MEASURED
+    )
+    networks = [[*exact(row, activations(row)), *_times(row, milliseconds), *_best(row, macs)] for row in rows]
+    checkpoints = [checkpoint(published) for row in rows for published in checkpoints_of(row.name)]
     parts = (
         INTRODUCTION.format(latency=latency),
         "## Networks\n",
@@ -67,7 +71,7 @@ def page(rows: Iterable[Row], activations: Callable[[Row], int], macs: Callable[
         f"\n{TOP1}\n",
         "## Checkpoints\n",
         "\n".join(_lines(CHECKPOINTS, checkpoints)),
-        "\nThose of licence cc-by-nc must not be used commercially.",
+        "\nCheckpoints with the licence cc-by-nc must not be used commercially.",
     )
     return "\n".join(parts) + "\n"
 
@@ -78,19 +82,19 @@ def exact(row: Row, activations: int) -> list[str]:
     return [f"`{row.name}`", size, f"{row.parameters:,}", f"{row.macs / 1e9:.3f} G", f"{activations / 1e6:.2f} M"]
 
 
-def checkpoint(found: Checkpoint) -> list[str]:
+def checkpoint(published: Checkpoint) -> list[str]:
     """The cells of a checkpoint's line."""
-    top1 = "" if found.top1 is None else f"{found.top1:.2f}"
-    tag = f"`{found.tag}`{', recommended' if found.recommended else ''}"
+    top1 = "" if published.top1 is None else f"{published.top1:.2f}"
+    tag = f"`{published.tag}`{', recommended' if published.recommended else ''}"
     return [
-        f"`{found.model}`",
+        f"`{published.model}`",
         tag,
-        found.data,
+        published.data,
         top1,
-        f"{found.size}, {found.crop_pct:g}",
-        found.top1_source,
-        found.licence,
-        found.source,
+        f"{published.size}, {published.crop_pct:g}",
+        published.top1_source,
+        published.licence,
+        published.source,
     ]
 
 
@@ -104,9 +108,9 @@ def _lines(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     return [line(head), line("---" for _ in head), *map(line, rows)]
 
 
-def _times(row: Row, took: Mapping[str, Any]) -> list[str]:
-    found = [took.get(f"{row.name}, {precision}, ms") for precision in ("float32", "bfloat16")]
-    return ["" if value is None else f"{two_digits(value)} ms" for value in found]
+def _times(row: Row, milliseconds: Mapping[str, Any]) -> list[str]:
+    values = [milliseconds.get(f"{row.name}, {precision}, ms") for precision in ("float32", "bfloat16")]
+    return ["" if value is None else f"{two_digits(value)} ms" for value in values]
 
 
 def two_digits(value: float) -> str:
@@ -115,19 +119,19 @@ def two_digits(value: float) -> str:
 
 
 def spread(rounds: Mapping[str, list[float]]) -> float:
-    """Range of the ratios to `BESIDE` over the rounds, divided by their median; the median over all cells."""
-    found = []
+    """Range of the ratios to `PEER` over the rounds, divided by their median; the median over all cells."""
+    spreads = []
     for cell, rates in rounds.items():
         name, _, subject = cell.partition(", ")
-        if subject != BESIDE:
-            ratios = Rates(rounds[f"{name}, {BESIDE}"]).ratios(Rates(rates))
-            found.append((max(ratios) - min(ratios)) / statistics.median(ratios))
-    return statistics.median(found)
+        if subject != PEER:
+            ratios = Rates(rounds[f"{name}, {PEER}"]).ratios(Rates(rates))
+            spreads.append((max(ratios) - min(ratios)) / statistics.median(ratios))
+    return statistics.median(spreads)
 
 
 def recommended(name: str) -> Checkpoint | None:
     """The recommended checkpoint of a model, if its accuracy is published."""
-    return next((found for found in checkpoints_of(name) if found.recommended and found.top1 is not None), None)
+    return next((c for c in checkpoints_of(name) if c.recommended and c.top1 is not None), None)
 
 
 def _best(row: Row, macs: Callable[[Checkpoint], int]) -> list[str]:

@@ -35,7 +35,7 @@ class Report:
         """Adds a figure, prints it, and compares it with its target if it has one."""
         self.figures[figure] = value
         target = targets(self.name).get(figure)
-        print(f"  {figure}: {value:.3g}" + (f"   {target.said(value)}" if target else ""), flush=True)
+        print(f"  {figure}: {value:.3g}" + (f"   {target.verdict(value)}" if target else ""), flush=True)
 
     def compare(
         self,
@@ -68,7 +68,7 @@ class Report:
             print(f"  {name:28}{spread}{over}", flush=True)
         for top in bounds:
             if top in rates:
-                self.add(f"{top}, TFLOP/s beside {case}", rates[top].median / 1e12)
+                self.add(f"{top}, TFLOP/s in the run of {case}", rates[top].median / 1e12)
         for name, rate in rates.items():
             if name in bounds:
                 continue
@@ -81,7 +81,7 @@ class Report:
                     self.add(f"{case}, {name} of {top}", done.over(rates[top]))
 
     def precisions(self) -> tuple[str, ...]:
-        """float32, and bfloat16 if the processor computes in it; otherwise bfloat16 is left out."""
+        """float32, and bfloat16 if the processor computes in it; otherwise bfloat16 is not measured."""
         if bfloat16_is_native():
             return ("float32", "bfloat16")
         self.leave_out("bfloat16", "this processor does not compute in it")
@@ -95,17 +95,17 @@ class Report:
             reason: why it is not measured.
         """
         self.left_out[what] = reason
-        print(f"  {what}: left out, {reason}", flush=True)
+        print(f"  {what}: not measured, {reason}", flush=True)
 
-    def leaver_out(self, case: str) -> Callable[[str, str], None]:
+    def leave_out_of(self, case: str) -> Callable[[str, str], None]:
         """The function `leave_out` for the subjects of a case."""
-        return lambda who, reason: self.leave_out(f"{case}, {who}", reason)
+        return lambda subject, reason: self.leave_out(f"{case}, {subject}", reason)
 
     @property
     def missed(self) -> list[str]:
         """Names of the figures that miss their targets."""
-        found = targets(self.name).items()
-        return [name for name, target in found if name in self.figures and not target.holds(self.figures[name])]
+        named = targets(self.name).items()
+        return [name for name, target in named if name in self.figures and not target.is_met(self.figures[name])]
 
     def write(self, command: str) -> None:
         """Writes the results to benchmarks/results. The commit gets a "+" if it has changed since the start."""
@@ -119,8 +119,8 @@ class Report:
             "rounds": {name: [_short(value) for value in values] for name, values in self.rounds.items()},
         }
         RESULTS.mkdir(exist_ok=True)
-        with atomic_write(RESULTS / f"{self.name}.json") as aside:
-            aside.write_text(json.dumps(record, indent=2) + "\n")
+        with atomic_write(RESULTS / f"{self.name}.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _short(value: float) -> float:

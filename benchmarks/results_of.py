@@ -26,6 +26,6 @@ def left_out(benchmark: str) -> list[str]:
     return [f"{what}: {reason}" for what, reason in result(benchmark).get("left out", {}).items()]
 
 
-def excused(figure: str, without: Iterable[str]) -> bool:
-    """Whether a figure is missing because of an entry in `without`, all of whose parts are in the figure's name."""
-    return any(all(re.search(rf"\b{re.escape(part)}\b", figure) for part in what.split(", ")) for what in without)
+def excused(figure: str, left_out: Iterable[str]) -> bool:
+    """Whether a figure is missing because of an entry in `left_out`, all of whose parts are in the figure's name."""
+    return any(all(re.search(rf"\b{re.escape(part)}\b", figure) for part in what.split(", ")) for what in left_out)

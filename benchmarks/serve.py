@@ -38,7 +38,7 @@ from keras_resnet.export.int8_kernels import available
 from keras_resnet.weights.table import table
 
 PEER = "keras.applications"
-STRIDE_LATER = ("KerasHub", "torch")  # these have the zoo's own form
+OTHER_FORM = ("KerasHub", "torch")  # these have the zoo's own form
 NO_AGREEMENT = 1e-9  # with random weights int8 does not agree with float32; only the speed is measured
 Answer = Callable[[np.ndarray], Any]
 
@@ -71,7 +71,7 @@ def as_trained(model: keras.Model) -> keras.Model:
     return model
 
 
-def as_theirs(name: str) -> keras.Model:
+def in_applications_form(name: str) -> keras.Model:
     """This package's network in the form of keras.applications, which has its strides elsewhere.
 
     The zoo's own form has 6 % (V2: 17 %) more to compute.
@@ -115,7 +115,7 @@ def of_applications(name: str) -> keras.Model:
 def ours(name: str, precision: str) -> Turn:
     """A turn of an export with `kr.export.saved_model`."""
     with tempfile.TemporaryDirectory() as directory:
-        return turn_of(exported(as_theirs(name), precision, noise(16), Path(directory)))
+        return turn_of(exported(in_applications_form(name), precision, noise(16), Path(directory)))
 
 
 def exported(model: keras.Model, precision: str, calibration: np.ndarray, folder: Path) -> Answer:
@@ -147,7 +147,7 @@ def openvino(name: str, precision: str) -> Turn:
     hint = {"INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "net.xml")
-        kr.export.openvino(as_theirs(name), path, "int8" if precision == "int8" else "float32", noise(16))
+        kr.export.openvino(in_applications_form(name), path, "int8" if precision == "int8" else "float32", noise(16))
         compiled = library.Core().compile_model(path, "CPU", hint)
     return turn_of(lambda pixels: compiled({"image": pixels}))
 
@@ -158,7 +158,7 @@ def onnxruntime(name: str) -> Turn:
     import onnxruntime as library
 
     with tempfile.TemporaryDirectory() as directory:
-        session = library.InferenceSession(kr.export.onnx(as_theirs(name), Path(directory, "net.onnx")))
+        session = library.InferenceSession(kr.export.onnx(in_applications_form(name), Path(directory, "net.onnx")))
     return turn_of(lambda pixels: session.run(None, {"image": pixels}))
 
 
@@ -197,11 +197,17 @@ def run(report: Report, amount: Amount) -> None:
     """Measures each subject of each network at each batch size."""
     precisions = report.precisions()
     for name in amount.networks:
-        asked = subjects(name, precisions)
-        flops = dict.fromkeys(asked, 2.0 * kr.macs(as_theirs(name)))
-        flops |= dict.fromkeys((who for who in asked if who.startswith(STRIDE_LATER)), 2.0 * zoo.ROWS[name].macs)
-        tops = {who: names("bfloat16" if "bfloat16" in who else "float32") for who in asked if "int8" not in who}
-        with workers(asked | ceilings(*precisions), report.leaver_out(name)) as started:
+        requested = subjects(name, precisions)
+        flops = dict.fromkeys(requested, 2.0 * kr.macs(in_applications_form(name)))
+        flops |= dict.fromkeys(
+            (subject for subject in requested if subject.startswith(OTHER_FORM)), 2.0 * zoo.ROWS[name].macs
+        )
+        tops = {
+            subject: names("bfloat16" if "bfloat16" in subject else "float32")
+            for subject in requested
+            if "int8" not in subject
+        }
+        with workers(requested | ceilings(*precisions), report.leave_out_of(name)) as started:
             for batch in amount.batches:
                 rates = in_turns(started, amount.rounds, batch)
                 report.compare(f"{name} at {batch}", rates, PEER, "images", flops, tops)

@@ -63,7 +63,7 @@ def trained(report: Report) -> Iterator[Trained]:
             name = f"ResNet{file.name.removeprefix('resnet').split('-')[0]}"
             yield Trained(f"{name} on CIFAR-10", getattr(kr, name)(weights=file), images, labels)
     else:
-        report.leave_out("CIFAR-10", "its networks are not beside this checkout")
+        report.leave_out("CIFAR-10", "../shared/data with its networks is not next to this repository")
 
 
 def run(report: Report, amount: Amount) -> None:

@@ -43,7 +43,7 @@ QUICK = Amount({"load": Size(clients=16, seconds=10, malformed=100, swaps=0)})
 def run(report: Report, amount: Amount) -> None:
     """Measures each size in a separate run."""
     if REAL is None:
-        report.leave_out("tensorflow_model_server", "it is not on the PATH: the server is the tests' stand-in")
+        report.leave_out("tensorflow_model_server", "it is not on the PATH; the server of the tests took its place")
     for name, size in amount.sizes.items():
         measured(report, name, size)
 

@@ -47,10 +47,10 @@ def _zeros(initializer: object, shape: tuple[int, ...], dtype: str | None = None
 def write() -> None:
     """Writes all three files."""
     rows = zoo.ROWS.values()
-    with atomic_write(MODELS) as aside:
-        aside.write_text(models_page.page(rows, activations, macs))
+    with atomic_write(MODELS) as temporary:
+        temporary.write_text(models_page.page(rows, activations, macs))
     pareto.plot_models(pareto.points(rows, macs), PICTURE)
-    with atomic_write(BENCHMARKS) as aside:
-        aside.write_text(speed_section.with_section(BENCHMARKS.read_text()))
+    with atomic_write(BENCHMARKS) as temporary:
+        temporary.write_text(speed_section.with_section(BENCHMARKS.read_text()))
     for path in (MODELS, PICTURE, BENCHMARKS):
         print(f"wrote {path.relative_to(ROOT)}")

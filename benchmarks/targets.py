@@ -18,13 +18,13 @@ class Target(NamedTuple):
     bound: str
     value: float
 
-    def holds(self, found: float) -> bool:
+    def is_met(self, figure: float) -> bool:
         """Whether a value meets the target."""
-        return found >= self.value if self.bound == "at least" else found <= self.value
+        return figure >= self.value if self.bound == "at least" else figure <= self.value
 
-    def said(self, found: float) -> str:
-        """The result for a value as text."""
-        return f"{self.bound} {self.value:g}: {'holds' if self.holds(found) else 'MISSED'}"
+    def verdict(self, figure: float) -> str:
+        """The limit, and whether a value meets it, as text."""
+        return f"{self.bound} {self.value:g}: {'met' if self.is_met(figure) else 'MISSED'}"
 
 
 @functools.cache

@@ -190,13 +190,13 @@ def torch(case: Case, how: str) -> Turn:
 def subjects(case: Case) -> dict[str, Callable[[], Turn]]:
     """All subjects, by name."""
     of = functools.partial
-    asked: dict[str, Callable[[], Turn]] = {PEER: of(stock, case, Case.build), "keras_resnet": of(ours, case)}
+    requested: dict[str, Callable[[], Turn]] = {PEER: of(stock, case, Case.build), "keras_resnet": of(ours, case)}
     if case in SMALL:
-        asked["bare loop"] = of(bare, case)
+        requested["bare loop"] = of(bare, case)
     if case.model in torch_nets.NETS:
-        asked["KerasHub"] = of(stock, case, of_keras_hub)
-        asked |= {f"torch {how}": of(torch, case, how) for how in ("eager", "inductor")}
-    return asked
+        requested["KerasHub"] = of(stock, case, of_keras_hub)
+        requested |= {f"torch {how}": of(torch, case, how) for how in ("eager", "inductor")}
+    return requested
 
 
 def run(report: Report, amount: Amount) -> None:
@@ -206,11 +206,11 @@ def run(report: Report, amount: Amount) -> None:
         if case.precision == "bfloat16" and not bfloat16_is_native():
             report.leave_out(name, "this processor does not compute in bfloat16")
             continue
-        asked = subjects(case)
-        with workers(asked | ceilings(case.precision), report.leaver_out(name)) as started:
+        requested = subjects(case)
+        with workers(requested | ceilings(case.precision), report.leave_out_of(name)) as started:
             rates = in_turns(started, amount.rounds)
         flops = 3.0 * 2 * kr.macs(case.build())  # forward, and backward to the inputs and to the kernels
-        tops = dict.fromkeys(asked, names(case.precision))
-        report.compare(name, rates, PEER, "images", dict.fromkeys(asked, flops), tops)
+        tops = dict.fromkeys(requested, names(case.precision))
+        report.compare(name, rates, PEER, "images", dict.fromkeys(requested, flops), tops)
         if "bare loop" in rates:
             report.add(f"{name}, keras_resnet over a bare loop", rates["keras_resnet"].over(rates["bare loop"]))

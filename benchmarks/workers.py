@@ -45,13 +45,13 @@ class Worker:
         self._process = SPAWN.Process(target=_serve, args=(build, theirs))
         self._process.start()
         theirs.close()
-        self._heard()
+        self._receive()
 
     def __call__(self, *arguments: object) -> float:
         """Takes a turn, and returns its work per second."""
         with contextlib.suppress(BrokenPipeError):  # the process ended during the turns of others
             self._ours.send(arguments)
-        return self._heard()
+        return self._receive()
 
     def close(self) -> None:
         """Ends the process."""
@@ -60,7 +60,7 @@ class Worker:
         self._process.kill()
         self._process.join()  # so that its memory is free before the next worker starts
 
-    def _heard(self) -> Any:
+    def _receive(self) -> Any:
         try:
             error, value = self._ours.recv()
         except (EOFError, ConnectionResetError):

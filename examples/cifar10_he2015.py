@@ -1,10 +1,11 @@
-"""CIFAR-10 as He et al. 2015 trained on it (arXiv:1512.03385, table 6): a ResNet-20 to about 8.75 % error.
+"""Trains ResNet-20 on CIFAR-10 as He et al. 2015 (arXiv:1512.03385, table 6), who report an error of 8.75 %.
 
 Run:     python examples/cifar10_he2015.py [DATA] [OUT]
-         DATA is tfds:cifar10 if not given, which TensorFlow Datasets downloads; the same command goes on after a kill
-Time:    not run here, where the data cannot be had; 64,000 steps at the speed of `python -m benchmarks train`. What
-         runs is the test of this file: the recipe with a few other images
-Result:  a run directory in OUT, runs/cifar10_he2015 if not given
+         The default of DATA is tfds:cifar10, which TensorFlow Datasets downloads. If the training is interrupted, the
+         same command continues it
+Time:    that of 64,000 steps; `python -m benchmarks train` measures the speed on your machine. We have not run this
+         training, because we have no access to the data. The tests run the recipe with a few other images
+Result:  a run directory in OUT (default: runs/cifar10_he2015)
 """
 
 import sys
@@ -21,7 +22,7 @@ def main(
     model: str = "ResNet20",
     recipe: Recipe = RECIPES["he2015_cifar"],
 ) -> Run:
-    """64,000 steps of 128 images, 5,000 images held out to choose by."""
+    """Trains 64,000 steps of 128 images. 5,000 images are held out; the best epoch on them is kept."""
     console = Console()
     with ProgressBar(console, recipe.batch_size) as progress:
         run = train(Task(model, data, recipe), out, [progress])

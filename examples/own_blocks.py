@@ -1,4 +1,4 @@
-"""Your own network, made of blocks alone: mixed blocks, and a gate and a shortcut that are in no paper.
+"""Builds and trains your own network from the blocks of this package, with your own gate and your own shortcut.
 
 Run:     python examples/own_blocks.py
 Time:    half a minute on two cores
@@ -13,20 +13,31 @@ import keras_resnet as kr
 
 
 def max_pool_shortcut(x: kr.layers.Tensor, filters: int, stride: int, name: str) -> kr.layers.Tensor:
-    """Where a stage begins: the stronger of neighbouring pixels, and channels of zeros for those that are missing."""
+    """A shortcut without weights: takes the maximum of neighbouring pixels, and adds channels of zeros.
+
+    A shortcut is a function that gives `x` the shape of the block's output. `x` has fewer channels, and its height and
+    width are `stride` times as large.
+    """
     if stride > 1:
         x = keras.layers.MaxPooling2D(stride, padding="same", name=f"{name}_strongest")(x)
     return kr.shortcuts.zero_pad(x, filters, 1, name)
 
 
 def brightness_gate(x: kr.layers.Tensor, name: str) -> kr.layers.Tensor:
-    """A gate is any function from a tensor to one of the same shape."""
+    """A gate that multiplies each pixel by a weight from 0 to 1.
+
+    A gate is any function from a tensor to a tensor of the same shape. Use `name` as prefix of the layer names.
+    """
     weight = keras.layers.Conv2D(1, 1, activation="sigmoid", name=f"{name}_gate")(x)
     return keras.layers.Multiply(name=f"{name}_gated")([x, weight])
 
 
 def build() -> keras.Model:
-    """Basic blocks first, bottlenecks later, pre-activated throughout."""
+    """Builds a pre-activation network: basic blocks first, then a bottleneck block.
+
+    The layers have the names that `kr.stage_table`, `kr.pyramid` and `kr.freeze` expect: conv1_*, conv2_block1 and so
+    on, post_*, avg_pool and predictions.
+    """
     image = keras.Input((16, 16, 1))
     x = keras.layers.Rescaling(1 / 255)(image)
     x = kr.layers.conv(x, 16, 3, name="conv1_conv")
@@ -43,7 +54,7 @@ def build() -> keras.Model:
 
 
 def main() -> float:
-    """Builds, trains, measures."""
+    """Builds the network, prints its stages, trains it and evaluates it."""
     model = build()
     for stage in kr.stage_table(model):
         print(*stage)

@@ -1,8 +1,11 @@
-"""Dense prediction on a dilated backbone: `output_stride` keeps the features fine, `pyramid` hands them out.
+"""Builds a network for semantic segmentation: class scores for each pixel.
+
+With `output_stride=16` the deep features have 1/16 of the image size: the last stage has dilated convolutions and no
+stride. `kr.pyramid` returns the features of each stage.
 
 Run:     python examples/segmentation.py
 Time:    ten seconds on two cores
-Result:  prints the shapes of the features, and a map of class scores as large as the image
+Result:  prints the shapes of the features and of the class scores; the scores are as large as the image
 """
 
 import keras
@@ -11,7 +14,10 @@ import keras_resnet as kr
 
 
 def build(classes: int = 21, size: int = 128) -> keras.Model:
-    """A small DeepLab-like head (arXiv:1802.02611): deep features enlarged beside fine ones."""
+    """Adds a small head like that of DeepLabv3+ (arXiv:1802.02611) to a backbone.
+
+    The head upsamples the deep features "C5" and concatenates them with the fine features "C2".
+    """
     backbone = kr.ResNet18D(include_top=False, output_stride=16, input_shape=(size, size, 3))
     features = kr.pyramid(backbone)
     for name, feature in features.items():

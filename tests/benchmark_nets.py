@@ -1,4 +1,4 @@
-"""Small networks in the place of those that the benchmarks measure."""
+"""Small networks that replace those that the benchmarks measure."""
 
 import functools
 
@@ -21,35 +21,35 @@ class TinyCase(train.Case):
 TINY = TinyCase("tiny", "float32", 16, 2, 1)
 
 
-def torchs(name, classes=1000):
-    """A network of torchvision's with a block a stage."""
+def torchvision_resnet(name, classes=1000):
+    """A torchvision ResNet with one block per stage."""
     resnet = torchvision_on_cpu.torchvision().models.resnet
     return resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1], classes)
 
 
 def small_torch(case):
-    """The eager subject of `train`; as `small`, in a process of its own."""
-    torch_nets.net = torchs
+    """The eager subject of `train`. It needs its own process, because it changes the module `torch_nets`."""
+    torch_nets.net = torchvision_resnet
     return train.torch(case, "eager")
 
 
 def small_bytes_of(*arguments):
-    """What `memory` measures, of a network of one block; as `small`, in a process of its own."""
+    """What `memory` measures, for a network of one block. It needs its own process: it changes `kr.ResNet20`."""
     kr.ResNet20 = functools.partial(kr.ResNet20, depths=(1,), filters=(8,))
     return memory.bytes_of(*arguments)
 
 
-def small(who):
-    """A subject of `serve` on small images, and with a small network where the size is ours to choose.
+def small(subject):
+    """A subject of `serve` on small images, with a small network if the subject allows another size.
 
-    It changes the module `serve`, and so needs a process of its own.
+    It needs its own process, because it changes the module `serve`.
     """
     serve.noise = lambda count: np.random.default_rng(1).uniform(0, 255, (count, 32, 32, 3)).astype("float32")
-    serve.as_theirs = lambda name: network(32)
+    serve.in_applications_form = lambda name: network(32)
     serve.of_applications = lambda name: original(name, (1, 1, 1, 1), 32)[0]
     serve.keras_hub_nets.net = functools.partial(serve.keras_hub_nets.net, size=32)
-    torch_nets.net = torchs
-    return serve.subjects("ResNet50", ("float32",))[who]()
+    torch_nets.net = torchvision_resnet
+    return serve.subjects("ResNet50", ("float32",))[subject]()
 
 
 def slow():

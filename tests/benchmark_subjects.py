@@ -1,6 +1,6 @@
-"""Subjects for the tests of the benchmarks' workers, which are processes and find them by name.
+"""Subjects for the tests of the benchmarks' workers. Workers are processes that find their subject by its name.
 
-It imports nothing heavy, so that a new process is quick.
+This module imports nothing heavy, so that a new process starts quickly.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What all tests share: settings, fixtures, the limit on processor time, and the line about skipped tests."""
+"""Settings and fixtures of all tests, the limit on processor time, and the summary of skipped tests."""
 
 import collections
 import gc
@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line has it; off by itself without AVX-512
-os.environ.setdefault("CI", "true")  # else OpenVINO's converter sends statistics of its use, from a fork
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as on the command line; the default is off without AVX-512
+os.environ.setdefault("CI", "true")  # otherwise OpenVINO's converter sends usage statistics from a forked process
 
 import numpy as np
 import pytest
@@ -15,25 +15,25 @@ import pytest
 from tests import processes
 from tests.processes import ROOT
 
-# Keras and TensorFlow are imported by the functions: the process that hands out tests to the others needs neither.
+# The functions import Keras and TensorFlow. The process that distributes tests to the other processes needs neither.
 
 SHARED = ROOT.parent / "shared" / "data"
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
-# It makes devices when it is imported, for which it is too late in a process that collects tests.
+# Its import creates virtual devices, which is too late in a process that collects tests.
 collect_ignore = ["two_devices.py"]
 
-# For tests that run untraced (`eager`): TensorFlow says that its data sets are traced all the same.
+# For tests that run without tracing (`eager`): TensorFlow warns that it traces data sets in any case.
 UNTRACED = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
 
-# Seconds of processor time that a test without the marker `slow` may take, with its fixtures.
+# The most seconds of processor time that a test without the marker `slow` may take, with its fixtures.
 LIMIT = 3.0
 
 
 def pytest_collection_finish(session):
-    """Takes what importing has made out of the garbage collector's hands: a collection costs 0.02 s then, not 0.3.
+    """Excludes imported objects from garbage collection: a collection then takes 0.02 s instead of 0.3 s.
 
-    The server of processes starts beside the first tests: it imports Keras, which takes seconds. So does importing it
-    here, where no test pays for it.
+    Importing Keras takes seconds. It is imported here, so that this time does not count for a test. The server of
+    processes imports it too, and starts here, so that it imports Keras while the first tests run.
     """
     import keras  # noqa: F401
 
@@ -44,7 +44,7 @@ def pytest_collection_finish(session):
 
 
 def processor_seconds():
-    """Processor time of this process, of those that it has waited for, and of those of `tests/processes.py`."""
+    """Processor time of this process, of its ended child processes, and of those of `tests/processes.py`."""
     return sum(os.times()[:4]) + processes.Running.processor_seconds
 
 
@@ -56,9 +56,9 @@ def pytest_runtest_protocol(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Fails a test that is not marked `slow` and takes long.
+    """Fails a test without the marker `slow` that takes more than `LIMIT`.
 
-    It is processor time, which other work on the machine changes less than what a clock says.
+    Processor time is measured, because other work on the machine changes it less than wall-clock time.
     """
     result = yield
     seconds = processor_seconds() - item.started
@@ -72,18 +72,18 @@ def pytest_runtest_call(item):
 
 
 def pytest_sessionfinish():
-    """Ends what a failed test has left running: Python waits for its processes at its end."""
+    """Kills processes that failed tests have left running. Otherwise Python would wait for them at its end."""
     processes.kill_all()
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Says in one line what was skipped and how to get it."""
+    """Prints one line: how many tests were skipped, and what they need."""
     reasons = collections.Counter()
     for report in terminalreporter.stats.get("skipped", []):
         reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
     if reasons:
-        told = "; ".join(f"{count} ({reason})" for reason, count in reasons.most_common())
-        terminalreporter.write_line(f"Skipped tests: {told}")
+        summary = "; ".join(f"{count} ({reason})" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"Skipped tests: {summary}")
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def rng():
 
 @pytest.fixture
 def cheap_weights(monkeypatch):
-    """Kernels of zeros, for tests that only count: drawing 200 million normal numbers takes seconds."""
+    """Initialises kernels with zeros, for tests that only count. Drawing 200 million random numbers takes seconds."""
     import keras
 
     monkeypatch.setattr(
@@ -112,7 +112,7 @@ def channels_first():
 
 @pytest.fixture
 def eager():
-    """TensorFlow runs functions without tracing them, which would take most of the time of a short training."""
+    """TensorFlow runs functions without tracing. Tracing takes most of the time of a short training."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)
@@ -122,16 +122,16 @@ def eager():
 
 @pytest.fixture
 def forked(monkeypatch):
-    """Subjects of the benchmarks in forked processes: a start takes 0.2 s instead of 8."""
+    """Starts the subjects of benchmarks in forked processes: a start takes 0.2 s instead of 8 s."""
     monkeypatch.setattr("benchmarks.workers.SPAWN", processes.SERVER)
 
 
 @pytest.fixture(autouse=True)
 def _clean_keras():
-    """No test sees another's layer names or policy.
+    """Resets layer names and the dtype policy, so that tests do not depend on each other.
 
-    `clear_session` does more, once a module: it frees memory, and makes TensorFlow prepare each graph anew, which takes
-    seconds.
+    `clear_session` frees memory too. But after it TensorFlow prepares each graph anew, which takes seconds. So it is
+    called only once per module.
     """
     import keras
     from keras.src.utils.naming import reset_uids
@@ -150,13 +150,13 @@ def _free_memory():
 
 
 def quick_among(values, *quick):
-    """Parameters of a test, of which only the quick ones are not marked slow."""
-    assert set(quick) <= set(values), f"not among the parameters: {set(quick) - set(values)}"
+    """Parameters of a test: all except the quick ones are marked `slow`."""
+    assert set(quick) <= set(values), f"quick values that are not parameters: {set(quick) - set(values)}"
     return [pytest.param(value, marks=() if value in quick else pytest.mark.slow) for value in values]
 
 
 def randomise(model, rng):
-    """Random weights and batch-norm statistics, so that nothing hides behind a one or a zero."""
+    """Sets random weights and batch-norm statistics. With ones and zeros, some errors would not change the outputs."""
     for weight in model.weights:
         low, high = (0.5, 1.5) if weight.name in ("gamma", "moving_variance") else (-0.3, 0.3)
         if weight.name != "count" and weight.dtype == "float32":
@@ -164,7 +164,7 @@ def randomise(model, rng):
 
 
 def randomise_evenly(model, rng):
-    """As `randomise`, with kernels that keep the scale of what passes, so that the deepest net stays finite."""
+    """Like `randomise`, but kernels keep the scale of their inputs, so that deep networks have finite outputs."""
     for weight in model.weights:
         if weight.name == "kernel":
             weight.assign(rng.normal(0, np.prod(weight.shape[:-1]) ** -0.5, weight.shape))
@@ -175,7 +175,7 @@ def randomise_evenly(model, rng):
 
 
 def photographs(count, side):
-    """Real images, uint8 (N, side, side, 3), as many as `count`; none where ../shared/data is absent."""
+    """At most `count` photographs, uint8 (N, side, side, 3); none if ../shared/data does not exist."""
     import tensorflow as tf
 
     files = sorted((SHARED / "bccd" / "JPEGImages").glob("*.jpg"))[:count]

@@ -1,8 +1,8 @@
-"""A hub and a plain file server on this machine, that keep count, and misbehave when told to.
+"""A local hub and a plain file server for tests. They record all requests, and produce faults on demand.
 
-The hub answers as the public one answers huggingface_hub 2.4: /{owner}/{name}/resolve/{revision}/{file} with ETag (the
-SHA-256 of a large file, git's SHA-1 of a small one), X-Repo-Commit and X-Error-Code; small files are redirected to the
-same host, large ones to a storage on another.
+The hub sends huggingface_hub 2.4 the same responses as the public hub: /{owner}/{name}/resolve/{revision}/{file} has an
+ETag (the SHA-256 of a large file, git's SHA-1 of a small one), X-Repo-Commit and X-Error-Code. Small files are
+redirected to the same host, large files to a storage on another host.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ PAGE = b"<!DOCTYPE html><html><body>Please log in to the network.</body></html>"
 
 @dataclasses.dataclass
 class Fault:
-    """What goes wrong, so many `times`; `after` so many bytes of a body.
+    """What goes wrong: for the next `times` requests, after the first `after` bytes of a body.
 
-    Kinds: "drop" or "reset" the connection, "stall", "slow" (seconds a block), "endless", "status" (500), "page",
-    "page of bytes" (HTML that says it is none), "other" bytes, "no range", "wrong range", "no length", "gzip".
+    Kinds: "drop" or "reset" the connection, "stall", "slow" (`seconds` per block), "endless", "status" (500), "page"
+    (HTML), "page of bytes" (HTML with the content type of binary data), "other" bytes, "no range", "wrong range",
+    "no length", "gzip".
     """
 
     kind: str
@@ -40,7 +41,7 @@ class Fault:
 
 
 class Answer(NamedTuple):
-    """Of the server, before anything goes wrong."""
+    """A response of the server, before a fault changes it."""
 
     status: int
     headers: dict[str, str]
@@ -49,7 +50,7 @@ class Answer(NamedTuple):
 
 @dataclasses.dataclass
 class Request:
-    """One that came, and how many bytes of a body were sent for it."""
+    """A received request, and the number of bytes of the body that were sent."""
 
     method: str
     path: str
@@ -60,7 +61,14 @@ class Request:
 
 
 class HubServer(http.server.ThreadingHTTPServer):
-    """The server. `files` and `redirects` are plain paths; `faults` meet the paths that end so, by (method, end)."""
+    """The server.
+
+    Attributes:
+        files: responses by path.
+        redirects: URLs by path.
+        faults: faults by (method, end): a fault applies to all paths with this end.
+        requests: all requests so far.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -68,7 +76,7 @@ class HubServer(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.elsewhere = f"http://localhost:{self.server_port}"  # another host, to whom asks by name
+        self.elsewhere = f"http://localhost:{self.server_port}"  # another host name for this server
         self.files: dict[str, Answer] = {}
         self.redirects: dict[str, str] = {}
         self.faults: dict[tuple[str, str], Fault] = {}
@@ -79,12 +87,12 @@ class HubServer(http.server.ThreadingHTTPServer):
         self.lock = threading.Lock()
 
     def serve_file(self, path: str, content: bytes) -> str:
-        """Serves a plain file, and returns its URL."""
+        """Adds a plain file to the server, and returns its URL."""
         self.files[path] = Answer(200, {}, content)
         return self.url + path
 
     def commit(self, name: str, files: dict[str, bytes], revision: str = "main") -> str:
-        """Commits all files of a repository to a revision, and returns the commit."""
+        """Commits all files of a repository to a revision, and returns the id of the commit."""
         tags = {file: self.tag(file, content) for file, content in files.items()}
         commit = hashlib.sha1(repr((name, sorted(tags.items()))).encode()).hexdigest()
         revisions = self.repositories.setdefault(name, {})
@@ -92,41 +100,42 @@ class HubServer(http.server.ThreadingHTTPServer):
         return commit
 
     def tag(self, file: str, content: bytes) -> str:
-        """How the hub names a file's content; it takes time for a large one, so it is done once."""
+        """The ETag of a file's content. It is computed once, because a large file takes time."""
         key = (file, id(content))
         if key not in self.tags:
-            self.tags[key] = (etag_of(content, file.endswith(LARGE)), content)  # kept, so that its id is its own
+            # The content is kept alive, so that no other content gets its id.
+            self.tags[key] = (etag_of(content, file.endswith(LARGE)), content)
         return self.tags[key][0]
 
     def of(self, method: str, end: str) -> list[Request]:
-        """The requests of a method for paths that end so."""
+        """The requests with this method whose path has this end."""
         with self.lock:
             return [request for request in self.requests if request.method == method and request.path.endswith(end)]
 
     def sent(self, end: str) -> int:
-        """Bytes sent of what is at paths that end so."""
+        """The bytes sent for all paths with this end."""
         return sum(request.sent for request in self.of("GET", end))
 
     def take_fault(self, method: str, path: str) -> Fault:
-        """The fault that meets a request."""
+        """The fault for a request; its kind is empty if nothing goes wrong."""
         with self.lock:
-            for (of, end), fault in self.faults.items():
-                if method == of and path.endswith(end) and fault.times > 0:
+            for (fault_method, end), fault in self.faults.items():
+                if method == fault_method and path.endswith(end) and fault.times > 0:
                     fault.times -= 1
                     return fault
         return Fault("")
 
     def answer(self, path: str) -> Answer:
-        """What is at a path."""
+        """The response for a path, without faults."""
         if path in self.files:
             return self.files[path]
         if path in self.redirects:
             return Answer(302, {"Location": self.redirects[path]})
         if match := RESOLVE.fullmatch(path):
-            return self._of_hub(match["name"], match["revision"].replace("%2F", "/"), match["file"])
+            return self._hub_answer(match["name"], match["revision"].replace("%2F", "/"), match["file"])
         return Answer(404, {}, b"not here")
 
-    def _of_hub(self, name: str, revision: str, file: str) -> Answer:
+    def _hub_answer(self, name: str, revision: str, file: str) -> Answer:
         revisions = self.repositories.get(name, {})
         commit, files = revisions.get(revision, ("", {}))
         if file not in files:
@@ -143,12 +152,12 @@ class HubServer(http.server.ThreadingHTTPServer):
         return Answer(302, headers | {"Location": path})
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that are killed are part of the plan."""
+        """Prints nothing: some tests kill their clients."""
 
 
 @contextlib.contextmanager
 def serving() -> Iterator[HubServer]:
-    """A server in a thread of its own."""
+    """Runs a server in its own thread."""
     server = HubServer()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -162,34 +171,34 @@ def serving() -> Iterator[HubServer]:
 
 
 def etag_of(content: bytes, large: bool) -> str:
-    """As a hub names a file."""
+    """The ETag that the hub gives a file."""
     if large:
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def free_url() -> str:
-    """Where nobody listens."""
+    """A URL on this machine at which no server listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """One connection."""
+    """Handles one connection."""
 
     protocol_version = "HTTP/1.1"
     server: HubServer
 
     def log_message(self, *args: object) -> None:
-        """Nothing."""
+        """Prints nothing."""
 
     def do_HEAD(self) -> None:
-        """Answers without the body."""
+        """Sends the response without its body."""
         self.do_GET()
 
     def do_GET(self) -> None:
-        """Answers, with what the fault makes of it."""
+        """Sends the response, changed by the fault of the request."""
         path, headers = self.path.partition("?")[0], self.headers
         self.record = Request(
             self.command, path, headers["Host"], headers.get("Range", ""), headers.get("Authorization", "")
@@ -214,14 +223,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._break(fault)
 
     def _ranged(self, answer: Answer, fault: Fault) -> Answer:
-        asked = re.fullmatch(r"bytes=(\d+)-", self.record.range)
-        if not asked or answer.status != 200 or fault.kind == "no range":
+        match = re.fullmatch(r"bytes=(\d+)-", self.record.range)
+        if not match or answer.status != 200 or fault.kind == "no range":
             return answer
-        start, size = int(asked[1]), len(answer.body)
+        start, size = int(match[1]), len(answer.body)
         if start >= size:
             return Answer(416, {"Content-Range": f"bytes */{size}"})
-        said = start + 1 if fault.kind == "wrong range" else start
-        return Answer(206, {**answer.headers, "Content-Range": f"bytes {said}-{size - 1}/{size}"}, answer.body[start:])
+        first = start + 1 if fault.kind == "wrong range" else start
+        return Answer(206, {**answer.headers, "Content-Range": f"bytes {first}-{size - 1}/{size}"}, answer.body[start:])
 
     def _send(self, body: bytes, fault: Fault) -> None:
         while fault.kind == "endless" and not self.server.closing.is_set():
@@ -237,7 +246,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _break(self, fault: Fault) -> None:
         if fault.kind == "stall":
             self.server.closing.wait(30)
-        if fault.kind == "reset":  # no farewell, and what the kernel still holds is lost: most was read by then
+        # A reset discards the bytes that are still in the kernel. After the pause the client has read most of them.
+        if fault.kind == "reset":
             self.server.closing.wait(0.5)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()

@@ -1,4 +1,4 @@
-"""What some tests need, and how to get it: the reasons that a run gives for what it skipped."""
+"""Marks and functions that skip a test if something that it needs is not installed. The reason says how to get it."""
 
 import importlib.util
 import shutil
@@ -24,20 +24,20 @@ EXTRAS = {
 
 
 def package(name):
-    """Skips a test where a package of an extra is not installed."""
+    """Skips a test if a package of an extra is not installed."""
     return pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=_reason(name))
 
 
 def import_package(name):
-    """Imports a module of such a package within a test; skips the test where it is not installed."""
+    """Imports a module of such a package inside a test; skips the test if the package is not installed."""
     return pytest.importorskip(name, reason=_reason(name.partition(".")[0]))
 
 
 def subject(left_out):
-    """Skips a test whose subject of a benchmark was left out.
+    """Skips a test if a subject of its benchmark was left out.
 
     Args:
-        left_out: by subject, the reason.
+        left_out: the reason for each subject that was left out.
     """
     for reason in left_out.values():
         packages = reason.removeprefix("not installed: ")
@@ -45,7 +45,7 @@ def subject(left_out):
 
 
 def int8():
-    """Skips a test where TensorFlow has no 8-bit convolution that is exact."""
+    """Skips a test if TensorFlow has no exact 8-bit convolution here."""
     from keras_resnet.export.int8_kernels import available
 
     return pytest.mark.skipif(not available(), reason="needs int8: TensorFlow's 8-bit convolution, on x86 with VNNI")
@@ -60,7 +60,7 @@ shared_data = pytest.mark.skipif(not all((SHARED / part).is_dir() for part in ("
 fashion_mnist = pytest.mark.skipif(
     not FASHION.is_dir(), reason="needs Fashion-MNIST: apt-get install dataset-fashion-mnist"
 )
-linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, for rlimits and what it says of memory")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, for resource limits and memory statistics")
 TRAINED = f"{SHARED_DATA}; or Fashion-MNIST: apt-get install dataset-fashion-mnist"
 curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl: apt-get install curl")
 ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'ray[train,tune]'")

@@ -1,9 +1,8 @@
 """Python processes for tests, forked from a server that has imported Keras: a start takes 0.2 s instead of 6 s.
 
-A forked process is a process of its own: it has its own directory, environment, output and exit status, and can be
-killed. It does not run what `atexit` has. On another backend it imports Keras anew, and TensorFlow not again. What a
-new interpreter must do by itself (import order, settings that are read at import, the installed command) is tested in
-`fresh`.
+A forked process has its own directory, environment, output and exit status, and can be killed. It does not run the
+functions that are registered with `atexit`. On another backend it imports Keras again, but not TensorFlow. `fresh`
+starts a new interpreter, for tests of import order, of settings that are read at import, and of the installed command.
 """
 
 import contextlib
@@ -23,17 +22,17 @@ ROOT = Path(__file__).parent.parent
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["keras", "tensorflow", "tests.processes"])
 
-# For short work on JAX: compilation takes longer than what is compiled.
+# For short work on JAX: the compilation takes longer than the compiled work.
 UNOPTIMIZED = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 def start_server():
-    """Starts the server and does not wait for it; else the first process starts it."""
+    """Starts the server without waiting for it. Without this call the first process starts it."""
     forkserver.ensure_running()
 
 
 class Ended(NamedTuple):
-    """What a process has left: the same names as those of `subprocess.CompletedProcess`."""
+    """The result of a process, with the attributes of `subprocess.CompletedProcess`."""
 
     returncode: int  # minus the signal's number if a signal ended it
     stdout: str
@@ -41,10 +40,10 @@ class Ended(NamedTuple):
 
 
 class Running:
-    """A forked process: `start` makes one."""
+    """A forked process. `start` returns one."""
 
     running: ClassVar[set["Running"]] = set()
-    # Processor time of all that have ended. They are children of the server, so `os.times` does not count them.
+    # Processor time of all ended processes. They are children of the server, so `os.times` does not count them.
     processor_seconds = 0.0
 
     def __init__(self, run, environment, cwd):
@@ -59,41 +58,41 @@ class Running:
 
     @property
     def stdout(self):
-        """What it has printed so far."""
+        """The output of the process so far."""
         with contextlib.suppress(FileNotFoundError):
             return Path(self._folder.name, "stdout").read_text(errors="replace")
         return ""
 
     def wait_until(self, happened, seconds=300):
-        """Returns once `happened()` is true; fails the test where the process ends before or that takes too long."""
+        """Waits until `happened()` is true; fails the test if the process ends before or the time is over."""
         end = time.monotonic() + seconds
         while not happened():
             alive = self._process.is_alive()
             if (not alive and not happened()) or time.monotonic() > end:
                 self._process.kill()
-                raise AssertionError(f"what the test waits for has not happened: {self.end()}")
+                raise AssertionError(f"the event that the test waits for has not happened: {self.end()}")
             time.sleep(0.005)
 
     def wait_for(self, text):
-        """Returns once the process has printed `text`."""
+        """Waits until the process has printed `text`."""
         self.wait_until(lambda: text in self.stdout)
 
     def poll(self):
-        """The exit status, as `end` has it; None while it runs."""
+        """The exit status, as in `Ended`; None while the process runs."""
         return self._process.exitcode
 
     def kill(self, number):
         os.kill(self.pid, number)
 
     def end(self, seconds=900):
-        """Waits for the end of the process, and says how it ended; a process that takes longer is killed."""
+        """Waits for the end of the process, and returns its result. Kills it if it takes longer than `seconds`."""
         self._process.join(seconds)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
         Running.running.discard(self)
         folder = Path(self._folder.name)
-        with contextlib.suppress(FileNotFoundError):  # a killed process has not written it
+        with contextlib.suppress(FileNotFoundError):  # a killed process does not write the file
             Running.processor_seconds += float((folder / "seconds").read_text())
         ended = Ended(
             self._process.exitcode,
@@ -104,25 +103,25 @@ class Running:
 
 
 def kill_all():
-    """Kills the processes that nobody has waited for."""
-    for left in tuple(Running.running):
-        left._process.kill()
-        left.end()
+    """Kills all processes for which `end` was not called."""
+    for process in tuple(Running.running):
+        process._process.kill()
+        process.end()
 
 
 def start(*command, environment=None, cwd=ROOT):
-    """Starts what `python *command` runs: ("-c", code, argument...) or ("-m", module, argument...).
+    """Starts `python *command` in a forked process: ("-c", code, argument...) or ("-m", module, argument...).
 
     Args:
-        command: as on Python's own command line.
-        environment: variables to add, or to remove where the value is None.
-        cwd: the directory that it works in.
+        command: the arguments of Python's command line.
+        environment: variables to add, or to remove if the value is None.
+        cwd: the working directory of the process.
     """
     return Running(tuple(map(str, command)), _environment(environment), cwd)
 
 
 def python(*command, environment=None, cwd=ROOT):
-    """Runs what `python *command` runs, in a forked process, and waits for its end."""
+    """Runs `python *command` in a forked process, and waits for its end."""
     return start(*command, environment=environment, cwd=cwd).end()
 
 
@@ -146,7 +145,7 @@ def fresh(*command, environment=None, cwd=ROOT):
 
 
 def printed(ended):
-    """The output of a process; the test fails where the process did."""
+    """The output of a process; fails the test if the process failed."""
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -157,10 +156,10 @@ def _environment(changes):
 
 
 def _child(command, environment, cwd, folder):
-    """In the forked process: takes the place of a new interpreter, and runs the command."""
+    """Runs the command in the forked process, which is set up like a new interpreter."""
     os.environ.clear()
     os.environ.update(environment)
-    # Files that `atexit` would remove, such as AutoGraph's, go with this folder.
+    # Functions of `atexit` do not run, so files such as those of AutoGraph are removed with this folder.
     temporary = Path(folder, "temporary")
     temporary.mkdir()
     tempfile.tempdir = os.environ["TMPDIR"] = str(temporary)
@@ -174,16 +173,16 @@ def _child(command, environment, cwd, folder):
     if environment.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         for name in [name for name in sys.modules if name.partition(".")[0] == "keras"]:
             del sys.modules[name]
-    kind, what, *arguments = command
+    option, program, *arguments = command
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
     try:
-        if kind == "-c":
+        if option == "-c":
             sys.argv = ["-c", *arguments]
-            exec(compile(what, "<string>", "exec"), vars(main))
+            exec(compile(program, "<string>", "exec"), vars(main))
         else:
-            sys.argv = [what, *arguments]
-            runpy.run_module(what, run_name="__main__", alter_sys=True)
+            sys.argv = [program, *arguments]
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

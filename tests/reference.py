@@ -1,10 +1,10 @@
-"""Residual blocks in a few lines of NumPy: what the blocks are held against."""
+"""Residual blocks in a few lines of NumPy. Tests compare the blocks of the package with them."""
 
 import numpy as np
 
 
 def conv(x, kernel, stride=1, dilation=1):
-    """Convolution of (N, H, W, C) padded on all sides by half the kernel, by summing shifted images."""
+    """Convolution of (N, H, W, C), computed as a sum of shifted images. All sides are padded by half the kernel."""
     size = kernel.shape[0]
     pad = dilation * (size // 2)
     x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
@@ -25,8 +25,8 @@ def relu(x):
     return np.maximum(x, 0)
 
 
-# He et al. 2016, Figure 4: each ordering of a basic block written out, identity shortcut.
-# `c` are the convolutions by number, `b` the batch norms by name.
+# He et al. 2016, Figure 4: each ordering of a basic block with an identity shortcut.
+# `c` has the convolutions by number, `b` the batch norms by name.
 ORDERINGS = {
     "original": lambda x, c, b: relu(x + b["2_bn"](c[2](relu(b["1_bn"](c[1](x)))))),
     "bn_after_addition": lambda x, c, b: relu(b["bn"](x + c[2](relu(b["1_bn"](c[1](x)))))),
@@ -35,7 +35,7 @@ ORDERINGS = {
     "full_preactivation": lambda x, c, b: x + c[2](relu(b["1_bn"](c[1](relu(b["preact_bn"](x)))))),
 }
 
-# The same with three convolutions.
+# The same orderings with three convolutions.
 BOTTLENECK_ORDERINGS = {
     "original": lambda x, c, b: relu(x + b["3_bn"](c[3](relu(b["2_bn"](c[2](relu(b["1_bn"](c[1](x))))))))),
     "bn_after_addition": lambda x, c, b: relu(b["bn"](x + c[3](relu(b["2_bn"](c[2](relu(b["1_bn"](c[1](x))))))))),

@@ -1,4 +1,4 @@
-"""Exports that do not read files: the graph that reads those of strangers is most of an export's time."""
+"""Makes exports quick, for tests that send no image files: the reader of files takes most of an export's time."""
 
 import tensorflow as tf
 
@@ -6,17 +6,17 @@ from keras_resnet.export import serving
 
 
 def black(channels, size, resize):
-    """In the place of `image_reader`: takes all files for black images."""
+    """Replaces `image_reader`: every file becomes a black image."""
 
-    def prepared(contents, file_of):
+    def read(contents, file_of):
         images = tf.zeros((size, size, channels), tf.uint8)
         return tf.repeat(images[None], tf.size(contents), axis=0), tf.fill(tf.shape(contents), "")
 
-    return prepared
+    return read
 
 
 def without_files(patch):
-    """For what is not asked about files.
+    """Replaces the reader of image files in exports by one that reads nothing.
 
     Args:
         patch: a `pytest.MonkeyPatch`.

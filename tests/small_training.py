@@ -1,4 +1,4 @@
-"""Makes trainings small, for tests of what a training does and not of how well it learns."""
+"""Makes trainings small, for tests that do not measure how well a network learns."""
 
 import functools
 
@@ -7,7 +7,7 @@ from keras_resnet.training import run
 
 
 def of_one_block(patch):
-    """Gives the name ResNet20 to a net of one block: each step of a training is there, in a fifth of the time.
+    """Makes ResNet20 a network of one block. A training has the same steps, and takes a fifth of the time.
 
     Args:
         patch: a `pytest.MonkeyPatch`.
@@ -16,5 +16,5 @@ def of_one_block(patch):
 
 
 def without_export(patch):
-    """Leaves the SavedModel out of runs, a third of their time: for tests that do not look at it."""
+    """Leaves the SavedModel out of runs, which saves a third of their time. For tests that do not use it."""
     patch.setattr(run, "saved_model", lambda *_, **__: None)

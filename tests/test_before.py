@@ -1,4 +1,4 @@
-"""Files that were written before names changed still load; tests/before/README.md says what they are."""
+"""Files of an older version, with older names, still load. tests/before/README.md describes them."""
 
 import dataclasses
 import json
@@ -34,8 +34,8 @@ RECIPE = kr.training.Recipe(
 
 @pytest.fixture
 def images():
-    drawn = np.random.default_rng(0).integers(0, 256, (48, 8, 8, 1)).astype("uint8")
-    return kr.data.from_arrays(drawn, np.arange(48) % 3, ("a", "b", "c"))
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 8, 8, 1)).astype("uint8")
+    return kr.data.from_arrays(pixels, np.arange(48) % 3, ("a", "b", "c"))
 
 
 def test_a_saved_network_gives_its_answers():

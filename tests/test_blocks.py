@@ -1,4 +1,4 @@
-"""The two blocks: what they compute, for every ordering, shortcut, gate and option."""
+"""The outputs of the two blocks, for every ordering, shortcut, gate and option."""
 
 import functools
 
@@ -15,7 +15,7 @@ from tests.conftest import quick_among, randomise
 BLOCKS = {"residual": kr.residual_block, "bottleneck": functools.partial(kr.bottleneck_block, expansion=2)}
 both = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 every_ordering = pytest.mark.parametrize("ordering", ORDERINGS)
-# The same, of which the two that are used most are quick.
+# All orderings; only the two most common ones are quick.
 quick_orderings = pytest.mark.parametrize("ordering", quick_among(ORDERINGS, "original", "full_preactivation"))
 
 
@@ -59,7 +59,9 @@ def test_a_strided_block_with_a_projection_equals_numpy(side, rng):
 @pytest.mark.parametrize("side", [7, 8])
 def test_max_pool_pads_with_minus_infinity_on_all_sides(side, rng):
     x = keras.Input((side, side, 2))
-    images = rng.normal(-5, 1, (2, side, side, 2)).astype("float32")  # all negative: zeros would win
+    images = rng.normal(-5, 1, (2, side, side, 2)).astype(
+        "float32"
+    )  # negative, so that a padding of zeros would change the maximum
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
     expected = [[padded[:, i : i + 3, j : j + 3].max((1, 2)) for j in range(0, side, 2)] for i in range(0, side, 2)]
     out = keras.Model(x, kr.layers.max_pool(x, "pool1"))(images, training=False)

@@ -1,4 +1,4 @@
-"""ImageNet's classes, and what scores say in their words."""
+"""The names of ImageNet's classes, and predictions with these names."""
 
 import importlib.util
 import runpy
@@ -36,16 +36,17 @@ def test_well_known_classes_are_where_they_belong(index, wordnet_id, name):
 
 @needs.package("torchvision")
 def test_the_names_are_torchvisions():
-    found = importlib.util.find_spec("torchvision")
-    # Run by itself, for importing torchvision fails beside a torch of another build.
-    names = runpy.run_path(str(Path(found.origin).parent / "models" / "_meta.py"))["_IMAGENET_CATEGORIES"]
-    differ = [(ours, theirs) for (_, ours), theirs in zip(imagenet_classes(), names, strict=True) if ours != theirs]
-    # torchvision tells apart the two that go by one name.
+    spec = importlib.util.find_spec("torchvision")
+    # Only this file is run: importing torchvision fails if torch is of another build.
+    names = runpy.run_path(str(Path(spec.origin).parent / "models" / "_meta.py"))["_IMAGENET_CATEGORIES"]
+    pairs = zip((name for _, name in imagenet_classes()), names, strict=True)
+    differ = [(name, torchvision_name) for name, torchvision_name in pairs if name != torchvision_name]
+    # ImageNet has two classes with each of these names. torchvision gives one of them a different name.
     assert differ == [("crane", "crane bird"), ("maillot", "maillot tank suit")]
 
 
 def scores():
-    """Of two images: classes 3, 1, 2 in this order, and 999 before all others."""
+    """Scores of two images. The best classes are 3, 1 and 2 in the first image, and 999 in the second."""
     array = np.zeros((2, 1000), "float32")
     array[0, [3, 1, 2]] = 0.5, 0.3, 0.125
     array[1, 999] = 1
@@ -65,7 +66,7 @@ def test_predictions_come_best_first_from_any_array(form):
     assert [name for _, name, _ in second[1:]] == ["tench", "goldfish"]  # equal scores in order
 
 
-OF_JAX = """
+JAX_SCORES = """
 import jax.numpy as jnp
 from keras_resnet.classes import decode_predictions
 print(decode_predictions(jnp.zeros((1, 1000)).at[0, 3].set(1), top=1)[0][0][0])
@@ -76,8 +77,8 @@ print(decode_predictions(jnp.zeros((1, 1000)).at[0, 3].set(1), top=1)[0][0][0])
 @pytest.mark.processes
 @needs.package("jax")
 def test_predictions_of_other_backends_are_read():
-    """In a process of its own, for none that has imported JAX may fork."""
-    assert processes.printed(processes.python("-c", OF_JAX)).strip() == "n01491361"
+    """In its own process, because a process that has imported JAX must not fork."""
+    assert processes.printed(processes.python("-c", JAX_SCORES)).strip() == "n01491361"
 
 
 def test_as_many_predictions_are_given_as_asked_for():

@@ -1,4 +1,4 @@
-"""Multiply-accumulates and features."""
+"""Multiply-accumulates, activations, feature pyramids and stage tables."""
 
 import keras
 import pytest
@@ -6,7 +6,7 @@ import pytest
 import keras_resnet as kr
 from keras_resnet.stages import stage_table
 
-ONE_BLOCK_A_STAGE = {"depths": (1, 1, 1, 1)}
+ONE_BLOCK_PER_STAGE = {"depths": (1, 1, 1, 1)}
 
 
 def test_macs_of_layers_counted_by_hand():
@@ -21,7 +21,7 @@ def test_macs_of_layers_counted_by_hand():
 
 
 def test_macs_count_nested_models_and_gates(cheap_weights):
-    inner = kr.SEResNet18(include_top=False, pooling="avg", input_shape=(64, 64, 3), **ONE_BLOCK_A_STAGE)
+    inner = kr.SEResNet18(include_top=False, pooling="avg", input_shape=(64, 64, 3), **ONE_BLOCK_PER_STAGE)
     x = keras.Input((64, 64, 3))
     outer = keras.Model(x, keras.layers.Dense(3)(inner(x)))
     assert kr.macs(outer) == kr.macs(inner) + 512 * 3
@@ -50,7 +50,7 @@ def test_macs_grow_with_the_image():
 def test_activations_are_the_outputs_of_convolutions_counted_by_hand():
     x = keras.Input((8, 8, 4))
     y = keras.layers.Conv2D(6, 3, strides=2, padding="same")(x)  # 4 * 4 * 6
-    y = keras.layers.ReLU()(keras.layers.DepthwiseConv2D(3, padding="same")(y))  # as many again
+    y = keras.layers.ReLU()(keras.layers.DepthwiseConv2D(3, padding="same")(y))  # 4 * 4 * 6 again
     inner = keras.Model(x, y)
     y = keras.layers.Dense(5)(keras.layers.Flatten()(inner(x)))
     assert kr.activations(keras.Model(x, y)) == 2 * 4 * 4 * 6
@@ -67,7 +67,7 @@ def test_macs_need_the_size_of_the_image():
 
 
 def test_pyramid_has_the_last_features_of_each_stage(cheap_weights):
-    features = kr.pyramid(kr.ResNet50(include_top=False, input_shape=(64, 96, 3), **ONE_BLOCK_A_STAGE))
+    features = kr.pyramid(kr.ResNet50(include_top=False, input_shape=(64, 96, 3), **ONE_BLOCK_PER_STAGE))
     assert {name: x.shape for name, x in features.items()} == {
         "C2": (None, 16, 24, 256),
         "C3": (None, 8, 12, 512),

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the package run and print what they say."""
+"""The examples in the docstrings of the package run, and print the documented output."""
 
 import doctest
 import importlib
@@ -8,10 +8,10 @@ import pytest
 
 from tests.conftest import ROOT, quick_among
 
-# The examples that run; `+SKIP` stands where one needs minutes, files or a server.
+# Examples with `+SKIP` do not run: they need minutes, files or a server.
 EXAMPLE = re.compile(r"^ +>>> (?!.*doctest: \+SKIP)", re.M)
 FILES = [path for path in sorted((ROOT / "keras_resnet").rglob("*.py")) if EXAMPLE.search(path.read_text())]
-# They build a ResNet-50, train a network, export one or make batches.
+# Their examples build a ResNet-50, train or export a network, or make batches.
 SLOW = (
     "keras_resnet.cifar",
     "keras_resnet.complexity",
@@ -38,6 +38,6 @@ NAMES = [module_name(path) for path in FILES]
 
 @pytest.mark.parametrize("name", quick_among(NAMES, *(name for name in NAMES if name not in SLOW)))
 def test_the_examples_of_a_module_run(name):
-    found = doctest.testmod(importlib.import_module(name))
-    assert found.attempted > 0
-    assert found.failed == 0
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0

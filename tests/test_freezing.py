@@ -1,4 +1,4 @@
-"""Freezing: which layers train, and that the others stay as they are."""
+"""Freezing: which layers are trained, and that training does not change the others."""
 
 import keras
 import numpy as np
@@ -14,14 +14,14 @@ def tiny(**options):
     return kr.ResNet((1, 1, 1), kr.residual_block, **{**defaults, **options})
 
 
-def trained(model):
-    """The stages with a weight that trains, by the beginning of their layers' names."""
+def trained_stages(model):
+    """The stages that have trainable weights, as the first parts of layer names."""
     return {weight.path.split("/")[-2].split("_")[0] for weight in model.trainable_weights}
 
 
 @pytest.fixture(scope="module")
 def preactivated():
-    """A net to freeze anew in each test."""
+    """A network that each test freezes again."""
     return tiny(ordering="full_preactivation")
 
 
@@ -38,9 +38,9 @@ def preactivated():
 def test_what_comes_before_a_stage_is_frozen(until, rest, preactivated):
     model = preactivated
     assert freeze(model, until) is model
-    assert trained(model) == rest
-    everything = {layer.name: layer.trainable for layer in model.layers}
-    assert everything["preprocessing"] is everything["conv1_conv"] is (until == "conv1")
+    assert trained_stages(model) == rest
+    trainable = {layer.name: layer.trainable for layer in model.layers}
+    assert trainable["preprocessing"] is trainable["conv1_conv"] is (until == "conv1")
 
 
 def test_all_but_the_classifier_is_frozen_by_default():
@@ -52,7 +52,7 @@ def test_all_but_the_classifier_is_frozen_by_default():
 @pytest.mark.slow
 @pytest.mark.parametrize("stem", [kr.stems.imagenet, kr.stems.deep, kr.stems.deep_strided])
 def test_every_layer_of_a_stem_is_frozen_with_it(stem):
-    assert trained(freeze(tiny(stem=stem, input_shape=(32, 32, 3)), "conv2")) == {
+    assert trained_stages(freeze(tiny(stem=stem, input_shape=(32, 32, 3)), "conv2")) == {
         "conv2",
         "conv3",
         "conv4",
@@ -63,19 +63,19 @@ def test_every_layer_of_a_stem_is_frozen_with_it(stem):
 @pytest.mark.slow
 def test_stages_are_in_the_order_of_their_numbers():
     model = kr.ResNet((1,) * 9, kr.residual_block, filters=(4,) * 9, stem=kr.stems.cifar, input_shape=(256, 256, 3))
-    assert trained(freeze(model, "conv9")) == {"conv9", "conv10", "predictions"}
+    assert trained_stages(freeze(model, "conv9")) == {"conv9", "conv10", "predictions"}
 
 
 def test_freezing_anew_forgets_what_was_frozen_before():
     model = freeze(freeze(tiny()), "conv4")
-    assert trained(model) == {"conv4", "predictions"}
-    assert trained(freeze(model, "conv1")) == {"conv1", "conv2", "conv3", "conv4", "predictions"}
+    assert trained_stages(model) == {"conv4", "predictions"}
+    assert trained_stages(freeze(model, "conv1")) == {"conv1", "conv2", "conv3", "conv4", "predictions"}
     assert not any(weight.trainable for weight in model.get_layer("preprocessing").weights)
     model.trainable = False
-    assert trained(freeze(model, "conv4")) == {"conv4", "predictions"}
+    assert trained_stages(freeze(model, "conv4")) == {"conv4", "predictions"}
 
 
-def around(backbone):
+def model_around(backbone):
     x = keras.Input((16, 16, 1))
     y = keras.layers.Conv2D(3, 1, name="colour")(x)
     return keras.Model(x, keras.layers.Dense(2, name="mine")(backbone(y)))
@@ -85,10 +85,12 @@ def around(backbone):
 def test_a_model_around_the_network_trains_what_it_adds():
     backbone = tiny(include_top=False, pooling="avg")
     backbone.trainable = False
-    model = freeze(around(backbone), "conv4")
-    assert trained(model) == {"conv4", "colour", "mine"}
-    assert trained(backbone) == {"conv4"}
-    assert trained(freeze(keras.Sequential([tiny(include_top=False), keras.layers.Dense(2, name="mine")]))) == {"mine"}
+    model = freeze(model_around(backbone), "conv4")
+    assert trained_stages(model) == {"conv4", "colour", "mine"}
+    assert trained_stages(backbone) == {"conv4"}
+    assert trained_stages(freeze(keras.Sequential([tiny(include_top=False), keras.layers.Dense(2, name="mine")]))) == {
+        "mine"
+    }
 
 
 def test_a_model_as_a_part_of_a_stage_goes_with_it():
@@ -97,21 +99,21 @@ def test_a_model_as_a_part_of_a_stage_goes_with_it():
         return keras.Model(inner, keras.layers.Conv2D(filters, 3, padding="same", name="mine")(inner), name="stem")(x)
 
     model = tiny(stem=stem)
-    assert trained(freeze(model, "conv2")) == {"conv2", "conv3", "conv4", "predictions"}
-    assert trained(freeze(model, "conv1")) == {"mine", "conv2", "conv3", "conv4", "predictions"}
+    assert trained_stages(freeze(model, "conv2")) == {"conv2", "conv3", "conv4", "predictions"}
+    assert trained_stages(freeze(model, "conv1")) == {"mine", "conv2", "conv3", "conv4", "predictions"}
 
 
 def test_a_head_that_reads_an_early_stage_trains():
     backbone = tiny(include_top=False)
     side = keras.layers.Conv2D(2, 1, name="lateral")(kr.pyramid(backbone)["C2"])
     model = freeze(keras.Model(backbone.input, [backbone.output, side]), "conv4")
-    assert trained(model) == {"conv4", "lateral"}
+    assert trained_stages(model) == {"conv4", "lateral"}
 
 
 @pytest.mark.slow
 def test_a_loaded_model_freezes_too(tmp_path):
     tiny().save(tmp_path / "tiny.keras")
-    assert trained(freeze(keras.saving.load_model(tmp_path / "tiny.keras"), "conv4")) == {"conv4", "predictions"}
+    assert trained_stages(freeze(keras.saving.load_model(tmp_path / "tiny.keras"), "conv4")) == {"conv4", "predictions"}
 
 
 def values(model):
@@ -136,13 +138,13 @@ def test_frozen_batch_norm_normalises_with_its_moving_statistics(rng):
     images = rng.uniform(0, 255, (4, 16, 16, 3)).astype("float32")
     features = keras.Model(model.input, [model.get_layer(f"conv{stage}_block1_out").output for stage in (3, 4)])
 
-    def off():
+    def differences():
         pairs = zip(features(images, training=True), features(images, training=False))
-        return [float(keras.ops.max(keras.ops.abs(once - other))) for once, other in pairs]
+        return [float(keras.ops.max(keras.ops.abs(training - inference))) for training, inference in pairs]
 
-    assert min(off()) > 0.01
+    assert min(differences()) > 0.01
     freeze(model, "conv4")
-    frozen, trained = off()
+    frozen, trained = differences()
     assert frozen == 0
     assert trained > 0.01
 

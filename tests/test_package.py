@@ -1,4 +1,4 @@
-"""The package: what importing it costs, what it exports, what its metadata and README say."""
+"""The package: the cost of its import, its public names, its structure, its metadata and its README."""
 
 import ast
 import configparser
@@ -19,13 +19,13 @@ PAGES = "\n".join([README, *(page.read_text() for page in sorted((ROOT / "docs")
 
 
 def readme_commands():
-    """The two commands for a fresh machine, by the comment in front of each."""
+    """The two commands for a new machine, by the name in the comment in front of them."""
     blocks = re.findall(r"<!-- (main-job|tests) -->\n```sh\n(.*?)\n```", README, re.S)
     return dict(blocks)
 
 
 def main_command():
-    """The main job's command without its set-up."""
+    """The command of the main job, without the installation."""
     return readme_commands()["main-job"].replace("\\\n", " ").split("&&")[-1].strip()
 
 
@@ -77,7 +77,18 @@ kr.ResNet50(include_top=False, groups=32, classes="ten")
 kr.residual_blok
 kr.data.load("digits")
 """
-OTHERS = ("h5py", "huggingface_hub", "keras", "numpy", "PIL", "requests", "rich", "sklearn", "tensorflow", "typer")
+SKIPPED = (
+    "h5py",
+    "huggingface_hub",
+    "keras",
+    "numpy",
+    "PIL",
+    "requests",
+    "rich",
+    "sklearn",
+    "tensorflow",
+    "typer",
+)
 
 
 @pytest.mark.slow
@@ -85,13 +96,13 @@ OTHERS = ("h5py", "huggingface_hub", "keras", "numpy", "PIL", "requests", "rich"
 @needs.package("mypy")
 def test_type_checkers_see_the_signatures(tmp_path):
     (tmp_path / "user.py").write_text(USER)
-    # What other packages say of themselves takes most of a minute to read, and is not asked here.
+    # Reading the types of other packages takes most of a minute, and this test does not need them.
     (tmp_path / "mypy.ini").write_text(
         "[mypy]\nignore_missing_imports = true\nfollow_imports = silent\n"
-        f"[mypy-{','.join(f'{name}.*' for name in OTHERS)}]\nfollow_imports = skip\nfollow_imports_for_stubs = true\n"
+        f"[mypy-{','.join(f'{name}.*' for name in SKIPPED)}]\nfollow_imports = skip\nfollow_imports_for_stubs = true\n"
     )
     options = ("--config-file", tmp_path / "mypy.ini", "--cache-dir", tmp_path / "cache")
-    # In a process of its own: what mypy leaves behind costs every test after it seconds of garbage collection.
+    # In its own process: objects that mypy leaves in memory slow down garbage collection in all later tests by seconds.
     report = processes.fresh("-m", "mypy", *options, tmp_path / "user.py").stdout
     lines = [line.partition(": ")[2] for line in report.splitlines()]
     assert "keras_resnet.constructor.Constructor" in lines[0]
@@ -100,7 +111,7 @@ def test_type_checkers_see_the_signatures(tmp_path):
     assert 'Missing positional argument "split" in call to "load"' in lines[3]
 
 
-ROWS_OF_DESIGN = (
+IMPORT_ROWS = (
     ("_internal",),
     ("complexity", "orderings"),
     ("layers", "strides", "classes", "stages"),
@@ -123,20 +134,20 @@ ROWS_OF_DESIGN = (
 
 
 def test_imports_run_one_way():
-    """A file imports from the rows above it, never from below or beside; `orderings` may use `_internal`, and so on."""
-    level = {name: number for number, names in enumerate(ROWS_OF_DESIGN) for name in names}
+    """A file imports only from rows of `IMPORT_ROWS` above its own row: `orderings` may import `_internal`."""
+    level = {name: number for number, names in enumerate(IMPORT_ROWS) for name in names}
     for path in sorted((ROOT / "keras_resnet").rglob("*.py")):
-        own = path.relative_to(ROOT / "keras_resnet").parts[0].removesuffix(".py")
-        if own == "__init__":
+        part = path.relative_to(ROOT / "keras_resnet").parts[0].removesuffix(".py")
+        if part == "__init__":
             continue
         for found in re.findall(r"^\s*from keras_resnet(?:\.(\w+))?[\w.]* import ([\w, ]+)", path.read_text(), re.M):
             modules = [found[0]] if found[0] else [name.split()[0] for name in found[1].split(",")]
             for module in modules:
-                assert module == own or level[module] < level[own], f"{path} imports {module}"
+                assert module == part or level[module] < level[part], f"{path} imports {module}"
 
 
 def private_names(path):
-    """The private attributes of others that a file reads or sets, but for those of its own objects."""
+    """The private attributes that a file reads or sets, except attributes of `self` and `cls`."""
     tree = ast.parse(path.read_text())
     return {
         node.attr
@@ -148,8 +159,8 @@ def private_names(path):
     }
 
 
-def names_of_keras():
-    """The private names of the classes of Keras that this package works with, and what their instances get."""
+def private_keras_names():
+    """The private names in the source files of the Keras classes that this package uses."""
     x = keras.Input((2,))
     kinds = (
         type(keras.Model(x, x)),
@@ -161,17 +172,17 @@ def names_of_keras():
     )
     kinds += (keras.optimizers.Optimizer, keras.optimizers.Lamb, keras.optimizers.LossScaleOptimizer)
     sources = {inspect.getsourcefile(kind) for base in kinds for kind in base.__mro__ if "keras" in kind.__module__}
-    found = {name for source in sources for name in private_names(Path(source))}
-    own = (re.findall(r"(?:self\.|def )(_[a-z]\w+)", Path(source).read_text()) for source in sources)
-    return found.union(*own)
+    used = {name for source in sources for name in private_names(Path(source))}
+    defined = (re.findall(r"(?:self\.|def )(_[a-z]\w+)", Path(source).read_text()) for source in sources)
+    return used.union(*defined)
 
 
 def test_one_file_touches_what_is_private_in_keras():
-    """Through another object, or by a method of Keras that a class of ours has under the same name."""
-    keras_names = names_of_keras()
+    """Other files read no private names of Keras, and their subclasses of Keras classes do not redefine any."""
+    keras_names = private_keras_names()
     assert {"_inbound_nodes", "_nodes_by_depth", "_compile_config", "_momentums"} <= keras_names
     for path in sorted((ROOT / "keras_resnet").rglob("*.py")):
-        if path.name == "keras_graph.py" or "tuning" in path.parts:  # KerasTuner's have names of their own
+        if path.name == "keras_graph.py" or "tuning" in path.parts:  # `tuning` works with the classes of KerasTuner
             continue
         text = path.read_text()
         assert private_names(path) & keras_names == set(), path
@@ -188,9 +199,16 @@ def test_metadata_is_in_setup_cfg():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     assert config["metadata"]["name"] == "keras-resnet-zoo"
-    needed = set(re.findall(r"^([\w-]+)", config["options"]["install_requires"], re.M))
-    assert {"tensorflow", "keras", "tensorflow-datasets", "keras-tuner", "tensorboard", "importlib_resources"} <= needed
-    assert {"h5py", "safetensors", "huggingface_hub", "requests", "ml_dtypes"} <= needed
+    required = set(re.findall(r"^([\w-]+)", config["options"]["install_requires"], re.M))
+    assert {
+        "tensorflow",
+        "keras",
+        "tensorflow-datasets",
+        "keras-tuner",
+        "tensorboard",
+        "importlib_resources",
+    } <= required
+    assert {"h5py", "safetensors", "huggingface_hub", "requests", "ml_dtypes"} <= required
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
     assert (ROOT / "keras_resnet" / "py.typed").exists()
     data = {name: patterns.split() for name, patterns in config["options.package_data"].items()}
@@ -229,19 +247,19 @@ def test_the_readme_is_short_and_its_links_lead_somewhere():
 
 
 def test_contributing_draws_the_whole_house():
-    """Each file and folder of the package is named in CONTRIBUTING.md, and nothing else is."""
+    """CONTRIBUTING.md names each file of the package, and no other file."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    house = text[text.index("keras_resnet/\n") : text.index("tests/    ")]
-    named = set(re.findall(r"[\w.]+\.(?:py|csv)\b", house))
-    found = {path.name for path in (ROOT / "keras_resnet").rglob("*.py")} - {"__init__.py", "__main__.py"}
+    tree = text[text.index("keras_resnet/\n") : text.index("tests/    ")]
+    named = set(re.findall(r"[\w.]+\.(?:py|csv)\b", tree))
+    files = {path.name for path in (ROOT / "keras_resnet").rglob("*.py")} - {"__init__.py", "__main__.py"}
     readers = {path.name for path in (ROOT / "keras_resnet" / "weights" / "readers").glob("*.py")}
     inside = {path.name for folder in ("cli", "data/augment") for path in (ROOT / "keras_resnet" / folder).glob("*.py")}
-    assert named - found == {"checkpoints.csv"}
-    assert found - named <= readers | inside
+    assert named - files == {"checkpoints.csv"}
+    assert files - named <= readers | inside
 
 
 def test_five_calls_lead_from_a_name_to_a_convolution(monkeypatch):
-    """`ResNet50`, `ResNet`, `bottleneck_block`, `_residual`, `conv`: as CONTRIBUTING.md draws it."""
+    """`ResNet50`, `ResNet`, `bottleneck_block`, `_residual`, `conv`, as in the drawing in CONTRIBUTING.md."""
 
     def convolution(*arguments, **options):
         if options["name"] == "conv2_block1_1_conv":

@@ -1,4 +1,4 @@
-"""timm's networks that the zoo has no row for: what `create_model("hf://timm/...")` builds, and what it refuses."""
+"""timm networks without a row in the zoo: what `create_model("hf://timm/...")` builds, and what it refuses."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from tests.torch_peers import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.parity, needs.package("timm")]
 
-BESIDE_THE_ZOO = [
+NOT_IN_ZOO = [
     "resnet10t",
     "resnet14t",
     "resnet26",
@@ -66,27 +66,27 @@ BESIDE_THE_ZOO = [
     "seresnet101",
     "seresnet152",
 ]
-FAMILY = families({name: architecture(name) for name in BESIDE_THE_ZOO})
+FAMILY = families({name: architecture(name) for name in NOT_IN_ZOO})
 
 
 @pytest.mark.parametrize("name", sorted(set(FAMILY.values())))
 def test_a_network_beside_the_zoo_gives_the_logits_of_timm(name, tmp_path, rng, cheap_weights):
-    """The first network of each family, with fewer blocks a stage."""
+    """The first network of each family, with fewer blocks per stage."""
     fields = cut_fields(architecture(name))
     net = randomised(timm_net(name), rng)
     compare(constructor(name, "", fields), net, Checkpoint("", name, "", fields), tmp_path, rng)
 
 
-@pytest.mark.parametrize("name", BESIDE_THE_ZOO)
+@pytest.mark.parametrize("name", NOT_IN_ZOO)
 def test_a_network_beside_the_zoo_has_the_blocks_of_timm_and_is_like_the_first_of_its_family(name):
     assert architecture(name)["depths"] == timm_depths(name)
     assert timm_printed(name) == timm_printed(FAMILY[name])
 
 
 def test_what_timm_has_is_built_or_refused():
-    """No name of timm's is taken for a network that is not compared with it above or in the table."""
+    """A timm name is accepted only if its network is compared with timm, above or as a row of the table."""
     _, timm, _ = peers()
-    covered = {timm_name(row) for row in FROM_TIMM} | set(BESIDE_THE_ZOO)
+    covered = {timm_name(row) for row in FROM_TIMM} | set(NOT_IN_ZOO)
     for name in timm.list_models(module="resnet") + timm.list_models(module="resnetv2"):
         if name in covered:
             architecture(name)

@@ -1,4 +1,4 @@
-"""Assembly: inputs, outputs, names, data types, dilation, preprocessing, and what is refused."""
+"""Assembled networks: inputs, outputs, names, data types, dilation, preprocessing, and rejected arguments."""
 
 import keras
 import numpy as np
@@ -12,13 +12,13 @@ from tests.conftest import quick_among, randomise
 
 
 def tiny(**options):
-    """A net with everything in it that is quick to build."""
+    """A network that is quick to build, with all parts."""
     defaults = {"filters": (8, 16), "input_shape": (32, 32, 3), "classes": 10}
     return kr.ResNet((1, 2), kr.bottleneck_block, **{**defaults, **options})
 
 
 def one_block(**options):
-    """A net for what does not depend on the blocks."""
+    """A network for tests that do not depend on the blocks."""
     defaults = {"filters": (8,), "input_shape": (32, 32, 3), "classes": 10}
     return kr.ResNet((1,), kr.residual_block, **{**defaults, **options})
 
@@ -88,10 +88,10 @@ def test_input_tensor_is_built_upon(rng):
 
 def test_classifier_activation_none_gives_logits_and_softmax_their_probabilities(rng):
     images = rng.uniform(0, 255, (2, 32, 32, 3))
-    probable, logits = one_block(), one_block(classifier_activation=None)
-    logits.set_weights(probable.get_weights())
+    softmax, logits = one_block(), one_block(classifier_activation=None)
+    logits.set_weights(softmax.get_weights())
     np.testing.assert_allclose(
-        probable(images, training=False), keras.ops.softmax(logits(images, training=False)), rtol=1e-5
+        softmax(images, training=False), keras.ops.softmax(logits(images, training=False)), rtol=1e-5
     )
 
 
@@ -132,7 +132,7 @@ def test_output_stride_dilates_later_stages(name, output_stride, strides, dilati
     assert [128 // x.shape[1] for x in kr.pyramid(model).values()] == strides
     second = [model.get_layer(f"conv{stage}_block2_2_conv").dilation_rate[0] for stage in (2, 3, 4, 5)]
     assert second == dilations
-    # The block that would have strided still has the dilation of the stage before.
+    # The block whose stride was replaced has the dilation of the previous stage.
     strided = "1" if name == "ResNet18" else "2"
     first = [model.get_layer(f"conv{stage}_block1_{strided}_conv").dilation_rate[0] for stage in (3, 4, 5)]
     assert first == dilations[:-1] if output_stride != 32 else first == [1, 1, 1]
@@ -190,12 +190,14 @@ def test_what_is_passed_is_not_changed(rng):
 
 
 def test_preprocessing_can_be_left_out(rng):
-    with_it, without = one_block(), one_block(include_preprocessing=False)
+    complete, without = one_block(), one_block(include_preprocessing=False)
     assert "preprocessing" not in names(without)
-    without.set_weights([w.numpy() for w in with_it.weights if "preprocessing" not in w.path])
+    without.set_weights([w.numpy() for w in complete.weights if "preprocessing" not in w.path])
     pixels = rng.uniform(0, 255, (2, 32, 32, 3))
-    by_hand = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    np.testing.assert_allclose(with_it(pixels, training=False), without(by_hand, training=False), rtol=1e-3, atol=1e-5)
+    normalised = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(
+        complete(pixels, training=False), without(normalised, training=False), rtol=1e-3, atol=1e-5
+    )
 
 
 def test_mean_and_std_are_averaged_for_another_number_of_channels():
@@ -268,8 +270,8 @@ def test_channels_first_gives_the_numbers_of_channels_last(rng, channels_first):
         pytest.skip("TensorFlow cannot convolve channels_first here; on x86 it can where it uses oneDNN, with AVX-512")
 
     def gate(x, name):
-        of_its_own = {"conv2_block1": kr.gates.squeeze_excite}
-        return of_its_own.get(name, kr.gates.efficient_channel_attention)(x, name)
+        gates = {"conv2_block1": kr.gates.squeeze_excite}
+        return gates.get(name, kr.gates.efficient_channel_attention)(x, name)
 
     images = rng.uniform(0, 255, (2, 32, 32, 3))
     keras.config.set_image_data_format("channels_first")
@@ -278,9 +280,9 @@ def test_channels_first_gives_the_numbers_of_channels_last(rng, channels_first):
     assert first.get_layer("conv3_block2_out").output.shape == (None, 64, 4, 4)
     keras.config.set_image_data_format("channels_last")
     last = tiny(gate=gate, **options)
-    # The statistics of the preprocessing have the rank of the input; the layers set them themselves.
-    for own, other in zip(last.weights, first.weights, strict=True):
-        own.assign(np.reshape(other, own.shape))
+    # The statistics of the preprocessing have other shapes in channels_first, so they are reshaped.
+    for weight, value in zip(last.weights, first.weights, strict=True):
+        weight.assign(np.reshape(value, weight.shape))
     assert {"conv2_block1_se_reduce", "conv3_block1_eca_conv"} <= set(names(last))
     np.testing.assert_allclose(
         first.predict(np.moveaxis(images, -1, 1), verbose=0), last.predict(images, verbose=0), rtol=1e-3, atol=1e-4
@@ -381,16 +383,16 @@ def test_gradient_reaches_every_weight_of_a_network(ordering, gate, rng):
         assert np.abs(gradient).max() > 0, weight.path
 
 
-# The very deep
+# Very deep networks
 
 
 @pytest.mark.slow
 def test_a_very_deep_network_takes_a_training_step(rng):
-    """A quarter of ResNet-1202: a step of all of it takes a minute and a half, and its blocks are all alike."""
+    """A quarter of ResNet-1202. A step of the whole network takes a minute and a half, and its blocks are all alike."""
     model = kr.CifarResNet(302, input_shape=(8, 8, 3))
     assert sum(layer.name.endswith("_conv") for layer in model.layers) == 301
     before = model.get_layer("conv1_conv").get_weights()[0]
-    # Eagerly: tracing a graph of 1,000 layers for one step takes longer, and `fit` traces it in any case.
+    # The step runs eagerly: tracing a graph of 1,000 layers for one step takes longer, and `fit` always traces.
     with tf.GradientTape() as tape:
         loss = keras.losses.sparse_categorical_crossentropy(
             np.array([1, 2]), model(rng.uniform(0, 255, (2, 8, 8, 3)), training=True)

@@ -1,4 +1,4 @@
-"""A saved model belongs to plain Keras: it loads where this package is not, and on another backend."""
+"""A saved model is plain Keras: it loads without this package, and on another backend."""
 
 import functools
 import json
@@ -20,7 +20,7 @@ SMALL = {"filters": (8, 16), "input_shape": (33, 32, 3), "classes": 10, "classif
 build = functools.partial(kr.ResNet, **SMALL)
 basic = functools.partial(build, (1, 2), kr.residual_block)
 
-# Each thing that a net can have is in one of them.
+# Each option of a network is in one of them.
 NETS = {
     "original": functools.partial(build, (2, 2), ordering="original"),
     "bn_after_addition": functools.partial(
@@ -50,7 +50,7 @@ NETS = {
     "subsample": functools.partial(basic, filters=(8, 8), shortcut=kr.shortcuts.subsample),
 }
 
-# What the other process runs: it has never heard of keras_resnet before it is told to import it.
+# The program of the other process. It loads the saved models before it imports keras_resnet.
 READER = """
 import json, sys
 from pathlib import Path
@@ -58,12 +58,12 @@ import keras, numpy as np
 folder, depths = Path(sys.argv[1]), json.loads(sys.argv[3])
 images = np.load(folder / "images.npy")
 draw = keras.initializers.VarianceScaling.__call__
-# What is drawn is replaced by what is in the file, and JAX takes a second to compile the drawing of each new shape.
+# Loading replaces the initial weights, and JAX takes a second to compile their initialiser for each new shape.
 keras.initializers.VarianceScaling.__call__ = lambda self, shape, dtype=None: keras.ops.zeros(shape, dtype)
-say = lambda model, images: keras.ops.convert_to_numpy(model(images, training=False))
-if keras.backend.backend() == "jax":  # compiles a whole network sooner than all its operations
-    say = lambda model, images: model.predict(images, verbose=0)
-answers = {path.stem: say(keras.saving.load_model(path), images) for path in folder.glob("*.keras")}
+predict = lambda model, images: keras.ops.convert_to_numpy(model(images, training=False))
+if keras.backend.backend() == "jax":  # compiles a whole network faster than its single operations
+    predict = lambda model, images: model.predict(images, verbose=0)
+answers = {path.stem: predict(keras.saving.load_model(path), images) for path in folder.glob("*.keras")}
 imported = [name for name in sys.modules if name.startswith("keras_resnet")]
 
 sys.path.insert(0, sys.argv[2])
@@ -74,8 +74,8 @@ row = kr.weights.find("ResNet50V2", "keras")
 fields = {**row.fields, "depths": depths}
 row = dataclasses.replace(row, notop=str(folder / "keras.h5"), notop_hash="", fields=fields)
 bare = {"include_top": False, "pooling": "avg", "input_shape": (32, 32, 3)}
-answers["of keras.applications"] = say(kr.ResNet50V2(weights=row, **bare), small)
-answers["of torch"] = say(kr.ResNet18(weights=folder / "torch.safetensors", **bare), small)
+answers["of keras.applications"] = predict(kr.ResNet50V2(weights=row, **bare), small)
+answers["of torch"] = predict(kr.ResNet18(weights=folder / "torch.safetensors", **bare), small)
 
 keras.initializers.VarianceScaling.__call__ = draw
 model = kr.ResNet((1, 1), filters=(8, 16), input_shape=(32, 32, 3), classes=10)
@@ -86,12 +86,12 @@ np.savez(folder / f"{keras.backend.backend()}.npz", **answers)
 print(json.dumps({"imported": imported, "loss": loss}))
 """
 CONVERTED = ("of keras.applications", "of torch")
-OTHERS = [pytest.param(name, marks=needs.package(name)) for name in ("jax", "torch")]
+OTHER_BACKENDS = [pytest.param(name, marks=needs.package(name)) for name in ("jax", "torch")]
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A folder with all nets, two files of others' weights, and what the nets said of some images."""
+    """A folder with all networks, two weight files of other libraries and some images; the networks' outputs."""
     rng = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("saved")
     images = rng.uniform(0, 255, (2, 33, 32, 3)).astype("float32")
@@ -103,9 +103,9 @@ def saved(tmp_path_factory):
         answers[name] = np.asarray(model(images, training=False))
         model.save(folder / f"{name}.keras")
     np.save(folder / "small.npy", rng.integers(0, 256, (2, 32, 32, 3)).astype("uint8"))
-    theirs = headless(original("ResNet50V2")[0])
-    randomise(theirs, rng)
-    write_as_keras_2(theirs, folder / "keras.h5")
+    application = headless(original("ResNet50V2")[0])
+    randomise(application, rng)
+    write_as_keras_2(application, folder / "keras.h5")
     resnet = kr.ResNet18(classes=10)
     randomise(resnet, rng)
     write_as_torch(resnet, folder / "torch.safetensors")
@@ -114,17 +114,17 @@ def saved(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(saved):
-    """A function: what a process with another backend said, and its answers by the name of a net."""
+    """A function that runs `READER` on a backend: returns its report, and the outputs by the name of the network."""
     folder, _ = saved
 
     @functools.cache
     def read(backend):
-        # From a folder that has no keras_resnet in it; an installed one would be seen in sys.modules.
+        # The working directory has no keras_resnet. An installed one would appear in sys.modules.
         command = ("-c", READER, folder, ROOT, json.dumps(CUT))
         environment = {"KERAS_BACKEND": backend, **processes.UNOPTIMIZED}
         ended = processes.python(*command, environment=environment, cwd=folder)
-        said = json.loads(processes.printed(ended).splitlines()[-1])
-        return said, dict(np.load(folder / f"{backend}.npz"))
+        report = json.loads(processes.printed(ended).splitlines()[-1])
+        return report, dict(np.load(folder / f"{backend}.npz"))
 
     return read
 
@@ -141,8 +141,8 @@ def test_the_nets_have_all_orderings():
 @pytest.mark.processes
 def test_a_saved_model_loads_in_a_process_that_imports_only_keras(saved, read):
     _, expected = saved
-    said, answers = read("tensorflow")
-    assert said["imported"] == []
+    report, answers = read("tensorflow")
+    assert report["imported"] == []
     assert set(answers) == {*NETS, *CONVERTED}
     for name in NETS:
         close(answers[name], expected[name], 1e-6)
@@ -150,30 +150,30 @@ def test_a_saved_model_loads_in_a_process_that_imports_only_keras(saved, read):
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_the_same_model_says_the_same_on_another_backend(saved, read, backend):
     _, expected = saved
-    said, answers = read(backend)
-    assert said["imported"] == []
+    report, answers = read(backend)
+    assert report["imported"] == []
     for name in NETS:
         close(answers[name], expected[name], 1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_conversions_hold_on_other_backends(read, backend):
-    (_, wanted), (_, got) = read("tensorflow"), read(backend)
+    (_, expected), (_, answers) = read("tensorflow"), read(backend)
     for name in CONVERTED:
-        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-3, atol=1e-3 * np.abs(wanted[name]).max())
+        np.testing.assert_allclose(answers[name], expected[name], rtol=1e-3, atol=1e-3 * np.abs(expected[name]).max())
 
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_a_model_is_built_and_trained_on_another_backend(read, backend):
-    said, _ = read(backend)
-    assert np.isfinite(said["loss"])
+    report, _ = read(backend)
+    assert np.isfinite(report["loss"])
 
 
 OPENER = """
@@ -188,9 +188,10 @@ print(len(open_model(Path(sys.argv[1])).layers), sys.getrecursionlimit())
 @pytest.mark.slow
 @pytest.mark.processes
 def test_a_network_as_deep_as_the_deepest_can_be_opened_again(tmp_path):
-    """In a process that never built one: Python's recursion limit is still the usual there.
+    """Opens it in a process that has built no deep network, so that Python's recursion limit is the default.
 
-    A chain of 1,200 layers is walked by more calls than that limit, and is made in a tenth of ResNet-1202's time.
+    The network is a chain of 1,200 layers. It needs more recursive calls than the default limit, and is built in a
+    tenth of the time of ResNet-1202.
     """
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(10_000)
@@ -201,9 +202,9 @@ def test_a_network_as_deep_as_the_deepest_can_be_opened_again(tmp_path):
         keras.Model(image, x).save(tmp_path / "deep.keras")
     finally:
         sys.setrecursionlimit(limit)
-    layers, raised = map(int, processes.printed(processes.python("-c", OPENER, tmp_path / "deep.keras")).split())
+    layers, raised_limit = map(int, processes.printed(processes.python("-c", OPENER, tmp_path / "deep.keras")).split())
     assert layers == 1201
-    assert raised >= 500 + 5 * zoo.DEEPEST
+    assert raised_limit >= 500 + 5 * zoo.DEEPEST
 
 
 @pytest.mark.slow

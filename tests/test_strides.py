@@ -1,4 +1,4 @@
-"""Where the strides of a network are, before it is built, and what its features then are."""
+"""Which blocks of a network have strides, before it is built, and the feature pyramid of the built network."""
 
 import functools
 
@@ -27,7 +27,7 @@ def test_beyond_the_output_stride_blocks_dilate(strides):
     steps = [step for stage in plan for step in stage]
     assert [step.stride for step in steps].count(2) == 1
     assert steps[-1] == BlockStride(1, 4, 4)
-    # What would have strided still sees the pixels as far apart as before it.
+    # In a block whose stride was replaced, the convolution that had it keeps the dilation of the block before.
     assert BlockStride(1, 2, 1) in steps
     assert BlockStride(1, 4, 2) in steps
 

@@ -1,4 +1,4 @@
-"""Every row of the zoo: exact parameters and multiply-accumulates, names, signature, docstring."""
+"""Every row of the zoo: exact number of parameters and multiply-accumulates, names, signature, docstring."""
 
 import collections
 import functools
@@ -21,9 +21,10 @@ from keras_resnet.stages import stage_table
 from tests import golden
 from tests.conftest import ROOT, quick_among
 
-# Trainable parameters as published, not as counted here. Sources: timm 1.0.31 for the ImageNet nets; for the CIFAR nets
-# He et al. 2015 and 2016 print millions, and these are the counts of their public PyTorch and Torch code.
-# ResNet200V2 is no timm model: 50 more blocks than ResNet50V2 of known size.
+# Published numbers of trainable parameters; they are not counted with this package. Sources: timm 1.0.31 for the
+# ImageNet networks. The papers of the CIFAR networks (He et al. 2015 and 2016) give only millions, so these are the
+# counts of their public PyTorch and Torch code. timm has no ResNet200V2: it has 50 blocks more than ResNet50V2, and the
+# size of these blocks is known.
 PARAMETERS = {
     "ResNet18": 11_689_512,
     "ResNet34": 21_797_672,
@@ -79,7 +80,7 @@ PARAMETERS = {
     "WideResNet40_4": 8_949_210,
 }
 
-# GMACs at 224 as timm publishes them, batch norm counted at two an element.
+# GMACs at 224x224 that timm publishes. Batch norm counts two per element.
 TIMM_GMACS = {
     "ResNet18": 1.82,
     "ResNet34": 3.67,
@@ -97,12 +98,12 @@ def test_every_row_has_a_published_count():
     assert list(PARAMETERS) == list(zoo.ROWS) == kr.list_models()
 
 
-# One of each family, of those that are quick to build; the others are slow.
+# One network of each family that is quick to build. All other networks are slow.
 QUICK = {"ResNet18", "ResNet18V2", "ResNet18D", "SEResNet18", "ResNet20", "ResNet34"}
 
 
 class Built(NamedTuple):
-    """What the tests ask of a network."""
+    """The properties of a network that tests need."""
 
     stages: list
     macs: int
@@ -116,7 +117,7 @@ class Built(NamedTuple):
 
 @functools.cache
 def built(name):
-    """Builds a network once for all tests, and keeps the answers only: the largest one takes 0.8 GB."""
+    """Builds a network once for all tests, and keeps only its properties, because the largest network takes 0.8 GB."""
     model = kr.create_model(name)
     return Built(
         stage_table(model),
@@ -131,7 +132,7 @@ def built(name):
 
 
 def agree(name, parameters, macs, timm_macs, activations, input_shape, output_shape):
-    """Holds what a network costs, and what goes into and out of it, against its row and the published pages."""
+    """Asserts that costs and shapes of a network are those of its row, of publications and of MODELS.md."""
     row = zoo.ROWS[name]
     assert parameters == row.parameters == PARAMETERS[name]
     assert macs == row.macs
@@ -157,16 +158,17 @@ def test_row_and_network_agree(name, cheap_weights):
     assert tuple(stage.blocks for stage in network.stages if stage.blocks) == tuple(row.fields["depths"])
 
 
-# Rows of which no structure is recorded. Two blocks a stage tell what each further block adds. ResNet1202 is built
-# whole in test_resnet.py, and the blocks of those that timm has are compared with its in weights/test_parity_timm.py.
+# Rows without a recorded structure. They are built with two blocks per stage: the second block has the cost of each
+# further block. test_resnet.py builds a very deep network, and weights/test_parity_timm.py compares the blocks of all
+# networks that timm has with those of timm.
 DEEPER = [name for name in zoo.ROWS if name not in golden.NAMES]
 
 
 @functools.cache
-def with_two_blocks_a_stage(**fields):
-    """The second blocks' stages and the costs of the layers, and what goes into and out of the network.
+def two_blocks_per_stage(**fields):
+    """The cost of each layer, with the index of its stage if it is in a second block; the shapes of input and output.
 
-    Rows that differ in depth alone share it.
+    Rows that differ only in depth share the result.
     """
     model = kr.ResNet(**fields)
     costs = []
@@ -186,21 +188,21 @@ def with_two_blocks_a_stage(**fields):
 def test_a_deeper_row_agrees_with_what_each_block_adds(name, cheap_weights):
     fields = dict(zoo.ROWS[name].fields)
     depths = fields.pop("depths")
-    costs, shapes = with_two_blocks_a_stage(**fields, depths=(2,) * len(depths))
+    costs, shapes = two_blocks_per_stage(**fields, depths=(2,) * len(depths))
     total = collections.Counter()
     for stage, cost in costs:
         times = 1 if stage is None else depths[stage] - 1
-        total.update({what: times * count for what, count in cost.items()})
+        total.update({kind: times * count for kind, count in cost.items()})
     agree(name, **total, **shapes)
 
 
 @pytest.mark.parametrize("name", quick_among(golden.NAMES, *QUICK.intersection(golden.NAMES)))
 def test_structure_is_as_recorded(name, cheap_weights):
-    assert built(name).structure == golden.path(name).read_text(), f"if this is meant, run: {golden.COMMAND}"
+    assert built(name).structure == golden.path(name).read_text(), f"if the change is intended, run: {golden.COMMAND}"
 
 
 def test_every_family_has_a_recorded_structure():
-    """A family is what its rows pass beside depths and names."""
+    """Rows of a family have the same fields, except for depths."""
 
     def family(row):
         fields = {key: getattr(value, "func", value) for key, value in row.fields.items() if key != "depths"}
@@ -208,7 +210,7 @@ def test_every_family_has_a_recorded_structure():
 
     recorded = {family(zoo.ROWS[name]) for name in golden.NAMES}
     missing = [name for name, row in zoo.ROWS.items() if family(row) not in recorded]
-    # Only the widths differ from a recorded one.
+    # These differ from a recorded network only in width.
     assert missing == ["ResNeXt101_32x8d", "ResNeXt101_64x4d", "WideResNet28_10"]
 
 
@@ -235,8 +237,7 @@ def test_the_static_signature_is_that_of_resnet():
 def test_the_first_arguments_may_be_positional_as_in_keras_applications():
     model = kr.ResNet20(False, None, None, (32, 32, 1), "avg")
     assert (model.input.shape, model.output.shape) == ((None, 32, 32, 1), (None, 64))
-    theirs = list(inspect.signature(keras.applications.ResNet50).parameters)
-    assert list(LEADING) == theirs
+    assert list(LEADING) == list(inspect.signature(keras.applications.ResNet50).parameters)
 
 
 @pytest.mark.slow
@@ -247,9 +248,9 @@ def test_any_field_of_a_row_can_be_overridden():
 
 @pytest.mark.slow
 def test_resnext_is_resnet_with_groups(cheap_weights):
-    one_block_a_stage = {"depths": (1, 1, 1, 1)}
-    grouped = kr.ResNet50(groups=32, base_width=4, **one_block_a_stage)
-    assert grouped.count_params() == kr.ResNeXt50_32x4d(**one_block_a_stage).count_params()
+    one_block_per_stage = {"depths": (1, 1, 1, 1)}
+    grouped = kr.ResNet50(groups=32, base_width=4, **one_block_per_stage)
+    assert grouped.count_params() == kr.ResNeXt50_32x4d(**one_block_per_stage).count_params()
 
 
 def test_list_models_matches_patterns():
@@ -280,7 +281,7 @@ def test_a_row_cannot_have_a_field_that_resnet_does_not_know():
         constructor("Mine", "", {"depth": (1, 2)})
 
 
-# CIFAR nets by depth
+# CIFAR networks by depth
 
 
 @pytest.mark.parametrize(

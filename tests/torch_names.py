@@ -1,4 +1,4 @@
-"""A network of ours written to a file with torch's names and layouts: the way back from `weights.torch_names`."""
+"""Writes a network of this package to a file with torch's names and layouts: the inverse of `weights.torch_names`."""
 
 import re
 
@@ -17,7 +17,7 @@ VARIABLES = {
 
 
 def torch_name(layer, variable, is_deep):
-    """torchvision's name, or timm's where the stem is deep, for v1 networks with a projection shortcut."""
+    """The name in torchvision, or in timm if the stem is deep, for v1 networks with a projection shortcut."""
     if layer == "predictions":
         module = "fc"
     elif match := re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", layer):
@@ -32,7 +32,7 @@ def torch_name(layer, variable, is_deep):
 
 
 def torch_state(model):
-    """The state dict of a model of ours, as NumPy arrays."""
+    """The state dict of a model of this package, as NumPy arrays."""
     state = {}
     is_deep = any(layer.name == "conv1_1_conv" for layer in model.layers)
     for layer in model.layers:

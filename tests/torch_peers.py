@@ -1,4 +1,4 @@
-"""timm and torchvision, on a machine without a GPU, and nets of theirs with random weights."""
+"""Networks of timm and torchvision with random weights, on a machine without a GPU."""
 
 import dataclasses
 import functools
@@ -13,28 +13,28 @@ from keras_resnet.weights.table import table
 from tests import needs
 
 FROM_TIMM = [row for row in table() if row.source.startswith("hf://timm/")]
-DEPTHS = (1, 2, 1, 1)  # of a net that is cut: all other blocks of a stage are as its second
+DEPTHS = (1, 2, 1, 1)  # of a cut network: all later blocks of a stage are like its second block
 SIDES = ((64, 71),)  # one even, one odd
 
 
 def timm_name(row):
-    """The architecture of a row of the table, as timm calls it."""
+    """The name of a row's architecture in timm."""
     return row.source.removeprefix("hf://timm/").partition(".")[0]
 
 
 @functools.cache
 def peers():
-    """torch, timm and torchvision; the test is skipped where they are not."""
+    """torch, timm and torchvision. Skips the test if one of them is not installed."""
     torch = needs.import_package("torch")
-    torch.set_num_threads(1)  # nets this small gain nothing from more, and threads that wait for work take time
+    torch.set_num_threads(1)  # more threads do not help small networks, and waiting threads use processor time
     torchvision = torchvision_on_cpu.torchvision()
     return torch, needs.import_package("timm"), torchvision
 
 
 def cut(build, name):
-    """What `build(name)` gives, cut to `DEPTHS`; the depths and the number of parameters that it had before.
+    """The network of `build(name)`, cut to `DEPTHS`; its depths and number of parameters before the cut.
 
-    The whole net is never more than names and shapes.
+    The whole network has no values, only names and shapes.
     """
     torch, _, _ = peers()
     with torch.device("meta"):
@@ -56,15 +56,15 @@ def parameters_of(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def timm_net(name, most=DEPTHS):
-    """timm's network with these blocks a stage or fewer, of names and shapes alone."""
+def timm_net(name, max_depths=DEPTHS):
+    """timm's network with at most `max_depths` blocks per stage. It has no values, only names and shapes."""
     torch, timm, _ = peers()
     with torch.device("meta"):
-        return timm.create_model(name, layers=tuple(map(min, timm_depths(name), most)))
+        return timm.create_model(name, layers=tuple(map(min, timm_depths(name), max_depths)))
 
 
 def timm_depths(name):
-    """The blocks a stage that timm's network has, without building it."""
+    """The number of blocks in each stage of timm's network, which is not built."""
     _, timm, _ = peers()
     with pytest.MonkeyPatch.context() as patch:
         for module in (timm.models.resnet, timm.models.resnetv2):
@@ -77,20 +77,20 @@ TWO = (2, 2, 2, 2)
 
 @functools.cache
 def timm_printed(name):
-    """What torch prints of the modules of timm's network with two blocks a stage or fewer."""
+    """The modules of timm's network with at most two blocks per stage, as torch prints them."""
     return repr(timm_net(name, TWO))
 
 
 def cut_fields(fields):
-    """The same of ours: from the arguments of `ResNet` that make a network to those that make it when it is cut."""
+    """Changes the arguments of `ResNet` for a whole network into those for the cut network."""
     return {**fields, "depths": tuple(map(min, fields["depths"], DEPTHS))}
 
 
 def families(fields):
-    """By the name of each network, the first that is the same when both are cut.
+    """For each network the name of the first network that is equal to it after both are cut.
 
     Args:
-        fields: the arguments of `ResNet` that make each network, by name.
+        fields: the arguments of `ResNet` for each network, by its name.
     """
     first = {}
     return {name: first.setdefault(repr(sorted(cut_fields(f).items())), name) for name, f in fields.items()}
@@ -98,12 +98,12 @@ def families(fields):
 
 @functools.cache
 def printed(build, name):
-    """What torch prints of the modules of a net that is cut."""
+    """The modules of a cut network, as torch prints them."""
     return repr(cut(build, name)[0])
 
 
 def randomised(net, rng):
-    """`net` in evaluation, with random weights and statistics that keep the scale of what passes."""
+    """`net` in evaluation mode, with random weights and statistics that keep the scale of the features."""
     torch, _, _ = peers()
     if next(net.parameters()).is_meta:
         net = net.to_empty(device="cpu")
@@ -112,25 +112,25 @@ def randomised(net, rng):
         if name.endswith("num_batches_tracked"):
             continue
         if value.ndim > 1:
-            # A little less than keeps the scale: with branches of full weight the deepest random net is chaotic, and
-            # torch in float32 is 20 % off torch in float64.
-            drawn = 0.7 * np.prod(value.shape[1:]) ** -0.5 * 12**0.5 * (rng.random(value.shape, "float32") - 0.5)
+            # A little smaller than what keeps the scale. With larger weights the deepest random network is chaotic:
+            # the outputs of torch in float32 and in float64 differ by 20 %.
+            values = 0.7 * np.prod(value.shape[1:]) ** -0.5 * 12**0.5 * (rng.random(value.shape, "float32") - 0.5)
         elif name.endswith("running_var") or (name.endswith("weight") and value.ndim == 1):
-            drawn = rng.uniform(0.5, 1.5, value.shape)
+            values = rng.uniform(0.5, 1.5, value.shape)
         else:
-            drawn = rng.uniform(-0.1, 0.1, value.shape)
-        state[name] = torch.from_numpy(drawn.astype("float32"))
+            values = rng.uniform(-0.1, 0.1, value.shape)
+        state[name] = torch.from_numpy(values.astype("float32"))
     net.load_state_dict(state)
     return net.eval()
 
 
 def dark_and_bright(rng, height, width):
-    """Two noisy images that no network takes for the same."""
+    """Two noisy images, a dark and a bright one, for which every network has different outputs."""
     return rng.integers([[[[0]]], [[[150]]]], [[[[100]]], [[[256]]]], (2, height, width, 3)).astype("uint8")
 
 
 def answer(net, images, mean, std):
-    """What a net of torch says of uint8 images (N, H, W, C)."""
+    """The outputs of a torch network for uint8 images (N, H, W, C)."""
     torch, _, _ = peers()
     prepared = (images.astype("float32") / 255 - mean) / std
     with torch.inference_mode():
@@ -138,24 +138,24 @@ def answer(net, images, mean, std):
 
 
 def compare(build, net, checkpoint, tmp_path, rng, write=None, sides=SIDES):
-    """Builds ours from a file of theirs, and compares the logits of images with even and odd sides."""
+    """Builds this package's network from a file of `net`, and compares the logits for images of even and odd sides."""
     path = tmp_path / "model.safetensors"
     (write or write_safetensors)(net, path)
-    ours = build(
+    model = build(
         weights=dataclasses.replace(checkpoint, source=str(path)),
         input_shape=(None, None, 3),
         classifier_activation=None,
     )
     for height, width in sides:
         images = dark_and_bright(rng, height, width)
-        wanted = answer(net, images, checkpoint.mean, checkpoint.std)
-        got = keras.ops.convert_to_numpy(ours(images, training=False))
-        # Held against what the images make of it: the larger part of a random net's answer is one and the same.
-        assert np.abs(got - wanted).max() <= 1e-3 * np.ptp(wanted, axis=0).max()
+        expected = answer(net, images, checkpoint.mean, checkpoint.std)
+        logits = keras.ops.convert_to_numpy(model(images, training=False))
+        # Relative to the difference between the images: most of a random network's output does not depend on the image.
+        assert np.abs(logits - expected).max() <= 1e-3 * np.ptp(expected, axis=0).max()
 
 
 def write_safetensors(net, path):
-    """The file as the hub has it."""
+    """Writes a file like those on the hub."""
     from safetensors.torch import save_file
 
     save_file(net.state_dict(), path)

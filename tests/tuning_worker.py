@@ -1,4 +1,4 @@
-"""The chief of a search, or a worker of it, as a process: python -m tests.tuning_worker NAME ADDRESS DIRECTORY."""
+"""Runs the chief or a worker of a search as a process: python -m tests.tuning_worker NAME ADDRESS DIRECTORY."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from tests.tuning.test_tuners import Arithmetic, space_of, tuner_of
 
 
 class Slow(Arithmetic):
-    """Says when a trial begins, and takes its time."""
+    """Prints when a trial begins, and takes one second more per trial."""
 
     def fit(self, hp, model, **options):
         print("begins", flush=True)

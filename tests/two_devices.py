@@ -1,6 +1,7 @@
-"""Trains the same net on one device and on two virtual ones, which have to be there before any device is used.
+"""Trains the same network on one device and on two virtual devices.
 
-`python -m tests.two_devices DIRECTORY` prints, as JSON, how far the results are apart; KERAS_BACKEND says on what.
+`python -m tests.two_devices DIRECTORY` prints the differences of the results as JSON. KERAS_BACKEND sets the backend.
+Virtual devices must be created before any device is used.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import signal
 import sys
 import tempfile
 
-# Compilation takes longer than what is compiled.
+# The compilation takes longer than the compiled work.
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -28,7 +29,7 @@ from keras_resnet.evaluation.accuracy import evaluate  # noqa: E402
 from keras_resnet.training import distribution  # noqa: E402
 from keras_resnet.training.resuming import Stopped  # noqa: E402
 
-# An average of the weights, and gradients that are clipped: what Keras itself has wrong, or in another way.
+# With the average of the weights and with gradient clipping: Keras' own versions are wrong or different here.
 RECIPE = dataclasses.replace(
     kr.training.RECIPES["one_cycle"],
     epochs=3,
@@ -41,7 +42,7 @@ RECIPE = dataclasses.replace(
 
 
 class StopOnce(keras.callbacks.Callback):
-    """As Ctrl-C or a cluster would, in the middle of the second epoch."""
+    """Sends SIGTERM in the middle of the second epoch, as a cluster does."""
 
     def on_train_batch_begin(self, batch, logs=None):
         if self.model.optimizer.built and batch == 2 and self.epoch == 1:
@@ -51,7 +52,7 @@ class StopOnce(keras.callbacks.Callback):
         self.epoch = epoch
 
 
-def noisy(count):
+def noisy_images(count):
     """Images of two classes that overlap."""
     rng, labels = np.random.default_rng(0), np.arange(count) % 2
     images = (labels[:, None, None, None] * 60 + rng.integers(0, 190, (count, 8, 8, 1))).astype("uint8")
@@ -65,28 +66,28 @@ def build():
 
 
 def train(devices, directory, *callbacks):
-    """Validated on 22 images: neither batches nor devices share them evenly."""
+    """Trains on 64 images and validates on 22, which neither batches nor devices divide evenly."""
     with distribution.devices(devices):
         model = build()
-        result = kr.training.fit(model, RECIPE, noisy(64), noisy(22), callbacks, directory)
-        return model.get_weights(), result.history, evaluate(model, noisy(22), 16)
+        result = kr.training.fit(model, RECIPE, noisy_images(64), noisy_images(22), callbacks, directory)
+        return model.get_weights(), result.history, evaluate(model, noisy_images(22), 16)
 
 
-def refused(devices, images=64, **fields):
-    """The message of the error that a recipe makes on some devices."""
+def error_of(devices, images=64, **fields):
+    """The error message of a training with a recipe on some devices."""
     try:
         with distribution.devices(devices):
-            kr.training.fit(build(), dataclasses.replace(RECIPE, **fields), noisy(images))
+            kr.training.fit(build(), dataclasses.replace(RECIPE, **fields), noisy_images(images))
     except ValueError as error:
         return str(error)
 
 
-def refused_elsewhere():
-    """... and a model that was built on one device."""
+def error_of_model_on_one_device():
+    """The error message of a training on two devices with a model that was built on one device."""
     model = build()
     try:
         with distribution.devices(2):
-            kr.training.fit(model, RECIPE, noisy(64))
+            kr.training.fit(model, RECIPE, noisy_images(64))
     except ValueError as error:
         return str(error)
 
@@ -96,24 +97,24 @@ def main(directory):
     try:
         train(2, directory, StopOnce())
     except Stopped as stopped:
-        said = str(stopped)
+        message = str(stopped)
     two = train(2, directory)
-    several_of_tensorflow = {
+    unsupported_on_tensorflow = {
         "accumulation": {"gradient_accumulation_steps": 2},
         "remat": {"remat": True},
     }
     report = {
-        "stopped": said,
+        "stopped": message,
         "weights": max(float(np.abs(a - b).max()) for a, b in zip(one[0], two[0], strict=True)),
         "history": {name: [one[1][name], two[1][name]] for name in one[1]},
         "evaluated": [one[2], two[2]],
         "refused": {
-            "count": refused(3),
-            "batch_size": refused(2, batch_size=15),
-            "images": refused(2, images=9),
-            "place": refused_elsewhere(),
+            "count": error_of(3),
+            "batch_size": error_of(2, batch_size=15),
+            "images": error_of(2, images=9),
+            "place": error_of_model_on_one_device(),
             **(
-                {name: refused(2, **fields) for name, fields in several_of_tensorflow.items()}
+                {name: error_of(2, **fields) for name, fields in unsupported_on_tensorflow.items()}
                 if keras.backend.backend() == "tensorflow"
                 else {}
             ),
@@ -123,5 +124,5 @@ def main(directory):
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as made:
-        main(*(sys.argv[1:] or [made]))
+    with tempfile.TemporaryDirectory() as temporary:
+        main(*(sys.argv[1:] or [temporary]))

@@ -1,9 +1,9 @@
-"""From a run directory to the file that comes with the package: half precision, with a card, and its row of the table.
+"""Converts a run directory to a weights file for the package: half precision, with metadata.
 
 Run:     python examples/fashion_mnist/ship.py RUN OUT
-         RUN is what `keras-resnet train` left; OUT ends in .safetensors
+         RUN is a run directory of `keras-resnet train`; OUT ends in .safetensors
 Time:    seconds
-Result:  writes OUT, at most 2 MB, and prints its hash and the accuracy of just these weights on the test images
+Result:  writes OUT, at most 2 MB; prints its hash, and the accuracy of the weights in this file on the test images
 """
 
 import sys
@@ -18,7 +18,7 @@ from keras_resnet.weights.save import save_weights
 
 
 def main(directory: Path, out: Path) -> float:
-    """Saves, loads what was saved, and measures that."""
+    """Saves the weights in half precision, loads them from the file, and evaluates the loaded network."""
     trained = run.load_run(directory)
     model = run.open_model(directory)
     side = model.inputs[0].shape[1]

@@ -1,12 +1,15 @@
-"""Searches a network for Fashion-MNIST at no more MACs than ResNet-20, and trains it three times beside ResNet-20.
+"""Searches for a network for Fashion-MNIST with at most the MACs of ResNet-20, and compares the two.
+
+The best network of the search and ResNet-20 are trained three times each. Two networks train at the same time, because
+one process with such a small network does not keep two cores busy. The search uses a chief and two workers, which
+connect to port 8000 of the loopback interface.
 
 Run:     python examples/search_fashion_mnist/search.py [DATA] [OUT]
-         DATA is idx:/usr/share/datasets/fashion-mnist if not given (Debian's package dataset-fashion-mnist), OUT
-         runs/search; the same command goes on after a kill. Two networks train side by side, in the search by a chief
-         and two workers on port 8000 of loopback: networks this small leave two cores idle where one process has them
+         The default of DATA is idx:/usr/share/datasets/fashion-mnist (Debian's package dataset-fashion-mnist), that of
+         OUT is runs/search. If the search is interrupted, the same command continues it
 Time:    1.7 hours on two cores
-Result:  OUT/search as `keras-resnet tune` leaves it, OUT/again.csv with the test accuracy of each of the six trainings;
-         README.md beside this file says what was found
+Result:  OUT/search with the results of `keras-resnet tune`, and OUT/again.csv with the test accuracy of each of the six
+         trainings. README.md in the directory of this file describes the results of our search
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ SIDE = 28
 
 
 def main(data: str = "idx:/usr/share/datasets/fashion-mnist", out: str = "runs/search") -> list[tuple[str, int, float]]:
-    """The search, then the six trainings: all with the same images and epochs, and each with its own randomness."""
+    """Runs the search, then the six trainings. These use the same images and number of epochs."""
     folder = Path(out)
     command = [*SEARCH, *IMAGES, *TUNED, "--base", "ResNet20", "--data", data, "--out", folder / "search"]
     tune = [sys.executable, "-m", "keras_resnet", "tune", *map(str, command), "--process-name"]
@@ -49,7 +52,7 @@ def main(data: str = "idx:/usr/share/datasets/fashion-mnist", out: str = "runs/s
 
 
 def wait_for(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Returns when all have ended; if one fails, the others are ended: a chief without workers would wait for ever."""
+    """Waits for all processes. If one fails, it ends the others: a chief without workers would wait forever."""
     while any(process.poll() is None for process in processes) and not any(process.returncode for process in processes):
         time.sleep(1)
     if any(process.returncode for process in processes):
@@ -61,33 +64,37 @@ def wait_for(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 def again(
     best: Path, data: str, folder: Path, recipe: Recipe, seeds: Sequence[int] = SEEDS
 ) -> list[tuple[str, int, float]]:
-    """Trains the best network and ResNet-20 with each seed; (network, seed, test accuracy), also in again.csv."""
+    """Trains the best network and ResNet-20 with each seed, and writes again.csv.
+
+    Returns:
+        Tuples (network, seed, test accuracy).
+    """
     tasks = [(name, dataclasses.replace(recipe, seed=seed)) for seed in seeds for name in ("best", "ResNet20")]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        found = pool.map(functools.partial(trained, best=best, data=data, folder=folder), *zip(*tasks))
-        results = [(name, row.seed, accuracy) for (name, row), accuracy in zip(tasks, found)]
-    with atomic_write(folder / "again.csv") as aside, aside.open("w", newline="") as file:
+        accuracies = pool.map(functools.partial(train_and_evaluate, best=best, data=data, folder=folder), *zip(*tasks))
+        results = [(name, recipe.seed, accuracy) for (name, recipe), accuracy in zip(tasks, accuracies)]
+    with atomic_write(folder / "again.csv") as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows([("network", "seed", "test_accuracy"), *results])
     return results
 
 
-def trained(name: str, recipe: Recipe, best: Path, data: str, folder: Path) -> float:
-    """The test accuracy of one training, which is done if it was not before."""
+def train_and_evaluate(name: str, recipe: Recipe, best: Path, data: str, folder: Path) -> float:
+    """The test accuracy of one training. If the model of an earlier training exists, it is used instead."""
     train, test = (kr.data.load(data, split) for split in ("train", "test"))
-    left = folder / f"{name}-{recipe.seed}"
-    keras.utils.set_random_seed(recipe.seed)  # of the weights that a network begins with
-    model = built(name, best, train)
-    if not (left / "model.keras").exists():
-        kr.training.fit(model, recipe, train, directory=left)
-        save(model, left / "model.keras")
-    model.load_weights(left / "model.keras")
+    directory = folder / f"{name}-{recipe.seed}"
+    keras.utils.set_random_seed(recipe.seed)  # for the initial weights
+    model = build(name, best, train)
+    if not (directory / "model.keras").exists():
+        kr.training.fit(model, recipe, train, directory=directory)
+        save(model, directory / "model.keras")
+    model.load_weights(directory / "model.keras")
     accuracy = kr.training.evaluate(model, test)
     print(f"{name}, seed {recipe.seed}: {accuracy:.2%}, {kr.macs(model):,} MACs", flush=True)
     return accuracy
 
 
-def built(name: str, best: Path, images: kr.data.Split) -> keras.Model:
-    """ResNet-20 for these images, or the network that a search has left as a line of Python."""
+def build(name: str, best: Path, images: kr.data.Split) -> keras.Model:
+    """Builds ResNet-20 for these images, or the network in the file `best.py` of a search."""
     if name == "ResNet20":
         return kr.ResNet20(input_shape=(SIDE, SIDE, images.channels), classes=len(images.classes))
     scope: dict[str, keras.Model] = {}

@@ -1,4 +1,4 @@
-"""The benchmarks: reports, targets, and each of them at its smallest."""
+"""Tests of reports and targets, and a smallest run of each benchmark."""
 
 import contextlib
 import csv
@@ -47,11 +47,11 @@ from tests.benchmark_nets import TINY
 
 
 @contextlib.contextmanager
-def in_this_process(asked, leave_out):
-    """Workers that are plain functions, of subjects that could be sent to processes."""
-    pickle.dumps(asked)
+def workers_in_this_process(builds, leave_out):
+    """Replaces worker processes by plain functions. Like the original, it needs subjects that can be pickled."""
+    pickle.dumps(builds)
     built = {}
-    for name, build_subject in asked.items():
+    for name, build_subject in builds.items():
         try:
             built[name] = build_subject()
         except UnavailableError as reason:
@@ -61,13 +61,13 @@ def in_this_process(asked, leave_out):
 
 @pytest.fixture
 def short_turns(monkeypatch):
-    """Subjects in this process, whose turns end after one call; and inputs of a few images."""
+    """Runs subjects in this process, with one call per turn and inputs of a few images."""
 
     def once(work, act, seconds=0.0):
         return measure.repeated(work, act, 0.0)
 
     for module in (build, exporting, input, latency, serve, train):
-        monkeypatch.setattr(module, "workers", in_this_process)
+        monkeypatch.setattr(module, "workers", workers_in_this_process)
     for module in (input, latency, ceilings, serve):
         monkeypatch.setattr(module, "repeated", once)
     for name, value in {"FILES": 4, "BATCH": 2, "SMALL": 64, "SMALL_BATCH": 16, "LABELS": np.arange(64) % 10}.items():
@@ -80,10 +80,10 @@ def short_turns(monkeypatch):
 
 def test_a_bound_holds_on_its_own_side():
     least, most = Target("x", "f", "at least", 2.0), Target("x", "f", "at most", 2.0)
-    assert [least.holds(value) for value in (1.9, 2.0, 2.1)] == [False, True, True]
-    assert [most.holds(value) for value in (1.9, 2.0, 2.1)] == [True, True, False]
-    assert least.said(1.9) == "at least 2: MISSED"
-    assert most.said(1.9) == "at most 2: holds"
+    assert [least.is_met(value) for value in (1.9, 2.0, 2.1)] == [False, True, True]
+    assert [most.is_met(value) for value in (1.9, 2.0, 2.1)] == [True, True, False]
+    assert least.verdict(1.9) == "at least 2: MISSED"
+    assert most.verdict(1.9) == "at most 2: met"
 
 
 def test_the_targets_are_of_benchmarks_and_each_is_given_once():
@@ -98,36 +98,36 @@ def test_the_targets_are_of_benchmarks_and_each_is_given_once():
 @pytest.fixture
 def report(monkeypatch):
     """A report with one target."""
-    wanted = {"case, ours over peer": Target("made", "case, ours over peer", "at least", 3.0)}
-    monkeypatch.setattr(reports, "targets", lambda benchmark: wanted)
-    return Report("made")
+    targets = {"case, ours over peer": Target("example", "case, ours over peer", "at least", 3.0)}
+    monkeypatch.setattr(reports, "targets", lambda benchmark: targets)
+    return Report("example")
 
 
 def test_a_report_judges_what_is_asked_for(report, capsys):
     rates = {"peer": Rates([1.0, 2.0, 4.0]), "ours": Rates([2.0, 4.0, 8.0]), "top": Rates([1e12, 1e12, 1e12])}
     report.compare("case", rates, "peer", "images", {"ours": 1e11}, {"ours": ["top"]})
     assert report.figures == {
-        "top, TFLOP/s beside case": 1.0,
+        "top, TFLOP/s in the run of case": 1.0,
         "case, peer, images/s": 2.0,
         "case, ours, images/s": 4.0,
         "case, ours over peer": 2.0,
         "case, ours of top": pytest.approx(0.4),
     }
     assert report.missed == ["case, ours over peer"]
-    said = capsys.readouterr().out
-    assert re.search(r"ours +4 +2 +8 +2\.00 times peer", said)
-    assert "case, ours over peer: 2   at least 3: MISSED" in said
+    output = capsys.readouterr().out
+    assert re.search(r"ours +4 +2 +8 +2\.00 times peer", output)
+    assert "case, ours over peer: 2   at least 3: MISSED" in output
 
 
 def test_a_report_is_written_with_what_it_was_measured_on(report, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(reports, "RESULTS", tmp_path)
     report.add("figure", 1.23456789)
     report.leave_out("the rest", "it rains")
-    report.write("python -m benchmarks made")
-    record = json.loads((tmp_path / "made.json").read_text())
+    report.write("python -m benchmarks example")
+    record = json.loads((tmp_path / "example.json").read_text())
     assert record["figures"] == {"figure": 1.235}
     assert record["left out"] == {"the rest": "it rains"}
-    assert record["command"] == "python -m benchmarks made"
+    assert record["command"] == "python -m benchmarks example"
     assert record["machine"].startswith(machine.platform.machine())
     assert record["versions"]["keras"]
     assert record["commit"]
@@ -150,8 +150,8 @@ def test_a_changed_file_marks_the_commit(tmp_path, monkeypatch):
     assert re.fullmatch(r"[0-9a-f]{12}\+", machine.commit())
 
 
-def of_figures(figures):
-    """A benchmark that finds these."""
+def fake_benchmark(figures):
+    """A benchmark module that reports these figures."""
 
     def run(report, amount):
         for name, value in figures.items():
@@ -162,18 +162,18 @@ def of_figures(figures):
 
 def test_check_fails_if_a_target_is_missed_or_a_benchmark_fails(capsys):
     figure, target = next(iter(targets("build").items()))
-    assert check.check({"build": of_figures({figure: target.value})}) == 0
-    assert f"build: {figure}: {target.value:.3g}, at most {target.value:g}: holds" in capsys.readouterr().out
-    assert check.check({"build": of_figures({figure: target.value + 1})}) == 1
+    assert check.check({"build": fake_benchmark({figure: target.value})}) == 0
+    assert f"build: {figure}: {target.value:.3g}, at most {target.value:g}: met" in capsys.readouterr().out
+    assert check.check({"build": fake_benchmark({figure: target.value + 1})}) == 1
     assert "MISSED" in capsys.readouterr().out
     broken = types.SimpleNamespace(__doc__="Made up.", run=lambda report, amount: 1 / 0, QUICK=None)
-    assert check.check({"gpu": broken, "build": of_figures({figure: 0.0})}) == 1
-    said = capsys.readouterr().out
-    assert "gpu: ended in an error" in said
-    assert f"build: {figure}: 0, at most" in said
+    assert check.check({"gpu": broken, "build": fake_benchmark({figure: 0.0})}) == 1
+    output = capsys.readouterr().out
+    assert "gpu: ended in an error" in output
+    assert f"build: {figure}: 0, at most" in output
 
 
-# Of each benchmark as little as there can be, with a figure that it then has to give.
+# The smallest run of each benchmark, with a figure that this run must give.
 SMALL = {
     "train": (
         train,
@@ -208,11 +208,11 @@ def test_a_benchmark_gives_its_figures(name, short_turns, forked, monkeypatch):
         first = next(iter(serve_accuracy.trained(report)), None)
         if first is None:
             pytest.skip(needs.TRAINED)
-        few = first._replace(images=first.images[:200], labels=first.labels[:200])  # half of them calibrate
-        monkeypatch.setattr(serve_accuracy, "trained", lambda report: [few])
+        small = first._replace(images=first.images[:200], labels=first.labels[:200])  # half are for calibration
+        monkeypatch.setattr(serve_accuracy, "trained", lambda report: [small])
         monkeypatch.setattr(serve_accuracy, "PRECISIONS", ("float32", "int8"))
         figure = f"{first.name}, float32, chooses as Keras"
-    if name == "augmentation":  # of each kind of subject one
+    if name == "augmentation":  # one subject of each kind
         kinds = ("flip", "mixup", "random_resized_crop")
         rows = {kind: row for kind, row in augmentation.rows().items() if kind in kinds}
         monkeypatch.setattr(augmentation, "rows", lambda: rows)
@@ -225,11 +225,11 @@ def test_a_benchmark_gives_its_figures(name, short_turns, forked, monkeypatch):
 
 
 def test_serving_is_measured_in_turns(short_turns, monkeypatch):
-    def few(name, precisions):
+    def two_subjects(name, precisions):
         return {serve.PEER: benchmark_nets.slow, "keras_resnet float32": benchmark_nets.quick}
 
-    monkeypatch.setattr(serve, "subjects", few)
-    monkeypatch.setattr(serve, "as_theirs", lambda name: benchmark_nets.network())
+    monkeypatch.setattr(serve, "subjects", two_subjects)
+    monkeypatch.setattr(serve, "in_applications_form", lambda name: benchmark_nets.network())
     monkeypatch.setattr(serve, "ceilings", lambda *_: {"convolutions in float32": subjects.ceiling})
     report = Report("serve")
     serve.run(report, serve.Amount(("ResNet50",), (1, 2), 1))
@@ -239,12 +239,12 @@ def test_serving_is_measured_in_turns(short_turns, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("who", [who for who in serve.subjects("ResNet50", ("float32",)) if "int8" not in who])
-def test_a_subject_of_serving_answers(who, forked):
+@pytest.mark.parametrize("name", [name for name in serve.subjects("ResNet50", ("float32",)) if "int8" not in name])
+def test_a_subject_of_serving_answers(name, forked):
     left_out = {}
-    with workers({who: functools.partial(benchmark_nets.small, who)}, left_out.__setitem__) as started:
+    with workers({name: functools.partial(benchmark_nets.small, name)}, left_out.__setitem__) as started:
         needs.subject(left_out)
-        assert started[who](1) > 0
+        assert started[name](1) > 0
 
 
 @pytest.mark.slow
@@ -274,16 +274,20 @@ def test_int8_is_left_out_where_there_is_no_kernel_for_it(monkeypatch, tmp_path)
 )
 def test_a_subject_of_training_trains(build, case, forked):
     left_out = {}
-    with workers({"it": functools.partial(build, case)}, left_out.__setitem__) as started:
+    with workers({"subject": functools.partial(build, case)}, left_out.__setitem__) as started:
         needs.subject(left_out)
-        assert started["it"]() > 0
+        assert started["subject"]() > 0
 
 
 def test_serving_has_all_its_subjects():
-    asked = serve.subjects("ResNet50", ("float32", "bfloat16"))
-    ours = [f"{who} {kind}" for who in ("keras_resnet", "OpenVINO") for kind in ("float32", "bfloat16", "int8")]
-    theirs = [f"torch {how} {kind}" for how in ("eager", "inductor") for kind in ("float32", "bfloat16")]
-    assert sorted(asked) == sorted([serve.PEER, "KerasHub", "onnxruntime float32", *ours, *theirs])
+    names = serve.subjects("ResNet50", ("float32", "bfloat16"))
+    exports = [
+        f"{runtime} {precision}"
+        for runtime in ("keras_resnet", "OpenVINO")
+        for precision in ("float32", "bfloat16", "int8")
+    ]
+    torch = [f"torch {mode} {precision}" for mode in ("eager", "inductor") for precision in ("float32", "bfloat16")]
+    assert sorted(names) == sorted([serve.PEER, "KerasHub", "onnxruntime float32", *exports, *torch])
 
 
 @pytest.mark.slow
@@ -297,7 +301,7 @@ def test_the_peer_in_keras_hub_is_the_same_network(name, parameters):
 @pytest.mark.slow
 def test_without_a_gpu_it_is_said_and_nothing_is_measured():
     if not gpu.why_not():
-        pytest.skip("there is one")
+        pytest.skip("this machine has a GPU")
     report = Report("gpu")
     gpu.run(report, gpu.FULL)
     assert report.figures == {}
@@ -309,7 +313,7 @@ from benchmarks import gpu_steps
 for turn in (gpu_steps.convolutions(2, 1), gpu_steps.matrices(64, 1)):
     assert turn() > 0
 import keras
-# JAX takes a second to compile the drawing of each new shape.
+# JAX needs a second to compile the initialiser for each new shape.
 keras.initializers.VarianceScaling.__call__ = lambda self, shape, dtype=None: keras.ops.zeros(shape, dtype)
 assert gpu_steps.macs(32)() > 0
 print(keras.backend.backend())
@@ -320,8 +324,8 @@ print(keras.backend.backend())
 @pytest.mark.processes
 @needs.package("jax")
 def test_what_bounds_a_step_on_jax_is_measured_on_any_device():
-    said = processes.printed(processes.fresh("-c", BOUNDS_ON_JAX, environment={"KERAS_BACKEND": None}))
-    assert said.split() == ["jax"]
+    output = processes.printed(processes.fresh("-c", BOUNDS_ON_JAX, environment={"KERAS_BACKEND": None}))
+    assert output.split() == ["jax"]
 
 
 def test_every_benchmark_is_tested():
@@ -337,14 +341,14 @@ def test_the_driver_names_what_there_is():
 
 
 def test_all_measures_each_and_one_that_fails_stops_no_other(monkeypatch, capfd):
-    begun = []
+    started = []
 
     def run(command, check):
-        begun.append(command[1:])
+        started.append(command[1:])
         return types.SimpleNamespace(returncode=int(command[3] == "train"))
 
     monkeypatch.setattr(driver.subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", ["benchmarks", "all", "--quick"])
     assert driver.main() == 1
-    assert begun == [["-m", "benchmarks", name, "--quick"] for name in driver.NAMES]
+    assert started == [["-m", "benchmarks", name, "--quick"] for name in driver.NAMES]
     assert capfd.readouterr().out.endswith("ended in an error: train\n")

@@ -1,4 +1,4 @@
-"""Each figure that something is asked of, and each that BENCHMARKS.md shows, is one that its benchmark gives."""
+"""Tests that each benchmark gives all figures that have a target or are shown in BENCHMARKS.md."""
 
 import contextlib
 import csv
@@ -12,22 +12,24 @@ from benchmarks.report import Report
 from benchmarks.targets import TABLE, targets
 from tests.conftest import quick_among
 
-MODULES = {of.__name__.rpartition(".")[2]: of for of in (serve, train, input, build, memory, gpu, exporting)}
-# Theirs are named after trained networks, which test_benchmarks.py and tests/export/test_serving_load.py measure.
+MODULES = {
+    module.__name__.rpartition(".")[2]: module for module in (serve, train, input, build, memory, gpu, exporting)
+}
+# These need trained networks or a server. test_benchmarks.py and tests/export/test_serving_load.py test them.
 ELSEWHERE = {"serve_accuracy", "serve_load"}
 
 
 @contextlib.contextmanager
-def on_paper(subjects, leave_out):
-    """Workers that do nothing."""
+def idle_workers(subjects, leave_out):
+    """Replaces the workers by functions that do nothing."""
     yield {name: lambda *_: 1.0 for name in subjects}
 
 
 @pytest.fixture
-def everything(monkeypatch):
-    """A machine that can do all, and takes no time."""
+def nothing_measured(monkeypatch):
+    """Replaces all measurements, so that every benchmark runs in full on this machine and takes no time."""
     for module in (*MODULES.values(), latency):
-        monkeypatch.setattr(module, "workers", on_paper)
+        monkeypatch.setattr(module, "workers", idle_workers)
         if hasattr(module, "in_turns"):
             monkeypatch.setattr(module, "in_turns", lambda subjects, *_: dict.fromkeys(subjects, Rates([1.0])))
     for module in (reports, train):
@@ -37,12 +39,12 @@ def everything(monkeypatch):
     monkeypatch.setattr(gpu, "why_not", lambda: "")
 
 
-# They build large networks to count what those compute.
+# These build large networks to count their operations.
 SLOW = {"serve", "train"}
 
 
 @pytest.mark.parametrize("name", quick_among(MODULES, *MODULES.keys() - SLOW))
-def test_a_full_run_gives_each_figure_that_is_asked_for_or_shown(name, everything):
+def test_a_full_run_gives_each_figure_that_is_asked_for_or_shown(name, nothing_measured):
     report = Report(name)
     MODULES[name].run(report, MODULES[name].FULL)
     with speed_section.TABLE.open(newline="") as file:
@@ -51,11 +53,11 @@ def test_a_full_run_gives_each_figure_that_is_asked_for_or_shown(name, everythin
     assert report.left_out == {}
 
 
-def test_latency_gives_both_precisions_of_every_network(everything):
+def test_latency_gives_both_precisions_of_every_network(nothing_measured):
     report = Report("latency")
     latency.run(report, latency.FULL)
-    wanted = {f"{name}, {kind}, ms" for name in latency.FULL.networks for kind in ("float32", "bfloat16")}
-    assert wanted <= report.figures.keys()
+    expected = {f"{name}, {kind}, ms" for name in latency.FULL.networks for kind in ("float32", "bfloat16")}
+    assert expected <= report.figures.keys()
 
 
 def test_nothing_is_asked_or_shown_of_other_benchmarks():
@@ -70,4 +72,4 @@ def test_the_batch_that_readme_gives_of_a_training_is_the_one_that_is_measured()
         rows = [row for row in csv.DictReader(file) if row["benchmark"] == "train"]
     assert rows
     for row in rows:
-        assert f", {cases[row['figure'].partition(',')[0].split(' of ')[0]].batch} images a step," in row["words"]
+        assert f", {cases[row['figure'].partition(',')[0].split(' of ')[0]].batch} images per step" in row["words"]

@@ -1,4 +1,4 @@
-"""How subjects are measured: in turns, each in a process of its own."""
+"""Tests of how subjects are measured: in turns, each in its own process."""
 
 import os
 import signal
@@ -22,8 +22,8 @@ def test_subjects_take_turns_after_warming_up():
 
 
 def test_the_warming_up_does_not_count():
-    taken = iter([100.0, 1.0, 2.0, 3.0])
-    assert in_turns({"a": lambda: next(taken)}, 3)["a"].rounds == [1.0, 2.0, 3.0]
+    durations = iter([100.0, 1.0, 2.0, 3.0])
+    assert in_turns({"a": lambda: next(durations)}, 3)["a"].rounds == [1.0, 2.0, 3.0]
 
 
 def test_a_ratio_is_that_within_the_rounds_so_that_drift_falls_out():
@@ -71,19 +71,22 @@ def test_a_subject_that_cannot_be_measured_is_left_out_with_its_reason(forked):
 
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    ("build", "said"),
+    ("build", "message"),
     [(subjects.broken, "in the midst of building"), (subjects.dying, "has died with 7")],
 )
-def test_a_subject_that_fails_says_what_of(build, said, forked):
-    with pytest.raises(SubjectError, match=said), workers({"bad": build}, {}.__setitem__):
+def test_a_subject_that_fails_says_what_of(build, message, forked):
+    with pytest.raises(SubjectError, match=message), workers({"bad": build}, {}.__setitem__):
         pass
 
 
 @pytest.mark.slow
 @pytest.mark.processes
 def test_a_turn_that_fails_says_what_of(forked):
-    bad = {"bad": subjects.broken_in_its_turn}
-    with workers(bad, {}.__setitem__) as started, pytest.raises(SubjectError, match=r"bad:\n(.|\n)*ZeroDivisionError"):
+    builds = {"bad": subjects.broken_in_its_turn}
+    with (
+        workers(builds, {}.__setitem__) as started,
+        pytest.raises(SubjectError, match=r"bad:\n(.|\n)*ZeroDivisionError"),
+    ):
         started["bad"]()
 
 

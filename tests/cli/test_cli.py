@@ -1,4 +1,4 @@
-"""The command line from end to end; the main job of the README is run as it is typed."""
+"""The command line from end to end. The main command of the README runs exactly as a user types it."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from tests.serving.process import serving
 from tests.small_training import of_one_block, without_export
 from tests.test_package import main_command
 
-# The command, with small trainings, untraced.
+# The command with small trainings, which run eagerly.
 SMALL = """
 import sys, warnings, pytest, tensorflow as tf
 from keras_resnet import cli
@@ -47,7 +47,7 @@ def invoke(*arguments):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """The README's main job, as typed."""
+    """Runs the README's main command in a new folder; returns the folder and the finished process."""
     folder = tmp_path_factory.mktemp("main")
     words = main_command().split()
     assert words[0].endswith("keras-resnet")
@@ -65,15 +65,15 @@ def digits(tmp_path_factory):
 @pytest.mark.slow
 def test_the_main_job_reads_digits(digits):
     folder, run = digits
-    # What is promised to new users: 98.5 % on images that the training never saw.
+    # New users are promised at least 98.5 % on images that the training did not use.
     assert json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"] >= 0.985
     assert len(re.findall(r"^epoch +\d+/15", run.stdout, re.M)) == 15
     assert run.stderr == ""
 
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-# Starts Keras as a new interpreter does, until it imports TensorFlow, which reads the variable then.
-STARTED = f"""
+# Starts Keras as in a new interpreter, but prints the variable and exits when TensorFlow is imported, which reads it.
+PRINT_ONEDNN_SETTING = f"""
 import os, sys
 from keras_resnet.cli.startup import start_keras
 for name in [name for name in sys.modules if name.partition(".")[0] in ("keras", "tensorflow")]:
@@ -92,9 +92,10 @@ start_keras()
 @pytest.mark.processes
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN is for x86")
 def test_commands_compute_on_onednn_unless_the_user_says_otherwise():
-    assert _pywrap_util_port.IsMklEnabled() == (os.environ[ONEDNN] == "1")  # what tests/conftest.py has set
-    for theirs, found in ((None, "1"), ("0", "0")):
-        assert processes.printed(processes.python("-c", STARTED, environment={ONEDNN: theirs})) == f"{found}\n"
+    assert _pywrap_util_port.IsMklEnabled() == (os.environ[ONEDNN] == "1")  # the value that tests/conftest.py sets
+    for user_setting, expected in ((None, "1"), ("0", "0")):
+        finished = processes.python("-c", PRINT_ONEDNN_SETTING, environment={ONEDNN: user_setting})
+        assert processes.printed(finished) == f"{expected}\n"
 
 
 @pytest.mark.processes
@@ -103,13 +104,13 @@ def test_what_the_main_job_says_to_type_next_works(digits, monkeypatch):
     folder, run = digits
     lines = [line.strip() for line in run.stdout.splitlines() if re.match(r"  \S*keras-resnet ", line)]
     assert [line.split()[1] for line in lines] == ["evaluate", "predict"]
-    # In a new interpreter: in a forked one TensorFlow is silent already.
-    loud = {"TF_CPP_MIN_LOG_LEVEL": None, "COLUMNS": "80", "NO_COLOR": "1"}
+    # A new interpreter is needed: in a forked process TensorFlow prints no messages.
+    environment = {"TF_CPP_MIN_LOG_LEVEL": None, "COLUMNS": "80", "NO_COLOR": "1"}
     words = ("keras_resnet", *shlex.split(lines[0])[1:])
-    evaluated = processes.fresh("-m", *words, cwd=folder, environment=loud)
+    evaluated = processes.fresh("-m", *words, cwd=folder, environment=environment)
     assert (evaluated.returncode, evaluated.stderr) == (0, "")
-    said = json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"]
-    assert f"top-1 {said:.2%} on the 360 test images of digits" in evaluated.stdout
+    accuracy = json.loads((folder / "runs/digits/run.json").read_text())["test_accuracy"]
+    assert f"top-1 {accuracy:.2%} on the 360 test images of digits" in evaluated.stdout
     monkeypatch.chdir(folder)
     predicted = invoke(*shlex.split(lines[1])[1:])
     assert (predicted.exit_code, predicted.stderr) == (0, "")
@@ -132,16 +133,16 @@ def test_the_main_job_says_how_to_serve_a_directory_that_is_there(digits):
 def test_the_deploy_lines_of_the_readme_serve_digits(digits, monkeypatch):
     folder, _ = digits
     (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "deployment.md").read_text(), re.S)
-    export, start, ask = block.splitlines()
-    assert start == "docker compose --project-directory deploy up -d --wait"  # in place of which the server below
+    export, start, client = block.splitlines()
+    assert start == "docker compose --project-directory deploy up -d --wait"  # the server below replaces it
     monkeypatch.chdir(folder)
     assert invoke(*export.split()[1:]).exit_code == 0
     with serving("ResNet20", f"--model_base_path={folder / 'deploy/models/ResNet20'}") as server:
-        before, _, files = ask.replace("localhost:8500", server.grpc).rpartition(" ")
+        client_command, _, files = client.replace("localhost:8500", server.grpc).rpartition(" ")
         images = sorted(str(path.relative_to(folder)) for path in folder.glob(files))
-        asked = command(*before.split()[1:], *images, cwd=folder)
-    assert (asked.returncode, asked.stderr) == (0, "")
-    lines = asked.stdout.splitlines()
+        result = command(*client_command.split()[1:], *images, cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
     assert len(lines) == len(images) > 1
     for line in lines:
         assert re.search(r"_is_(\d)\.png: \1 \d+\.\d%", line), line
@@ -149,7 +150,7 @@ def test_the_deploy_lines_of_the_readme_serve_digits(digits, monkeypatch):
 
 @pytest.fixture(scope="module")
 def predicted(digits):
-    """What is said of two good images, a broken one, one that is not there and one in colour."""
+    """The result of `predict` for two good images, a corrupt one, a missing one and one in colour."""
     folder, _ = digits
     good = sorted((folder / "runs/digits/samples").iterdir())[:2]
     (folder / "bad[final].png").write_bytes(good[0].read_bytes()[:40])
@@ -194,7 +195,7 @@ def test_a_user_error_is_one_line_and_status_2(tmp_path):
 @needs.fashion_mnist
 @UNTRACED
 def test_train_reads_fashion_mnist(tmp_path, monkeypatch, eager):
-    """The first images of the real files, in files of the same format."""
+    """Trains on the first images of the real files, in files of the same format."""
     of_one_block(monkeypatch)
     without_export(monkeypatch)
     for split, count in (("train", 128), ("test", 64)):
@@ -230,10 +231,10 @@ def test_paths_with_spaces_are_quoted_and_a_file_is_no_directory(tmp_path, monke
     assert (failed.value.code, error.count("\n")) == (2, 1)
     assert "File exists" in error
     run = invoke("train", "ResNet20", *options, "--out", "a run")
-    typed = re.search(r"\S*keras-resnet (predict .*)", run.output)[1]
-    assert "--model 'a run'" in typed
-    asked = invoke(*shlex.split(typed))
-    assert re.fullmatch(r"a run/samples/0_is_bright.png: (bright|dark) .*\n", asked.output), asked.output
+    next_command = re.search(r"\S*keras-resnet (predict .*)", run.output)[1]
+    assert "--model 'a run'" in next_command
+    predicted = invoke(*shlex.split(next_command))
+    assert re.fullmatch(r"a run/samples/0_is_bright.png: (bright|dark) .*\n", predicted.output), predicted.output
 
 
 @pytest.mark.processes
@@ -273,7 +274,7 @@ def test_summary_shows_the_stages():
 @pytest.mark.slow
 @pytest.mark.processes
 def test_help_answers_at_once_and_explains():
-    """Keras takes seconds to import, so no help may import it."""
+    """Importing Keras takes seconds, so no help text may import it."""
     names = [function.__name__ for function in COMMANDS]
     code = (
         "import sys\n"
@@ -284,16 +285,16 @@ def test_help_answers_at_once_and_explains():
         "    except SystemExit as stop: assert stop.code == 0, (name, stop.code)\n"
         "    assert 'keras' not in sys.modules and 'tensorflow' not in sys.modules, name"
     )
-    said = processes.printed(processes.fresh("-c", code, *names)).split("Usage: ")[1:]
-    assert [re.match(r"keras-resnet (\w*)", text)[1] for text in said] == ["", *names]
-    assert all(kind in said[1 + names.index("train")] for kind in SOURCES)
+    help_texts = processes.printed(processes.fresh("-c", code, *names)).split("Usage: ")[1:]
+    assert [re.match(r"keras-resnet (\w*)", text)[1] for text in help_texts] == ["", *names]
+    assert all(kind in help_texts[1 + names.index("train")] for kind in SOURCES)
 
 
 @pytest.mark.slow
 def test_evaluate_needs_to_know_what_on(tmp_path):
     image = keras.Input((8, 8, 1))
     model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(image)))
-    model.set_weights([np.zeros((64, 10)), np.eye(10)[3]])  # whatever it sees is a three
+    model.set_weights([np.zeros((64, 10)), np.eye(10)[3]])  # the model predicts 3 for every image
     model.save(tmp_path / "three.keras")
     assert "--data must be given for a .keras file" in str(invoke("evaluate", tmp_path / "three.keras").exception)
     result = invoke("evaluate", tmp_path / "three.keras", "--data", "digits", "--split", "train")

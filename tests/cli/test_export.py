@@ -1,4 +1,4 @@
-"""`keras-resnet export`: what it makes of a file and of published weights."""
+"""`keras-resnet export`, of a model file and of published weights."""
 
 import re
 
@@ -29,7 +29,7 @@ def test_a_file_becomes_a_model_with_names_and_a_kit(network, tmp_path, rng, mon
     names = [f"digit {number}" for number in range(10)]
     (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
     options = ("--out", tmp_path / "out", "--name", "digits", "--classes", tmp_path / "names.txt", "--top", 2)
-    for version in (2, 1):  # the one that is asked below, and the other
+    for version in (2, 1):  # version 2 is used below
         result = invoke("export", file, *options, "--version", version)
         without_files(monkeypatch)
         assert result.exit_code == 0, result.exception
@@ -41,9 +41,9 @@ def test_a_file_becomes_a_model_with_names_and_a_kit(network, tmp_path, rng, mon
     image = rng.integers(0, 255, (8, 8, 1)).astype("uint8")
     serve = tf.saved_model.load(str(versions / "2")).signatures["serving_bytes"]
     answer = serve(image_bytes=tf.constant([tf.io.encode_png(image).numpy()]))
-    wanted = np.array(model(image[None]))[0]
-    assert [name.decode() for name in answer["classes"].numpy()[0]] == [names[i] for i in wanted.argsort()[:-3:-1]]
-    np.testing.assert_allclose(answer["probabilities"].numpy()[0], wanted, atol=1e-5)
+    expected = np.array(model(image[None]))[0]
+    assert [name.decode() for name in answer["classes"].numpy()[0]] == [names[i] for i in expected.argsort()[:-3:-1]]
+    np.testing.assert_allclose(answer["probabilities"].numpy()[0], expected, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -53,10 +53,10 @@ def test_eight_bits_are_calibrated_with_the_images_that_are_named(network, tmp_p
     _, file = network
     result = invoke("export", file, "--out", tmp_path / "out", "--precision", "int8", "--calibration", "digits")
     assert result.exit_code == 0, result.exception
-    # The same share of each class is drawn, so it is about what was asked for.
+    # The same share of each class is drawn, so the count is only close to the 200 images that are asked for.
     assert re.search(r"of (19\d|20\d) calibration images are classified as in float32", " ".join(result.stdout.split()))
-    said = invoke("export", file, "--out", tmp_path / "none", "--precision", "int8").exception
-    assert "--calibration must be given if the model is not a run directory" in str(said)
+    error = invoke("export", file, "--out", tmp_path / "none", "--precision", "int8").exception
+    assert "--calibration must be given if the model is not a run directory" in str(error)
     assert not (tmp_path / "none").exists()
 
 
@@ -74,16 +74,16 @@ def test_published_weights_bring_their_names_and_accuracy(tmp_path, monkeypatch)
 @pytest.mark.slow
 def test_a_bad_list_of_names_is_told(network, tmp_path):
     _, file = network
-    said = invoke("export", file, "--out", tmp_path / "out", "--classes", tmp_path / "none.txt").exception
-    assert f"--classes must be a text file in UTF-8. Received: {tmp_path / 'none.txt'}" in str(said)
+    error = invoke("export", file, "--out", tmp_path / "out", "--classes", tmp_path / "none.txt").exception
+    assert f"--classes must be a text file in UTF-8. Received: {tmp_path / 'none.txt'}" in str(error)
     (tmp_path / "few.txt").write_text("a\nb\n")
-    said = invoke("export", file, "--out", tmp_path / "out", "--classes", tmp_path / "few.txt").exception
-    assert f"one name for each of the 10 outputs of the model. Received: {tmp_path / 'few.txt'} with 2" in str(said)
+    error = invoke("export", file, "--out", tmp_path / "out", "--classes", tmp_path / "few.txt").exception
+    assert f"one name for each of the 10 outputs of the model. Received: {tmp_path / 'few.txt'} with 2" in str(error)
 
 
 @pytest.mark.slow
 def test_a_file_in_the_place_of_the_directory_is_told(network, tmp_path):
     _, file = network
     (tmp_path / "out").write_text("")
-    said = invoke("export", file, "--out", tmp_path / "out" / "net").exception
-    assert f"--out must be a directory. Received: '{tmp_path}/out/net'; {tmp_path}/out is a file" in str(said)
+    error = invoke("export", file, "--out", tmp_path / "out" / "net").exception
+    assert f"--out must be a directory. Received: '{tmp_path}/out/net'; {tmp_path}/out is a file" in str(error)

@@ -1,4 +1,4 @@
-"""The commands around a training: recipes, data, train with any field of a recipe, runs."""
+"""The commands for training: recipes, data, runs, and train with every field of a recipe."""
 
 import csv
 import dataclasses
@@ -24,8 +24,8 @@ QUICK = ("--epochs", 2, "--batch-size", 16, "--size", 8)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _small():
-    """Small trainings, untraced: to trace a step takes longer than the few that they have."""
+def _small_trainings():
+    """Small trainings, which run eagerly: tracing a step takes longer than the few steps that they have."""
     tf.config.run_functions_eagerly(True)
     with pytest.MonkeyPatch.context() as patch:
         of_one_block(patch)
@@ -36,7 +36,7 @@ def _small():
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Two classes that differ in brightness, and one file that is no image."""
+    """Two classes that differ in brightness, and one file that is not an image."""
     folder = tmp_path_factory.mktemp("photos")
     for name, value in (("dark", 20), ("bright", 200)):
         for number in range(20):
@@ -83,17 +83,17 @@ def test_a_corrupt_image_stops_a_training_or_is_skipped_and_counted(photos, two_
         cli.main()
     assert stopped.value.code == 2
     assert re.search(r"^Error: .*dark/7.png is not a readable JPEG", capfd.readouterr().err, re.M)
-    for name in ("slow", "fast"):  # of which one holds images out
-        said = json.loads((two_runs / name / "run.json").read_text())
-        assert len(said["skipped"]) == 1
-        assert "dark/7.png" in said["skipped"][0]
+    for name in ("slow", "fast"):  # "fast" also holds images out
+        run = json.loads((two_runs / name / "run.json").read_text())
+        assert len(run["skipped"]) == 1
+        assert "dark/7.png" in run["skipped"][0]
 
 
 @pytest.mark.slow
 def test_what_skipped_corrupt_images_is_measured_again_without_them(two_runs, photos):
-    said = json.loads((two_runs / "fast" / "run.json").read_text())
+    run = json.loads((two_runs / "fast" / "run.json").read_text())
     again = invoke("evaluate", two_runs / "fast")
-    assert f"top-1 {said['test_accuracy']:.2%} on the 8 test images" in again.output
+    assert f"top-1 {run['test_accuracy']:.2%} on the 8 test images" in again.output
     trained = invoke("evaluate", two_runs / "fast", "--split", "train")
     assert re.search(r"on the 31 train images", trained.output)  # of 32
     assert "dark/7.png is not a readable" in str(
@@ -104,24 +104,24 @@ def test_what_skipped_corrupt_images_is_measured_again_without_them(two_runs, ph
 @pytest.mark.slow
 def test_a_run_can_be_repeated_from_its_recipe(two_runs, photos, tmp_path):
     recipe = two_runs / "fast" / "recipe.json"
-    said = json.loads(recipe.read_text())
-    assert set(said["versions"]) == {"keras_resnet", "keras", "tensorflow", "backend"}
-    assert (said["model"], said["data"], said["size"], said["on_corrupt"]) == ("ResNet20", photos, 8, "skip")
-    arguments = ("train", said["model"], "--data", said["data"], "--recipe", recipe)
+    fields = json.loads(recipe.read_text())
+    assert set(fields["versions"]) == {"keras_resnet", "keras", "tensorflow", "backend"}
+    assert (fields["model"], fields["data"], fields["size"], fields["on_corrupt"]) == ("ResNet20", photos, 8, "skip")
+    arguments = ("train", fields["model"], "--data", fields["data"], "--recipe", recipe)
     result = invoke(*arguments, "--out", tmp_path / "again")
     assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "again" / "recipe.json").read_text()) == said
+    assert json.loads((tmp_path / "again" / "recipe.json").read_text()) == fields
     assert (tmp_path / "again" / "history.csv").read_text() == (two_runs / "fast" / "history.csv").read_text()
 
 
 @pytest.mark.slow
 def test_the_best_epoch_and_the_last_are_both_left(two_runs):
-    said = json.loads((two_runs / "fast" / "run.json").read_text())
+    run = json.loads((two_runs / "fast" / "run.json").read_text())
     with (two_runs / "fast" / "history.csv").open(newline="") as file:
         accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
-    assert said["best_epoch"] == 1 + accuracies.index(max(accuracies))
+    assert run["best_epoch"] == 1 + accuracies.index(max(accuracies))
     assert (two_runs / "fast" / "last.keras").is_file()
-    assert not (two_runs / "slow" / "last.keras").exists()  # there the result is the last
+    assert not (two_runs / "slow" / "last.keras").exists()  # its result is the last epoch
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_a_stopped_training_goes_on_when_the_command_is_typed_again(photos, tmp_
     assert "stopped by SIGTERM in epoch" in stopped.stdout
     other = invoke(*arguments, "--learning-rate", 0.5)
     assert "holds an unfinished run with another recipe" in str(other.exception)
-    again = invoke(*arguments, "--overwrite")  # of finished runs and others; this one goes on
+    again = invoke(*arguments, "--overwrite")  # it overwrites finished or other runs only, so this run continues
     assert again.exit_code == 0, again.output
     assert json.loads((tmp_path / "run" / "run.json").read_text())["seconds"] > 0
     wrong = invoke(*arguments, "--overwrite", "--gradient-accumulation-steps", 100_000)

@@ -1,4 +1,4 @@
-"""timm's and torchvision's policies and targets: row by row, the same amounts and the same pixels, but for rounding."""
+"""Policies and targets compared with timm and torchvision: same amounts and, except for rounding, same pixels."""
 
 import random
 
@@ -31,19 +31,19 @@ def ours(row, images, strength, sign, fill):
 
 
 def timms_name(name):
-    """Of the variant that grows with the magnitude; translation by shares of the side."""
+    """timm's name of the variant that grows with the magnitude, and that translates by a fraction of the side."""
     if name in INCREASING:
         return f"{name}Increasing"
     return f"{name}Rel" if name.startswith("Translate") else name
 
 
-def assert_same(name, found, expected):
-    """Theirs truncate what ours round; at the edge of the picture ours blend with what is outside."""
-    away = np.abs(found.astype(int) - expected)
+def assert_same(name, result, expected):
+    """timm and torchvision truncate, and ours rounds. At the edge ours also blends with the fill value."""
+    difference = np.abs(result.astype(int) - expected)
     if name in AFFINE:
-        assert np.mean(away > 1) < 0.02
+        assert np.mean(difference > 1) < 0.02
     else:
-        assert away.max() <= 1
+        assert difference.max() <= 1
 
 
 @pytest.mark.parametrize("magnitude", [3, 7])
@@ -55,7 +55,7 @@ def test_rows_of_rand_augment_are_those_of_timm(name, magnitude, images):
 
     hparams = {"img_mean": (128, 128, 128), "interpolation": Image.Resampling.BILINEAR}
     op = auto_augment.AugmentOp(timms_name(name), prob=1, magnitude=magnitude, hparams=hparams)
-    for seed, sign in ((0, -1), (1, 1)):  # timm negates where `random.random()` is above a half
+    for seed, sign in ((0, -1), (1, 1)):  # timm negates the amount if `random.random()` is above 0.5
         theirs = []
         for image in images:
             random.seed(seed)
@@ -83,12 +83,12 @@ def test_rows_of_trivial_augment_wide_are_those_of_torchvision(name, level, imag
     amount = float(amounts[level]) if amounts.ndim else 0.0
     row = policies.TRIVIAL_AUGMENT_WIDE[name]
     assert row.signed is signed
-    # It counts angles and shifts the other way round, and draws both signs.
+    # torchvision measures angles and shifts in the opposite direction, and draws both signs.
     sign = -1 if name.startswith("Translate") else 1
     apply = lambda image: autoaugment._apply_op(image, name, amount, InterpolationMode.BILINEAR, None)
     theirs = [np.asarray(apply(Image.fromarray(image))) for image in images]
     candidates = [ours(row, images, level / policies.LEVELS, s, 0) for s in (sign, -sign)]
-    nearest = min(candidates, key=lambda found: np.abs(found.astype(int) - theirs).sum())
+    nearest = min(candidates, key=lambda candidate: np.abs(candidate.astype(int) - theirs).sum())
     assert_same(name, nearest, theirs)
 
 
@@ -98,8 +98,8 @@ def test_targets_are_those_of_timms_mixup_and_binary_cross_entropy():
     from timm.loss import BinaryCrossEntropy
 
     labels = np.arange(6) % 4
-    own = tf.one_hot(labels, 4)
-    mixed = 0.7 * own + 0.3 * own[::-1]
+    one_hot = tf.one_hot(labels, 4)
+    mixed = 0.7 * one_hot + 0.3 * one_hot[::-1]
     theirs = mixup_target(torch.tensor(labels), 4, lam=0.7, smoothing=0.1)
     np.testing.assert_allclose(augment.label_smoothing(mixed, 0.1), theirs.numpy(), atol=1e-6)
     logits = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")

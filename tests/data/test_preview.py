@@ -1,4 +1,4 @@
-"""The picture of augmented images, and the names of mixed labels."""
+"""The grid of augmented images, and the titles for mixed labels."""
 
 import numpy as np
 import pytest
@@ -26,8 +26,8 @@ def test_mixed_labels_are_named_by_their_shares():
 
 def test_what_smoothing_gives_to_all_is_not_named():
     mixed = np.array([[0.7, 0.3, 0, 0], [0, 0, 1, 0]], "float32")
-    label_smoothing = kr.data.augment.label_smoothing(mixed, 0.4).numpy()
-    assert label_titles(label_smoothing, CLASSES) == ["cat 0.5 / dog 0.3", "owl"]
+    smoothed = kr.data.augment.label_smoothing(mixed, 0.4).numpy()
+    assert label_titles(smoothed, CLASSES) == ["cat 0.5 / dog 0.3", "owl"]
 
 
 def test_labels_of_other_shapes_are_refused():
@@ -41,11 +41,11 @@ def test_a_picture_shows_every_image_below_its_title(tmp_path, count):
     plot_images(images, ["a name that is long enough 0.7 / for two lines 0.3"] * count, tmp_path / "grid.png")
     picture = tf.io.decode_png((tmp_path / "grid.png").read_bytes(), channels=3).numpy()
     red = (picture == (255, 0, 0)).all(-1)
-    across = int(np.ceil(np.sqrt(count)))
+    columns = int(np.ceil(np.sqrt(count)))
     starts = np.sum(np.diff(red.astype(int), axis=1) == 1, axis=1)
-    assert starts.max() == across
-    assert np.sum(np.diff(red[:, red.any(0).argmax() + 5].astype(int)) == 1) == -(-count // across)
-    assert red.mean() > (0.6 * count / (across * -(-count // across)))
+    assert starts.max() == columns
+    assert np.sum(np.diff(red[:, red.any(0).argmax() + 5].astype(int)) == 1) == -(-count // columns)
+    assert red.mean() > (0.6 * count / (columns * -(-count // columns)))
     dark = (picture < 100).all(-1)
     assert dark[: red.any(1).argmax()].sum() > 0  # a title
 

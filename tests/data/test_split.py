@@ -1,4 +1,4 @@
-"""`Split`: the caller's own arrays and datasets, parts held out, and corrupt files."""
+"""`Split`: arrays and datasets of the user, hold-out, and corrupt files."""
 
 import logging
 
@@ -77,7 +77,7 @@ def test_a_label_of_a_dataset_that_has_no_class_is_named():
         pairs(split)
 
 
-# Parts held out
+# Hold-out
 
 
 @pytest.mark.slow
@@ -85,19 +85,19 @@ def test_the_same_share_of_each_class_is_held_out():
     train = kr.data.load("digits", "train")
     rest, held = train.hold_out(0.2)
     assert (rest.size, held.size) == (1150, 287)
-    of_rest, of_held = pairs(rest), pairs(held)
-    labels = [label for _, label in of_held]
+    rest_pairs, held_pairs = pairs(rest), pairs(held)
+    labels = [label for _, label in held_pairs]
     assert np.bincount(labels).min() >= 28
     assert [label for _, label in pairs(train.hold_out(0.2)[1])] == labels
     assert [label for _, label in pairs(train.hold_out(0.2, seed=1)[1])] != labels
-    assert not {image.tobytes() for image, _ in of_rest} & {image.tobytes() for image, _ in of_held}
+    assert not {image.tobytes() for image, _ in rest_pairs} & {image.tobytes() for image, _ in held_pairs}
 
 
 def test_of_each_class_other_images_are_held_out():
     images, labels = np.arange(40, dtype="uint8").reshape(-1, 1, 1, 1), np.repeat([0, 1], 20)
     _, held = kr.data.from_arrays(images, labels, ("cat", "dog")).hold_out(0.25)
     numbers = [[int(image[0, 0, 0]) for image, label in pairs(held) if label == kind] for kind in (0, 1)]
-    assert [len(of_class) for of_class in numbers] == [5, 5]
+    assert [len(class_numbers) for class_numbers in numbers] == [5, 5]
     assert set(numbers[0]) != {number - 20 for number in numbers[1]}
 
 
@@ -134,8 +134,8 @@ def test_a_share_that_leaves_nothing_is_refused(share):
 
 
 @pytest.fixture
-def spoilt(tmp_path):
-    """A folder of eight images a class, of which two are none."""
+def corrupt_folder(tmp_path):
+    """A folder with eight files for each class; two of the files are not readable images."""
     for name in "ab":
         for number in range(8):
             write_png(tmp_path / name / f"{number}.png", (6, 6, 3), number)
@@ -145,41 +145,46 @@ def spoilt(tmp_path):
 
 
 @pytest.mark.slow
-def test_corrupt_files_are_left_out_of_evaluation(spoilt, caplog):
-    split = kr.data.load(f"folder:{spoilt}", "all", on_corrupt="skip")
+def test_corrupt_files_are_left_out_of_evaluation(corrupt_folder, caplog):
+    split = kr.data.load(f"folder:{corrupt_folder}", "all", on_corrupt="skip")
     with caplog.at_level(logging.WARNING, "keras_resnet.data"):
         for _ in range(2):
             batches = list(kr.data.pipeline(split, 6, 4).as_numpy_iterator())
     shown = np.concatenate([images[:, 0, 0, 0] for images, _ in batches]).tolist()
     assert shown == [0, 1, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 6, 7]
     assert np.concatenate([labels for _, labels in batches]).tolist() == [0] * 7 + [1] * 7
-    assert [name.partition(" is no")[0] for name in split.skipped] == [f"{spoilt}/a/2.png", f"{spoilt}/b/5.png"]
+    assert [name.partition(" is no")[0] for name in split.skipped] == [
+        f"{corrupt_folder}/a/2.png",
+        f"{corrupt_folder}/b/5.png",
+    ]
     assert len(caplog.messages) == 2
     assert split.size == 16
 
 
 @pytest.mark.slow
-def test_in_training_what_follows_a_corrupt_file_stays_where_it_is(spoilt):
-    split = kr.data.load(f"folder:{spoilt}", "all", on_corrupt="skip")
-    with_holes = list(kr.data.train_pipeline(split, 6, 8).take(4).as_numpy_iterator())
+def test_in_training_what_follows_a_corrupt_file_stays_where_it_is(corrupt_folder):
+    split = kr.data.load(f"folder:{corrupt_folder}", "all", on_corrupt="skip")
+    batches_with_replacements = list(kr.data.train_pipeline(split, 6, 8).take(4).as_numpy_iterator())
     resumed = list(kr.data.train_pipeline(split, 6, 8, start=2).take(2).as_numpy_iterator())
-    for batch, other in zip(with_holes[2:], resumed):
+    for batch, other in zip(batches_with_replacements[2:], resumed):
         np.testing.assert_array_equal(batch[0], other[0])
         np.testing.assert_array_equal(batch[1], other[1])
-    write_png(spoilt / "a" / "2.png", (6, 6, 3), 100)
-    write_png(spoilt / "b" / "5.png", (6, 6, 3), 100)
-    mended = kr.data.load(f"folder:{spoilt}", "all")
-    for (holes, _), (images, _) in zip(with_holes, kr.data.train_pipeline(mended, 6, 8).as_numpy_iterator()):
-        good = images[:, 0, 0, 0] != 100
-        np.testing.assert_array_equal(holes[good], images[good])
-        assert set(holes[~good, 0, 0, 0]) <= set(images[good, 0, 0, 0])
+    write_png(corrupt_folder / "a" / "2.png", (6, 6, 3), 100)
+    write_png(corrupt_folder / "b" / "5.png", (6, 6, 3), 100)
+    repaired = kr.data.load(f"folder:{corrupt_folder}", "all")
+    for (images_with_replacements, _), (images, _) in zip(
+        batches_with_replacements, kr.data.train_pipeline(repaired, 6, 8).as_numpy_iterator()
+    ):
+        readable = images[:, 0, 0, 0] != 100
+        np.testing.assert_array_equal(images_with_replacements[readable], images[readable])
+        assert set(images_with_replacements[~readable, 0, 0, 0]) <= set(images[readable, 0, 0, 0])
 
 
-@pytest.mark.parametrize("batches_of", quick_among((kr.data.pipeline, kr.data.train_pipeline), kr.data.pipeline))
-def test_a_corrupt_file_stops_the_run_and_is_named(spoilt, batches_of):
-    split = kr.data.load(f"folder:{spoilt}", "all")
+@pytest.mark.parametrize("make_batches", quick_among((kr.data.pipeline, kr.data.train_pipeline), kr.data.pipeline))
+def test_a_corrupt_file_stops_the_run_and_is_named(corrupt_folder, make_batches):
+    split = kr.data.load(f"folder:{corrupt_folder}", "all")
     with pytest.raises(ValueError, match="^data: .*[ab]/[25].png is not a readable JPEG"), name_corrupt_files(split):
-        list(batches_of(split, 6, 4).take(9))
+        list(make_batches(split, 6, 4).take(9))
     assert split.skipped == ()
 
 

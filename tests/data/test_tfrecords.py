@@ -1,4 +1,4 @@
-"""Records of examples: shards, globs, labels and their names, and what is corrupt."""
+"""TFRecord files: shards, globs, labels and class names, and corrupt records."""
 
 import logging
 
@@ -24,7 +24,7 @@ def example(**features):
 
 
 def write_shards(folder, name, images, labels, shards=2, **texts):
-    """Images and labels, spread over shards as ImageNet's usual files are called; the shards' paths."""
+    """Writes images and labels into shards that are named like ImageNet's usual files; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}-{shard:05}-of-{shards:05}" for shard in range(shards)]
     for shard, path in enumerate(paths):
@@ -54,7 +54,7 @@ def test_a_directory_has_its_splits_by_the_names_of_files(tmp_path):
     write_shards(tmp_path, "validation", grey(7, 8), [1, 0])
     train, test = (kr.data.load(f"tfrecord:{tmp_path}", split) for split in ("train", "test"))
     assert (train.size, train.classes, train.channels, test.classes) == (4, ("0", "1"), 3, ("0", "1"))
-    assert values(train) == [(0, 0), (2, 1), (1, 1), (3, 0)]  # shard by shard
+    assert values(train) == [(0, 0), (2, 1), (1, 1), (3, 0)]  # in the order of the shards
     assert values(test) == [(7, 1), (8, 0)]
 
 
@@ -142,7 +142,7 @@ def test_a_file_of_labels_is_checked(tmp_path, lines, message):
 
 
 def flip_byte(path, record):
-    """Spoils the checksum of a record, so that its shard cannot be read on from there."""
+    """Changes a byte of a record, so that its checksum is wrong and its shard cannot be read from there on."""
     content = bytearray(path.read_bytes())
     offset = 0
     for _ in range(record):
@@ -161,7 +161,7 @@ def test_a_corrupt_image_is_skipped_with_its_name_and_counted_once(tmp_path, cap
         batches = list(kr.data.train_pipeline(split, 4, 4).take(3).as_numpy_iterator())
     assert split.skipped == (name,)
     assert caplog.messages == [f"skipped: {name}"]
-    for images, targets in batches:  # another image of the batch is in its place
+    for images, targets in batches:  # another image of the batch replaces the corrupt one
         shown = images[:, 0, 0, 0].tolist()
         assert len(shown) == 4
         assert set(shown) == {0, 1, 3}
@@ -169,15 +169,15 @@ def test_a_corrupt_image_is_skipped_with_its_name_and_counted_once(tmp_path, cap
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batches_of", [kr.data.pipeline, kr.data.train_pipeline])
-def test_a_corrupt_image_stops_the_run_and_is_named(tmp_path, batches_of):
+@pytest.mark.parametrize("make_batches", [kr.data.pipeline, kr.data.train_pipeline])
+def test_a_corrupt_image_stops_the_run_and_is_named(tmp_path, make_batches):
     paths = write_shards(tmp_path, "train", [*grey(0, 1), b"no image", *grey(3)], [0, 1, 1, 0])
     split = kr.data.load(f"tfrecord:{tmp_path}", "train")
     with (
         pytest.raises(ValueError, match=f"^data: {paths[0]}: record 1 .2.png. is not a readable"),
         name_corrupt_files(split),
     ):
-        list(batches_of(split, 4, 2).take(4))
+        list(make_batches(split, 4, 2).take(4))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The pipeline of training: epochs, shuffling, resuming, sharding, crops; for every kind of source."""
+"""The training pipeline: epochs, shuffling, resuming, sharding and crops, for every kind of source."""
 
 import functools
 
@@ -19,29 +19,29 @@ def picture(number, side):
     return np.full((side, side + 2, 3), number, "uint8")
 
 
-def of_arrays(_):
+def array_split(_):
     images = np.stack([picture(number, 8) for number in range(2 * PER_CLASS)])
     return kr.data.from_arrays(images, np.arange(2 * PER_CLASS) // PER_CLASS, ("a", "b"))
 
 
-def of_squares(_):
+def square_array_split(_):
     images = np.arange(2 * PER_CLASS, dtype="uint8")[:, None, None, None] * np.ones((1, 6, 6, 3), "uint8")
     return kr.data.from_arrays(images, np.arange(2 * PER_CLASS) // PER_CLASS, ("a", "b"))
 
 
-def of_files(folder):
+def folder_split(folder):
     for number in range(2 * PER_CLASS):
         write_png(folder / "ab"[number // PER_CLASS] / f"{number:02}.png", (7 + number % 3, 9, 3), number)
     return kr.data.load(f"folder:{folder}", "all")
 
 
-def of_shards(folder):
+def tfrecord_split(folder):
     pictures = [picture(number, 7 + number % 3) for number in range(2 * PER_CLASS)]
     write_shards(folder, "train", pictures, [number // PER_CLASS for number in range(2 * PER_CLASS)], shards=3)
     return kr.data.load(f"tfrecord:{folder}", "train")
 
 
-def of_dataset(_):
+def dataset_split(_):
     pictures = [picture(number, 7 + number % 3) for number in range(2 * PER_CLASS)]
     dataset = tf.data.Dataset.from_generator(
         lambda: ((image, number // PER_CLASS) for number, image in enumerate(pictures)),
@@ -50,10 +50,16 @@ def of_dataset(_):
     return kr.data.from_dataset(dataset, ("a", "b"))
 
 
-SOURCES = {"arrays": of_arrays, "squares": of_squares, "files": of_files, "shards": of_shards, "dataset": of_dataset}
+SOURCES = {
+    "arrays": array_split,
+    "squares": square_array_split,
+    "files": folder_split,
+    "shards": tfrecord_split,
+    "dataset": dataset_split,
+}
 
 
-# The others make the same batches from other places.
+# The other sources give the same batches.
 QUICK = "arrays"
 
 
@@ -64,12 +70,12 @@ def split(request, tmp_path):
 
 @pytest.fixture
 def crop(request):
-    """Random parts of the images, but for the squares: those are taken as they lie in memory, which is another way."""
+    """Random crops, or None for "squares": without a crop, arrays use another code path, with all images in memory."""
     squares = request.node.callspec.id == "squares"
     return None if squares else functools.partial(crops.random_resized_crop, scale=(0.3, 1.0))
 
 
-def taken(split, count, batch_size=4, **options):
+def take_batches(split, count, batch_size=4, **options):
     batches = kr.data.train_pipeline(split, 6, batch_size, **options)
     return [(images.copy(), targets.copy()) for images, targets in batches.take(count).as_numpy_iterator()]
 
@@ -82,76 +88,79 @@ def assert_same(some, others):
 
 
 def numbers(batches):
-    """Which of the 22 pictures these are; each is of one value, its number."""
+    """The numbers of the pictures in batches. All pixels of each of the 22 pictures have its number as value."""
     return np.concatenate([images[:, 3, 3, 0] for images, _ in batches]).tolist()
 
 
 def test_epochs_follow_each_other_each_in_another_order(split):
-    batches = taken(split, 10)
+    batches = take_batches(split, 10)
     assert kr.data.steps_per_epoch(split, 4) == 5
     assert [images.shape for images, _ in batches] == [(4, 6, 6, 3)] * 10
     assert batches[0][0].dtype == np.uint8
     assert batches[0][1].dtype == np.float32
     first, second = numbers(batches[:5]), numbers(batches[5:])
-    assert len(set(first)) == len(set(second)) == 20  # two are left out, others each time
+    assert len(set(first)) == len(set(second)) == 20  # each epoch leaves out another two pictures
     assert first != second
     assert first != sorted(first)
-    assert numbers(taken(split, 5, seed=1)) != first
+    assert numbers(take_batches(split, 5, seed=1)) != first
     labels = np.concatenate([targets for _, targets in batches]).argmax(-1)
     assert labels.tolist() == [number // PER_CLASS for number in first + second]
 
 
-# Files are read as arrays are, and data sets as shards; the next test begins in mid-training too.
+# "files" use the same code as "arrays", and "dataset" the same as "shards". The next test, which runs for all sources,
+# also starts in the middle of a training.
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["arrays", "squares", "shards"], indirect=True)
 def test_a_run_goes_on_where_it_was_ended_whatever_the_global_seed(split, crop):
     options = {
         "crop": crop,
         "augmentations": (functools.partial(augment.pad_and_crop, pixels=1), augment.flip),
-        "mixes": (mixed,),
+        "mixes": (mix_with_reversed,),
         "seed": 3,
     }
     tf.random.set_seed(1)
-    whole = taken(split, 13, **options)
+    uninterrupted = take_batches(split, 13, **options)
     tf.random.set_seed(2)
-    for start in (3, 5, 11):  # in an epoch, between two, in the third
-        assert_same(taken(split, 13 - start, start=start, **options), whole[start:])
+    for start in (3, 5, 11):  # within the first epoch, between two epochs, and in the third epoch
+        assert_same(take_batches(split, 13 - start, start=start, **options), uninterrupted[start:])
 
 
-def mixed(images, targets, seed):
+def mix_with_reversed(images, targets, seed):
     share = tf.random.stateless_uniform((), seed)
     return images, share * targets + (1 - share) * targets[::-1]
 
 
 @pytest.mark.slow
 def test_processes_share_each_batch_row_by_row(split, crop):
-    whole = taken(split, 13, crop=crop)
-    parts = [taken(split, 5, crop=crop, shard=(index, 2), start=8) for index in (0, 1)]
-    assert_same([tuple(map(np.concatenate, zip(*both))) for both in zip(*parts)], whole[8:])
+    all_batches = take_batches(split, 13, crop=crop)
+    parts = [take_batches(split, 5, crop=crop, shard=(index, 2), start=8) for index in (0, 1)]
+    assert_same([tuple(map(np.concatenate, zip(*both))) for both in zip(*parts)], all_batches[8:])
 
 
 def test_a_split_smaller_than_a_batch_is_one_batch(split):
     rest, held = split.hold_out(0.2)
     assert kr.data.steps_per_epoch(held, 16) == 1
-    batches = taken(held, 3, batch_size=16)
+    batches = take_batches(held, 3, batch_size=16)
     assert [len(images) for images, _ in batches] == [held.size] * 3
     assert len({tuple(numbers([batch])) for batch in batches}) > 1
     assert len({tuple(sorted(numbers([batch]))) for batch in batches}) == 1
-    assert set(numbers(batches)) | set(numbers(taken(rest, 30))) == set(range(22))
+    assert set(numbers(batches)) | set(numbers(take_batches(rest, 30))) == set(range(22))
 
 
 def test_functions_draw_by_seeds_of_their_own_in_each_process():
-    drawn = []
+    seeds = []
 
-    def note(images, seed):
-        tf.py_function(lambda value: drawn.append(tuple(value.numpy().tolist())), [seed], [])
+    def record_seed(images, seed):
+        tf.py_function(lambda value: seeds.append(tuple(value.numpy().tolist())), [seed], [])
         return images
 
-    mixes = (lambda images, targets, seed: (note(images, seed), targets),)
+    mixes = (lambda images, targets, seed: (record_seed(images, seed), targets),)
     for index in (0, 1):
-        taken(of_squares(None), 4, augmentations=(note, note), mixes=mixes, shard=(index, 2))
-    assert len(set(drawn)) == len(drawn) >= 24
-    assert len({key for key, _ in drawn}) == 3
+        take_batches(
+            square_array_split(None), 4, augmentations=(record_seed, record_seed), mixes=mixes, shard=(index, 2)
+        )
+    assert len(set(seeds)) == len(seeds) >= 24
+    assert len({key for key, _ in seeds}) == 3
 
 
 @pytest.mark.parametrize(
@@ -167,7 +176,7 @@ def test_functions_draw_by_seeds_of_their_own_in_each_process():
 )
 def test_wrong_arguments_are_refused(options, error, message):
     with pytest.raises(error, match=message):
-        taken(of_squares(None), 1, **options)
+        take_batches(square_array_split(None), 1, **options)
 
 
 # Crops
@@ -178,7 +187,7 @@ def test_the_centre_square_is_the_default(tmp_path):
     image[:, 4:12] = 255
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.jpg").write_bytes(tf.io.encode_jpeg(image, quality=100).numpy())
-    ((images, _),) = taken(kr.data.load(f"folder:{tmp_path}", "all"), 1)
+    ((images, _),) = take_batches(kr.data.load(f"folder:{tmp_path}", "all"), 1)
     assert images.min() > 250
 
 
@@ -207,9 +216,9 @@ def test_random_crops_lie_in_the_image_and_have_the_area_and_form_asked_for(shap
 
 
 def test_where_no_draw_fits_the_largest_part_in_the_middle_is_taken():
-    whole = functools.partial(crops.random_resized_crop, scale=(1.0, 1.0))
-    assert whole(tf.constant([100, 1000]), tf.constant([0, 1])).numpy().tolist() == [0, 433, 100, 133]
-    assert whole(tf.constant([1000, 100]), tf.constant([0, 1])).numpy().tolist() == [433, 0, 133, 100]
+    full_area = functools.partial(crops.random_resized_crop, scale=(1.0, 1.0))
+    assert full_area(tf.constant([100, 1000]), tf.constant([0, 1])).numpy().tolist() == [0, 433, 100, 133]
+    assert full_area(tf.constant([1000, 100]), tf.constant([0, 1])).numpy().tolist() == [433, 0, 133, 100]
 
 
 @pytest.mark.parametrize(
@@ -226,9 +235,9 @@ def test_a_crop_of_a_jpeg_is_that_of_the_decoded_image(tmp_path, rng):
     for kind, encode in (("jpg", functools.partial(tf.io.encode_jpeg, quality=100)), ("png", tf.io.encode_png)):
         (tmp_path / kind / "a").mkdir(parents=True)
         (tmp_path / kind / "a" / f"1.{kind}").write_bytes(encode(image).numpy())
-    of_kind = [
-        taken(kr.data.load(f"folder:{tmp_path / kind}", "all"), 4, crop=crops.random_resized_crop)
+    batches = [
+        take_batches(kr.data.load(f"folder:{tmp_path / kind}", "all"), 4, crop=crops.random_resized_crop)
         for kind in ("jpg", "png")
     ]
-    for (jpeg, _), (png, _) in zip(*of_kind):
+    for (jpeg, _), (png, _) in zip(*batches):
         assert np.abs(jpeg.astype(int) - png).mean() < 3

@@ -1,4 +1,4 @@
-"""Published weights on the command line: listed, converted, measured as they were measured, asked about photographs."""
+"""Published weights on the command line: list, convert, evaluate as the publishers did, and predict."""
 
 import dataclasses
 import re
@@ -28,7 +28,7 @@ def write_png(path, image):
 
 
 def write_images(folder, cifar_test, count):
-    """Test images as files, in one folder a class."""
+    """Writes test images to files, in one folder per class."""
     for number, (image, label) in enumerate(zip(cifar_test["images"][:count], cifar_test["labels"])):
         write_png(folder / CIFAR10[label] / f"{number}.png", image)
     return folder
@@ -36,15 +36,15 @@ def write_images(folder, cifar_test, count):
 
 @pytest.fixture(scope="module")
 def cifar_folder(cifar_test, tmp_path_factory):
-    """All 500 of them."""
+    """A folder with all 500 test images."""
     return write_images(tmp_path_factory.mktemp("cifar"), cifar_test, 500)
 
 
 @pytest.fixture(scope="module")
-def few(cifar_test, tmp_path_factory):
-    """A hundred of them, and the accuracy of the trained ResNet20 on these, as it is printed."""
-    right = (cifar_test["logits_resnet20"].argmax(-1) == cifar_test["labels"])[:100].sum()
-    return write_images(tmp_path_factory.mktemp("few"), cifar_test, 100), f"top-1 {right}.00% on the 100"
+def hundred_images(cifar_test, tmp_path_factory):
+    """A folder with the first 100 test images, and the accuracy of the trained ResNet20 on them, as it is printed."""
+    correct = (cifar_test["logits_resnet20"].argmax(-1) == cifar_test["labels"])[:100].sum()
+    return write_images(tmp_path_factory.mktemp("few"), cifar_test, 100), f"top-1 {correct}.00% on the 100"
 
 
 FILE = CIFAR / "weights" / TRAINED["ResNet20"][0]
@@ -61,8 +61,8 @@ def test_evaluate_gives_the_published_accuracy(cifar_folder):
 
 @pytest.mark.slow
 @needs_cifar
-def test_convert_leaves_a_file_that_evaluates_the_same(few, tmp_path):
-    folder, accuracy = few
+def test_convert_leaves_a_file_that_evaluates_the_same(hundred_images, tmp_path):
+    folder, accuracy = hundred_images
     out = tmp_path / "net.safetensors"
     result = invoke("convert", FILE, "--model", "ResNet20", "--out", out)
     assert result.exit_code == 0, result.exception
@@ -74,11 +74,11 @@ def test_convert_leaves_a_file_that_evaluates_the_same(few, tmp_path):
 @pytest.mark.slow
 @needs_cifar
 @needs.package("torch")
-def test_a_file_of_ones_own_is_read_like_a_published_one(few, tmp_path):
-    """Trained with akamaster's code, but not the published file: its form has to be said."""
+def test_a_file_of_ones_own_is_read_like_a_published_one(hundred_images, tmp_path):
+    """The file comes from akamaster's code, but is not the published file, so `--like` must name its form."""
     import torch
 
-    folder, accuracy = few
+    folder, accuracy = hundred_images
     state = torch.load(FILE, map_location="cpu", weights_only=True)["state_dict"]
     torch.save(state, tmp_path / "mine.pth")
     out = tmp_path / "mine.keras"
@@ -130,12 +130,12 @@ def test_models_lists_the_published_weights():
     assert all(row.source in sources for row in table())
 
 
-# Images of ImageNet's classes, to the last pixel as the checkpoint was measured
+# Images of ImageNet's classes, prepared exactly as the checkpoint was measured
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A small ResNet18 of ImageNet's classes with random weights."""
+    """A small ResNet18 for ImageNet's classes with random weights."""
     fields = {"depths": (1, 1), "filters": (8, 16)}
     model = kr.ResNet18(**fields)
     randomise(model, np.random.default_rng(0))
@@ -149,10 +149,10 @@ def test_pixels_are_resized_and_cut_as_the_checkpoint_says(checkpoint, rng):
     from PIL import Image
 
     image = rng.integers(0, 256, (90, 120, 3)).astype("uint8")
-    wanted = Image.fromarray(image).resize((89, 67), Image.Resampling.BICUBIC)  # 67 is 64 / 0.95
-    wanted = np.asarray(wanted)[2:66, 12:76]
-    got = published.resize_for(checkpoint)(image, checkpoint.size).numpy()
-    assert np.abs(got.astype(int) - wanted).max() <= 2
+    resized = Image.fromarray(image).resize((89, 67), Image.Resampling.BICUBIC)  # 67 is 64 / 0.95
+    expected = np.asarray(resized)[2:66, 12:76]
+    pixels = published.resize_for(checkpoint)(image, checkpoint.size).numpy()
+    assert np.abs(pixels.astype(int) - expected).max() <= 2
 
 
 @pytest.mark.slow
@@ -177,7 +177,7 @@ def test_a_class_that_the_checkpoint_does_not_know_is_named(checkpoint, tmp_path
 
 @needs.shared_data
 def test_photographs_get_names(checkpoint):
-    """Three lines from a raw photograph to the names of classes."""
+    """Three lines of code give the class names of raw photographs."""
     images = photographs(2, 64)
     model = published.build("ResNet18", checkpoint)
     for best in kr.decode_predictions(model(images, training=False), top=3):

@@ -1,4 +1,4 @@
-"""The examples do what their headers say."""
+"""Tests that the examples do what their docstrings say."""
 
 import ast
 import dataclasses
@@ -45,7 +45,7 @@ def test_segmentation_scores_every_pixel(cheap_weights, capsys):
 
 
 def quick(recipe):
-    """The same recipe for a few images."""
+    """The same recipe with one epoch and small batches."""
     sizes = {"train_sizes": (32,), "eval_size": 40} if recipe.train_sizes else {}
     return dataclasses.replace(
         recipe,
@@ -60,7 +60,7 @@ def quick(recipe):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Real photographs of blood cells, by whether they show the darker or the brighter half of them."""
+    """A folder of real photographs of blood cells: the darker half in one class, the brighter half in the other."""
     images = sorted(photographs(24, 48), key=np.mean)
     for number, image in enumerate(images):
         path = tmp_path / "photos" / ("dark" if number < 12 else "bright") / f"{number}.jpg"
@@ -72,7 +72,7 @@ def photos(tmp_path):
 @pytest.mark.slow
 @needs.shared_data
 def test_fine_tuning_tunes(photos, tmp_path, monkeypatch):
-    # Narrow, with a block a stage: how well it learns is not asked.
+    # A narrow network with one block per stage: this test does not check how well it learns.
     monkeypatch.setattr(kr, "ResNet18", functools.partial(kr.ResNet18, depths=(1, 1, 1, 1), filters=(8, 16, 32, 64)))
     kr.ResNet18(classes=7, input_shape=(48, 48, 3)).save_weights(tmp_path / "start.weights.h5")
     example = importlib.import_module("examples.fine_tuning")
@@ -97,8 +97,8 @@ def test_recipes_of_papers_run(name, recipe, options, photos, tmp_path, monkeypa
     example = importlib.import_module(f"examples.{name}")
     table, _, row = recipe.partition(" ")
     full = getattr(example, table)
-    left = example.main(f"folder:{photos}", tmp_path / "run", recipe=quick(full[row] if row else full), **options)
-    assert left.test_images == 4
+    result = example.main(f"folder:{photos}", tmp_path / "run", recipe=quick(full[row] if row else full), **options)
+    assert result.test_images == 4
     assert (tmp_path / "run" / "model.keras").is_file()
 
 
@@ -107,7 +107,7 @@ def test_recipes_of_papers_run(name, recipe, options, photos, tmp_path, monkeypa
 @needs.ray
 def test_many_machines_train_one_network(tmp_path):
     code = "import pathlib, sys; from examples import many_machines; many_machines.main(pathlib.Path(sys.argv[1]))"
-    # Ray begins processes that this one is not to keep.
+    # A fresh process, because Ray starts processes that the process of the tests must not keep.
     processes.printed(processes.fresh("-c", code, tmp_path / "run"))
     assert run.load_run(tmp_path / "run").test_accuracy >= 0.97
     assert not (tmp_path / "run" / "checkpoints").exists()
@@ -121,13 +121,13 @@ def test_a_search_on_ray_ends_within_the_budget():
         "from examples import ray_tune; from keras_resnet.training import Recipe; "
         "ray_tune.main(trials=2, size=8, recipe=Recipe(epochs=1, batch_size=64, validation_split=0.5))"
     )
-    # Ray begins processes that this one is not to keep.
+    # A fresh process, because Ray starts processes that the process of the tests must not keep.
     line = re.search(r"kr\.ResNet\(.*\)", processes.printed(processes.fresh("-c", code)))[0]
     assert kr.macs(eval(line, {"kr": kr, "functools": functools})) <= 5e6
 
 
-def few_digits(folder):
-    """Digits of 28 pixels in files of Fashion-MNIST's format."""
+def write_digits(folder):
+    """Writes some digits of 28 pixels in the file format of Fashion-MNIST."""
     for split in ("train", "test"):
         digits = kr.data.load("digits", split).hold_out(0.15)[1]
         pairs = [(to_square(image, 28)[..., 0], label) for image, label in digits.examples]
@@ -140,11 +140,11 @@ def few_digits(folder):
 @pytest.mark.slow
 def test_the_search_on_fashion_mnist_trains_its_best_beside_resnet20(tmp_path, monkeypatch):
     search = importlib.import_module("examples.search_fashion_mnist.search")
-    monkeypatch.setattr(search.multiprocessing, "get_context", lambda _: processes.SERVER)  # starts in 0.2 s
+    monkeypatch.setattr(search.multiprocessing, "get_context", lambda _: processes.SERVER)  # a process starts in 0.2 s
     network = "kr.ResNet(depths=(1,), block=kr.residual_block, filters=(4,), input_shape=(28, 28, 1), classes=10)"
     (tmp_path / "best.py").write_text(f"import keras_resnet as kr\n\nmodel = {network}\n")
     recipe = dataclasses.replace(search.RECIPE, epochs=1, batch_size=32)
-    results = search.again(tmp_path / "best.py", f"idx:{few_digits(tmp_path)}", tmp_path, recipe, seeds=(0,))
+    results = search.again(tmp_path / "best.py", f"idx:{write_digits(tmp_path)}", tmp_path, recipe, seeds=(0,))
     assert [name for name, _, _ in results] == ["best", "ResNet20"]
     assert (tmp_path / "again.csv").read_text().count("\n") == 3
     budget = kr.macs(kr.ResNet20(input_shape=(28, 28, 1)))

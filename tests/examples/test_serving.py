@@ -1,4 +1,4 @@
-"""examples/serving/README.md: its lines are run, as far as they can be without Docker."""
+"""Runs the commands and the code of examples/serving/README.md, as far as this is possible without Docker."""
 
 import contextlib
 import re
@@ -20,14 +20,14 @@ BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, re.S)
 
 
 def block(part):
-    """The one block with these words in it."""
-    (found,) = (text for _, text in BLOCKS if part in text)
-    return found
+    """The block of code that contains this text. There must be only one."""
+    (code,) = (text for _, text in BLOCKS if part in text)
+    return code
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The Python of step 2, on a network that takes no training, and a server of what it leaves."""
+    """Runs the Python code of step 2 on an untrained network, and starts a server with its export."""
     folder = tmp_path_factory.mktemp("example")
     (folder / "runs" / "digits").mkdir(parents=True)
     kr.CifarResNet(8).save(folder / "runs" / "digits" / "model.keras")
@@ -39,35 +39,35 @@ def served(tmp_path_factory):
         yield folder, server
 
 
-def at(server, text):
-    """The text with the ports of a server that runs."""
+def with_addresses(server, text):
+    """The text with the addresses of the server of the tests."""
     return text.replace("localhost:8500", server.grpc).replace("http://localhost:8501", server.rest)
 
 
 @needs.curl
 def test_curl_gets_classes(served):
     folder, server = served
-    command = at(server, block("curl"))
-    ran = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True)
-    assert '"valid": true' in ran.stdout
+    command = with_addresses(server, block("curl"))
+    ended = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True)
+    assert '"valid": true' in ended.stdout
 
 
 def test_the_commands_get_classes(served, monkeypatch):
     folder, server = served
     monkeypatch.chdir(folder)
     outputs = set()
-    for line in at(server, block("predict --server")).splitlines():
+    for line in with_addresses(server, block("predict --server")).splitlines():
         result = invoke(*line.split()[1:])
         assert (result.exit_code, result.stderr) == (0, "")
         outputs.add(result.stdout)
-    (said,) = outputs  # gRPC and REST say the same
-    assert re.fullmatch(r"photo.png: \d \d+\.\d%, \d \d+\.\d%, \d \d+\.\d%\n", said)
+    (output,) = outputs  # gRPC and REST give the same
+    assert re.fullmatch(r"photo.png: \d \d+\.\d%, \d \d+\.\d%, \d \d+\.\d%\n", output)
 
 
 def test_the_python_client_gets_classes(served, monkeypatch, capsys):
     folder, server = served
     monkeypatch.chdir(folder)
-    exec(at(server, block("keras_resnet.export.client")), {})
+    exec(with_addresses(server, block("keras_resnet.export.client")), {})
     assert capsys.readouterr().out.startswith("photo.png Guess(classes=('")
 
 

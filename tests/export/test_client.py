@@ -1,4 +1,4 @@
-"""The client, and `keras-resnet predict --server`, against a server that runs."""
+"""Tests of the client and of `keras-resnet predict --server` with a running server."""
 
 import contextlib
 import re
@@ -14,7 +14,7 @@ from keras_resnet.export import client
 from tests.cli.test_cli import invoke
 from tests.export.test_images import SOUND, WRONG
 from tests.serving import nets
-from tests.serving.asking import Asking, RefusedError
+from tests.serving.asking import Client, RefusedError
 from tests.serving.process import serving
 
 FILES = {"a.jpg": SOUND["JPEG"], "b.png": SOUND["PNG"], "text.jpg": WRONG["text"][0], "c.gif": SOUND["GIF"]}
@@ -23,7 +23,7 @@ FILES = {"a.jpg": SOUND["JPEG"], "b.png": SOUND["PNG"], "text.jpg": WRONG["text"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
-    nets.put(nets.small().folder, folder, 1)
+    nets.publish(nets.small().folder, folder, 1)
     with serving("pets", f"--model_base_path={folder}") as server:
         yield server
 
@@ -45,16 +45,16 @@ def files(tmp_path):
 @pytest.mark.processes
 def test_each_file_has_its_guess_or_its_reason(address, files, monkeypatch):
     monkeypatch.setattr(client, "MOST_FILES", 2)
-    found = dict(client.ask(files, address, "pets"))
-    assert list(found) == files
+    results = dict(client.ask(files, address, "pets"))
+    assert list(results) == files
     for path in (files[0], files[1], files[3]):
-        guess = found[path]
+        guess = results[path]
         assert set(guess.classes) < set(nets.CLASSES[1])
         assert len(guess.classes) == 5
         assert list(guess.scores) == sorted(guess.scores, reverse=True)
         assert 0 < sum(guess.scores) <= 1
-    assert str(found[files[2]]).startswith(f"{files[2]}: image must be a JPEG, PNG, WebP or GIF. Received: ")
-    assert str(found[files[4]]) == f"cannot read {files[4]}: No such file or directory"
+    assert str(results[files[2]]).startswith(f"{files[2]}: image must be a JPEG, PNG, WebP or GIF. Received: ")
+    assert str(results[files[4]]) == f"cannot read {files[4]}: No such file or directory"
 
 
 @pytest.mark.slow
@@ -64,21 +64,21 @@ def test_an_export_that_raises_is_asked_file_by_file(files, rng):
     network, folder = nets.strict()
     images = rng.integers(0, 256, (4, 32, 32, 3)).astype("uint8")
     with serving("strict", f"--model_base_path={folder}") as server:
-        with Asking(server) as asking:
+        with Client(server) as grpc_client:
             sound = [tf.io.encode_png(image).numpy() for image in images]
-            _, answer = asking.predict("serving_bytes", {"image_bytes": sound})
+            _, outputs = grpc_client.predict("serving_bytes", {"image_bytes": sound})
             with pytest.raises(RefusedError, match=WRONG["text"][1]) as refused:
-                asking.predict("serving_bytes", {"image_bytes": list(FILES.values())})
-        wanted = network(images, training=False).numpy()
-        assert answer["valid"].tolist() == [True] * 4
-        np.testing.assert_allclose(answer["probabilities"], wanted, atol=1e-5)
-        assert answer["classes"].tolist() == np.array([b"0", b"1", b"2"])[np.argsort(-wanted)].tolist()
+                grpc_client.predict("serving_bytes", {"image_bytes": list(FILES.values())})
+        expected = network(images, training=False).numpy()
+        assert outputs["valid"].tolist() == [True] * 4
+        np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
+        assert outputs["classes"].tolist() == np.array([b"0", b"1", b"2"])[np.argsort(-expected)].tolist()
         assert refused.value.code == "INVALID_ARGUMENT"
         assert "question" not in str(refused.value)
         for address in (server.grpc, server.rest):
-            found = list(dict(client.ask(files, address, "strict")).values())
-            assert [isinstance(answer, client.Guess) for answer in found] == [True, True, False, True, False]
-            assert re.fullmatch(r".*/text.jpg: image must be a JPEG, .* bytes of another kind", str(found[2]))
+            results = list(dict(client.ask(files, address, "strict")).values())
+            assert [isinstance(result, client.Guess) for result in results] == [True, True, False, True, False]
+            assert re.fullmatch(r".*/text.jpg: image must be a JPEG, .* bytes of another kind", str(results[2]))
 
 
 @pytest.mark.slow
@@ -99,13 +99,13 @@ def test_the_command_says_what_is_on_images(address, files):
 @pytest.mark.serving
 @pytest.mark.processes
 def test_what_is_wrong_with_the_server_is_said(address, files):
-    for error, wanted in (
+    for error, message in (
         (invoke("predict", files[0], "--server", address, "--model", "cars").exception, "model must be one that"),
         (invoke("predict", files[0], "--server", "here", "--model", "pets").exception, "server must be HOST:PORT"),
     ):
-        assert wanted in str(error)
-    label = list(zip(*client.ask(files[:1], address, "pets", label="canary"), strict=True))[1][0]
-    assert "label" in str(label)
+        assert message in str(error)
+    ((_, label_error),) = client.ask(files[:1], address, "pets", label="canary")
+    assert "label" in str(label_error)
 
 
 @pytest.mark.parametrize("scheme", ["", "http://"])
@@ -128,7 +128,7 @@ def test_nobody_there(scheme, files):
     ],
 )
 def test_a_server_that_is_none_of_these(status, body, reason, files):
-    with answering(status, body) as address, pytest.raises(ValueError, match=f"refused the request: {reason}"):
+    with fake_server(status, body) as address, pytest.raises(ValueError, match=f"refused the request: {reason}"):
         list(client.ask(files[:1], address, "pets"))
 
 
@@ -143,8 +143,10 @@ def test_a_server_that_is_none_of_these(status, body, reason, files):
     ],
 )
 def test_a_server_of_something_else_than_an_export(outputs, files):
-    said = pytest.raises(ValueError, match="server must serve an export of .* of another form from http://127.0.0.1:")
-    with answering(200, f'{{"outputs": {outputs}}}'.encode()) as address, said:
+    refused = pytest.raises(
+        ValueError, match="server must serve an export of .* of another form from http://127.0.0.1:"
+    )
+    with fake_server(200, f'{{"outputs": {outputs}}}'.encode()) as address, refused:
         list(client.ask(files[:1], address, "pets"))
 
 
@@ -155,32 +157,32 @@ def test_a_port_is_a_number_of_sixteen_bits(server, files):
 
 
 @contextlib.contextmanager
-def answering(status, body):
-    """The address of a server that says the same to all."""
+def fake_server(status, body):
+    """Starts an HTTP server that gives the same answer to each request. Yields its address."""
 
-    class Page(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *said):
+        def log_message(self, *message):
             pass
 
-    page = HTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=page.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{page.server_port}"
-    page.shutdown()
-    page.server_close()
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.slow
 def test_a_server_that_does_not_answer(files):
-    with socket.socket() as mute:
-        mute.bind(("127.0.0.1", 0))
-        mute.listen()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
         for scheme in ("", "http://"):
-            address = f"{scheme}127.0.0.1:{mute.getsockname()[1]}"
+            address = f"{scheme}127.0.0.1:{silent.getsockname()[1]}"
             with pytest.raises(TimeoutError, match=f"{address} does not answer in time"):
                 list(client.ask(files[:1], address, "pets", timeout=0.5))

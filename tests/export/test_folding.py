@@ -1,4 +1,4 @@
-"""Batch norms in convolutions: the same answers, plain Keras layers, and nothing folded that cannot be."""
+"""Tests of folding batch norms into convolutions: same outputs, plain Keras layers, and no wrong folding."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ import keras_resnet as kr
 from keras_resnet.export import fold_batch_norm
 from tests.conftest import quick_among, randomise, randomise_evenly
 
-# One row of each kind of block, stem, shortcut, gate and ordering; the others differ in depth and width.
+# One row for each kind of block, stem, shortcut, gate and ordering. The other rows differ in depth and width.
 FAMILIES = (
     *("ResNet18", "ResNet50", "ResNet18V2", "ResNet50V2", "ResNet18D", "ResNet50D", "ResNeXt50_32x4d"),
     *("WideResNet50_2", "SEResNet18", "SEResNeXt50_32x4d", "ECAResNet50D", "ResNetRS50"),
@@ -18,24 +18,24 @@ FAMILIES = (
 
 
 def small(name, **options):
-    """A row with two narrow stages: they have all kinds of blocks, of which more repeat them."""
+    """A row of the zoo with two narrow stages. These contain all its kinds of blocks."""
     return getattr(kr, name)(depths=(1, 2), filters=(32, 64), input_shape=(32, 32, 3), **options)
 
 
-def norms_of(model):
+def batch_norms(model):
     return [layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization)]
 
 
-def says(model, images):
+def predict(model, images):
     return model(images, training=False).numpy()
 
 
 def compare(model, shape, rng, tolerance=1e-4):
     images = rng.uniform(0, 255, shape).astype("float32")
-    wanted = says(model, images)
+    expected = predict(model, images)
     folded = fold_batch_norm(model)
-    got = says(folded, images)
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+    result = predict(folded, images)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance * np.abs(expected).max())
     return folded
 
 
@@ -44,12 +44,12 @@ def test_a_network_without_batch_norms_says_the_same(name, rng):
     model = small(name, classes=7, classifier_activation=None)
     randomise_evenly(model, rng)
     folded = compare(model, (2, 32, 32, 3), rng)
-    assert norms_of(folded) == []
-    assert norms_of(model)
+    assert batch_norms(folded) == []
+    assert batch_norms(model)
 
 
 def test_every_kind_of_row_is_folded():
-    """A row that is not of a family above fails here: block, ordering, stem and so on of each row are in one."""
+    """Fails for a row with a block, ordering, stem, shortcut or gate that none of the families above has."""
 
     def kind(name):
         fields = kr.zoo.row_of(name).fields
@@ -65,7 +65,7 @@ def test_every_kind_of_row_is_folded():
 def test_every_ordering_says_the_same(block, ordering, rng):
     model = kr.ResNet((2, 2), block, filters=(8, 16), ordering=ordering, input_shape=(32, 32, 3), classes=3)
     randomise(model, rng)
-    assert norms_of(compare(model, (2, 32, 32, 3), rng)) == []
+    assert batch_norms(compare(model, (2, 32, 32, 3), rng)) == []
 
 
 def net(*body, shape=(8, 8, 4)):
@@ -91,34 +91,34 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_what_a_convolution_can_take_up_is_gone(name, rng):
-    body, gone = BODIES[name]
+    body, removed = BODIES[name]
     model = net(*(type(layer).from_config(layer.get_config()) for layer in body))
     randomise(model, rng)
     folded = compare(model, (2, 8, 8, 4), rng)
-    assert len({layer.name for layer in model.layers} - {layer.name for layer in folded.layers}) == gone
+    assert len({layer.name for layer in model.layers} - {layer.name for layer in folded.layers}) == removed
 
 
-def branched(reader):
+def branched(end):
     image = keras.Input((8, 8, 4))
     before = layers.Conv2D(6, 3, padding="same")
     x = before(image)
-    return keras.Model(image, reader(image, x, layers.BatchNormalization()(x), before))
+    return keras.Model(image, end(image, x, layers.BatchNormalization()(x), before))
 
 
-READERS = {
+ENDS = {
     "what another layer reads": lambda image, x, y, before: layers.Add()([x, y]),
     "what is an output too": lambda image, x, y, before: [x, y],
     "a layer that is called twice": lambda image, x, y, before: layers.Add()([y, before(image)]),
 }
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", ENDS)
 def test_a_convolution_that_others_need_stays(name, rng):
-    model = branched(READERS[name])
+    model = branched(ENDS[name])
     randomise(model, rng)
     images = rng.uniform(0, 255, (2, 8, 8, 4)).astype("float32")
-    wanted, got = (keras.tree.flatten(m(images, training=False)) for m in (model, fold_batch_norm(model)))
-    for a, b in zip(got, wanted, strict=True):
+    expected, result = (keras.tree.flatten(m(images, training=False)) for m in (model, fold_batch_norm(model)))
+    for a, b in zip(result, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
 
 
@@ -127,7 +127,7 @@ def test_a_norm_that_is_called_in_training_stays(rng):
     x = layers.Conv2D(6, 3, padding="same")(image)
     model = keras.Model(image, layers.BatchNormalization()(x, training=True))
     randomise(model, rng)
-    assert len(norms_of(fold_batch_norm(model))) == 1
+    assert len(batch_norms(fold_batch_norm(model))) == 1
     compare(model, (2, 8, 8, 4), rng)
 
 
@@ -140,7 +140,7 @@ def test_models_inside_of_models_are_folded(rng):
     model = keras.Model(image, layers.Dense(3)(shared))
     randomise(model, rng)
     folded = compare(model, (2, 32, 32, 3), rng)
-    assert norms_of(folded) == []
+    assert batch_norms(folded) == []
     assert len(folded.layers) == len(model.layers)
 
 
@@ -164,8 +164,8 @@ def test_it_computes_in_the_precision_of_the_model(rng):
     keras.config.set_dtype_policy("float32")
     randomise_evenly(model, rng)
     folded = compare(model, (4, 32, 32, 3), rng, tolerance=0.05)
-    computing = {layer.compute_dtype for layer in folded.layers if isinstance(layer, layers.DepthwiseConv2D)}
-    assert computing == {"bfloat16"}
+    dtypes = {layer.compute_dtype for layer in folded.layers if isinstance(layer, layers.DepthwiseConv2D)}
+    assert dtypes == {"bfloat16"}
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_a_folded_network_is_saved_as_plain_keras(tmp_path, rng):
     folded.save(tmp_path / "folded.keras")
     again = keras.models.load_model(tmp_path / "folded.keras")
     images = rng.uniform(0, 255, (2, 32, 32, 3))
-    np.testing.assert_array_equal(says(again, images), says(folded, images))
+    np.testing.assert_array_equal(predict(again, images), predict(folded, images))
 
 
 @pytest.mark.parametrize("model", [layers.Dense(1), None, keras.Model()])
@@ -191,7 +191,7 @@ def halved(pixels):
 
 @pytest.mark.parametrize("function", [halved, lambda pixels: pixels / 2])
 def test_functions_that_no_file_could_hold_are_kept(function, rng):
-    """Keras itself copies neither: it finds the one by its name alone, and takes the other for unsafe."""
+    """Keras itself copies neither function: it finds the first only by its name, and refuses the lambda as unsafe."""
     x = keras.Input((8, 8, 3))
     halves = layers.Lambda(function, output_shape=(8, 8, 3))
     model = keras.Model(x, layers.BatchNormalization()(layers.Conv2D(5, 3)(halves(x))))
@@ -211,7 +211,7 @@ class Standardised(layers.Conv2D):
 
 @keras.saving.register_keras_serializable("tests")
 class Doubled(layers.BatchNormalization):
-    """A batch norm that does something else too."""
+    """A batch norm with an additional operation."""
 
     def call(self, inputs, training=None, mask=None):
         return 2 * super().call(inputs, training=training)

@@ -1,4 +1,4 @@
-"""Other formats say what the model says, under the same names."""
+"""Tests of other formats: they give the same outputs as the model, under the same names."""
 
 import functools
 import sys
@@ -12,29 +12,29 @@ from tests.conftest import randomise_evenly
 from tests.serving import nets
 
 
-def of_onnx(path):
+def read_onnx(path):
     runtime = needs.import_package("onnxruntime")
     session = runtime.InferenceSession(path)
     assert [x.name for x in session.get_outputs()] == ["probabilities"]
     return lambda images: session.run(None, {"image": images})[0]
 
 
-def of_openvino(path):
+def read_openvino(path):
     runtime = needs.import_package("openvino")
     compiled = runtime.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: compiled({"image": images})["probabilities"]
 
 
-def of_litert(path):
+def read_litert(path):
     runtime = needs.import_package("ai_edge_litert.interpreter")
     serve = runtime.Interpreter(str(path)).get_signature_runner("serving_default")
     return lambda images: serve(image=images)["probabilities"]
 
 
 FORMATS = {
-    "onnx": ("net.onnx", kr.export.onnx, of_onnx, ("tf2onnx", "onnxruntime")),
-    "openvino": ("net.xml", kr.export.openvino, of_openvino, ("openvino",)),
-    "litert": ("net.tflite", kr.export.litert, of_litert, ("ai_edge_litert",)),
+    "onnx": ("net.onnx", kr.export.onnx, read_onnx, ("tf2onnx", "onnxruntime")),
+    "openvino": ("net.xml", kr.export.openvino, read_openvino, ("openvino",)),
+    "litert": ("net.tflite", kr.export.litert, read_litert, ("ai_edge_litert",)),
 }
 NETS = {
     "v1": lambda: kr.ResNet((1, 1), filters=(16, 32), input_shape=(32, 32, 3), classes=5),
@@ -50,17 +50,17 @@ NETS = {
 
 @pytest.fixture(scope="module")
 def trained():
-    """A network by its name, images, and what it says of them."""
+    """Function from a name in `NETS` to the network, images and its outputs for them."""
     rng = np.random.default_rng(0)
 
     @functools.cache
-    def made(name):
+    def make(name):
         model = NETS[name]()
         randomise_evenly(model, rng)
         images = rng.uniform(0, 255, (8, *model.input_shape[1:])).astype("float32")
         return model, images, model(images, training=False).numpy()
 
-    return made
+    return make
 
 
 @pytest.mark.slow
@@ -70,11 +70,11 @@ def test_another_format_says_the_same(name, net, trained, tmp_path):
     file, write, read, packages = FORMATS[name]
     for package in packages:
         needs.import_package(package)
-    model, images, wanted = trained(net)
+    model, images, expected = trained(net)
     assert write(model, tmp_path / file) == tmp_path / file
-    answer = read(tmp_path / file)
+    predict = read(tmp_path / file)
     for count in (1, 8) if name != "litert" else (1,):
-        np.testing.assert_allclose(answer(images[:count]), wanted[:count], atol=1e-4)
+        np.testing.assert_allclose(predict(images[:count]), expected[:count], atol=1e-4)
 
 
 @pytest.mark.slow
@@ -82,11 +82,11 @@ def test_another_format_says_the_same(name, net, trained, tmp_path):
 def test_int8_says_nearly_the_same(name, package, trained, tmp_path):
     needs.import_package(package)
     file, write, read, _ = FORMATS[name]
-    model, images, wanted = trained("v1")
+    model, images, expected = trained("v1")
     write(model, tmp_path / file, "int8", images)
-    answer = read(tmp_path / file)
-    found = np.concatenate([answer(image[None]) for image in images])
-    assert 1e-6 < np.abs(found - wanted).max() < 0.1
+    predict = read(tmp_path / file)
+    result = np.concatenate([predict(image[None]) for image in images])
+    assert 1e-6 < np.abs(result - expected).max() < 0.1
 
 
 @pytest.mark.slow
@@ -94,20 +94,20 @@ def test_openvino_computes_in_the_precision_that_it_is_asked_for(trained, tmp_pa
     core = needs.import_package("openvino").Core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("needs bfloat16: a CPU with AMX or AVX512_BF16")
-    model, images, wanted = trained("v1")
+    model, images, expected = trained("v1")
     path = kr.export.openvino(model, tmp_path / "net.xml")
     compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
-    assert 1e-6 < np.abs(compiled({"image": images})["probabilities"] - wanted).max() < 0.05
+    assert 1e-6 < np.abs(compiled({"image": images})["probabilities"] - expected).max() < 0.05
 
 
 @pytest.mark.slow
 def test_openvino_reads_the_saved_model_that_its_server_is_given(trained):
-    """OpenVINO Model Server takes a SavedModel by its `serving_default`; here it is read as the server reads it."""
+    """OpenVINO Model Server serves `serving_default` of a SavedModel. This test reads it as that server does."""
     core, (network, folder) = needs.import_package("openvino").Core(), nets.strict()
     images = trained("v1")[1]
     compiled = core.compile_model(folder / "1", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    wanted = network(images, training=False).numpy()
-    np.testing.assert_allclose(compiled({"image": images})["probabilities"], wanted, atol=1e-4)
+    expected = network(images, training=False).numpy()
+    np.testing.assert_allclose(compiled({"image": images})["probabilities"], expected, atol=1e-4)
 
 
 def test_what_is_missing_is_named(trained, tmp_path, monkeypatch):

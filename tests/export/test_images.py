@@ -1,4 +1,4 @@
-"""What strangers send to a server: each image stands or falls alone, and nothing large is made of what is small."""
+"""Tests of reading untrusted image files: a wrong file does not affect the others, and memory stays limited."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_resnet.data.decode import read_image, to_square
-from keras_resnet.export import images as module
+from keras_resnet.export import images as images_module
 from keras_resnet.export.images import KINDS, MOST_PIXELS, check_file, image_reader
 from tests import needs
 from tests.conftest import SHARED
@@ -22,15 +22,16 @@ SIDE = 32
 
 
 @functools.cache
-def graph(channels=3):
-    prepared = image_reader(channels, SIDE, to_square)
+def reader_graph(channels=3):
+    read = image_reader(channels, SIDE, to_square)
     spec = tf.TensorSpec([None], tf.string)
-    return tf.function(lambda contents: prepared(contents, tf.identity), input_signature=[spec], autograph=False)
+    return tf.function(lambda contents: read(contents, tf.identity), input_signature=[spec], autograph=False)
 
 
-def asked(*contents, channels=3):
-    images, wrong = graph(channels)(tf.constant(contents))
-    return images.numpy(), [said.decode() for said in wrong.numpy()]
+def read_files(*contents, channels=3):
+    """The images and the error messages of files that are read as one batch."""
+    images, errors = reader_graph(channels)(tf.constant(contents))
+    return images.numpy(), [error.decode() for error in errors.numpy()]
 
 
 def picture(width=80, height=60):
@@ -54,7 +55,7 @@ def transparent():
 
 
 def with_many_parts(count=19_000):
-    """A GIF with a comment in parts of one byte: a loop over them took seven seconds."""
+    """A GIF whose comment is split into parts of one byte. A loop over the parts took seven seconds."""
     data = encoded(format="GIF")
     start = data.index(b"\x2c", 13 + 3 * 256)
     return data[:start] + b"\x21\xfe" + b"\x01x" * count + b"\x00" + data[start:]
@@ -84,23 +85,23 @@ SOUND = {
 
 
 @pytest.fixture(scope="module")
-def alone():
-    """What each file gets that comes alone: its pixels, and what is wrong with it."""
+def single_results():
+    """For each file, its pixels and error message if it is read alone."""
     contents = [*SOUND.values(), *(content for content, _ in WRONG.values())]
-    return {content: tuple(part[0] for part in asked(content)) for content in contents}
+    return {content: tuple(part[0] for part in read_files(content)) for content in contents}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SOUND)
-def test_sound_files_become_pixels(name, alone):
-    image, wrong = alone[SOUND[name]]
-    assert wrong == ""
-    wanted = np.asarray(Image.open(io.BytesIO(SOUND[name])).convert("RGB"))
+def test_sound_files_become_pixels(name, single_results):
+    image, error = single_results[SOUND[name]]
+    assert error == ""
+    expected = np.asarray(Image.open(io.BytesIO(SOUND[name])).convert("RGB"))
     if "16 bits" in name:
-        wanted = np.repeat(np.asarray(Image.open(io.BytesIO(SOUND[name])))[..., None] >> 8, 3, -1).astype("uint8")
-    # Pillow leaves out the transparency, and turns CMYK into colours in its own way.
+        expected = np.repeat(np.asarray(Image.open(io.BytesIO(SOUND[name])))[..., None] >> 8, 3, -1).astype("uint8")
+    # Pillow ignores the transparency, as the reader does. It converts CMYK to RGB differently.
     if "CMYK" not in name:
-        assert np.abs(image.astype(int) - to_square(wanted, SIDE).numpy()).max() <= 3
+        assert np.abs(image.astype(int) - to_square(expected, SIDE).numpy()).max() <= 3
 
 
 @pytest.mark.parametrize("name", SOUND)
@@ -109,38 +110,38 @@ def test_nothing_is_said_against_sound_files(name):
 
 
 @pytest.mark.slow
-def test_a_photograph_with_a_film_behind_it_is_a_photograph(alone):
-    """Telephones write such files; in nine megabytes the two bytes that begin a scan stand 137 times by chance."""
+def test_a_photograph_with_a_film_behind_it_is_a_photograph(single_results):
+    """Phones write such files. Nine random megabytes contain the two bytes that begin a scan 137 times by chance."""
     film = np.random.default_rng(0).bytes(9 * 10**6)
-    assert film.count(b"\xff\xda") > module.MOST_SCANS
-    (image,), wrong = asked(SOUND["JPEG"] + film)
-    assert wrong == [""]
-    np.testing.assert_array_equal(image, alone[SOUND["JPEG"]][0])
+    assert film.count(b"\xff\xda") > images_module.MOST_SCANS
+    (image,), errors = read_files(SOUND["JPEG"] + film)
+    assert errors == [""]
+    np.testing.assert_array_equal(image, single_results[SOUND["JPEG"]][0])
 
 
 @pytest.mark.slow
 def test_grey_networks_get_greys():
-    images, wrong = asked(SOUND["PNG"], SOUND["grey JPEG"], channels=1)
+    images, errors = read_files(SOUND["PNG"], SOUND["grey JPEG"], channels=1)
     assert images.shape == (2, SIDE, SIDE, 1)
-    assert wrong == ["", ""]
+    assert errors == ["", ""]
 
 
 def declaring(width, height, name="PNG"):
-    """The sound file with other sides in its header."""
-    data, form = SOUND[name], {"PNG": ("!II", 16), "GIF": ("<HH", 6), "WebP": ("<HH", 26)}[name]
-    numbers = struct.pack(form[0], width, height)
-    return data[: form[1]] + numbers + data[form[1] + len(numbers) :]
+    """The sound file, with another width and height in its header."""
+    data, (numbers, offset) = SOUND[name], {"PNG": ("!II", 16), "GIF": ("<HH", 6), "WebP": ("<HH", 26)}[name]
+    sides = struct.pack(numbers, width, height)
+    return data[:offset] + sides + data[offset + len(sides) :]
 
 
 def progressive(scans):
-    """A progressive JPEG whose last scan stands in it many times."""
+    """A progressive JPEG that contains its last scan many times."""
     data = SOUND["progressive JPEG"]
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + data[-2:]
 
 
 def bomb(count, side=4000):
-    """A GIF that is small and has many large pictures of one colour."""
+    """A small GIF file with many large pictures of one colour."""
     data = encoded(Image.new("P", (side, side)), format="GIF")
     palette = 3 * 2 ** (data[10] % 8 + 1)
     start = data.index(b"\x2c", 13 + palette)
@@ -148,7 +149,7 @@ def bomb(count, side=4000):
 
 
 def with_many_notes(count=1000):
-    """More blocks before the picture than any program writes."""
+    """A GIF with more comment blocks before the picture than any program writes."""
     data = encoded(format="GIF")
     start = data.index(b"\x2c", 13 + 3 * 256)
     return data[:start] + b"\x21\xfe\x01x\x00" * count + data[start:]
@@ -181,13 +182,13 @@ WRONG = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_said_and_nothing_of_it_repeated(name, alone):
+def test_what_is_wrong_is_said_and_nothing_of_it_repeated(name, single_results):
     content, message = WRONG[name]
-    image, wrong = alone[content]
-    assert re.search(message, wrong), wrong
-    assert wrong.startswith("image must ")
-    assert wrong.isprintable()
-    assert len(wrong) < 120
+    image, error = single_results[content]
+    assert re.search(message, error), error
+    assert error.startswith("image must ")
+    assert error.isprintable()
+    assert len(error) < 120
     assert not image.any()
 
 
@@ -198,18 +199,18 @@ def test_what_needs_no_decoding_is_said_before_it(name):
 
 
 @pytest.mark.slow
-def test_neighbours_of_what_is_wrong_are_as_they_would_be_alone(alone):
+def test_neighbours_of_what_is_wrong_are_as_they_would_be_alone(single_results):
     contents = [part for pair in zip(SOUND.values(), (content for content, _ in WRONG.values())) for part in pair]
-    images, wrong = asked(*contents)
-    assert [bool(said) for said in wrong] == [False, True] * (len(contents) // 2)
+    images, errors = read_files(*contents)
+    assert [bool(error) for error in errors] == [False, True] * (len(contents) // 2)
     for image, content in zip(images[::2], contents[::2]):
-        np.testing.assert_array_equal(image, alone[content][0])
+        np.testing.assert_array_equal(image, single_results[content][0])
 
 
 def test_many_bytes_are_refused_before_they_are_read(monkeypatch):
-    monkeypatch.setattr(module, "MOST_BYTES", 5000)
-    wrong = check_file(tf.constant(SOUND["PNG"])).numpy().decode()
-    assert wrong == f"image must have at most 5000 bytes. Received: {len(SOUND['PNG'])}"
+    monkeypatch.setattr(images_module, "MOST_BYTES", 5000)
+    error = check_file(tf.constant(SOUND["PNG"])).numpy().decode()
+    assert error == f"image must have at most 5000 bytes. Received: {len(SOUND['PNG'])}"
 
 
 @pytest.mark.slow
@@ -217,46 +218,46 @@ def test_bytes_at_random_harm_nothing(rng):
     contents = []
     for _ in range(300):
         data = bytearray(rng.choice(list(SOUND.values())))
-        for place in rng.integers(0, len(data), 1 + rng.integers(8)):
-            data[place] = rng.integers(256)
+        for index in rng.integers(0, len(data), 1 + rng.integers(8)):
+            data[index] = rng.integers(256)
         contents.append(bytes(data[: rng.integers(1, len(data) + 1)]))
-    images, wrong = asked(*contents)
+    images, errors = read_files(*contents)
     assert images.shape == (300, SIDE, SIDE, 3)
-    assert 100 < sum(map(bool, wrong)) <= 300
+    assert 100 < sum(map(bool, errors)) <= 300
 
 
 @pytest.mark.slow
 @needs.linux
 def test_only_the_first_picture_of_a_gif_is_decoded():
-    """Forty pictures of 16 million pixels in 700 kilobytes."""
+    """The file has forty pictures of 16 million pixels in 700 kilobytes."""
     content = bomb(40)
-    asked(SOUND["GIF"])
+    read_files(SOUND["GIF"])
     before = megabytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is the present again
-    _, wrong = asked(content)
-    assert wrong == [""]
-    assert megabytes("VmHWM") - before < 350  # all pictures together are 640, in one byte a pixel
+    Path("/proc/self/clear_refs").write_text("5")  # sets the peak to the present value
+    _, errors = read_files(content)
+    assert errors == [""]
+    assert megabytes("VmHWM") - before < 350  # all pictures together take 640 MB, with one byte per pixel
 
 
 def megabytes(field):
-    """Of this process, now or at its peak."""
+    """Memory of this process: "VmRSS" is the present value, "VmHWM" the peak."""
     return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def test_every_format_is_tested():
     for kind in KINDS:
         marks = kind.marks.items()
-        assert any(all(content[at:].startswith(mark) for at, mark in marks) for content in SOUND.values()), kind
+        assert any(all(content[offset:].startswith(mark) for offset, mark in marks) for content in SOUND.values()), kind
 
 
 @dataclasses.dataclass
-class Cut:
-    """A resize function with an `if` on a tensor, and without a hash."""
+class CropOrBlack:
+    """A resize function with an `if` on a tensor. It is not hashable."""
 
-    most: int
+    max_height: int
 
     def __call__(self, image, size):
-        if tf.shape(image)[0] > self.most:
+        if tf.shape(image)[0] > self.max_height:
             image = tf.zeros_like(image)
         return image[:size, :size]
 
@@ -264,8 +265,8 @@ class Cut:
 @pytest.mark.slow
 def test_a_resize_function_may_be_any_callable_that_autograph_translates():
     files = [encoded(picture(40, height), format="PNG") for height in (60, 80)]
-    images, wrong = tf.function(image_reader(3, SIDE, Cut(70)))(tf.constant(files), tf.identity)
-    assert wrong.numpy().tolist() == [b"", b""]
+    images, errors = tf.function(image_reader(3, SIDE, CropOrBlack(70)))(tf.constant(files), tf.identity)
+    assert errors.numpy().tolist() == [b"", b""]
     np.testing.assert_array_equal(images[0], np.array(picture(40, 60))[:SIDE, :SIDE])
     assert not images[1].numpy().any()
 
@@ -274,6 +275,6 @@ def test_a_resize_function_may_be_any_callable_that_autograph_translates():
 @needs.shared_data
 def test_photographs_are_decoded_as_in_training():
     files = sorted((SHARED / "bccd" / "JPEGImages").glob("*.jpg"))[:3]
-    images, _ = asked(*(file.read_bytes() for file in files))
+    images, _ = read_files(*(file.read_bytes() for file in files))
     for image, file in zip(images, files, strict=True):
         np.testing.assert_array_equal(image, to_square(read_image(file, 3), SIDE))

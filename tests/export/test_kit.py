@@ -1,4 +1,4 @@
-"""The deployment kit: what can be proved of it without Docker."""
+"""Tests of the deployment kit, as far as this is possible without Docker."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from tests import needs
 from tests.export.test_images import SOUND
 from tests.serving import nets
 from tests.serving.process import serving
-from tests.serving.versions import config_from
+from tests.serving.versions import read_config
 
 IMAGE = "photo.jpg"
 
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def filled(folder):
-    """The kit, two versions, which know other classes, and an image."""
+    """The kit, two versions with different class names, and an image."""
     shutil.copytree(nets.small().folder, kit.model_path(folder, "pets"), dirs_exist_ok=True)
     (folder / IMAGE).write_bytes(SOUND["JPEG"])
     return folder
@@ -52,13 +52,13 @@ def compose(folder):
 
 @pytest.fixture(scope="module")
 def server(filled, compose):
-    """A server with the flags and configs of the container, in which its paths are made paths here."""
+    """A server with the flags and configs of the container. Paths of the container are replaced by those of the kit."""
     for path in (filled / "config").iterdir():
         (filled / "here").mkdir(exist_ok=True)
         (filled / "here" / path.name).write_text(path.read_text().replace('"/models/', f'"{filled}/models/'))
     flags = [flag.replace("/config/", f"{filled}/here/") for flag in compose["services"]["serving"]["command"]]
-    own = ("--port", "--rest_api_port", "--file_system_poll_wait_seconds")
-    with serving("pets", *(flag for flag in flags if not flag.startswith(own)), version=2) as server:
+    set_by_serving = ("--port", "--rest_api_port", "--file_system_poll_wait_seconds")
+    with serving("pets", *(flag for flag in flags if not flag.startswith(set_by_serving)), version=2) as server:
         yield server
 
 
@@ -84,7 +84,7 @@ def test_a_kit_of_another_model_is_not_taken_for_ones_own(tmp_path):
     with pytest.raises(ValueError, match="name must be the name of a model in .*models.config.* Received: name='pet'"):
         kit.write(tmp_path, "pet")
     config = tmp_path / "config" / "models.config"
-    config.write_text(config.read_text() + 'config { name: "pet" base_path: "/models/pet" }')  # added by hand
+    config.write_text(config.read_text() + 'config { name: "pet" base_path: "/models/pet" }')  # a change by hand
     kit.write(tmp_path, "pet")
 
 
@@ -114,14 +114,14 @@ def test_containers_are_locked_down(compose):
 def test_what_containers_are_given_is_there(folder, compose):
     for service in compose["services"].values():
         mounts = dict(reversed(volume.split(":")[:2]) for volume in service["volumes"])
-        named = [place for word in service["command"] for place in re.findall(r"=(/\S+)", word)]
-        assert named
-        for place in named:
-            mount = next(mount for mount in mounts if place.startswith(mount))
-            assert (folder / mounts[mount] / place.removeprefix(f"{mount}/")).exists(), place
+        paths = [path for word in service["command"] for path in re.findall(r"=(/\S+)", word)]
+        assert paths
+        for path in paths:
+            mount = next(mount for mount in mounts if path.startswith(mount))
+            assert (folder / mounts[mount] / path.removeprefix(f"{mount}/")).exists(), path
 
 
-# As TF Serving's sources have them; its Python package has the messages of the other configs alone.
+# Field names and numbers from TF Serving's sources. Its Python package contains only the messages of the other configs.
 BATCHING = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
 MESSAGES = {
     "monitoring.config": {"prometheus_config": {"enable": 8, "path": 9}},
@@ -129,8 +129,13 @@ MESSAGES = {
 }
 
 
-def message_of(fields):
-    """A message of the fields; in a field of another message stand that one's, by the numbers of their types."""
+def make_message(fields):
+    """A message with these fields.
+
+    Args:
+        fields: for each field the name of a type in `google.protobuf`, or the fields of an inner message with the
+            numbers of their types.
+    """
     file = descriptor_pb2.FileDescriptorProto(name="kit.proto", package="kit", syntax="proto3")
     file.dependency.append("google/protobuf/wrappers.proto")
     outer = file.message_type.add(name="Outer")
@@ -141,8 +146,8 @@ def message_of(fields):
             continue
         field.type_name = ".kit.Inner"
         inner = file.message_type.add(name="Inner")
-        for place, (entry, scalar) in enumerate(kind.items(), 1):
-            inner.field.add(name=entry, number=place, label=1, type=scalar)
+        for inner_number, (inner_name, scalar) in enumerate(kind.items(), 1):
+            inner.field.add(name=inner_name, number=inner_number, label=1, type=scalar)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(file)
@@ -151,7 +156,7 @@ def message_of(fields):
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_configs_are_text_protos(name, folder):
-    message = text_format.Parse((folder / "config" / name).read_text(), message_of(MESSAGES[name]))
+    message = text_format.Parse((folder / "config" / name).read_text(), make_message(MESSAGES[name]))
     assert [field.name for field, _ in message.ListFields()] == list(MESSAGES[name])
 
 
@@ -159,7 +164,7 @@ def test_configs_are_text_protos(name, folder):
 @pytest.mark.serving
 def test_models_configs_name_versions_that_are_there(filled):
     for name in ("models.config", "canary.config"):
-        (config,) = config_from(filled / "config" / name).model_config_list.config
+        (config,) = read_config(filled / "config" / name).model_config_list.config
         assert config.name == "pets"
         assert (filled / config.base_path.lstrip("/")).is_dir()
         for version in config.model_version_policy.specific.versions:
@@ -179,8 +184,8 @@ def test_the_health_check_tells_what_is_served(compose, server):
     assert subprocess.run(other, check=False, timeout=10).returncode != 0
 
 
-def lines_of(readme, program):
-    """The commands of an indented block that has the program in it, as typed."""
+def command_lines(readme, program):
+    """The commands in the indented blocks that contain the name of the program. Continued lines are joined."""
     text = re.sub(r"\\\n\s*", "", readme.read_text())
     return [line.strip() for line in text.splitlines() if line.startswith("    ") and program in line]
 
@@ -190,11 +195,11 @@ def lines_of(readme, program):
 @pytest.mark.processes
 @needs.curl
 def test_the_curl_lines_of_the_readme_work(filled, server):
-    status, predict = (line for line in lines_of(filled / "README.md", "curl") if ":8501/v1" in line)
-    for line, wanted in ((status, "AVAILABLE"), (predict, '"new')):
+    status, predict = (line for line in command_lines(filled / "README.md", "curl") if ":8501/v1" in line)
+    for line, expected in ((status, "AVAILABLE"), (predict, '"new')):
         command = line.replace("http://localhost:8501", server.rest)
-        said = subprocess.run(["bash", "-c", command], cwd=filled, capture_output=True, text=True, check=True)
-        assert wanted in said.stdout, said
+        ended = subprocess.run(["bash", "-c", command], cwd=filled, capture_output=True, text=True, check=True)
+        assert expected in ended.stdout, ended
 
 
 @pytest.mark.slow
@@ -209,7 +214,7 @@ def test_the_canary_is_asked_by_its_label(filled, server):
 
 
 def first_guess(folder, address, label):
-    """Of a label that the server is about to learn."""
+    """The first class of the image under this label. Waits until the server knows the label."""
     for _ in range(300):
         (_, guess) = next(ask([folder / IMAGE], address, "pets", label=label))
         if not isinstance(guess, ValueError):

@@ -1,4 +1,4 @@
-"""The SavedModel: where it lands, what it takes, what it answers."""
+"""Tests of the SavedModel export: files, arguments, signatures and answers."""
 
 import dataclasses
 import re
@@ -36,7 +36,7 @@ def trained(rng, **options):
 
 @pytest.fixture(autouse=True)
 def _no_files(monkeypatch):
-    """A test's own exports take all files for black images; those of the module's fixtures read them."""
+    """Exports in a test treat all files as black images. Exports in the fixtures of the module read the files."""
     without_files(monkeypatch)
 
 
@@ -46,7 +46,7 @@ def network():
 
 
 class Exported(NamedTuple):
-    """An export that reads files."""
+    """An export that reads image files."""
 
     model: keras.Model
     path: Path
@@ -57,7 +57,7 @@ CHECKPOINT = dataclasses.replace(kr.weights.find("ResNet50", "timm_a1"), size=8,
 
 
 @pytest.fixture(scope="module")
-def of_a_checkpoint(tmp_path_factory):
+def checkpoint_export(tmp_path_factory):
     model, folder = trained(np.random.default_rng(0)), tmp_path_factory.mktemp("checkpoint")
     options = {"checkpoint": CHECKPOINT, "class_names": ("cat", "dog", "owl"), "top_k": 2}
     path = kr.export.saved_model(model, folder, **options)
@@ -68,16 +68,16 @@ def pixels(rng, count=4, shape=(8, 8, 3)):
     return rng.uniform(0, 255, (count, *shape)).astype("float32")
 
 
-def ask(path, signature="serving_default", **inputs):
-    return answer_of(tf.saved_model.load(str(path)).signatures[signature], **inputs)
+def load_and_call(path, signature="serving_default", **inputs):
+    return call(tf.saved_model.load(str(path)).signatures[signature], **inputs)
 
 
-def answer_of(served, **inputs):
-    found = served(**{name: tf.constant(value) for name, value in inputs.items()})
-    return {name: value.numpy() for name, value in found.items()}
+def call(signature, **inputs):
+    outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+    return {name: value.numpy() for name, value in outputs.items()}
 
 
-def says(model, images):
+def predict(model, images):
     return model(images, training=False).numpy()
 
 
@@ -102,16 +102,16 @@ def test_a_served_model_says_what_the_model_says(shape, fold, tmp_path, rng):
     path = kr.export.saved_model(model, tmp_path / "net", fold=fold)
     assert path == tmp_path / "net" / "1"
     images = pixels(rng, shape=(8, 8, shape[-1]))
-    answer = ask(path, image=images)
+    answer = load_and_call(path, image=images)
     assert list(answer) == ["probabilities"]
-    np.testing.assert_allclose(answer["probabilities"], says(model, images), atol=1e-5)
+    np.testing.assert_allclose(answer["probabilities"], predict(model, images), atol=1e-5)
 
 
-def body(**options):
+def backbone(**options):
     return tiny(input_shape=(8, 8, 3), include_top=False, pooling="avg", **options)
 
 
-def of_policy(policy):
+def tiny_of_policy(policy):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -121,24 +121,24 @@ def of_policy(policy):
 
 
 def wrapped(*layers, inside=None):
-    """A model of `inside`, which stays a model of its own in it, and layers after it."""
+    """A model that contains the model `inside` (default: a backbone) as one layer, and other layers after it."""
     image = keras.Input((8, 8, 3))
-    x = (inside or body())(image, training=False)
+    x = (inside or backbone())(image, training=False)
     for layer in layers:
         x = layer(x)
     return keras.Model(image, x)
 
 
 MAKES = {
-    "sequential": lambda: keras.Sequential([keras.Input((8, 8, 3)), body(), keras.layers.Dense(3, "softmax")]),
+    "sequential": lambda: keras.Sequential([keras.Input((8, 8, 3)), backbone(), keras.layers.Dense(3, "softmax")]),
     "sequential, sequential inside": lambda: keras.Sequential(
-        [keras.Input((8, 8, 3)), keras.Sequential([body(), keras.layers.Dense(4, "relu")]), keras.layers.Dense(3)]
+        [keras.Input((8, 8, 3)), keras.Sequential([backbone(), keras.layers.Dense(4, "relu")]), keras.layers.Dense(3)]
     ),
     "a model inside": lambda: wrapped(keras.layers.Dropout(0.5), keras.layers.Dense(3, "softmax")),
     "a whole classifier inside": lambda: wrapped(inside=tiny(input_shape=(8, 8, 3))),
     "a model twice": lambda: keras.Model(
         image := keras.Input((8, 8, 3)),
-        keras.layers.Dense(3, "softmax")(keras.layers.Add()([(net := body())(image), net(image)])),
+        keras.layers.Dense(3, "softmax")(keras.layers.Add()([(net := backbone())(image), net(image)])),
     ),
     "two dense layers": lambda: wrapped(keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "sigmoid")),
     "softmax after": lambda: wrapped(keras.layers.Dense(3), keras.layers.Softmax()),
@@ -146,12 +146,15 @@ MAKES = {
     "a function of one's own": lambda: keras.Sequential(
         [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda pixels: pixels / 2), tiny(input_shape=(8, 8, 3))]
     ),
-    **{policy: lambda policy=policy: of_policy(policy) for policy in ("mixed_bfloat16", "mixed_float16", "float64")},
+    **{
+        policy: lambda policy=policy: tiny_of_policy(policy)
+        for policy in ("mixed_bfloat16", "mixed_float16", "float64")
+    },
 }
 
 
 def unfolded(model, images):
-    """What an export without folding writes into its graph, without the writing."""
+    """The outputs of the graph that an export without folding writes; it writes no file."""
     model = flat_float32(model)
     return classifier_scores(model)(precisions.in_float32(model, None, 1).features(tf.constant(images))).numpy()
 
@@ -162,22 +165,22 @@ def test_models_of_every_make_are_served_in_float32(make, tmp_path, rng):
     model = MAKES[make]()
     randomise_evenly(model, rng)
     images = pixels(rng)
-    # Keras' own answer in float32: for that the weights of a model of another type go into one of this type.
-    same = of_policy("float32") if "float" in make else model
-    same.set_weights(model.get_weights())
+    # The expected answer is that of Keras in float32. A model of another type gives its weights to a float32 model.
+    reference = tiny_of_policy("float32") if "float" in make else model
+    reference.set_weights(model.get_weights())
     before = {layer.name: len(layer._inbound_nodes) for layer in model._flatten_layers()}
     path = kr.export.saved_model(model, tmp_path)
-    wanted = says(same, images)
+    expected = predict(reference, images)
     if make == "sequential, sequential inside":
-        wanted = tf.nn.softmax(wanted).numpy()
-    np.testing.assert_allclose(ask(path, image=images)["probabilities"], wanted, atol=1e-5)
-    np.testing.assert_allclose(unfolded(model, images), wanted, atol=1e-5)
+        expected = tf.nn.softmax(expected).numpy()
+    np.testing.assert_allclose(load_and_call(path, image=images)["probabilities"], expected, atol=1e-5)
+    np.testing.assert_allclose(unfolded(model, images), expected, atol=1e-5)
     assert {layer.name: len(layer._inbound_nodes) for layer in model._flatten_layers()} == before
 
 
 @SLOW
 def test_names_that_keras_gave_may_be_there_twice_and_numbered(tmp_path, rng):
-    """Of a backbone under new convolutions, say: a clone's name must be none of the others' either."""
+    """Example: new convolutions on a backbone. The name of a cloned layer must also differ from all other names."""
     inner = keras.Sequential(
         [keras.Input((8, 8, 3)), *(keras.layers.Conv2D(3, 1, name=f"c{i}") for i in ("", "_1", "_2"))]
     )
@@ -186,8 +189,8 @@ def test_names_that_keras_gave_may_be_there_twice_and_numbered(tmp_path, rng):
     model = keras.Sequential([keras.Input((8, 8, 3)), inner, *outer, *ending])
     randomise_evenly(model, rng)
     images = pixels(rng)
-    answer = ask(kr.export.saved_model(model, tmp_path), image=images)
-    np.testing.assert_allclose(answer["probabilities"], says(model, images), atol=1e-5)
+    answer = load_and_call(kr.export.saved_model(model, tmp_path), image=images)
+    np.testing.assert_allclose(answer["probabilities"], predict(model, images), atol=1e-5)
 
 
 @SLOW
@@ -195,7 +198,7 @@ def test_a_checkpoint_says_what_the_classes_are_and_how_good_it_is(tmp_path):
     weights = kr.weights.find("ResNet20", "fashion_mnist")
     model = kr.ResNet20(weights="fashion_mnist")
     path = kr.export.saved_model(model, tmp_path, checkpoint=weights, resize=resize_for(weights))
-    answer = ask(path, "serving_bytes", image_bytes=[png(np.zeros((28, 28, 1)))])
+    answer = load_and_call(path, "serving_bytes", image_bytes=[png(np.zeros((28, 28, 1)))])
     assert set(answer["classes"][0]) <= {name.encode() for name in FASHION_MNIST}
     card = (path / "card.txt").read_text()
     assert "94.53 % top-1 on fashion_mnist at 28 pixels" in card
@@ -205,12 +208,12 @@ def test_a_checkpoint_says_what_the_classes_are_and_how_good_it_is(tmp_path):
 @SLOW
 def test_what_a_normalisation_learned_is_served(tmp_path, rng):
     images = pixels(rng)
-    learned = keras.layers.Normalization()
-    learned.adapt(images)
-    model = keras.Sequential([keras.Input((8, 8, 3)), learned, body(include_preprocessing=False), *head()])
+    normalisation = keras.layers.Normalization()
+    normalisation.adapt(images)
+    model = keras.Sequential([keras.Input((8, 8, 3)), normalisation, backbone(include_preprocessing=False), *head()])
     randomise_evenly(keras.Sequential(model.layers[1:]), rng)
     path = kr.export.saved_model(model, tmp_path)
-    np.testing.assert_allclose(ask(path, image=images)["probabilities"], says(model, images), atol=1e-5)
+    np.testing.assert_allclose(load_and_call(path, image=images)["probabilities"], predict(model, images), atol=1e-5)
 
 
 def head():
@@ -222,11 +225,11 @@ def head():
 def test_what_is_served_is_probabilities(activation, apply, tmp_path, rng):
     model = trained(rng, classifier_activation=activation)
     images = pixels(rng)
-    wanted = says(model, images)
+    expected = predict(model, images)
     if apply:
-        wanted = keras.activations.get(apply)(wanted).numpy()
+        expected = keras.activations.get(apply)(expected).numpy()
     path = kr.export.saved_model(model, tmp_path)
-    np.testing.assert_allclose(ask(path, image=images)["probabilities"], wanted, atol=1e-5)
+    np.testing.assert_allclose(load_and_call(path, image=images)["probabilities"], expected, atol=1e-5)
 
 
 @SLOW
@@ -235,40 +238,40 @@ def test_half_the_bits_say_nearly_the_same_in_half_the_bytes(ordering, tmp_path,
     model = kr.ResNet((1, 1), filters=(64, 128), ordering=ordering, input_shape=(32, 32, 3), classes=5)
     randomise_evenly(model, rng)
     images = pixels(rng, 8, (32, 32, 3))
-    wanted = says(model, images)
+    expected = predict(model, images)
     path = kr.export.saved_model(model, tmp_path, precision="bfloat16")
-    answer = ask(path, image=images)["probabilities"]
+    answer = load_and_call(path, image=images)["probabilities"]
     assert answer.dtype == "float32"
-    assert 1e-5 < np.abs(answer - wanted).max() < 0.05
+    assert 1e-5 < np.abs(answer - expected).max() < 0.05
     assert (path / "saved_model.pb").stat().st_size < 0.65 * 4 * model.count_params()
 
 
 @SLOW
-def test_files_are_prepared_as_the_checkpoint_wants_named_and_told_apart_from_what_is_none(of_a_checkpoint, rng):
+def test_files_are_prepared_as_the_checkpoint_wants_named_and_told_apart_from_what_is_none(checkpoint_export, rng):
     photographs = [rng.integers(0, 256, (*sides, 3)).astype("uint8") for sides in ((40, 30), (8, 8), (20, 33), (9, 70))]
     files = [png(image) for image in photographs]
-    answer = answer_of(of_a_checkpoint.signatures["serving_bytes"], image_bytes=[*files[:2], b"no image", *files[2:]])
+    answer = call(checkpoint_export.signatures["serving_bytes"], image_bytes=[*files[:2], b"no image", *files[2:]])
     assert answer["valid"].tolist() == [True, True, False, True, True]
-    assert [bool(said) for said in answer["error"]] == [False, False, True, False, False]
+    assert [bool(error) for error in answer["error"]] == [False, False, True, False, False]
     assert not answer["probabilities"][2].any()
     prepare = resize_for(CHECKPOINT)
-    wanted = says(of_a_checkpoint.model, np.array([prepare(image, 8) for image in photographs], "float32"))
-    np.testing.assert_allclose(answer["probabilities"][answer["valid"]], wanted, atol=1e-5)
-    best = np.argsort(-wanted)[:, :2]
+    expected = predict(checkpoint_export.model, np.array([prepare(image, 8) for image in photographs], "float32"))
+    np.testing.assert_allclose(answer["probabilities"][answer["valid"]], expected, atol=1e-5)
+    best = np.argsort(-expected)[:, :2]
     assert answer["classes"][answer["valid"]].tolist() == np.array([b"cat", b"dog", b"owl"])[best].tolist()
-    np.testing.assert_allclose(answer["scores"][answer["valid"]], np.take_along_axis(wanted, best, 1), atol=1e-5)
+    np.testing.assert_allclose(answer["scores"][answer["valid"]], np.take_along_axis(expected, best, 1), atol=1e-5)
 
 
 @SLOW
-def test_a_card_says_how_files_are_prepared_and_whose_the_weights_are(of_a_checkpoint):
-    card = (of_a_checkpoint.path / "card.txt").read_text()
+def test_a_card_says_how_files_are_prepared_and_whose_the_weights_are(checkpoint_export):
+    card = (checkpoint_export.path / "card.txt").read_text()
     for fact in ("12.34 % top-1 on imagenet", "timm_a1", "apache-2.0", "shorter side to 16 pixels (bicubic)"):
         assert fact in card
     assert "float32 (N, 8, 8, 3), 0 to 255" in card
 
 
 @SLOW
-def test_examples_are_classified(of_a_checkpoint, rng):
+def test_examples_are_classified(checkpoint_export, rng):
     photographs = rng.integers(0, 256, (4, 16, 16, 3)).astype("uint8")
     examples = [
         tf.train.Example(
@@ -278,12 +281,12 @@ def test_examples_are_classified(of_a_checkpoint, rng):
         ).SerializeToString()
         for content in (*map(png, photographs), b"no image")
     ]
-    answer = answer_of(of_a_checkpoint.signatures["classify"], inputs=examples)
+    answer = call(checkpoint_export.signatures["classify"], inputs=examples)
     assert set(answer) == {"classes", "scores"}
     prepare = resize_for(CHECKPOINT)
-    wanted = says(of_a_checkpoint.model, np.array([prepare(image, 8) for image in photographs], "float32"))
-    np.testing.assert_allclose(answer["scores"][:-1], -np.sort(-wanted)[:, :2], atol=1e-5)
-    assert answer["classes"][0, 0] == (b"cat", b"dog", b"owl")[wanted[0].argmax()]
+    expected = predict(checkpoint_export.model, np.array([prepare(image, 8) for image in photographs], "float32"))
+    np.testing.assert_allclose(answer["scores"][:-1], -np.sort(-expected)[:, :2], atol=1e-5)
+    assert answer["classes"][0, 0] == (b"cat", b"dog", b"owl")[expected[0].argmax()]
     assert set(answer["classes"][-1]) == {b""}
 
 
@@ -291,8 +294,8 @@ def test_examples_are_classified(of_a_checkpoint, rng):
 def test_embeddings_are_given(tmp_path, rng):
     model, images = trained(rng), pixels(rng)
     before = keras.Model(model.input, model.layers[-1].input)
-    answer = ask(kr.export.saved_model(model, tmp_path), "features", image=images)
-    np.testing.assert_allclose(answer["features"], says(before, images), rtol=1e-4, atol=1e-4)
+    answer = load_and_call(kr.export.saved_model(model, tmp_path), "features", image=images)
+    np.testing.assert_allclose(answer["features"], predict(before, images), rtol=1e-4, atol=1e-4)
 
 
 @SLOW
@@ -319,8 +322,8 @@ def test_eight_bits_are_served_where_they_choose_as_float32_does(calibrated, tmp
         (path / "card.txt").read_text(),
     )
     assert "_FusedQuantizedConv2D" in (path / "saved_model.pb").read_bytes().decode("latin1")
-    wanted = says(model, images)
-    assert np.abs(ask(path, image=images)["probabilities"] - wanted).max() < 0.2
+    expected = predict(model, images)
+    assert np.abs(load_and_call(path, image=images)["probabilities"] - expected).max() < 0.2
 
 
 @SLOW
@@ -340,7 +343,7 @@ def test_a_processor_that_cuts_sums_off_has_no_eight_bits(monkeypatch):
     monkeypatch.setattr(int8_kernels, "_one_plus_one", lambda ones: 2.0)
     monkeypatch.setattr(int8_kernels, "_sum_of_16_ones", lambda ones: 16.0)
     assert available.__wrapped__()
-    monkeypatch.setattr(int8_kernels, "_sum_of_16_ones", lambda ones: 8.1)  # as seen on one with AVX2 alone
+    monkeypatch.setattr(int8_kernels, "_sum_of_16_ones", lambda ones: 8.1)  # the result on a CPU with AVX2 only
     assert not available.__wrapped__()
 
 
@@ -353,19 +356,19 @@ def test_eight_bits_that_this_machine_has_not_become_bfloat16(calibrated, tmp_pa
         "in place of int8: this TensorFlow has no exact int8 convolution on this CPU (x86 with VNNI has)"
         in (path / "card.txt").read_text()
     )
-    np.testing.assert_allclose(ask(path, image=images)["probabilities"], says(model, images), atol=0.05)
+    np.testing.assert_allclose(load_and_call(path, image=images)["probabilities"], predict(model, images), atol=0.05)
 
 
 @SLOW
 @needs.int8()
 def test_eight_bits_of_a_sigmoid_are_judged_by_what_is_likelier_than_not(calibrated, tmp_path, monkeypatch):
-    body, images = calibrated
-    single = keras.layers.Dense(1, "sigmoid")(body.layers[-1].input)
-    model = keras.Model(body.input, single)
-    logits = says(keras.Model(body.input, body.layers[-1].input), images) @ model.layers[-1].get_weights()[0]
-    model.layers[-1].bias.assign([-np.median(logits)])  # half of the images on each side
-    blank = lambda model, images: lambda pixels: tf.zeros((tf.shape(pixels)[0], 64))
-    monkeypatch.setattr(precisions, "quantised", blank)
+    network, images = calibrated
+    output = keras.layers.Dense(1, "sigmoid")(network.layers[-1].input)
+    model = keras.Model(network.input, output)
+    logits = predict(keras.Model(network.input, network.layers[-1].input), images) @ model.layers[-1].get_weights()[0]
+    model.layers[-1].bias.assign([-np.median(logits)])  # half of the images get more than 0.5
+    zeros = lambda model, images: lambda pixels: tf.zeros((tf.shape(pixels)[0], 64))
+    monkeypatch.setattr(precisions, "quantised", zeros)
     path = kr.export.saved_model(model, tmp_path, precision="int8", calibration=images)
     assert "bfloat16, in place of int8: only 50.0%" in (path / "card.txt").read_text()
 
@@ -385,12 +388,12 @@ def test_who_loses_a_race_is_told_and_leaves_nothing(network, tmp_path, monkeypa
     """Another process publishes the version while this one writes."""
     write = model_card.write
 
-    def beaten(*arguments):
+    def publish_first(*arguments):
         (tmp_path / "1").mkdir()
-        (tmp_path / "1" / "saved_model.pb").write_text("theirs")
+        (tmp_path / "1" / "saved_model.pb").write_text("by the other process")
         write(*arguments)
 
-    monkeypatch.setattr(model_card, "write", beaten)
+    monkeypatch.setattr(model_card, "write", publish_first)
     with pytest.raises(ValueError, match="version must be new. Received: version=1"):
         kr.export.saved_model(network, tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["1", "saved_model.pb"]
@@ -457,8 +460,8 @@ def test_a_wrong_argument_is_named_and_nothing_written(options, message, network
 
 
 def test_a_classifier_of_every_pixel_is_refused(tmp_path):
-    body = tiny(input_shape=(8, 8, 3), include_top=False)
-    model = keras.Model(body.input, keras.layers.Dense(3, "softmax")(body.output))
+    backbone = tiny(input_shape=(8, 8, 3), include_top=False)
+    model = keras.Model(backbone.input, keras.layers.Dense(3, "softmax")(backbone.output))
     with pytest.raises(ValueError, match=r"Dense layer that reads vectors \(N, F\). Received: .* \(None, 8, 8, 4\)"):
         kr.export.saved_model(model, tmp_path)
 
@@ -481,7 +484,7 @@ def test_a_model_that_cannot_be_served_is_refused(options, message, tmp_path):
 @SLOW
 def test_an_export_that_cannot_be_written_leaves_nothing(network, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file above 1,000 bytes, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # writing fails after 1,000 bytes, as on a full disk
     try:
         with pytest.raises(Exception, match="File too large"):
             kr.export.saved_model(network, tmp_path / "net")

@@ -1,4 +1,4 @@
-"""A server under load and abuse, for seconds; `python -m benchmarks serve_load` does it for minutes."""
+"""A short load test of a server, with malformed requests. `python -m benchmarks serve_load` runs it for minutes."""
 
 import collections
 

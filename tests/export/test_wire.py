@@ -1,4 +1,4 @@
-"""What is exported, asked over the wire: gRPC by the official stubs, and REST."""
+"""Tests of exports through a server: gRPC by the official stubs, and REST."""
 
 import shutil
 from pathlib import Path
@@ -14,14 +14,14 @@ from keras_resnet.data.decode import decode, to_square
 from tests import processes
 from tests.export.test_images import SOUND, WRONG
 from tests.serving import contract, nets
-from tests.serving.asking import Asking, b64, of_file
+from tests.serving.asking import Client, b64, file_example
 from tests.serving.process import REAL, Server, serving
 
 pytestmark = [pytest.mark.serving, pytest.mark.processes]
 
 NAMES = nets.CLASSES[1]
 FILES = [SOUND[name] for name in ("JPEG", "PNG", "WebP", "GIF", "a single pixel")]
-NO_IMAGE, SAID = WRONG["text"]
+NO_IMAGE, NO_IMAGE_ERROR = WRONG["text"]
 
 
 class Served(NamedTuple):
@@ -29,15 +29,15 @@ class Served(NamedTuple):
     pixels: np.ndarray
     folder: Path
     server: Server
-    asking: Asking
+    client: Client
 
-    def of_files(self, files):
-        """What the Keras model says of files, decoded and resized as in training."""
+    def predict_files(self, files):
+        """The probabilities of the Keras model for files, which are decoded and resized as in training."""
         images = [to_square(decode(tf.constant(content), 3), 32).numpy() for content in files]
-        return says(self.model, np.array(images))
+        return predict(self.model, np.array(images))
 
 
-def says(model, images):
+def predict(model, images):
     return model(images, training=False).numpy()
 
 
@@ -45,105 +45,107 @@ def says(model, images):
 def served(tmp_path_factory):
     subjects, folder = nets.small(), tmp_path_factory.mktemp("served") / "net"
     folder.mkdir()
-    nets.put(subjects.warm, folder, 1)
-    with serving("net", f"--model_base_path={folder}") as server, Asking(server) as asking:
-        yield Served(subjects.networks[0], subjects.pixels[:5], folder, server, asking)
+    nets.publish(subjects.warm, folder, 1)
+    with serving("net", f"--model_base_path={folder}") as server, Client(server) as client:
+        yield Served(subjects.networks[0], subjects.pixels[:5], folder, server, client)
 
 
 @pytest.fixture
-def own(served, tmp_path):
-    """A server whose versions a test can change; it has version 1 of the same."""
+def changeable(served, tmp_path):
+    """A server whose versions a test can change. It has version 1 of the same network."""
     folder = tmp_path / "net"
     folder.mkdir()
-    nets.put(nets.small().folder, folder, 1)
-    shutil.rmtree(folder / "1" / "assets.extra")  # to warm up takes seconds
+    nets.publish(nets.small().folder, folder, 1)
+    shutil.rmtree(folder / "1" / "assets.extra")  # a warm-up takes seconds
     flags = ["--max_num_load_retries=0"] if REAL else []
-    with serving("net", f"--model_base_path={folder}", *flags) as server, Asking(server) as asking:
-        yield folder, server, asking
+    with serving("net", f"--model_base_path={folder}", *flags) as server, Client(server) as client:
+        yield folder, server, client
 
 
-def check(found, wanted):
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+def check(result, expected):
+    np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
-def check_named(classes, scores, probabilities):
+def check_classes(classes, scores, probabilities):
     best = np.argsort(-probabilities, axis=-1)[:, :5]
     assert [list(row) for row in classes] == [[NAMES[i] for i in row] for row in best]
     check(scores, np.take_along_axis(probabilities, best, -1))
 
 
-def check_answers(answer, wanted):
-    """Of `serving_bytes`, as arrays or lists."""
-    check(answer["probabilities"], wanted)
-    check_named(answer["classes"], answer["scores"], wanted)
+def check_answer(answer, expected):
+    """Checks the outputs of `serving_bytes`, which are arrays or lists."""
+    check(answer["probabilities"], expected)
+    check_classes(answer["classes"], answer["scores"], expected)
     assert all(answer["valid"])
     assert not any(answer["error"])
 
 
 @pytest.mark.slow
 def test_pixels_to_probabilities(served):
-    wanted = says(served.model, served.pixels)
-    version, answer = served.asking.predict("serving_default", {"image": served.pixels})
+    expected = predict(served.model, served.pixels)
+    version, answer = served.client.predict("serving_default", {"image": served.pixels})
     assert (version, list(answer)) == (1, ["probabilities"])
-    check(answer["probabilities"], wanted)
-    rows, column = served.pixels.tolist(), {"inputs": {"image": served.pixels.tolist()}}
-    check(served.asking.post(":predict", {"instances": rows})["predictions"], wanted)
-    check(served.asking.post(":predict", {"instances": [{"image": row} for row in rows]})["predictions"], wanted)
-    check(served.asking.post("/versions/1:predict", column)["outputs"], wanted)
+    check(answer["probabilities"], expected)
+    rows, columns = served.pixels.tolist(), {"inputs": {"image": served.pixels.tolist()}}
+    check(served.client.post(":predict", {"instances": rows})["predictions"], expected)
+    check(served.client.post(":predict", {"instances": [{"image": row} for row in rows]})["predictions"], expected)
+    check(served.client.post("/versions/1:predict", columns)["outputs"], expected)
 
 
 @pytest.mark.slow
 def test_files_to_classes(served):
-    wanted = served.of_files(FILES)
-    _, answer = served.asking.predict("serving_bytes", {"image_bytes": FILES})
-    check_answers({**answer, "classes": [[name.decode() for name in row] for row in answer["classes"]]}, wanted)
+    expected = served.predict_files(FILES)
+    _, answer = served.client.predict("serving_bytes", {"image_bytes": FILES})
+    check_answer({**answer, "classes": [[name.decode() for name in row] for row in answer["classes"]]}, expected)
     instances = [{"image_bytes": b64(content)} for content in FILES]
-    rows = served.asking.post(":predict", {"signature_name": "serving_bytes", "instances": instances})["predictions"]
-    check_answers({name: [row[name] for row in rows] for name in rows[0]}, wanted)
+    rows = served.client.post(":predict", {"signature_name": "serving_bytes", "instances": instances})["predictions"]
+    check_answer({name: [row[name] for row in rows] for name in rows[0]}, expected)
     inputs = {"image_bytes": [b64(content) for content in FILES]}
-    check_answers(
-        served.asking.post(":predict", {"signature_name": "serving_bytes", "inputs": inputs})["outputs"], wanted
+    check_answer(
+        served.client.post(":predict", {"signature_name": "serving_bytes", "inputs": inputs})["outputs"], expected
     )
 
 
 @pytest.mark.slow
 def test_examples_to_classes(served):
-    wanted = served.of_files(FILES)
-    by_grpc = served.asking.classify([of_file(content) for content in FILES])
+    expected = served.predict_files(FILES)
+    by_grpc = served.client.classify([file_example(content) for content in FILES])
     examples = [{"image/encoded": b64(content)} for content in FILES]
-    by_rest = served.asking.post(":classify", {"signature_name": "classify", "examples": examples})["results"]
+    by_rest = served.client.post(":classify", {"signature_name": "classify", "examples": examples})["results"]
     for rows in (by_grpc, by_rest):
-        check_named([[name for name, _ in row] for row in rows], [[score for _, score in row] for row in rows], wanted)
+        check_classes(
+            [[name for name, _ in row] for row in rows], [[score for _, score in row] for row in rows], expected
+        )
 
 
 @pytest.mark.slow
 def test_pixels_to_features(served):
     before = keras.Model(served.model.input, served.model.layers[-1].input)
-    wanted = says(before, served.pixels)
-    check(served.asking.predict("features", {"image": served.pixels})[1]["features"], wanted)
-    asked = {"signature_name": "features", "instances": served.pixels.tolist()}
-    check(served.asking.post(":predict", asked)["predictions"], wanted)
+    expected = predict(before, served.pixels)
+    check(served.client.predict("features", {"image": served.pixels})[1]["features"], expected)
+    body = {"signature_name": "features", "instances": served.pixels.tolist()}
+    check(served.client.post(":predict", body)["predictions"], expected)
 
 
 @pytest.mark.slow
 def test_one_file_that_is_no_image_harms_no_other(served):
-    wanted = served.of_files(FILES[:2])
-    _, answer = served.asking.predict("serving_bytes", {"image_bytes": [FILES[0], NO_IMAGE, FILES[1]]})
+    expected = served.predict_files(FILES[:2])
+    _, answer = served.client.predict("serving_bytes", {"image_bytes": [FILES[0], NO_IMAGE, FILES[1]]})
     assert answer["valid"].tolist() == [True, False, True]
-    assert SAID in answer["error"][1].decode()
+    assert NO_IMAGE_ERROR in answer["error"][1].decode()
     assert {*answer["classes"][1]} == {b""}
     assert not answer["probabilities"][1].any()
-    check(answer["probabilities"][[0, 2]], wanted)
-    # Nor does one that is no `tf.Example`, which TensorFlow's parser would repeat in its error.
-    _, answer = served.asking.predict("classify", {"inputs": [of_file(FILES[0]).SerializeToString(), b"secret"]})
-    check_named([[name.decode() for name in answer["classes"][0]]], answer["scores"][:1], wanted[:1])
+    check(answer["probabilities"][[0, 2]], expected)
+    # The same holds for bytes that are not a `tf.Example`. TensorFlow's parser would repeat them in its error.
+    _, answer = served.client.predict("classify", {"inputs": [file_example(FILES[0]).SerializeToString(), b"secret"]})
+    check_classes([[name.decode() for name in answer["classes"][0]]], answer["scores"][:1], expected[:1])
     assert {*answer["classes"][1]} == {b""}
 
 
 @pytest.mark.slow
 def test_the_wire_contract_is_as_recorded(served):
-    found = contract.contract(served.asking.signatures())
-    assert found == contract.PATH.read_text(), f"if this is meant, run: {contract.COMMAND}"
+    result = contract.contract(served.client.signatures())
+    assert result == contract.PATH.read_text(), f"if this change is intended, run: {contract.COMMAND}"
 
 
 @pytest.mark.slow
@@ -152,9 +154,9 @@ def test_rest_tells_state_and_metadata(served):
 
     (status,) = requests.get(served.server.url, timeout=60).json()["model_version_status"]
     assert (status["version"], status["state"], status["status"]["error_code"]) == ("1", "AVAILABLE", "OK")
-    found = requests.get(f"{served.server.url}/metadata", timeout=60).json()
-    assert (found["model_spec"]["name"], found["model_spec"]["version"]) == ("net", "1")
-    signature = found["metadata"]["signature_def"]["signature_def"]["serving_bytes"]
+    metadata = requests.get(f"{served.server.url}/metadata", timeout=60).json()
+    assert (metadata["model_spec"]["name"], metadata["model_spec"]["version"]) == ("net", "1")
+    signature = metadata["metadata"]["signature_def"]["signature_def"]["serving_bytes"]
     assert signature["inputs"]["image_bytes"]["dtype"] == "DT_STRING"
     assert set(signature["outputs"]) == {"classes", "scores", "probabilities", "valid", "error"}
     missing = requests.get(f"{served.server.rest}/v1/models/other", timeout=60)
@@ -166,15 +168,15 @@ def test_warm_up_requests_are_answered_before_any_other(served):
     path = served.folder / "1" / "assets.extra" / "tf_serving_warmup_requests"
     records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     logs = [PredictionLog.FromString(record) for record in records]
-    asked = [log.predict_log.request for log in logs if log.HasField("predict_log")]
+    predict_requests = [log.predict_log.request for log in logs if log.HasField("predict_log")]
     counts = {}
-    for request in asked:
-        served.asking.call("Predict", request)
+    for request in predict_requests:
+        served.client.call("Predict", request)
         (tensor,) = request.inputs.values()
         counts.setdefault(request.model_spec.signature_name, []).append(tensor.tensor_shape.dim[0].size)
     assert counts == {"serving_default": [1, 2, 4, 5], "serving_bytes": [5], "features": [5]}
-    (to_classify,) = (log.classify_log.request for log in logs if log.HasField("classify_log"))
-    assert len(served.asking.call("Classify", to_classify).result.classifications) == 5
+    (classify_request,) = (log.classify_log.request for log in logs if log.HasField("classify_log"))
+    assert len(served.client.call("Classify", classify_request).result.classifications) == 5
 
 
 @pytest.mark.slow
@@ -183,26 +185,28 @@ def test_saved_model_cli_runs_it(served, tmp_path):
     command = ("-m", "tensorflow.python.tools.saved_model_cli", "run", "--dir", served.folder / "1")
     options = ("--tag_set", "serve", "--signature_def", "serving_default", "--outdir", tmp_path)
     processes.printed(processes.python(*command, *options, "--inputs", f"image={tmp_path / 'pixels.npy'}"))
-    check(np.load(tmp_path / "probabilities.npy"), says(served.model, served.pixels))
+    check(np.load(tmp_path / "probabilities.npy"), predict(served.model, served.pixels))
 
 
 @pytest.mark.slow
-def test_neither_half_an_export_nor_a_corrupt_one_is_picked_up(served, own):
-    folder, server, asking = own
-    wanted = says(served.model, served.pixels)
-    (folder / ".2-123").mkdir()  # an export in the making, or one that was killed
+def test_neither_half_an_export_nor_a_corrupt_one_is_picked_up(served, changeable):
+    folder, server, client = changeable
+    expected = predict(served.model, served.pixels)
+    (folder / ".2-123").mkdir()  # an export that has not finished or was killed
     content = (folder / "1" / "saved_model.pb").read_bytes()
     (folder / ".2-123" / "saved_model.pb").write_bytes(content[: len(content) // 2])
-    shutil.copytree(folder / ".2-123", folder / "3")  # as no export of ours leaves it
+    shutil.copytree(
+        folder / ".2-123", folder / "3"
+    )  # half an export with the name of a version: our export never leaves this
     server.wait_for(3, "END")
     assert server.versions() == {1: "AVAILABLE", 3: "END"}
-    assert asking.predict("serving_default", {"image": served.pixels})[0] == 1
+    assert client.predict("serving_default", {"image": served.pixels})[0] == 1
     shutil.copytree(folder / "1", folder / ".4-aside")
     (folder / ".4-aside").rename(folder / "4")
     server.wait_for(4)
-    version, answer = asking.predict("serving_default", {"image": served.pixels})
+    version, answer = client.predict("serving_default", {"image": served.pixels})
     assert version == 4
-    check(answer["probabilities"], wanted)
+    check(answer["probabilities"], expected)
     server.wait_for(1, "END")
 
 
@@ -217,8 +221,8 @@ def killed(*arguments, **options):
 tf.saved_model.save = killed
 kr.export.saved_model(kr.ResNet((1,), filters=(4,), input_shape=(8, 8, 3), classes=3), sys.argv[1])
 """
-    ran = processes.python("-c", code, tmp_path / "net")
-    assert ran.returncode == -9, ran.stderr
+    ended = processes.python("-c", code, tmp_path / "net")
+    assert ended.returncode == -9, ended.stderr
     (left,) = (tmp_path / "net").iterdir()
     assert (left / "saved_model.pb").is_file()
-    assert not left.name.isdecimal()  # a server looks at numbers only
+    assert not left.name.isdecimal()  # a server ignores names that are not numbers

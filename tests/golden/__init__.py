@@ -1,6 +1,6 @@
-"""Recorded structures: the layers of one net of each family, with their types and shapes.
+"""Recorded structures: the layers of one network of each family, with their types and shapes.
 
-`python -m tests.golden` records them anew.
+`python -m tests.golden` records them again.
 """
 
 import json
@@ -36,7 +36,7 @@ def path(name: str) -> Path:
 
 
 def structure(model: keras.Model) -> str:
-    """One line a layer: name, type, output shape without the batch."""
+    """One line per layer: name, type, output shape without the batch."""
     lines = [
         json.dumps([layer.name, type(layer).__name__, *layer.output.shape[1:]])
         for layer in model.layers

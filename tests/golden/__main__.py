@@ -1,4 +1,4 @@
-"""Records the structures."""
+"""Records the structures of all networks in `NAMES`."""
 
 import keras_resnet as kr
 from tests.golden import NAMES, path, structure

@@ -1,10 +1,10 @@
 """The attack corpus: files that `load_weights` must refuse, each made by a function `(folder, network) -> path`.
 
-`of_*.py` have the cases, `corpus.py` their table. `python -m tests.hostile FOLDER` makes the files and loads them one
-after the other; `tests/weights/test_hostile.py` looks at what came of it.
+`of_*.py` define the cases, and `corpus.py` has the table of cases. `python -m tests.hostile FOLDER` makes the files and
+loads them one after the other. `tests/weights/test_hostile.py` checks the results.
 """
 
-from tests.hostile import (  # noqa: F401  (each adds its cases)
+from tests.hostile import (  # noqa: F401  (each module adds its cases to the table)
     odd_but_right,
     of_every_format,
     of_hdf5,

@@ -1,4 +1,4 @@
-"""ZIP archives and npy arrays that may lie."""
+"""Writers of ZIP archives and npy arrays whose headers may be wrong."""
 
 import dataclasses
 import io
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclasses.dataclass
 class Member:
-    """A member of an archive; what is None is told truly."""
+    """A member of an archive. A field that is None gets its correct value."""
 
     name: str
     data: bytes  # as it is stored
@@ -23,10 +23,10 @@ class Member:
     offset: int | None = None
 
 
-def deflated(name, data, **lies):
+def deflated(name, data, **wrong_fields):
     packed = zlib.compressobj(wbits=-15)
     data, size, crc = packed.compress(data) + packed.flush(), len(data), zlib.crc32(data)
-    return Member(name, data, zipfile.ZIP_DEFLATED, **{"size": size, "crc": crc, **lies})
+    return Member(name, data, zipfile.ZIP_DEFLATED, **{"size": size, "crc": crc, **wrong_fields})
 
 
 def write_zip(path, members, directory=None, end=None, comment=b"", insert=b""):
@@ -48,13 +48,13 @@ def write_zip(path, members, directory=None, end=None, comment=b"", insert=b""):
     return path
 
 
-def npy(array, **lies):
+def npy(array, **wrong_fields):
     out = io.BytesIO()
     np.lib.format.write_array(out, array, allow_pickle=True)
     data = out.getvalue()
-    if not lies:
+    if not wrong_fields:
         return data
-    header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape} | lies
+    header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape} | wrong_fields
     return npy_raw(repr(header).encode(), data[10 + int.from_bytes(data[8:10], "little") :])
 
 
@@ -64,7 +64,7 @@ def npy_raw(header, body, version=(1, 0), length=None):
 
 
 def zeros_deflated(mebibytes, wbits=-15):
-    """Deflated zeros, made in no time."""
+    """Deflated zeros. The same compressed block is repeated, which is fast."""
     packer = zlib.compressobj(wbits=-15)
     block = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
     body = block * mebibytes + b"\3\0"

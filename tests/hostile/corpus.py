@@ -1,4 +1,4 @@
-"""The table of cases, and the network that their files are of."""
+"""The table of cases, and the network whose weights the files contain."""
 
 import dataclasses
 import functools
@@ -14,13 +14,14 @@ from tests.conftest import randomise
 
 CASES = {}
 HARMLESS = set()
-RULER, RULED = "ruler", 300 * 2**20  # not a case: bytes that are taken to see that they are measured
-CANARY = "canary"  # what the code in some files would make
+# Not a case: an allocation that shows that the measurement of memory works.
+MEMORY_CHECK, MEMORY_CHECK_BYTES = "memory check", 300 * 2**20
+CANARY = "canary"  # the file that malicious code in some files would create
 FIRST, MIDDLE, LAST = "conv1_conv/kernel", "conv3_block1_1_bn/moving_mean", "predictions/bias"
 
 
 def case(name):
-    """Adds what it decorates to the corpus."""
+    """A decorator that adds a function to the corpus."""
 
     def add(function):
         assert name not in CASES, name
@@ -31,7 +32,7 @@ def case(name):
 
 
 def harmless(name):
-    """Adds a file that is odd, and right: it loads, with the network's very numbers."""
+    """A decorator for unusual but valid files. They must load, with exactly the weights of the network."""
 
     def add(function):
         HARMLESS.add(name)
@@ -41,7 +42,7 @@ def harmless(name):
 
 
 def network(depths=(1, 1), block=kr.residual_block, filters=(8, 16)):
-    """A tiny one; its variables take 22 KB. Its numbers are the same in half precision, of both kinds."""
+    """A tiny network with 22 KB of variables. float16 and bfloat16 represent its weights exactly."""
     model = kr.ResNet(depths, block, filters=filters, stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=10)
     randomise(model, np.random.default_rng(len(depths) + filters[0]))
     for weight in model.weights:
@@ -50,7 +51,7 @@ def network(depths=(1, 1), block=kr.residual_block, filters=(8, 16)):
 
 
 def values(model):
-    """The numbers of a network by `layer/variable`, to be changed at will."""
+    """Copies of the weights of a network, by `layer/variable`."""
     return {name: array.copy() for name, array in _values(model).items()}
 
 
@@ -61,6 +62,6 @@ def _values(model):
 
 
 def under_its_hash(path):
-    """The file at a path as it is now, as a row of the table would have it."""
+    """A checkpoint with the current hash of a file, as in a row of the table of weights."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return dataclasses.replace(Checkpoint("", path.name, str(path)), hash=f"sha256:{digest}")

@@ -1,4 +1,4 @@
-"""Files that are odd, and right: what refuses them refuses too much."""
+"""Unusual but valid files, which must load. A check that refuses them is too strict."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def _(folder, model):
         file.attrs["one"] = "n" * 2**20
         file.attrs["layer_names"] = ["x"] * 3000
     data = path.read_bytes()
-    # A text of any length is its length, the address of a heap, and a number in there.
+    # HDF5 stores a text of variable length as its length, the address of a heap, and an index into the heap.
     one = struct.pack("<IQI", 2**20, data.rindex(b"GCOL", 0, data.index(b"n" * 2**20)), 1)
     many = re.search(rb"(?:\x01\x00\x00\x00.{12}){3000}", data, re.DOTALL)
     path.write_bytes(data[: many.start()] + one * 3000 + data[many.end() :])
@@ -82,7 +82,7 @@ def _(folder, model):
 def _(folder, model):
     import logging
 
-    logging.disable(logging.WARNING)  # that the format is an old one
+    logging.disable(logging.WARNING)  # the warning that the format is old
     model.save(folder / "model.h5")
     logging.disable(logging.NOTSET)
     return folder / "model.h5"
@@ -156,8 +156,8 @@ for kind in ("torch", "torch legacy"):
         whole, state, offset = np.concatenate([array.ravel() for array in stored.values()]), {}, 0
         for name, array in values(model).items():
             strides = [stride // 4 for stride in array.strides] if name != kernel else [1, 16]
-            of_view = {"offset": offset, "shape": array.shape, "strides": tuple(strides)}
-            state[name] = tensor("0", whole, legacy, **of_view)
+            view = {"offset": offset, "shape": array.shape, "strides": tuple(strides)}
+            state[name] = tensor("0", whole, legacy, **view)
             offset += array.size
         ending, write_raw = WRITERS[kind][0], write_legacy_raw if legacy else write_torch_raw
         return write_raw(folder / f"model{ending}", state, [whole])

@@ -1,4 +1,4 @@
-"""Of every format: another network, wrong numbers, wrong types, a part missing, a bit flipped."""
+"""Cases for every format: another network, wrong numbers, wrong types, a missing part, a flipped bit."""
 
 import functools
 import math
@@ -31,7 +31,7 @@ def with_overflow(kind, folder, model):
     return write(kind, folder, arrays)
 
 
-def of_another(kind, change, folder, model):
+def with_change(kind, change, folder, model):
     return write(kind, folder, change(values(model)))
 
 
@@ -39,16 +39,16 @@ def without(*keys):
     return lambda arrays: {name: array for name, array in arrays.items() if name not in keys}
 
 
-def of_network(**arguments):
+def weights_of(**arguments):
     other = functools.cache(lambda: values(network(**arguments)))
     return lambda arrays: other()
 
 
 OTHERS = {
-    "deeper": of_network(depths=(2, 1)),
-    "shallower": of_network(depths=(1,), filters=(8,)),
-    "wider": of_network(filters=(8, 24)),
-    "of another block": of_network(block=kr.bottleneck_block),
+    "deeper": weights_of(depths=(2, 1)),
+    "shallower": weights_of(depths=(1,), filters=(8,)),
+    "wider": weights_of(filters=(8, 24)),
+    "of another block": weights_of(block=kr.bottleneck_block),
     "without its last tensor": without(LAST),
     "without its first tensor": without(FIRST),
     "without a layer": without(*(f"conv2_block1_2_bn/{name}" for name in ("gamma", "beta", "moving_mean"))),
@@ -64,13 +64,13 @@ OTHERS = {
 def truncated(kind, number, folder, model):
     path = write(kind, folder, values(model))
     data = path.read_bytes()
-    shortest, step = 1, (len(data) - 2) / (TRUNCATIONS - 1)  # at even distances, up to all but the last byte
+    shortest, step = 1, (len(data) - 2) / (TRUNCATIONS - 1)  # equal steps; the longest lacks only the last byte
     path.write_bytes(data[: shortest + round(number * step)])
     return path
 
 
 def flipped_in_values(kind, number, folder, model):
-    """A bit of the numbers, which a ZIP archive's checksums cover; HDF5, safetensors and old torch have none."""
+    """Flips a bit of the weights. ZIP archives have checksums; HDF5, safetensors and legacy torch files have none."""
     arrays = values(model)
     path = write(kind, folder, arrays)
     data, rng = bytearray(path.read_bytes()), np.random.default_rng(number)
@@ -100,7 +100,7 @@ for kind in WRITERS:
         case(f"{kind}: {dtype} in the last tensor")(functools.partial(with_types, kind, [LAST], dtype))
     case(f"{kind}: int8 throughout")(functools.partial(with_types, kind, None, "int8"))
     for name, change in OTHERS.items():
-        case(f"{kind}: {name}")(functools.partial(of_another, kind, change))
+        case(f"{kind}: {name}")(functools.partial(with_change, kind, change))
     for number in range(TRUNCATIONS):
         case(f"{kind}: truncated at point {number}")(functools.partial(truncated, kind, number))
     for number in range(FLIPS):

@@ -1,4 +1,4 @@
-"""HDF5: links, shapes, chunks and names that lie."""
+"""HDF5: wrong or malicious links, shapes, chunks and names."""
 
 import functools
 import struct
@@ -13,7 +13,7 @@ from tests.hostile.writers import WRITERS, by_layer, keras_members, write
 
 
 def hdf5_case(name):
-    """A case for the three kinds of file that are HDF5: `change(file, path of the last tensor)` after it is written."""
+    """A case for the three kinds of HDF5 file. `change(file, path of the last tensor)` changes the written file."""
 
     def add(change):
         def make(kind, folder, model):
@@ -34,7 +34,7 @@ def hdf5_case(name):
 
 
 def replaced(file, where, **arguments):
-    """Another dataset in the place of one, of the same shape and type unless told otherwise."""
+    """Replaces a dataset by a new one. The shape and type stay the same unless `arguments` has others."""
     old = file[where]
     arguments = {"shape": old.shape, "dtype": old.dtype} | arguments
     del file[where]
@@ -208,7 +208,7 @@ def _(file, where):
 
 
 def hdf5_file_case(name, kind="weights.h5"):
-    """A case for one kind of HDF5 file: `change(path)` of the file as it is written."""
+    """A case for one kind of HDF5 file. `change(path)` changes the written file."""
 
     def add(change):
         def make(folder, model):

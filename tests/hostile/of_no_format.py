@@ -1,4 +1,4 @@
-"""What is no file of weights, or no file."""
+"""Paths that are not weights files, or not files at all."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""safetensors: headers that lie."""
+"""safetensors: wrong or malicious headers."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.hostile.writers import write, write_safetensors_raw
 
 
 def safetensors_case(name, length=None):
-    """A case of a safetensors file: `change(header, body)` gives the header, or the header and the body."""
+    """A case for safetensors: `change(header, body)` changes the header, or returns a new header (and body)."""
 
     def add(change):
         @case(f"safetensors: {name}")
@@ -17,8 +17,8 @@ def safetensors_case(name, length=None):
             data = path.read_bytes()
             start = 8 + int.from_bytes(data[:8], "little")
             header, body = json.loads(data[8:start]), data[start:]
-            told = change(header, body)
-            header, body = told if isinstance(told, tuple) else (told if told is not None else header, body)
+            result = change(header, body)
+            header, body = result if isinstance(result, tuple) else (header if result is None else result, body)
             return write_safetensors_raw(path, header, body, length)
 
         return change
@@ -26,7 +26,7 @@ def safetensors_case(name, length=None):
     return add
 
 
-for name, lies in {
+for name, wrong_fields in {
     "offsets beyond the file": {"data_offsets": [21600, 10**12]},
     "offsets that go back": {"data_offsets": [40, 0]},
     "negative offsets": {"data_offsets": [-40, 0]},
@@ -50,8 +50,8 @@ for name, lies in {
 }.items():
 
     @safetensors_case(name)
-    def _(header, body, lies=lies):
-        header[LAST] |= lies
+    def _(header, body, wrong_fields=wrong_fields):
+        header[LAST] |= wrong_fields
 
 
 for name, text in {
@@ -116,7 +116,7 @@ CARD = {
     **{"crop_pct": 0.9, "interpolation": "bilinear", "licence": "", "top1": None, "top1_source": "", "data": ""},
     "classes": 10,
 }
-for name, lies in {
+for name, wrong_fields in {
     "of no form of ours": {"form": "other"},
     "with a list for a form": {"form": ["torch"]},
     "with a mean beyond all numbers": {"mean": [10**400] * 3},
@@ -132,7 +132,7 @@ for name, lies in {
 }.items():
 
     @safetensors_case(f"a card {name}")
-    def _(header, body, name=name, lies=lies):
+    def _(header, body, name=name, wrong_fields=wrong_fields):
         texts = {"that is nested 100,000 deep": "[" * 100_000, "that is no JSON": "hello\x1b[31m"}
-        header["__metadata__"] = {"keras_resnet": texts.get(name) or json.dumps(CARD | lies)}
+        header["__metadata__"] = {"keras_resnet": texts.get(name) or json.dumps(CARD | wrong_fields)}
         header[FIRST]["shape"] = [3, 3, 8, 3]

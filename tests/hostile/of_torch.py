@@ -1,4 +1,4 @@
-"""torch checkpoints of both kinds: pickles that would run code or fill the memory, and tensors that are none."""
+"""torch checkpoints, new and legacy: pickles that would run code or fill the memory, and invalid tensors."""
 
 import functools
 import pickle
@@ -8,21 +8,21 @@ import numpy as np
 
 from tests.hostile.archives import Member, deflated, write_zip
 from tests.hostile.corpus import CANARY, LAST, case, values
-from tests.hostile.of_zip import Runs, members_of
+from tests.hostile.of_zip import RunsCode, members_of
 from tests.hostile.pickled import Code, call, code, long_list, long_tuple, named, program, storage, tensor
 from tests.hostile.writers import WRITERS, write, write_legacy_raw, write_torch_raw
 
 
 def torch_case(name, case=case):
-    """A case for both kinds of torch file: `change(state, legacy)` alters the state dict, or gives what is pickled."""
+    """A case for both kinds of torch file. `change(state, legacy)` changes the state dict, or returns a new object."""
 
     def add(change):
         def make(kind, folder, model):
             legacy = kind == "torch legacy"
             arrays = values(model)
             state = {name: tensor(str(key), array, legacy) for key, (name, array) in enumerate(arrays.items())}
-            told = change(state, legacy)
-            state = state if told is None else told
+            result = change(state, legacy)
+            state = state if result is None else result
             write_raw = write_legacy_raw if legacy else write_torch_raw
             return write_raw(folder / f"model{WRITERS[kind][0]}", state, list(arrays.values()))
 
@@ -33,9 +33,9 @@ def torch_case(name, case=case):
     return add
 
 
-LAST_KEY, BIAS = "31", np.zeros(10, "float32")  # of the storage with the last tensor
+LAST_KEY, BIAS = "31", np.zeros(10, "float32")  # the storage of the last tensor: its key, and an array of its size
 
-RUNNING = {
+CODE_RUNNING = {
     "os.system": call("os", "system", f"touch {CANARY}"),
     "posix.system": call("posix", "system", f"touch {CANARY}"),
     "builtins.eval": call("builtins", "eval", f"__import__('os').system('touch {CANARY}')"),
@@ -53,18 +53,18 @@ RUNNING = {
     "torch.hub": call("torch.hub", "load", "owner/repository"),
     "getattr": call("builtins", "getattr", named("os", "system"), "__call__"),
 }
-for name, running in RUNNING.items():
+for name, malicious in CODE_RUNNING.items():
 
     @torch_case(f"a pickle that would run {name}")
-    def _(state, legacy, running=running):
-        state["epoch"] = running
+    def _(state, legacy, malicious=malicious):
+        state["epoch"] = malicious
 
     @torch_case(f"a pickle that is a call of {name}")
-    def _(state, legacy, running=running):
-        return program(running)
+    def _(state, legacy, malicious=malicious):
+        return program(malicious)
 
 
-for name, taking in {
+for name, expensive in {
     "a bytearray of 4 GB": call("builtins", "bytearray", 2**32),
     "a text of 1 GB, by hex": functools.reduce(
         lambda inner, _: call("_codecs", "encode", inner, "hex"), range(27), call("_codecs", "encode", "a" * 8, "utf-8")
@@ -100,15 +100,15 @@ for name, taking in {
     "numpy.zeros": call("numpy", "zeros", 10**9),
     "torch.zeros": call("torch", "zeros", 10**9),
     "a tensor by its class": call("torch", "Tensor", 10**9),
-    # Its instructions: to make such a dict takes ten seconds.
+    # Written as instructions, because making such a dict takes ten seconds.
     "a dict of colliding numbers": Code(
         b"}(" + b"".join(code((2**61 - 1) * number) + code(number) for number in range(30_000)) + b"u"
     ),
 }.items():
 
     @torch_case(f"a pickle that takes {name}")
-    def _(state, legacy, taking=taking):
-        state[LAST] = taking
+    def _(state, legacy, expensive=expensive):
+        state[LAST] = expensive
 
 
 MEMO = np.zeros(800_000, [("instruction", "S1"), ("index", "<u4")])
@@ -182,7 +182,7 @@ def _(state, legacy):
     state[LAST] = tensor(31, BIAS, legacy)
 
 
-for name, made in {
+for name, replacement in {
     "a sparse tensor": call("torch._utils", "_rebuild_sparse_tensor", None, (None, None, (10,))),
     "a quantized tensor": call("torch._utils", "_rebuild_qtensor", None, 0, (10,), (1,), None, False, None),
     "a meta tensor": call("torch._utils", "_rebuild_meta_tensor_no_storage", None, (10,), (1,), False),
@@ -196,8 +196,8 @@ for name, made in {
 }.items():
 
     @torch_case(name)
-    def _(state, legacy, made=made):
-        state[LAST] = made
+    def _(state, legacy, replacement=replacement):
+        state[LAST] = replacement
 
 
 for name, wrapped in {
@@ -272,7 +272,7 @@ def _(folder, model):
 
 @case("torch legacy: a pickle and no more")
 def _(folder, model):
-    (folder / "model.pth").write_bytes(pickle.dumps(Runs(), 2))
+    (folder / "model.pth").write_bytes(pickle.dumps(RunsCode(), 2))
     return folder / "model.pth"
 
 

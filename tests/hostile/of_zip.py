@@ -1,4 +1,4 @@
-"""ZIP archives, which npz, `.keras` and torch's files are: bombs, and sizes, places and names that lie."""
+"""ZIP archives (npz, `.keras` and torch): decompression bombs, and wrong sizes, offsets and names."""
 
 import bz2
 import dataclasses
@@ -29,7 +29,7 @@ ZIPPED = {
 
 
 def members_of(kind, folder, model):
-    """The members of a good file, and which of them a lie is told of."""
+    """The members of a good file, and the index of the member that a case changes."""
     if kind == "keras":
         members = keras_members(write_keras_3(folder / "inner.h5", values(model)).read_bytes())
         return members, 2
@@ -38,13 +38,13 @@ def members_of(kind, folder, model):
 
 
 def zip_case(name, **end):
-    """A case for the three kinds of file that are ZIP archives: `change(members, index)` before it is written."""
+    """A case for the three kinds of ZIP archive. `change(members, index)` changes the members before writing."""
 
     def add(change):
         def make(kind, folder, model):
             members, index = members_of(kind, folder, model)
-            told = change(members, index)
-            return write_zip(folder / f"model{WRITERS[kind][0]}", members, **(told or {}))
+            result = change(members, index)
+            return write_zip(folder / f"model{WRITERS[kind][0]}", members, **(result or {}))
 
         for kind in ZIPPED:
             case(f"{kind}: {name}")(functools.partial(make, kind))
@@ -174,7 +174,7 @@ def table_of_contents():
 
 @zip_case("a large table of contents behind a small one")
 def _(members, index):
-    """The record of ZIP64 comes first for Python, and says how large it is."""
+    """Python uses the ZIP64 record first, and that record has the large size."""
     directory = table_of_contents()
     offset = sum(30 + len(member.name) + len(member.data) for member in members)
     sizes = struct.pack("<QQQQ", 300_000, 300_000, len(directory), offset)
@@ -186,7 +186,7 @@ def _(members, index):
 
 @case("npz: an end within the end")
 def _(folder, model):
-    """Searched from behind for its signature, the end is found in its own field for the size, of 101 MB."""
+    """A backward search finds the signature in the size field of the end record, where it means a size of 101 MB."""
     size = struct.unpack("<I", b"PK\5\6")[0]
     entry = struct.pack("<HHHHHHIIIHHHHHII", 20, 20, 0, 0, 0, 33, 0, 0, 0, 8, 65535, 65535, 0, 0, 0, 0)
     entries = (b"PK\1\2" + entry + bytes(8 + 2 * 65535)) * (size // (46 + 8 + 2 * 65535))
@@ -210,20 +210,20 @@ def _(members, index):
     return {"comment": b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, 46, 0, 0)}
 
 
-class Runs:
-    """Pickled as a call of `os.system`."""
+class RunsCode:
+    """An object whose pickle is a call of `os.system`."""
 
     def __reduce__(self):
         return os.system, (f"touch {CANARY}",)
 
 
-def npz_case(name, array_of):
-    """A case of an npz file, the last of whose arrays is what `array_of(array)` gives."""
+def npz_case(name, make_data):
+    """A case for npz. The data of the last array is `make_data(array)`."""
 
     @case(f"npz: {name}")
     def _(folder, model):
         members, index = members_of("npz", folder, model)
-        members[index].data = array_of(values(model)[LAST])
+        members[index].data = make_data(values(model)[LAST])
         return write_zip(folder / "model.npz", members)
 
 
@@ -249,10 +249,10 @@ NPY_HEADERS = {
     "an order that is no order": {"fortran_order": "both"},
     "another field": {"more": 1},
 }
-for name, lies in NPY_HEADERS.items():
-    npz_case(name, functools.partial(npy, **lies))
+for name, wrong_fields in NPY_HEADERS.items():
+    npz_case(name, functools.partial(npy, **wrong_fields))
 
-npz_case("objects", lambda array: npy(np.array([Runs()] * 10, object)))
+npz_case("objects", lambda array: npy(np.array([RunsCode()] * 10, object)))
 npz_case("objects and numbers", lambda array: npy(array, descr=[("a", "<f2"), ("b", "|O")]))
 npz_case("no header", lambda array: array.tobytes())
 npz_case("an empty member", lambda array: b"")
@@ -292,7 +292,7 @@ def _(folder, model):
 for name, inner in {
     "weights that are no HDF5": b"hello",
     "weights that are empty": b"",
-    "weights that are a pickle": pickle.dumps(Runs(), 2),
+    "weights that are a pickle": pickle.dumps(RunsCode(), 2),
     "weights that are a ZIP archive": b"PK\3\4" + bytes(100),
 }.items():
 

@@ -1,11 +1,11 @@
-"""Pickles as torch writes them, instruction by instruction, so that they can say what torch would not."""
+"""Pickles like those of torch, built instruction by instruction, so that they can also be invalid or malicious."""
 
 import pickle
 import struct
 
 
 class Code(bytes):
-    """Instructions that leave one thing on the stack."""
+    """Pickle instructions that put one object on the stack."""
 
 
 def code(value):  # noqa: PLR0911
@@ -33,12 +33,12 @@ def code(value):  # noqa: PLR0911
 
 
 def long_tuple(part, count):
-    """The instructions of a tuple of one part many times, without making it."""
+    """Instructions for a tuple that repeats one item, without making that tuple here."""
     return Code(b"(" + code(part) * count + b"t")
 
 
 def long_list(part, count):
-    """The same of a list."""
+    """Instructions for a list that repeats one item, without making that list here."""
     return Code(b"](" + code(part) * count + b"e")
 
 
@@ -61,9 +61,9 @@ def storage(key, array, legacy=False, count=None, kind=None):
     return Code(code(("storage", kind, key, "cpu", array.size if count is None else count) + (None,) * legacy) + b"Q")
 
 
-def tensor(key, array, legacy=False, offset=0, shape=None, strides=None, **of_storage):
+def tensor(key, array, legacy=False, offset=0, shape=None, strides=None, **storage_options):
     strides = tuple(stride // array.itemsize for stride in array.strides) if strides is None else strides
     shape = array.shape if shape is None else shape
     hooks = call("collections", "OrderedDict")
-    view = (storage(key, array, legacy, **of_storage), offset, shape, strides, False, hooks)
+    view = (storage(key, array, legacy, **storage_options), offset, shape, strides, False, hooks)
     return call("torch._utils", "_rebuild_tensor_v2", *view)

@@ -1,4 +1,4 @@
-"""Writers: from values by name to a file of each format, as its own library writes it."""
+"""Writers: each takes arrays by name and writes a file of one format, in the same form as the format's own library."""
 
 import json
 import struct
@@ -89,7 +89,7 @@ def write_legacy_raw(path, state, arrays, counts=None, system=None):
     sizes = {"short": 2, "int": 4, "long": 4}
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": sizes} if system is None else system
     pickled = state if type(state) is bytes else program(state)
-    # Those that are referred to, as torch lists them.
+    # Only the storages that the pickle refers to, in the order in which torch lists them.
     kept = {str(key): array for key, array in enumerate(arrays) if code(str(key)) + code("cpu") in pickled}
     parts = [program(0x1950A86A20F9469CFC6C), program(1001), program(system), pickled, program(list(kept))]
     parts += [struct.pack("<q", (counts or {}).get(key, array.size)) + array.tobytes() for key, array in kept.items()]

@@ -1,4 +1,4 @@
-"""Gradients of kernels as products of matrices: TensorFlow's numbers, and for which convolutions."""
+"""Kernel gradients as matrix products: they equal those of TensorFlow, and are used for the right convolutions."""
 
 import keras
 import numpy as np
@@ -35,22 +35,22 @@ def test_gradients_of_kernels_are_tensorflows(name, rng, monkeypatch):
     x = tf.constant(rng.normal(size=(2, 7, 6, 8)), tf.float32)
 
     def gradients():
-        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 8))])  # nothing of the size is known
-        def of_any(x):
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 8))])  # all sizes are unknown
+        def traced(x):
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 loss = tf.reduce_sum(tf.cast(model(x), tf.float32) ** 2)
             return tape.gradient(loss, [x, *(w.value for w in layer.trainable_weights)])
 
-        return of_any(x)
+        return traced(x)
 
-    wanted = gradients()
+    expected = gradients()
     with gradients_by_matmul(model):
         assert "call" in vars(layer)
-        found = gradients()
-    for mine, own in zip(found, wanted, strict=True):
-        # Both are sums that are rounded to bfloat16, each on its own way, and on each machine on another.
-        assert np.linalg.norm(np.subtract(mine, own)) <= 0.03 * np.linalg.norm(own)
+        results = gradients()
+    for result, value in zip(results, expected, strict=True):
+        # Both are sums in bfloat16. They are rounded in different orders, which also depend on the machine.
+        assert np.linalg.norm(np.subtract(result, value)) <= 0.03 * np.linalg.norm(value)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_gradients_of_other_convolutions_stay_tensorflows_own(size, options, rng
 def test_only_kernels_of_many_channels_and_those_of_1x1_are_products(cheap_weights):
     model = kr.ResNet18(input_shape=(32, 32, 3))
     with compute_precision(model, "bfloat16"), gradients_by_matmul(model):
-        taken = {layer.name for layer in model.layers if "call" in vars(layer)}
-    assert {"conv3_block1_0_conv", "conv4_block1_1_conv", "conv5_block2_2_conv"} <= taken
-    assert not taken & {"conv1_conv", "conv2_block1_1_conv", "conv3_block2_1_conv"}
+        replaced = {layer.name for layer in model.layers if "call" in vars(layer)}
+    assert {"conv3_block1_0_conv", "conv4_block1_1_conv", "conv5_block2_2_conv"} <= replaced
+    assert not replaced & {"conv1_conv", "conv2_block1_1_conv", "conv3_block2_1_conv"}

@@ -1,4 +1,4 @@
-"""What a plain Keras model does differently while it trains, and that it is plain Keras before, after and in files."""
+"""How a model computes while it is trained; before, after and in files it is a plain Keras model."""
 
 import contextlib
 
@@ -41,12 +41,12 @@ def states(model):
 
 
 def calls_of(model):
-    """What stands for the methods `call` of the layers."""
+    """The functions that replace the `call` of the layers."""
     return {layer.name: vars(layer).get("call") for layer in model.layers}
 
 
 def train(model, rng, steps=2):
-    """The losses of some steps of plain gradient descent, traced once; everything random starts anew."""
+    """The losses of some steps of plain gradient descent. The step is traced once, and random seeds are reset."""
     for variable in model.variables:
         if "seed" in variable.path:
             variable.assign([0, 1])
@@ -74,14 +74,14 @@ def net(request, rng):
 
 def test_a_fused_batch_norm_has_keras_own_numbers(rng):
     x = rng.normal(2, 3, (8, 5, 5, 16)).astype("float32")
-    plain, quick = (keras.Sequential([keras.Input((5, 5, 16)), keras.layers.BatchNormalization()]) for _ in range(2))
-    for model in (plain, quick):
+    plain, fused = (keras.Sequential([keras.Input((5, 5, 16)), keras.layers.BatchNormalization()]) for _ in range(2))
+    for model in (plain, fused):
         randomise(model, np.random.default_rng(1))
-    with fused_batch_norms(quick):
+    with fused_batch_norms(fused):
         for training in (True, True, False):
-            np.testing.assert_allclose(quick(x, training=training), plain(x, training=training), atol=2e-5)
-    for mine, keras_own in zip(states(quick), states(plain), strict=True):
-        np.testing.assert_allclose(mine, keras_own, atol=1e-5)
+            np.testing.assert_allclose(fused(x, training=training), plain(x, training=training), atol=2e-5)
+    for value, expected in zip(states(fused), states(plain), strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [12, 16])
@@ -90,11 +90,11 @@ def test_a_fused_batch_norm_gives_the_type_that_it_takes(channels, rng):
     model = keras.Sequential([keras.Input((5, 5, channels)), layer])
     randomise(model, rng)
     x = rng.normal(2, 3, (8, 5, 5, channels)).astype("float32")
-    wanted = keras.ops.convert_to_numpy(keras.ops.cast(model(x, training=True), "float32"))
+    expected = keras.ops.convert_to_numpy(keras.ops.cast(model(x, training=True), "float32"))
     with fused_batch_norms(model):
         y = model(x, training=True)
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")), wanted, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")), expected, rtol=0.02, atol=0.02)
 
 
 def test_a_frozen_batch_norm_stays_as_it_is(rng):
@@ -103,38 +103,38 @@ def test_a_frozen_batch_norm_stays_as_it_is(rng):
     x = rng.normal(2, 3, (8, 5, 5, 4)).astype("float32")
     with fused_batch_norms(model):
         np.testing.assert_allclose(model(x, training=True), x, rtol=2e-3)
-    for now, then in zip(states(model), before, strict=True):
-        np.testing.assert_array_equal(now, then)
+    for value, expected in zip(states(model), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
 
 
 @pytest.fixture(scope="module", params=NETS)
 def trainings(request):
-    """The losses and the variables after the same training as Keras has it, fused, and with blocks computed again."""
+    """Losses and final variables of one training: in plain Keras, with fused batch norms, with these and remat."""
     model = NETS[request.param](**SMALL)
     randomise(model, np.random.default_rng(0))
-    start, found = model.get_weights(), []
+    start, results = model.get_weights(), []
     with logits(model), contextlib.ExitStack() as stack:
         for begin in (contextlib.nullcontext, fused_batch_norms, remat_blocks):
             model.set_weights(start)
             stack.enter_context(begin(model))
-            found.append((train(model, np.random.default_rng(0)), states(model)))
-    return found
+            results.append((train(model, np.random.default_rng(0)), states(model)))
+    return results
 
 
 @pytest.mark.slow
 def test_a_net_trains_on_the_fused_kernel_as_on_keras_own(trainings):
-    (plain, wanted), (quick, found), _ = trainings
-    np.testing.assert_allclose(quick, plain, rtol=1e-3)
-    for mine, keras_own in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(mine, keras_own, rtol=1e-2, atol=1e-3)
+    (plain_losses, plain_states), (fused_losses, fused_states), _ = trainings
+    np.testing.assert_allclose(fused_losses, plain_losses, rtol=1e-3)
+    for value, expected in zip(fused_states, plain_states, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.slow
 def test_blocks_that_are_computed_again_give_the_same_weights_and_statistics(trainings):
-    _, (plain, wanted), (again, found) = trainings
-    assert again == plain
-    for mine, other in zip(found, wanted, strict=True):
-        np.testing.assert_array_equal(mine, other)
+    _, (fused_losses, fused_states), (remat_losses, remat_states) = trainings
+    assert remat_losses == fused_losses
+    for value, expected in zip(remat_states, fused_states, strict=True):
+        np.testing.assert_array_equal(value, expected)
 
 
 def test_norms_that_the_kernel_does_not_fit_keep_their_own(rng):
@@ -154,18 +154,20 @@ def test_a_net_trains_on_quicker_kernels_as_on_tensorflows_own(net, monkeypatch)
     monkeypatch.setattr("keras_resnet.runtime.kernel_gradients.LEAST", 1)
     start = net.get_weights()
     with logits(net), compute_precision(net, "bfloat16"):
-        plain, wanted, calls = train(net, np.random.default_rng(0), steps=1), net.get_weights(), calls_of(net)
-        for quicker in (compiled_relu, gradients_by_matmul):
+        plain_losses, plain_weights = train(net, np.random.default_rng(0), steps=1), net.get_weights()
+        calls = calls_of(net)
+        for quick_kernels in (compiled_relu, gradients_by_matmul):
             net.set_weights(start)
-            with quicker(net):
+            with quick_kernels(net):
                 assert calls_of(net) != calls
-                quick = train(net, np.random.default_rng(0), steps=1)
+                losses = train(net, np.random.default_rng(0), steps=1)
             assert calls_of(net) == calls
-            np.testing.assert_allclose(quick, plain, rtol=1e-3)
-            # Rounded to seven bits, a sum in another order is another one: each weight's step is off by at most 0.14 of
-            # itself (twelve nets with drawn weights). Later steps enlarge that, with gates and drop-out the most.
-            for mine, keras_own, before in zip(net.get_weights(), wanted, start, strict=True):
-                assert np.linalg.norm(mine - keras_own) <= 0.25 * np.linalg.norm(keras_own - before)
+            np.testing.assert_allclose(losses, plain_losses, rtol=1e-3)
+            # Sums are rounded to seven bits, so they depend on their order. The error of each weight's step was at most
+            # 0.14 of the step, for twelve networks with random weights. Later steps have larger errors, most with gates
+            # and dropout.
+            for value, expected, before in zip(net.get_weights(), plain_weights, start, strict=True):
+                assert np.linalg.norm(value - expected) <= 0.25 * np.linalg.norm(expected - before)
     assert set(calls_of(net).values()) == {None}
 
 
@@ -178,17 +180,17 @@ def test_a_compiled_relu_is_the_same_to_the_bit(least, rng, monkeypatch):
     x = [tf.Variable(rng.normal(size=(2, 4, 4, 3)), dtype=tf.bfloat16) for _ in inputs]
     x[0].assign(tf.where(tf.range(3) == 2, tf.constant(np.nan, tf.bfloat16), x[0]))
 
-    def forwards_and_back():
+    def outputs_and_gradients():
         with tf.GradientTape() as tape:
             y = model(x)
         return [y, *tape.gradient(y, x, tf.cast(tf.reshape(tf.range(96), (2, 4, 4, 3)), tf.bfloat16))]
 
-    wanted = forwards_and_back()
+    expected = outputs_and_gradients()
     with compiled_relu(model):
         assert all("call" in vars(layer) for layer in model.layers[2:])
-        found = forwards_and_back()
-    for mine, own in zip(found, wanted, strict=True):
-        np.testing.assert_array_equal(mine.numpy().astype("float32"), own.numpy().astype("float32"))
+        results = outputs_and_gradients()
+    for result, value in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result.numpy().astype("float32"), value.numpy().astype("float32"))
 
 
 def test_an_addition_that_others_read_too_stays_one(rng):
@@ -197,13 +199,13 @@ def test_an_addition_that_others_read_too_stays_one(rng):
     total = keras.layers.Add(name="total")([x, keras.layers.Conv2D(3, 1)(x)])
     outer = keras.Model(x, [keras.layers.Activation("relu", name="relu")(total), total])
     image = rng.normal(size=(2, 4, 4, 3)).astype("float32")
-    wanted = outer(image)
+    expected = outer(image)
     with compiled_relu(outer):
         assert "call" in vars(outer.get_layer("relu"))
         assert "call" not in vars(outer.get_layer("total"))
-        found = outer(image)
-    for mine, own in zip(found, wanted, strict=True):
-        np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")) for y in (mine, own)))
+        results = outer(image)
+    for pair in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")) for y in pair))
 
 
 @pytest.mark.parametrize("shapes", [((4, 4, 3), (1, 1, 3)), ((4, 4, 4), (4, 4))])
@@ -213,9 +215,9 @@ def test_an_addition_that_repeats_values_is_keras_own(shapes, rng, monkeypatch):
     total = keras.layers.Add(dtype="bfloat16")(inputs)
     model = keras.Model(inputs, keras.layers.Activation("relu", dtype="bfloat16")(total))
     x = [tf.constant(rng.normal(size=(4, *shape)), tf.bfloat16) for shape in shapes]
-    wanted = model(x)
+    expected = model(x)
     with compiled_relu(model):
-        np.testing.assert_array_equal(model(x).numpy().astype("float32"), wanted.numpy().astype("float32"))
+        np.testing.assert_array_equal(model(x).numpy().astype("float32"), expected.numpy().astype("float32"))
 
 
 GROUPED = {
@@ -237,24 +239,24 @@ def test_grouped_convolutions_are_tensorflows_own_and_the_same(dtype, rng):
     model = keras.Model(inputs, {name: layer(inputs) for name, layer in layers.items()})
     randomise(model, rng)
     x = rng.normal(size=(2, 9, 9, 8)).astype("float32")
-    wanted = model.predict(x, verbose=0)
+    expected = model.predict(x, verbose=0)
     with without_xla(model):
         assert all("call" in vars(layer) for layer in layers.values())
-        found = model.predict(x, verbose=0)
+        replaced = model.predict(x, verbose=0)
     assert not any("call" in vars(layer) for layer in layers.values())
-    again = model.predict(x, verbose=0)
+    restored = model.predict(x, verbose=0)
     for name in GROUPED:
         tolerance = 1e-5 if dtype == "float32" else 0.05
-        np.testing.assert_allclose(found[name], wanted[name], atol=tolerance, err_msg=name)
-        np.testing.assert_array_equal(again[name], wanted[name], err_msg=name)
+        np.testing.assert_allclose(replaced[name], expected[name], atol=tolerance, err_msg=name)
+        np.testing.assert_array_equal(restored[name], expected[name], err_msg=name)
 
 
 @pytest.mark.processes
 @pytest.mark.slow
 def test_without_onednn_a_grouped_net_is_evaluated_and_served_and_channels_first_is_refused(tmp_path):
-    """TensorFlow alone has no kernel of a grouped convolution with bias and ReLU, and would make one of the three.
+    """Without oneDNN, TensorFlow fuses a grouped convolution with bias and ReLU, but has no kernel for the result.
 
-    Nor has it a convolution of NCHW on the CPU. It reads the variable when it is imported.
+    It has no NCHW convolution on the CPU either. TensorFlow reads the variable `TF_ENABLE_ONEDNN_OPTS` at its import.
     """
     code = """
 import sys, keras, numpy as np, pytest, tensorflow as tf, keras_resnet as kr
@@ -266,14 +268,14 @@ rng = np.random.default_rng(0)
 net = kr.ResNet((1,), filters=(8,), groups=4, stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=5)
 randomise(net, rng)
 images = rng.uniform(0, 255, (2, 16, 16, 3)).astype("float32")
-wanted = net(images)
+expected = net(images)
 folded = kr.export.fold_batch_norm(net)
 with without_xla(folded):
-    np.testing.assert_allclose(folded.predict(images, verbose=0), wanted, atol=1e-5)
+    np.testing.assert_allclose(folded.predict(images, verbose=0), expected, atol=1e-5)
 without_files(pytest.MonkeyPatch())
 kr.export.saved_model(net, sys.argv[1])
 serve = tf.saved_model.load(sys.argv[1] + "/1").signatures["serving_default"]
-np.testing.assert_allclose(serve(image=tf.constant(images))["probabilities"], wanted, atol=1e-5)
+np.testing.assert_allclose(serve(image=tf.constant(images))["probabilities"], expected, atol=1e-5)
 keras.config.set_image_data_format("channels_first")
 try:
     kr.ResNet20()
@@ -281,8 +283,8 @@ except ValueError as error:
     print(error)
 """
     settings = {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
-    said = processes.printed(processes.fresh("-c", code, tmp_path / "export", environment=settings))
-    assert "must be 'channels_last' here: the tensorflow backend cannot convolve 'channels_first'" in said
+    output = processes.printed(processes.fresh("-c", code, tmp_path / "export", environment=settings))
+    assert "must be 'channels_last' here: the tensorflow backend cannot convolve 'channels_first'" in output
 
 
 @pytest.mark.slow
@@ -292,29 +294,29 @@ def test_a_grouped_net_trains_as_with_keras_own():
     copy = keras.models.clone_model(net)
     copy.set_weights(net.get_weights())
     with logits(net), logits(copy):
-        plain = train(copy, np.random.default_rng(0))
+        plain_losses = train(copy, np.random.default_rng(0))
         with without_xla_in_training(net):
             assert any("call" in vars(layer) for layer in net.layers if layer.name.endswith("2_conv"))
-            quick = train(net, np.random.default_rng(0))
-    np.testing.assert_allclose(quick, plain, rtol=1e-4)
-    for mine, keras_own in zip(net.get_weights(), copy.get_weights(), strict=True):
-        np.testing.assert_allclose(mine, keras_own, rtol=1e-2, atol=1e-4)
+            losses = train(net, np.random.default_rng(0))
+    np.testing.assert_allclose(losses, plain_losses, rtol=1e-4)
+    for value, expected in zip(net.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-2, atol=1e-4)
 
 
 @pytest.mark.slow
 def test_a_training_goes_on_after_an_evaluation_in_its_midst(rng):
-    """Which a callback may ask for; the kernels of grouped convolutions serve both."""
+    """A callback evaluates the network in the middle of the training. Both use the kernels of grouped convolutions."""
     net = kr.ResNet((1,), filters=(8,), groups=4, stem=kr.stems.cifar, **SMALL)
     split = kr.data.from_arrays(images(rng).astype("uint8"), np.arange(8) % 5, tuple("abcde"))
-    found = []
+    accuracies = []
 
-    class Asked(keras.callbacks.Callback):
+    class Evaluation(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 0:
-                found.append(kr.training.evaluate(self.model, split))
+                accuracies.append(kr.training.evaluate(self.model, split))
 
-    kr.training.fit(net, kr.training.Recipe(epochs=2, batch_size=4), split, callbacks=[Asked()])
-    assert len(found) == 1
+    kr.training.fit(net, kr.training.Recipe(epochs=2, batch_size=4), split, callbacks=[Evaluation()])
+    assert len(accuracies) == 1
     assert not any("call" in vars(layer) for layer in net.layers)
 
 
@@ -338,11 +340,11 @@ def test_a_net_computes_as_one_that_was_built_in_that_precision(precision, rng):
     built.set_weights(model.get_weights())
     x = images(rng)
     with compute_precision(model, precision):
-        for layer, other in zip(model.layers[1:], built.layers[1:], strict=True):  # beside the input
+        for layer, other in zip(model.layers[1:], built.layers[1:], strict=True):  # except the input
             assert layer.dtype_policy.name == other.dtype_policy.name, layer.name
-        answer = model(x)
-    assert answer.dtype == "float32"
-    np.testing.assert_allclose(answer, built(x), atol=1e-6)
+        output = model(x)
+    assert output.dtype == "float32"
+    np.testing.assert_allclose(output, built(x), atol=1e-6)
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
 
 
@@ -359,9 +361,9 @@ def test_the_output_is_logits_for_the_time_being(activation, rng):
     x = images(rng)
     before = model(x)
     with logits(model):
-        found = model(x)
+        scores = model(x)
         apply = getattr(keras.activations, activation or "linear")
-        np.testing.assert_allclose(apply(found), before, atol=1e-6)
+        np.testing.assert_allclose(apply(scores), before, atol=1e-6)
     np.testing.assert_array_equal(model(x), before)
 
 

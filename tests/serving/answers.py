@@ -1,4 +1,4 @@
-"""What a request gets, as messages of the official stubs; both gRPC and REST ask here."""
+"""The response to each kind of request, as messages of the official stubs. gRPC and REST both use these functions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from tests.serving.c_api import INVALID_ARGUMENT, RequestError
-from tests.serving.running import DEFAULT, classified, predicted
+from tests.serving.running import DEFAULT, run_classify, run_predict
 from tests.serving.versions import Models
 
 
 def predict(models: Models, request: PredictRequest) -> PredictResponse:
     """Runs a signature."""
     number, model = models.find(request.model_spec)
-    outputs = predicted(model, request)
+    outputs = run_predict(model, request)
     return PredictResponse(model_spec=_spec(request.model_spec, number), outputs=outputs)
 
 
 def classify(models: Models, request: ClassificationRequest) -> ClassificationResponse:
-    """Runs a signature from `tf.Example`s to classes and scores."""
+    """Runs a signature that maps `tf.Example`s to classes and scores."""
     number, model = models.find(request.model_spec)
-    return ClassificationResponse(model_spec=_spec(request.model_spec, number), result=classified(model, request))
+    return ClassificationResponse(model_spec=_spec(request.model_spec, number), result=run_classify(model, request))
 
 
 def metadata(models: Models, request: GetModelMetadataRequest) -> GetModelMetadataResponse:
@@ -45,7 +45,7 @@ def status(models: Models, request: GetModelStatusRequest) -> GetModelStatusResp
     return GetModelStatusResponse(model_version_status=models.states(request.model_spec))
 
 
-def _spec(asked: ModelSpec, number: int) -> ModelSpec:
-    spec = ModelSpec(name=asked.name, signature_name=asked.signature_name or DEFAULT)
+def _spec(requested: ModelSpec, number: int) -> ModelSpec:
+    spec = ModelSpec(name=requested.name, signature_name=requested.signature_name or DEFAULT)
     spec.version.value = number
     return spec

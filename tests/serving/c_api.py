@@ -1,4 +1,4 @@
-"""A SavedModel in a session of TensorFlow's C++ library, through its C API: no Python of TensorFlow's runs a graph."""
+"""Runs a SavedModel in a session of TensorFlow's C++ library, through its C API and without TensorFlow's Python."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
 LIBRARY = Path(tf.sysconfig.get_lib()) / "libtensorflow_cc.so.2"
 TAG = b"serve"
-INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION = 3, 5, 9  # of TensorFlow and of gRPC
-STRING_BYTES = 24  # of a TF_TString
+INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION = 3, 5, 9  # the same codes in TensorFlow and gRPC
+STRING_BYTES = 24  # size of a TF_TString
 
 
 class Buffer(ctypes.Structure):
     _fields_ = [("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p)]
 
 
-class Placement(ctypes.Structure):
-    """TF_Output: an operation, and which of its outputs."""
+class Output(ctypes.Structure):
+    """TF_Output: an operation, and the index of one of its outputs."""
 
     _fields_ = [("operation", c_void_p), ("index", c_int)]
 
 
-# Name: what it returns, what it takes.
+# Name: (return type, argument types).
 FUNCTIONS = {
     "TF_NewStatus": (c_void_p, []),
     "TF_DeleteStatus": (None, [c_void_p]),
@@ -50,7 +50,7 @@ FUNCTIONS = {
     "TF_GraphOperationByName": (c_void_p, [c_void_p, c_char_p]),
     "TF_SessionRun": (
         None,
-        [c_void_p, c_void_p, *2 * [POINTER(Placement), POINTER(c_void_p), c_int], c_void_p, c_int, c_void_p, c_void_p],
+        [c_void_p, c_void_p, *2 * [POINTER(Output), POINTER(c_void_p), c_int], c_void_p, c_int, c_void_p, c_void_p],
     ),
     "TF_AllocateTensor": (c_void_p, [c_int, POINTER(c_int64), c_int, c_size_t]),
     "TF_DeleteTensor": (None, [c_void_p]),
@@ -64,12 +64,12 @@ FUNCTIONS = {
     "TF_StringGetSize": (c_size_t, [c_void_p]),
 }
 C = ctypes.CDLL(str(LIBRARY))
-for name, (returned, taken) in FUNCTIONS.items():
-    getattr(C, name).restype, getattr(C, name).argtypes = returned, taken
+for name, (restype, argtypes) in FUNCTIONS.items():
+    getattr(C, name).restype, getattr(C, name).argtypes = restype, argtypes
 
 
 class RequestError(Exception):
-    """What TensorFlow or the server has against a request: a code of `grpc.StatusCode`, and why."""
+    """TensorFlow or the server refuses a request. `code` is a number of `grpc.StatusCode`."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -77,7 +77,7 @@ class RequestError(Exception):
 
 
 class Status:
-    """Raises `RequestError` at the end of its block, if what was called in it failed."""
+    """Gives a TF_Status to the calls in its block. Raises `RequestError` at the end of the block if a call failed."""
 
     def __enter__(self) -> c_void_p:
         self.status = c_void_p(C.TF_NewStatus())
@@ -91,7 +91,7 @@ class Status:
 
 
 class Model:
-    """A SavedModel that is loaded; it is unloaded when the last that holds it lets go.
+    """A loaded SavedModel. It is unloaded when nothing refers to it any more.
 
     Raises:
         RequestError: it cannot be loaded.
@@ -99,41 +99,48 @@ class Model:
 
     def __init__(self, directory: Path) -> None:
         self._graph, self._session = c_void_p(C.TF_NewGraph()), None
-        options, read = C.TF_NewSessionOptions(), C.TF_NewBuffer()
+        options, buffer = C.TF_NewSessionOptions(), C.TF_NewBuffer()
         try:
             with Status() as status:
                 self._session = C.TF_LoadSessionFromSavedModel(
-                    options, None, bytes(directory), (c_char_p * 1)(TAG), 1, self._graph, read, status
+                    options, None, bytes(directory), (c_char_p * 1)(TAG), 1, self._graph, buffer, status
                 )
-            meta = MetaGraphDef.FromString(ctypes.string_at(read.contents.data, read.contents.length))
+            meta_graph = MetaGraphDef.FromString(ctypes.string_at(buffer.contents.data, buffer.contents.length))
         finally:
-            C.TF_DeleteBuffer(read)
+            C.TF_DeleteBuffer(buffer)
             C.TF_DeleteSessionOptions(options)
-        self.signatures = dict(meta.signature_def)
+        self.signatures = dict(meta_graph.signature_def)
 
     def __del__(self) -> None:
-        for end in (C.TF_CloseSession, C.TF_DeleteSession) if self._session else ():
+        for function in (C.TF_CloseSession, C.TF_DeleteSession) if self._session else ():
             with Status() as status:
-                end(self._session, status)
+                function(self._session, status)
         C.TF_DeleteGraph(self._graph)
 
-    def run(self, given: Mapping[str, TensorProto], wanted: Iterable[str]) -> list[np.ndarray]:
-        """The values of tensors, by their names in the graph; strings are objects of bytes.
+    def run(self, feeds: Mapping[str, TensorProto], fetches: Iterable[str]) -> list[np.ndarray]:
+        """Computes tensors. All names are those of the graph.
+
+        Args:
+            feeds: the inputs by tensor name.
+            fetches: the names of the tensors to compute.
+
+        Returns:
+            The values of the fetches. An array of strings has the dtype object and contains `bytes`.
 
         Raises:
-            RequestError: by TensorFlow.
+            RequestError: TensorFlow refuses the inputs or fails to compute the outputs.
         """
-        wanted = list(wanted)
-        outputs = (c_void_p * len(wanted))()
-        inputs = (c_void_p * len(given))()
+        fetches = list(fetches)
+        outputs = (c_void_p * len(fetches))()
+        inputs = (c_void_p * len(feeds))()
         try:
-            for place, proto in enumerate(given.values()):
-                inputs[place] = _tensor(proto)
+            for index, proto in enumerate(feeds.values()):
+                inputs[index] = _tensor(proto)
             with Status() as status:
                 C.TF_SessionRun(
                     *(self._session, None),
-                    *(self._places(given), inputs, len(given)),
-                    *(self._places(wanted), outputs, len(wanted)),
+                    *(self._graph_outputs(feeds), inputs, len(feeds)),
+                    *(self._graph_outputs(fetches), outputs, len(fetches)),
                     *(None, 0, None, status),
                 )
             return [_array(output) for output in outputs]
@@ -142,10 +149,10 @@ class Model:
                 if tensor:
                     C.TF_DeleteTensor(tensor)
 
-    def _places(self, names: Iterable[str]) -> ctypes.Array[Placement]:
+    def _graph_outputs(self, names: Iterable[str]) -> ctypes.Array[Output]:
         pairs = [name.rsplit(":", 1) for name in names]
-        found = [Placement(C.TF_GraphOperationByName(self._graph, name.encode()), int(index)) for name, index in pairs]
-        return (Placement * len(found))(*found)
+        outputs = [Output(C.TF_GraphOperationByName(self._graph, name.encode()), int(index)) for name, index in pairs]
+        return (Output * len(outputs))(*outputs)
 
 
 def _tensor(proto: TensorProto) -> int:
@@ -168,8 +175,8 @@ def _array(tensor: int) -> np.ndarray:
     data, kind = C.TF_TensorData(tensor), tf.as_dtype(C.TF_TensorType(tensor))
     if kind == tf.string:
         count = int(np.prod(shape))
-        parts = [data + STRING_BYTES * place for place in range(count)]
+        parts = [data + STRING_BYTES * index for index in range(count)]
         strings = [ctypes.string_at(C.TF_StringGetDataPointer(part), C.TF_StringGetSize(part)) for part in parts]
-        return np.array([*strings, None], object)[:-1].reshape(shape)  # of objects, also where there is none
+        return np.array([*strings, None], object)[:-1].reshape(shape)  # None keeps the dtype object
     content = ctypes.string_at(data, C.TF_TensorByteSize(tensor)) if data else b""
     return np.frombuffer(content, kind.as_numpy_dtype).reshape(shape)

@@ -1,6 +1,6 @@
-"""What clients rely on: names, types and shapes of each signature.
+"""The contract with clients: names, types and shapes of the inputs and outputs of each signature.
 
-`python -m tests.serving.contract` records it anew.
+`python -m tests.serving.contract` writes the file again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATH = Path(__file__).parent.parent / "golden" / "wire.json"
 
 
 def contract(signatures: Mapping[str, Any]) -> str:
-    """One line a tensor."""
+    """The contract as JSON, with one line per tensor."""
     lines = []
     for name in sorted(set(signatures) - {"__saved_model_init_op"}):
         for side in ("inputs", "outputs"):

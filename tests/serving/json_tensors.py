@@ -1,4 +1,4 @@
-"""JSON as TF Serving's REST interface takes and gives it: tensors by rows or by columns, bytes as {"b64": ...}."""
+"""The JSON of TF Serving's REST interface, to and from tensors: by rows or by columns, bytes as {"b64": ...}."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ from tensorflow_serving.apis.input_pb2 import Input
 from tests.serving.c_api import INVALID_ARGUMENT, RequestError
 
 
-def wrong(message: str) -> RequestError:
+def invalid(message: str) -> RequestError:
     return RequestError(INVALID_ARGUMENT, message)
 
 
-def parsed(body: bytes) -> dict[str, Any]:
-    """The object that a request's body is."""
+def parse(body: bytes) -> dict[str, Any]:
+    """The JSON object in the body of a request."""
     if not body:
-        raise wrong("JSON Parse error: The document is empty")
+        raise invalid("JSON Parse error: The document is empty")
     try:
-        found = json.loads(body)
+        result = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise wrong(f"JSON Parse error: {type(error).__name__}") from None
-    if not isinstance(found, dict) or not isinstance(found.get("signature_name", ""), str):
-        raise wrong("JSON Value: Is not object, or its 'signature_name' is no string")
-    return found
+        raise invalid(f"JSON Parse error: {type(error).__name__}") from None
+    if not isinstance(result, dict) or not isinstance(result.get("signature_name", ""), str):
+        raise invalid("JSON Value: Is not object, or its 'signature_name' is no string")
+    return result
 
 
 def tensors(body: Mapping[str, Any], inputs: Mapping[str, TensorInfo]) -> dict[str, TensorProto]:
     """The inputs of a signature, from "instances" (a list of rows) or "inputs" (columns)."""
     if ("instances" in body) == ("inputs" in body):
-        raise wrong("Missing 'inputs' or 'instances' key, or both are there")
+        raise invalid("Missing 'inputs' or 'instances' key, or both are given")
     if "inputs" in body:
         columns = body["inputs"]
-        named = columns if isinstance(columns, dict) and not _is_bytes(columns) else {min(inputs): columns}
-        if len(inputs) > len(named):
-            raise wrong(f"Missing named input in 'inputs' object: {', '.join(inputs)}")
+        values = columns if isinstance(columns, dict) and not _is_bytes(columns) else {min(inputs): columns}
+        if len(inputs) > len(values):
+            raise invalid(f"Missing named input in 'inputs' object: {', '.join(inputs)}")
     else:
         rows = body["instances"]
         if not isinstance(rows, list) or not rows:
-            raise wrong("Expecting 'instances' to be a list with values")
+            raise invalid("Expecting 'instances' to be a list with values")
         by_name = isinstance(rows[0], dict) and not _is_bytes(rows[0])
         rows = rows if by_name else [{min(inputs): row} for row in rows]
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             if not isinstance(row, dict) or set(row) != set(inputs):
                 keys = f"keys must be equal to: {','.join(inputs)}"
-                raise wrong(f"Failed to process element: {place} of 'instances' list. {keys}")
-        named = {name: [row[name] for row in rows] for name in inputs}
-    return {name: _tensor(named.get(name), info) for name, info in inputs.items()}
+                raise invalid(f"Failed to process element: {index} of 'instances' list. {keys}")
+        values = {name: [row[name] for row in rows] for name in inputs}
+    return {name: _tensor(values.get(name), info) for name, info in inputs.items()}
 
 
 def rows_or_columns(body: Mapping[str, Any], outputs: Mapping[str, TensorProto]) -> dict[str, Any]:
-    """The answer to a prediction, in the form of the request; a single output goes without its name."""
+    """The answer to a prediction, in the form of the request. A single output is given without its name."""
     values = {name: _values(name, tf.make_ndarray(proto)) for name, proto in sorted(outputs.items())}
     if "inputs" in body:
         return {"outputs": values if len(values) > 1 else next(iter(values.values()))}
@@ -67,17 +67,17 @@ def rows_or_columns(body: Mapping[str, Any], outputs: Mapping[str, TensorProto])
 
 
 def examples(body: Mapping[str, Any]) -> Input:
-    """What is to be classified, from "examples" and what they have in common, "context"."""
-    listed = body.get("examples")
-    if not isinstance(listed, list) or not listed:
-        raise wrong("When method is classify, key 'examples' is expected to be a list with values")
-    found = Input()
+    """The inputs of a classification, from "examples" and their common features, "context"."""
+    entries = body.get("examples")
+    if not isinstance(entries, list) or not entries:
+        raise invalid("When method is classify, key 'examples' is expected to be a list with values")
+    result = Input()
     if "context" in body:
-        found.example_list_with_context.context.CopyFrom(_example(body["context"]))
-        found.example_list_with_context.examples.extend(map(_example, listed))
+        result.example_list_with_context.context.CopyFrom(_example(body["context"]))
+        result.example_list_with_context.examples.extend(map(_example, entries))
     else:
-        found.example_list.examples.extend(map(_example, listed))
-    return found
+        result.example_list.examples.extend(map(_example, entries))
+    return result
 
 
 def _is_bytes(value: Any) -> bool:
@@ -88,11 +88,11 @@ def _bytes(value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode()
     if not _is_bytes(value):
-        raise wrong(f"JSON Value of type {type(value).__name__} is not of expected type: string")
+        raise invalid(f"JSON Value of type {type(value).__name__} is not of expected type: string")
     try:
         return base64.b64decode(value["b64"], validate=True)
     except binascii.Error:
-        raise wrong("Unable to base64 decode") from None
+        raise invalid("Unable to base64 decode") from None
 
 
 def _tensor(value: Any, info: TensorInfo) -> TensorProto:
@@ -100,20 +100,20 @@ def _tensor(value: Any, info: TensorInfo) -> TensorProto:
     try:
         array = np.array(value, object if kind == tf.string else None)
     except ValueError:
-        raise wrong("Encountered list at unexpected size or level") from None
+        raise invalid("Encountered list at unexpected size or level") from None
     if kind == tf.string:
         strings = [_bytes(leaf) for leaf in array.ravel()]
         return tf.make_tensor_proto(strings, tf.string, array.shape)
     if array.dtype.kind not in "iuf" and array.size:
-        raise wrong(f"JSON Value is not of expected type: {kind.name}")
+        raise invalid(f"JSON Value is not of expected type: {kind.name}")
     if array.size and np.abs(array).max() > np.finfo("float32").max:
-        raise wrong("Cannot convert JSON value to float without loss of precision.")
+        raise invalid("Cannot convert JSON value to float without loss of precision.")
     return tf.make_tensor_proto(array.astype(kind.as_numpy_dtype), kind, array.shape)
 
 
 def _values(name: str, array: np.ndarray) -> Any:
     if array.dtype != object:
-        # Of a float32 the shortest decimals that stand for it, not those of the float64 that it becomes.
+        # For a float32, the shortest decimals that represent it, not those of its float64 value.
         return array.astype(str).astype(float).tolist() if array.dtype == np.float32 else array.tolist()
     text = (lambda leaf: {"b64": base64.b64encode(leaf).decode()}) if name.endswith("_bytes") else bytes.decode
     leaves = np.array([*map(text, array.ravel()), None], object)[:-1]
@@ -122,7 +122,7 @@ def _values(name: str, array: np.ndarray) -> Any:
 
 def _example(features: Any) -> tf.train.Example:
     if not isinstance(features, dict):
-        raise wrong("Example must be JSON object")
+        raise invalid("Example must be JSON object")
     example = tf.train.Example()
     for name, content in features.items():
         leaves = content if isinstance(content, list) else [content]
@@ -134,5 +134,5 @@ def _example(features: Any) -> tf.train.Example:
         elif all(isinstance(leaf, float) for leaf in leaves):
             feature.float_list.value.extend(leaves)
         else:
-            raise wrong(f"Feature: {name} has element with unexpected JSON type")
+            raise invalid(f"Feature: {name} has element with unexpected JSON type")
     return example

@@ -1,4 +1,4 @@
-"""The stand-in's gRPC side: the official services, on the loopback."""
+"""The gRPC side of the replacement: the official services, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from tests.serving.versions import Models
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 THREADS = 16
-LONGEST_MESSAGE = 2**31 - 1  # as TF Serving
+LONGEST_MESSAGE = 2**31 - 1  # as in TF Serving
 
 
 def start(models: Models, port: int) -> grpc.Server:
-    """A server that listens; it is stopped by its `stop`."""
+    """Starts a server, which listens until its method `stop` is called."""
 
-    def answering(function: Callable[[Models, Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
-        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+    def handler(function: Callable[[Models, Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+        def handle(request: Any, context: grpc.ServicerContext) -> Any:
             try:
                 return function(models, request)
             except RequestError as error:
                 code, message = CODES[error.code], str(error)
             return context.abort(code, message)
 
-        return answer
+        return handle
 
     prediction = prediction_service_pb2_grpc.PredictionServiceServicer()
-    prediction.Predict = answering(answers.predict)
-    prediction.Classify = answering(answers.classify)
-    prediction.GetModelMetadata = answering(answers.metadata)
+    prediction.Predict = handler(answers.predict)
+    prediction.Classify = handler(answers.classify)
+    prediction.GetModelMetadata = handler(answers.metadata)
     service = model_service_pb2_grpc.ModelServiceServicer()
-    service.GetModelStatus = answering(answers.status)
+    service.GetModelStatus = handler(answers.status)
     options = [("grpc.max_receive_message_length", LONGEST_MESSAGE), ("grpc.max_send_message_length", LONGEST_MESSAGE)]
     server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)

@@ -1,4 +1,4 @@
-"""The stand-in's REST side, on the loopback: predict, classify, status and metadata of a model."""
+"""The REST side of the replacement, on the loopback interface: predict, classify, status and metadata of a model."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from tests.serving import answers, json_tensors
 from tests.serving.c_api import INVALID_ARGUMENT, RequestError
-from tests.serving.running import signature_of
+from tests.serving.running import find_signature
 from tests.serving.versions import Models
 
 PATH = re.compile(
     r"/v1/models/(?P<name>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?"
 )
-# Of `grpc.StatusCode`; the others are 500.
+# The HTTP status for each code of `grpc.StatusCode`; 500 for the others.
 STATUS = {3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 14: 503}
 
 
 def predict(models: Models, spec: ModelSpec, body: bytes) -> dict[str, Any]:
-    asked = json_tensors.parsed(body)
-    spec.signature_name = asked.get("signature_name", "")
+    fields = json_tensors.parse(body)
+    spec.signature_name = fields.get("signature_name", "")
     _, model = models.find(spec)
-    signature = signature_of(model, spec.signature_name, INVALID_ARGUMENT)
-    request = PredictRequest(model_spec=spec, inputs=json_tensors.tensors(asked, signature.inputs))
-    return json_tensors.rows_or_columns(asked, answers.predict(models, request).outputs)
+    signature = find_signature(model, spec.signature_name, INVALID_ARGUMENT)
+    request = PredictRequest(model_spec=spec, inputs=json_tensors.tensors(fields, signature.inputs))
+    return json_tensors.rows_or_columns(fields, answers.predict(models, request).outputs)
 
 
 def classify(models: Models, spec: ModelSpec, body: bytes) -> dict[str, Any]:
-    asked = json_tensors.parsed(body)
-    spec.signature_name = asked.get("signature_name", "")
-    request = ClassificationRequest(model_spec=spec, input=json_tensors.examples(asked))
+    fields = json_tensors.parse(body)
+    spec.signature_name = fields.get("signature_name", "")
+    request = ClassificationRequest(model_spec=spec, input=json_tensors.examples(fields))
     rows = answers.classify(models, request).result.classifications
     return {"results": [[[entry.label, entry.score] for entry in row.classes] for row in rows]}
 
@@ -49,8 +49,8 @@ def status(models: Models, spec: ModelSpec, body: bytes) -> dict[str, Any]:
 
 
 def metadata(models: Models, spec: ModelSpec, body: bytes) -> dict[str, Any]:
-    found = answers.metadata(models, GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"]))
-    return _json(found)
+    response = answers.metadata(models, GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"]))
+    return _json(response)
 
 
 VERBS = {("POST", ":predict"): predict, ("POST", ":classify"): classify, ("GET", None): status}
@@ -58,26 +58,27 @@ VERBS["GET", "/metadata"] = metadata
 
 
 def start(models: Models, port: int) -> http.server.ThreadingHTTPServer:
-    """A server that listens, in a thread of its own; it is stopped by its `shutdown`."""
+    """Starts a server in its own thread. It listens until its method `shutdown` is called."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = 2**16  # head and body in one packet: a second one waits 40 ms for the first to be acknowledged
+        # Head and body fit in one packet. A second packet would wait 40 ms until the first is acknowledged.
+        wbufsize = 2**16
 
-        def answer(self) -> None:
+        def handle_request(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             try:
-                code, said = 200, self.found(body)
+                code, result = 200, self.result(body)
             except RequestError as error:
-                code, said = STATUS.get(error.code, 500), {"error": str(error)}
-            content = json.dumps(said, indent=2).encode()
+                code, result = STATUS.get(error.code, 500), {"error": str(error)}
+            content = json.dumps(result, indent=2).encode()
             self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-        def found(self, body: bytes) -> dict[str, Any]:
+        def result(self, body: bytes) -> dict[str, Any]:
             match = PATH.fullmatch(self.path)
             verb = VERBS.get((self.command, match["verb"])) if match else None
             if not match or verb is None:
@@ -87,10 +88,10 @@ def start(models: Models, port: int) -> http.server.ThreadingHTTPServer:
                 spec.version.value = int(match["version"])
             return verb(models, spec, body)
 
-        do_GET = do_POST = answer  # noqa: N815  (the names are http.server's)
+        do_GET = do_POST = handle_request  # noqa: N815  (http.server needs these names)
 
-        def log_message(self, *said: object) -> None:
-            """Nothing: the tests read what goes wrong from answers."""
+        def log_message(self, *message: object) -> None:
+            """Logs nothing: the tests read errors from the responses."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""A server in a process of its own: `tensorflow_model_server` where it is on the PATH, else the stand-in."""
+"""Starts a server process: `tensorflow_model_server` if it is on the PATH, otherwise `tests.serving`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import requests
 from tests import processes
 
 REAL = shutil.which("tensorflow_model_server")
-POLL = "1" if REAL else "0.05"  # seconds; TF Serving takes whole ones
-PATIENCE = 120.0
+POLL = "1" if REAL else "0.05"  # seconds; TF Serving accepts only whole seconds
+TIMEOUT = 120.0  # seconds
 
 
-class Real:
-    """TF Serving's process, with what one of the tests has."""
+class TFServing:
+    """A process of TF Serving, with the same attributes and methods as `processes.Running`."""
 
     def __init__(self, flags: list[str]) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (`end` closes it)
@@ -31,34 +31,41 @@ class Real:
 
     def end(self) -> processes.Ended:
         """Waits for the end of the process."""
-        status = self._process.wait(PATIENCE)
+        status = self._process.wait(TIMEOUT)
         with self._log as log:
             log.seek(0)
             return processes.Ended(status, log.read().decode(errors="replace"), "")
 
 
 class Server(NamedTuple):
-    """Where it listens, under which name the model is served, and its process."""
+    """A server that runs.
+
+    Attributes:
+        grpc: address of gRPC, HOST:PORT.
+        rest: address of REST, http://HOST:PORT.
+        name: name of the served model.
+        process: process of the server.
+    """
 
     grpc: str
     rest: str
     name: str
-    process: Real | processes.Running
+    process: TFServing | processes.Running
 
     @property
     def url(self) -> str:
         return f"{self.rest}/v1/models/{self.name}"
 
     def versions(self) -> dict[int, str]:
-        """The states of versions, by their numbers; none where the server does not know the model yet."""
-        found = requests.get(self.url, timeout=PATIENCE).json().get("model_version_status", [])
-        return {int(entry["version"]): entry["state"] for entry in found}
+        """The state of each version. Empty if the server does not know the model yet."""
+        entries = requests.get(self.url, timeout=TIMEOUT).json().get("model_version_status", [])
+        return {int(entry["version"]): entry["state"] for entry in entries}
 
     def wait_for(self, version: int, state: str = "AVAILABLE") -> None:
-        """Returns when a version is in a state; the test fails if it takes too long, or the server ends."""
-        until = time.monotonic() + PATIENCE
+        """Waits until a version is in a state. The test fails if this takes too long or the server ends."""
+        deadline = time.monotonic() + TIMEOUT
         states: object = "no answer"
-        while time.monotonic() < until and self.process.poll() is None:
+        while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(requests.ConnectionError):
                 states = self.versions()
                 if self.versions().get(version) == state:
@@ -69,23 +76,23 @@ class Server(NamedTuple):
 
 @contextlib.contextmanager
 def serving(name: str, *flags: str, version: int = 1) -> Iterator[Server]:
-    """A server that has loaded a version, until the end of the block.
+    """Starts a server, waits until it has loaded a version, and stops it at the end of the block.
 
     Args:
-        name: of the model.
+        name: name of the model.
         flags: `--model_base_path=DIR` or `--model_config_file=FILE`.
-        version: that is waited for.
+        version: the version to wait for.
     """
     ports = _free_ports(2)
-    own = (f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--file_system_poll_wait_seconds={POLL}")
-    flags = [f"--model_name={name}", *flags, *own]
-    process = Real(flags) if REAL else processes.start("-m", "tests.serving", *flags)
+    common = (f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--file_system_poll_wait_seconds={POLL}")
+    flags = [f"--model_name={name}", *flags, *common]
+    process = TFServing(flags) if REAL else processes.start("-m", "tests.serving", *flags)
     server = Server(f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", name, process)
     try:
         server.wait_for(version)
         yield server
     finally:
-        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+        with contextlib.suppress(ProcessLookupError):  # the server has already ended
             process.kill(signal.SIGTERM)
         ended = process.end()
         print(f"the server ended with status {ended.returncode}", ended.stdout[-4000:], ended.stderr[-4000:], sep="\n")
@@ -94,6 +101,6 @@ def serving(name: str, *flags: str, version: int = 1) -> Iterator[Server]:
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [opened.getsockname()[1] for opened in sockets]

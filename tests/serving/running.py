@@ -1,4 +1,4 @@
-"""Requests of the official stubs, run on one model by its signatures."""
+"""Runs the requests of the official stubs on one model."""
 
 from __future__ import annotations
 
@@ -16,39 +16,40 @@ from tests.serving.c_api import FAILED_PRECONDITION, INVALID_ARGUMENT, Model, Re
 DEFAULT = "serving_default"
 
 
-def signature_of(model: Model, name: str, code: int = FAILED_PRECONDITION) -> SignatureDef:
-    """The signature of a name, or the default one for none."""
+def find_signature(model: Model, name: str, code: int = FAILED_PRECONDITION) -> SignatureDef:
+    """The signature with this name; the default signature if the name is empty."""
     if (name or DEFAULT) not in model.signatures:
         raise RequestError(code, f'Serving signature key "{name or DEFAULT}" not found.')
     return model.signatures[name or DEFAULT]
 
 
-def predicted(model: Model, request: PredictRequest) -> dict[str, TensorProto]:
-    """The outputs that are asked for, or all."""
-    signature = signature_of(model, request.model_spec.signature_name)
-    given, taken = set(request.inputs), set(signature.inputs)
-    if given != taken:
+def run_predict(model: Model, request: PredictRequest) -> dict[str, TensorProto]:
+    """Computes the requested outputs, or all outputs if the request names none."""
+    signature = find_signature(model, request.model_spec.signature_name)
+    given, expected = set(request.inputs), set(signature.inputs)
+    if given != expected:
         raise RequestError(
             INVALID_ARGUMENT,
-            f"input size does not match signature: {len(given)}!={len(taken)} len({_set(given)}) != len({_set(taken)})."
-            f" Sent extra: {_set(given - taken)}. Missing but required: {_set(taken - given)}.",
+            f"input size does not match signature: {len(given)}!={len(expected)} len({_set(given)})"
+            f" != len({_set(expected)})."
+            f" Sent extra: {_set(given - expected)}. Missing but required: {_set(expected - given)}.",
         )
-    wanted = list(request.output_filter) or list(signature.outputs)
-    for name in wanted:
+    names = list(request.output_filter) or list(signature.outputs)
+    for name in names:
         if name not in signature.outputs:
             known = f"Outputs expected to be in the set {_set(signature.outputs)}."
             raise RequestError(INVALID_ARGUMENT, f"output tensor alias not found in signature: {name} {known}")
     feeds = {signature.inputs[name].name: tensor for name, tensor in request.inputs.items()}
-    found = model.run(feeds, [signature.outputs[name].name for name in wanted])
+    arrays = model.run(feeds, [signature.outputs[name].name for name in names])
     return {
         name: tf.make_tensor_proto(array, signature.outputs[name].dtype, array.shape)
-        for name, array in zip(wanted, found, strict=True)
+        for name, array in zip(names, arrays, strict=True)
     }
 
 
-def classified(model: Model, request: ClassificationRequest) -> ClassificationResult:
-    """Classes and scores of `tf.Example`s."""
-    signature = signature_of(model, request.model_spec.signature_name, INVALID_ARGUMENT)
+def run_classify(model: Model, request: ClassificationRequest) -> ClassificationResult:
+    """Computes the classes and scores of `tf.Example`s."""
+    signature = find_signature(model, request.model_spec.signature_name, INVALID_ARGUMENT)
     if set(signature.inputs) != {"inputs"} or set(signature.outputs) != {"classes", "scores"}:
         raise RequestError(FAILED_PRECONDITION, "Expected classification signature from inputs to classes and scores")
     examples = [example.SerializeToString() for example in _examples(request.input)]
@@ -66,13 +67,13 @@ def classified(model: Model, request: ClassificationRequest) -> ClassificationRe
     return result
 
 
-def _examples(given: Input) -> Iterable[tf.train.Example]:
-    if given.WhichOneof("kind") != "example_list_with_context":
-        return given.example_list.examples
-    listed = given.example_list_with_context
-    merged = [tf.train.Example.FromString(example.SerializeToString()) for example in listed.examples]
+def _examples(content: Input) -> Iterable[tf.train.Example]:
+    if content.WhichOneof("kind") != "example_list_with_context":
+        return content.example_list.examples
+    with_context = content.example_list_with_context
+    merged = [tf.train.Example.FromString(example.SerializeToString()) for example in with_context.examples]
     for example in merged:
-        example.MergeFrom(listed.context)
+        example.MergeFrom(with_context.context)
     return merged
 
 

@@ -1,4 +1,4 @@
-"""Which versions of a model are up: directories are polled, the new is loaded first, the old goes when it is idle."""
+"""Loads and unloads versions of models: polls directories, loads new versions first, unloads old ones when idle."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from tests.serving.c_api import INVALID_ARGUMENT, NOT_FOUND, Model, RequestError
-from tests.serving.running import classified, predicted
+from tests.serving.running import run_classify, run_predict
 
-RUN = {"predict_log": predicted, "classify_log": classified}
+RUN = {"predict_log": run_predict, "classify_log": run_classify}
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
-def aspired(config: ModelConfig, there: Iterable[int]) -> set[int]:
-    """The versions that are to be up, of those that are there."""
+def aspired_versions(config: ModelConfig, present: Iterable[int]) -> set[int]:
+    """The versions that the server should serve, of those that are present in the directory."""
     policy = config.model_version_policy
     if policy.WhichOneof("policy_choice") == "specific":
-        return set(there) & set(policy.specific.versions)
+        return set(present) & set(policy.specific.versions)
     if policy.WhichOneof("policy_choice") == "all":
-        return set(there)
-    return set(sorted(there)[-max(policy.latest.num_versions, 1) :])
+        return set(present)
+    return set(sorted(present)[-max(policy.latest.num_versions, 1) :])
 
 
-def loaded(directory: Path) -> Model:
-    """A model that has answered its warm-up requests."""
+def load_and_warm_up(directory: Path) -> Model:
+    """Loads a model and runs its warm-up requests."""
     model = Model(directory)
     if (directory / WARM_UP).exists():
         for record in tf.data.TFRecordDataset(str(directory / WARM_UP)).as_numpy_iterator():
@@ -42,37 +42,39 @@ def loaded(directory: Path) -> Model:
 
 
 class Versions:
-    """Of one model. What answers a request holds its model, which so outlives its version.
+    """The versions of one model. A request keeps a reference to its model, so a model is not unloaded during a request.
 
     Args:
         config: name, directory, policy and labels.
-        load: function from a version's directory to a model; or it raises `RequestError`.
+        load: function that loads a model from the directory of a version, or raises `RequestError`.
     """
 
-    def __init__(self, config: ModelConfig, load: Callable[[Path], Model] = loaded) -> None:
+    def __init__(self, config: ModelConfig, load: Callable[[Path], Model] = load_and_warm_up) -> None:
         self.config, self._load = config, load
-        self.up: dict[int, Model] = {}
+        self.available: dict[int, Model] = {}
         self.states: dict[int, ModelVersionStatus] = {}
 
     def poll(self) -> None:
-        """Looks at the directory once. What is no number is no version; what cannot be loaded is not tried again."""
+        """Reads the directory once. Ignores names that are not numbers. Never retries a version that failed."""
         folder = Path(self.config.base_path)
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        there = {int(name): folder / name for name in names if name.isdecimal()}
-        wanted = aspired(self.config, there)
+        present = {int(name): folder / name for name in names if name.isdecimal()}
+        wanted = aspired_versions(self.config, present)
         failed = {number for number, status in self.states.items() if status.status.error_code}
-        for number in sorted(wanted - set(self.up) - failed):
+        for number in sorted(wanted - set(self.available) - failed):
             self._set(number, ModelVersionStatus.LOADING)
             try:
-                self.up = {**self.up, number: self._load(there[number])}
+                self.available = {**self.available, number: self._load(present[number])}
                 self._set(number, ModelVersionStatus.AVAILABLE)
             except RequestError as error:
                 self._set(number, ModelVersionStatus.END, error.code, str(error))
-        if wanted & set(self.up) or not there:
-            for number in set(self.up) - wanted:
-                self.up = {other: model for other, model in self.up.items() if other != number}
+        if wanted & set(self.available) or not present:
+            for number in set(self.available) - wanted:
+                self.available = {other: model for other, model in self.available.items() if other != number}
                 self._set(number, ModelVersionStatus.END)
-        self.states = {number: status for number, status in self.states.items() if number in (*self.up, *there)}
+        self.states = {
+            number: status for number, status in self.states.items() if number in (*self.available, *present)
+        }
 
     def _set(self, number: int, state: int, code: int = 0, message: str = "") -> None:
         status = ModelVersionStatus(version=number, state=state)
@@ -81,49 +83,49 @@ class Versions:
 
 
 class Models:
-    """All that are served, by their names."""
+    """All served models by name."""
 
     def __init__(self, config: ModelServerConfig) -> None:
         self.all = {entry.name: Versions(entry) for entry in config.model_config_list.config}
 
     def find(self, spec: ModelSpec) -> tuple[int, Model]:
-        """The version that a request means, and its number.
+        """The number and the model of the version that a request selects.
 
         Raises:
-            RequestError: there is none.
+            RequestError: that version is not served.
         """
         versions = self.all.get(spec.name)
-        up = versions.up if versions else {}
+        available = versions.available if versions else {}
         labels: Mapping[str, int] = versions.config.version_labels if versions else {}
-        wanted = f"Latest({spec.name})"
-        number = max(up, default=-1)
+        requested = f"Latest({spec.name})"
+        number = max(available, default=-1)
         if spec.HasField("version"):
-            number, wanted = spec.version.value, f"Specific({spec.name}, {spec.version.value})"
+            number, requested = spec.version.value, f"Specific({spec.name}, {spec.version.value})"
         elif spec.version_label and spec.version_label not in labels:
             raise RequestError(INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.version_label}")
         elif spec.version_label:
             number = labels[spec.version_label]
-        if number not in up:
-            raise RequestError(NOT_FOUND, f"Servable not found for request: {wanted}")
-        return number, up[number]
+        if number not in available:
+            raise RequestError(NOT_FOUND, f"Servable not found for request: {requested}")
+        return number, available[number]
 
     def states(self, spec: ModelSpec) -> list[ModelVersionStatus]:
-        """Of all versions of a model, or of one, the newest first."""
+        """The states of all versions of a model or of the selected one, the newest first."""
         states = self.all[spec.name].states if spec.name in self.all else {}
-        asked = [spec.version.value] if spec.HasField("version") else sorted(states, reverse=True)
-        found = [states[number] for number in asked if number in states]
-        if not found:
+        numbers = [spec.version.value] if spec.HasField("version") else sorted(states, reverse=True)
+        result = [states[number] for number in numbers if number in states]
+        if not result:
             raise RequestError(NOT_FOUND, f"Could not find any versions of model {spec.name}")
-        return found
+        return result
 
     def update(self, config: ModelServerConfig) -> None:
-        """Takes policies and labels from a config that was read anew."""
+        """Uses the policies and labels of a config that was read again."""
         for entry in config.model_config_list.config:
             if entry.name in self.all:
                 self.all[entry.name].config = entry
 
-    def keep_up(self, read: Callable[[], ModelServerConfig], seconds: float, stop: threading.Event) -> None:
-        """Polls until told to stop."""
+    def poll_until_stopped(self, read: Callable[[], ModelServerConfig], seconds: float, stop: threading.Event) -> None:
+        """Reads the config and polls all directories until the event `stop` is set."""
         while not stop.is_set():
             self.update(read())
             for versions in self.all.values():
@@ -131,13 +133,13 @@ class Models:
             stop.wait(seconds)
 
 
-def config_from(path: Path) -> ModelServerConfig:
-    """As `--model_config_file` has it."""
+def read_config(path: Path) -> ModelServerConfig:
+    """The config in the file of `--model_config_file`."""
     return text_format.Parse(path.read_text(), ModelServerConfig())
 
 
-def config_of(name: str, base_path: str) -> ModelServerConfig:
-    """As `--model_name` and `--model_base_path` say it."""
+def single_model_config(name: str, base_path: str) -> ModelServerConfig:
+    """The config that is equivalent to `--model_name` and `--model_base_path`."""
     config = ModelServerConfig()
     config.model_config_list.config.add(name=name, base_path=base_path, model_platform="tensorflow")
     return config

@@ -1,4 +1,4 @@
-"""The same training on TensorFlow, JAX and torch, from the same weights on the same batches."""
+"""The same training on TensorFlow, JAX and torch, with the same initial weights and the same batches."""
 
 import json
 
@@ -31,19 +31,19 @@ for precision in precisions:
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    """What both trainings on a backend end with, by precision, from the same weights for all."""
+    """A function that trains on a backend in each precision; returns final weights and history by precision."""
     directory = tmp_path_factory.mktemp("backends")
     model = kr.ResNet((1,), kr.residual_block, filters=(8,), stem=kr.stems.cifar, input_shape=(8, 8, 1), classes=2)
     np.savez(directory / "start.npz", *model.get_weights())
 
-    def trained(backend):
+    def train_on(backend):
         arguments = [directory / "start.npz", directory / backend, json.dumps(list(TOLERANCES))]
         processes.printed(
             processes.python("-c", STEPS, *arguments, environment={"KERAS_BACKEND": backend, **processes.UNOPTIMIZED})
         )
         return {precision: read(directory / f"{backend}_{precision}" / "end.npz") for precision in TOLERANCES}
 
-    return trained
+    return train_on
 
 
 def read(path):
@@ -58,10 +58,10 @@ def expected(train):
 
 @pytest.mark.parametrize("backend", [pytest.param(name, marks=needs.package(name)) for name in ("jax", "torch")])
 def test_backends_train_alike(backend, train, expected):
-    found = train(backend)
+    results = train(backend)
     for precision, tolerance in TOLERANCES.items():
-        assert set(found[precision]) == set(expected[precision])
-        for name, value in found[precision].items():
+        assert set(results[precision]) == set(expected[precision])
+        for name, value in results[precision].items():
             np.testing.assert_allclose(
                 value, expected[precision][name], rtol=tolerance, atol=tolerance, err_msg=f"{precision}, {name}"
             )

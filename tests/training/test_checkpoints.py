@@ -1,4 +1,4 @@
-"""Checkpoints of a training: whole or not there, whatever happens while they are written."""
+"""Checkpoints of a training are atomic: a failure or a kill during a write leaves the previous checkpoint."""
 
 import itertools
 import logging
@@ -21,10 +21,10 @@ def save(directory, number):
 
 def test_a_checkpoint_is_read_as_it_was_saved(tmp_path):
     save(tmp_path, 7)
-    found = checkpoints.newest(tmp_path)
-    assert found.path == tmp_path / "7"
-    assert found.state == {"number": 7}
-    np.testing.assert_array_equal(found.arrays["a"], [7, 7, 7])
+    checkpoint = checkpoints.newest(tmp_path)
+    assert checkpoint.path == tmp_path / "7"
+    assert checkpoint.state == {"number": 7}
+    np.testing.assert_array_equal(checkpoint.arrays["a"], [7, 7, 7])
 
 
 def test_the_newest_two_are_kept(tmp_path):
@@ -78,7 +78,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
 @pytest.mark.processes
 @needs.linux
 def test_a_limit_on_files_in_mid_write_leaves_what_was_there(tmp_path):
-    """A real write that fails in its middle: the kernel refuses what is beyond the limit."""
+    """A write that fails in the middle: the kernel refuses all bytes after the limit."""
     save(tmp_path, 1)
     code = (
         "import resource, signal, sys, numpy as np; from pathlib import Path\n"
@@ -93,40 +93,40 @@ def test_a_limit_on_files_in_mid_write_leaves_what_was_there(tmp_path):
     assert checkpoints.newest(tmp_path).state == {"number": 1}
 
 
-def save_without_end(directory, first, said):
-    """In a forked process: what is in a checkpoint tells its number, so that a mix of two would show."""
+def save_forever(directory, first, pipe):
+    """Saves checkpoints in a forked process. All their values are their number, so that a mix of two is detected."""
     parent = os.getppid()
     for number in itertools.count(first):
         arrays = {f"model/{i}": np.full(200_000, number, "float32") for i in range(4)}
         checkpoints.save(directory, number, arrays, {"number": number})
-        os.write(said, b"%d\n" % number)
+        os.write(pipe, b"%d\n" % number)
         if os.getppid() != parent:
             os._exit(1)
 
 
 def kill_forty(directory):
-    """In a process without threads, which forks in no time."""
-    directory, rolled, said, interrupted = Path(directory), random.Random(0), 0, 0
+    """Kills a saving process 40 times. It runs in a process without threads, which forks quickly."""
+    directory, rng, saved, interrupted = Path(directory), random.Random(0), 0, 0
     for _ in range(40):
         reader, writer = os.pipe()
         saver = os.fork()
         if not saver:
-            save_without_end(directory, said + 1, writer)
+            save_forever(directory, saved + 1, writer)
         os.close(writer)
         with os.fdopen(reader) as lines:
-            said = max(said, int(lines.readline()))  # it saves from here on
-            time.sleep(rolled.uniform(0, 0.02))
+            saved = max(saved, int(lines.readline()))  # the first save is done, the next one begins
+            time.sleep(rng.uniform(0, 0.02))
             os.kill(saver, signal.SIGKILL)
             os.waitpid(saver, 0)
-            said = max([said, *map(int, lines.read().split())])
+            saved = max([saved, *map(int, lines.read().split())])
         interrupted += any(path.name.startswith(".") for path in directory.iterdir())
-        found = checkpoints.newest(directory)
-        number = found.state["number"]
-        assert number >= said  # what a save returned from is there
-        assert all((array == number).all() for array in found.arrays.values())
-        assert len(found.arrays) == 4
-        said = number
-    assert interrupted > 8  # kills did hit writes
+        checkpoint = checkpoints.newest(directory)
+        number = checkpoint.state["number"]
+        assert number >= saved  # no completed save is lost
+        assert all((array == number).all() for array in checkpoint.arrays.values())
+        assert len(checkpoint.arrays) == 4
+        saved = number
+    assert interrupted > 8  # enough kills happened during a write
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Many devices and many processes give what one device gives, on the same batches."""
+"""Several devices or processes give the same results as one device, on the same batches."""
 
 import json
 import signal
@@ -21,14 +21,14 @@ SETTINGS = (
     "train ResNet20 --data digits --size 8 --epochs 3 --batch-size 128 --pad-and-crop 0 --learning-rate 0.02 "
     "--backend jax"
 )
-STEPS = 11  # of an epoch of digits
-# The command, with a ResNet20 of one block: most of the time goes into its compilation. Keras is imported with the
-# backend that the command is told, so the constructor changes after that.
+STEPS = 11  # steps per epoch of digits
+# The command, with a ResNet20 of one block: most of its time is compilation. The command imports Keras with the backend
+# of its option, and the constructor is replaced after that.
 COMMAND = """
 import os, jax, pytest
 from keras_resnet.cli import main, training
 
-# JAX reads its variables when it is imported, and TensorFlow has done that before the process was forked.
+# JAX reads its environment variables when it is imported. TensorFlow has imported it before the process was forked.
 jax.config.update("jax_compilation_cache_dir", os.environ["COMPILED"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
@@ -44,7 +44,7 @@ main()
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """Variables that let processes of JAX share all that they compile."""
+    """Environment variables that make JAX processes share their compiled code."""
     return {
         "COMPILED": str(tmp_path_factory.mktemp("compiled")),
         **processes.UNOPTIMIZED,
@@ -53,29 +53,29 @@ def compiled(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=["tensorflow", pytest.param("jax", marks=needs.package("jax"))])
-def apart(request, tmp_path_factory, compiled):
-    """What `two_devices` found on a backend, in a process with devices of its own."""
+def two_devices(request, tmp_path_factory, compiled):
+    """The backend, and the report of `tests.two_devices` on it."""
     environment = {"KERAS_BACKEND": request.param, **compiled}
-    ran = processes.python("-m", "tests.two_devices", tmp_path_factory.mktemp("run"), environment=environment)
-    return request.param, json.loads(processes.printed(ran).splitlines()[-1])
+    ended = processes.python("-m", "tests.two_devices", tmp_path_factory.mktemp("run"), environment=environment)
+    return request.param, json.loads(processes.printed(ended).splitlines()[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.processes
-def test_two_devices_stopped_and_resumed_equal_one_device(apart):
-    _, found = apart
-    assert "stopped by SIGTERM in epoch 2, step 3 of 4" in found["stopped"]
-    assert found["weights"] < 1e-5
-    for one, two in found["history"].values():
+def test_two_devices_stopped_and_resumed_equal_one_device(two_devices):
+    _, report = two_devices
+    assert "stopped by SIGTERM in epoch 2, step 3 of 4" in report["stopped"]
+    assert report["weights"] < 1e-5
+    for one, two in report["history"].values():
         np.testing.assert_allclose(one, two, atol=1e-5)
-    assert found["evaluated"][0] == found["evaluated"][1] > 0.9
+    assert report["evaluated"][0] == report["evaluated"][1] > 0.9
 
 
 @pytest.mark.slow
 @pytest.mark.processes
-def test_what_devices_cannot_do_is_said_before_the_training(apart):
-    backend, found = apart
-    refused = found["refused"]
+def test_what_devices_cannot_do_is_said_before_the_training(two_devices):
+    backend, report = two_devices
+    refused = report["refused"]
     assert refused.pop("count").startswith(
         "devices must be at most 2, the number of available devices. Received: devices=3"
     )
@@ -108,7 +108,7 @@ def test_validation_counts_each_image_once_however_many_processes_read(size, pro
             weights += weight.tolist()
     assert sorted(seen) == list(range(1, size + 1))
     assert steps == {-(-size // 16)}
-    assert np.mean(weights) == pytest.approx(1)  # so that Keras' mean loss is that of the images
+    assert np.mean(weights) == pytest.approx(1)  # Keras' mean loss is then the mean over the images
 
 
 def test_a_shard_reads_no_others_images(tmp_path):
@@ -144,13 +144,13 @@ def test_several_processes_need_jax_and_numbers_that_fit(monkeypatch):
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def start(out, *options, **variables):
-    """The command, in a process of its own."""
+    """Starts the command in its own process."""
     environment = {"KERAS_BACKEND": "jax", "NO_COLOR": "1", "COLUMNS": "120", **variables}
     return processes.start("-c", COMMAND, *SETTINGS.split(), "--out", out, *options, environment=environment)
 
@@ -159,13 +159,13 @@ def start(out, *options, **variables):
 @pytest.mark.processes
 @needs.package("jax")
 def test_two_processes_one_of_them_killed_equal_one_process(tmp_path, compiled):
-    """By variables of the environment first, and then, where the checkpoints go on, by options."""
+    """The first start sets the processes with environment variables; the start that resumes uses options."""
     processes.printed(start(tmp_path / "one", **compiled).end())
 
     two, address = tmp_path / "two", f"127.0.0.1:{free_port()}"
     variables = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2", **compiled}
     pair = [start(two, KERAS_DISTRIBUTION_PROCESS_ID=str(number), **variables) for number in (0, 1)]
-    # The first epoch is over, and the two that follow take longer than it takes to see that.
+    # The first epoch is over. The next two epochs take longer than it takes to notice that.
     pair[0].wait_until((two / "checkpoints" / str(STEPS)).exists)
     pair[1].kill(signal.SIGKILL)
     assert [process.end().returncode != 0 for process in pair] == [True, True]
@@ -177,12 +177,12 @@ def test_two_processes_one_of_them_killed_equal_one_process(tmp_path, compiled):
     ]
     texts = [processes.printed(process.end()) for process in pair]
     assert "epoch " not in texts[0]  # the first process alone reports
-    assert "epoch   1" not in texts[1]  # it was there
+    assert "epoch   1" not in texts[1]  # it resumes after the first epoch
 
     weights = [run.open_model(path).get_weights() for path in (tmp_path / "one", two)]
     assert max(np.abs(a - b).max() for a, b in zip(*weights, strict=True)) < 1e-5
     runs = [json.loads((path / "run.json").read_text()) for path in (tmp_path / "one", two)]
-    assert [found.pop("seconds") > 0 for found in runs] == [True, True]
+    assert [content.pop("seconds") > 0 for content in runs] == [True, True]
     assert runs[0] == runs[1]
     assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in (tmp_path / "one").iterdir())
     assert not (two / "checkpoints").exists()

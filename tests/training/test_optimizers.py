@@ -1,4 +1,4 @@
-"""Optimizers, schedules and losses, beside torch's and timm's."""
+"""Optimizers, schedules and losses, compared with those of torch and timm."""
 
 import dataclasses
 
@@ -17,24 +17,25 @@ from tests.torch_peers import peers
 STEPS = 5
 
 
-def ours(recipe, kernel, bias, gradients):
-    """A kernel and a bias after some steps with given gradients."""
+def keras_steps(recipe, kernel, bias, gradients):
+    """A kernel and a bias after one optimizer step for each pair of gradients."""
     variables = [keras.Variable(kernel), keras.Variable(bias)]
-    made = optimizer(recipe, recipe.learning_rate, variables)
+    opt = optimizer(recipe, recipe.learning_rate, variables)
     for pair in gradients:
-        made.apply(pair, variables)
+        opt.apply(pair, variables)
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
-def theirs(make, decay, kernel, bias, gradients):
+def torch_steps(make, decay, kernel, bias, gradients):
+    """The same steps with an optimizer of torch or timm."""
     torch, _, _ = peers()
     variables = [torch.tensor(kernel, requires_grad=True), torch.tensor(bias, requires_grad=True)]
     groups = [{"params": variables[:1], "weight_decay": decay}, {"params": variables[1:], "weight_decay": 0.0}]
-    made = make(torch, groups)
+    opt = make(torch, groups)
     for pair in gradients:
         for variable, gradient in zip(variables, pair):
             variable.grad = torch.tensor(gradient)
-        made.step()
+        opt.step()
     return [variable.detach().numpy() for variable in variables]
 
 
@@ -65,25 +66,25 @@ def test_optimizers_step_as_their_peers_do(name, rng):
     recipe = Recipe(optimizer=name.split()[0], learning_rate=0.02, weight_decay=0.1, **fields)
     kernel, bias = rng.normal(size=(2, 2, 4, 3)).astype("float32"), rng.normal(size=3).astype("float32")
     gradients = [[rng.normal(size=x.shape).astype("float32") for x in (kernel, bias)] for _ in range(STEPS)]
-    for mine, other in zip(
-        ours(recipe, kernel, bias, gradients), theirs(make, 0.1, kernel, bias, gradients), strict=True
+    for value, expected in zip(
+        keras_steps(recipe, kernel, bias, gradients), torch_steps(make, 0.1, kernel, bias, gradients), strict=True
     ):
-        np.testing.assert_allclose(mine, other, rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(value, expected, rtol=2e-5, atol=2e-6)
 
 
 def test_gradients_are_averaged_over_accumulated_steps(rng):
     kernel, bias = rng.normal(size=(2, 2, 4, 3)).astype("float32"), rng.normal(size=3).astype("float32")
     halves = [[rng.normal(size=x.shape).astype("float32") for x in (kernel, bias)] for _ in range(2)]
     whole = [[(a + b) / 2 for a, b in zip(*halves)]]
-    once = ours(Recipe(), kernel, bias, whole)
-    twice = ours(Recipe(gradient_accumulation_steps=2), kernel, bias, halves)
-    for a, b in zip(once, twice, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
+    expected = keras_steps(Recipe(), kernel, bias, whole)
+    accumulated = keras_steps(Recipe(gradient_accumulation_steps=2), kernel, bias, halves)
+    for one_step, two_steps in zip(expected, accumulated, strict=True):
+        np.testing.assert_allclose(one_step, two_steps, rtol=1e-5)
 
 
 def rates(recipe, steps):
-    made = schedule(recipe, steps)
-    return np.array([float(made(step)) for step in range(steps + 1)])
+    rate = schedule(recipe, steps)
+    return np.array([float(rate(step)) for step in range(steps + 1)])
 
 
 def test_every_schedule_is_a_choice():
@@ -111,10 +112,10 @@ def test_the_rate_falls_to_a_tenth_at_each_milestone():
 def test_published_milestones_are_met(name):
     recipe = kr.training.RECIPES[name]
     steps, falls = {"he2015_cifar": (64_000, (32_000, 48_000)), "goyal2017": (900, (300, 600, 800))}[name]
-    made = schedule(recipe, steps)
+    rate = schedule(recipe, steps)
     for number, fall in enumerate(falls):
-        assert float(made(fall)) == pytest.approx(recipe.learning_rate * 0.1**number)
-        assert float(made(fall + 1)) == pytest.approx(recipe.learning_rate * 0.1 ** (number + 1))
+        assert float(rate(fall)) == pytest.approx(recipe.learning_rate * 0.1**number)
+        assert float(rate(fall + 1)) == pytest.approx(recipe.learning_rate * 0.1 ** (number + 1))
 
 
 @pytest.mark.slow
@@ -127,8 +128,8 @@ def test_binary_cross_entropy_is_timms(threshold, rng):
     logits = rng.normal(size=(6, 5)).astype("float32")
     targets = rng.dirichlet(np.ones(5), 6).astype("float32")
     peer = BinaryCrossEntropy(target_threshold=threshold or None)
-    aimed = augment.target_threshold(targets, threshold) if threshold else targets
-    assert float(LOSSES["binary_crossentropy"]()(aimed, logits)) == pytest.approx(
+    binary = augment.target_threshold(targets, threshold) if threshold else targets
+    assert float(LOSSES["binary_crossentropy"]()(binary, logits)) == pytest.approx(
         float(peer(torch.tensor(logits), torch.tensor(targets))), rel=1e-5
     )
 
@@ -151,6 +152,6 @@ def test_every_loss_is_a_choice():
 def test_weight_decay_is_on_kernels_only_also_in_adamw(rng):
     recipe = dataclasses.replace(Recipe(), optimizer="adamw", weight_decay=0.5, learning_rate=0.1)
     kernel, bias = np.ones((2, 2), "float32"), np.ones(2, "float32")
-    decayed, kept = ours(recipe, kernel, bias, [[np.zeros((2, 2), "float32"), np.zeros(2, "float32")]])
+    decayed, kept = keras_steps(recipe, kernel, bias, [[np.zeros((2, 2), "float32"), np.zeros(2, "float32")]])
     np.testing.assert_allclose(decayed, 0.95, rtol=1e-6)
     np.testing.assert_array_equal(kept, 1)

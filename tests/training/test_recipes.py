@@ -1,4 +1,4 @@
-"""The recipes: what was published, what a field may be, and what becomes of it in a training."""
+"""The recipes: their published values, the range of each field, and the effect of each field on a training."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from keras_resnet.training.distribution import Placement
 from keras_resnet.training.recipe import CHOICES, recipe_of
 from tests.conftest import UNTRACED
 
-# Of the papers and references: what each says of itself, in our words. The source is beside the row in recipes.py.
+# The values in papers and reference code, as fields of a recipe. recipes.py names the source of each row.
 PUBLISHED = {
     "one_cycle": {"epochs": 15, "schedule": "cosine", "optimizer": "sgd"},
     "fine_tune": {"epochs": 10, "flip": True, "crop": "random_resized"},
@@ -80,7 +80,7 @@ def test_a_recipe_is_what_was_published(name):
         assert found[field] == (pytest.approx(value) if not isinstance(value, str) else value), field
 
 
-# For each field values that are refused; a field without an entry fails the test below.
+# Rejected values of each field. A field without an entry fails the test below.
 REFUSED = {
     "epochs": (0, 1.5),
     "iterations": (-1,),
@@ -155,7 +155,7 @@ def names(functions):
 
 
 def test_augmentations_are_those_of_the_fields():
-    everything = Recipe(
+    recipe = Recipe(
         flip=True,
         pad_and_crop=0.25,
         rotate=10,
@@ -164,7 +164,7 @@ def test_augmentations_are_those_of_the_fields():
         magnitude=5,
         random_erase=0.3,
     )
-    found = batches.augmentations(everything, 32)
+    found = batches.augmentations(recipe, 32)
     assert names(found) == ["pad_and_crop", "flip", "rotate", "color_jitter", "rand_augment", "random_erasing"]
     assert [getattr(function, "keywords", {}) for function in found] == [
         {"pixels": 8},
@@ -185,8 +185,8 @@ def test_crops_are_those_of_the_fields():
     assert set(batches.CROPS) == set(CHOICES["crop"])
     assert batches.crop(Recipe()) is None
     assert batches.crop(Recipe(crop="scale_jitter")) is crops.scale_jitter
-    cut = batches.crop(Recipe(crop="random_resized", crop_scale=0.3))
-    assert (cut.func, cut.keywords) == (crops.random_resized_crop, {"scale": (0.3, 1.0)})
+    crop = batches.crop(Recipe(crop="random_resized", crop_scale=0.3))
+    assert (crop.func, crop.keywords) == (crops.random_resized_crop, {"scale": (0.3, 1.0)})
 
 
 @pytest.mark.parametrize(
@@ -207,18 +207,18 @@ def test_targets_are_smoothed_before_they_are_mixed_and_thresholded_after():
     for mix in batches.mixes(Recipe(label_smoothing=0.4)):
         _, smooth = mix(images, targets, (0, 1))
     np.testing.assert_allclose(smooth, augment.label_smoothing(targets, 0.4))
-    found = targets
+    mixed = targets
     for mix in batches.mixes(Recipe(label_smoothing=0.1, mixup=5.0, target_threshold=0.2)):
-        _, found = mix(images, found, (0, 7))
-    assert set(found.numpy().ravel()) == {0, 1}
-    assert found.numpy().sum() > 4
+        _, mixed = mix(images, mixed, (0, 7))
+    assert set(mixed.numpy().ravel()) == {0, 1}
+    assert mixed.numpy().sum() > 4
 
 
 def test_a_recipe_measures_as_it_says():
     assert batches.resize(Recipe()) is to_square
-    measured = batches.resize(Recipe(crop_pct=0.9))
-    assert isinstance(measured, functools.partial)
-    assert measured.keywords == {"crop_pct": 0.9, "interpolation": "bilinear"}
+    resize = batches.resize(Recipe(crop_pct=0.9))
+    assert isinstance(resize, functools.partial)
+    assert resize.keywords == {"crop_pct": 0.9, "interpolation": "bilinear"}
 
 
 def net(side):
@@ -257,10 +257,10 @@ def test_images_grow_in_equal_parts_of_the_training_also_after_a_resume():
     split = from_arrays(np.zeros((40, 8, 8, 1), "uint8"), np.arange(40) % 2, ("a", "b"))
     recipe = Recipe(batch_size=4, train_sizes=(4, 6, 8))
     sides = batches.ImageSizes((4, 6, 8), 8)
-    for start in (0, 3, 7):  # at the beginning, while they are small, and where they grow
-        found = batches.training_batches(split, recipe, sides, Placement(), start, 10).take(10 - start)
-        grown = [images.shape[1] for images, _ in found.as_numpy_iterator()]
-        assert grown == [4, 4, 4, 4, 6, 6, 6, 8, 8, 8][start:]
+    for start in (0, 3, 7):  # at the beginning, among small images, and at a change of the size
+        remaining = batches.training_batches(split, recipe, sides, Placement(), start, 10).take(10 - start)
+        sizes = [images.shape[1] for images, _ in remaining.as_numpy_iterator()]
+        assert sizes == [4, 4, 4, 4, 6, 6, 6, 8, 8, 8][start:]
 
 
 @pytest.mark.slow
@@ -277,8 +277,8 @@ def test_a_training_of_growing_images_learns(rng, eager):
 
 
 def test_a_recipe_of_an_earlier_version_gets_the_defaults_of_newer_fields():
-    written = {name: value for name, value in dataclasses.asdict(Recipe()).items() if name != "remat"}
-    assert recipe_of(written) == Recipe()
+    old_fields = {name: value for name, value in dataclasses.asdict(Recipe()).items() if name != "remat"}
+    assert recipe_of(old_fields) == Recipe()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A training that is killed or stopped ends as one that was not: the same weights, the same history."""
+"""A training that was killed or stopped, and resumed, has the same final weights and history as one without a stop."""
 
 import csv
 import dataclasses
@@ -26,7 +26,7 @@ EPOCHS, STEPS = 3, 4
 PLAIN = kr.training.Recipe(
     epochs=EPOCHS, batch_size=16, pad_and_crop=0.0, validation_split=0.2, warmup=0.2, learning_rate=0.05
 )
-# With everything that has a state of its own: momentum, average, dropping, loss scale, augmentation, mixing.
+# With all features that have a state: momentum, weight average, dropout, loss scale, augmentation, mixing.
 BUSY = dataclasses.replace(PLAIN, ema_decay=0.8, pad_and_crop=0.1, flip=True, random_erase=0.3, mixup=0.2, cutmix=1.0)
 SGD, LAMB, ADAMW = "sgd bfloat16", "lamb float16", "adamw accumulated, growing images"
 RECIPES = {
@@ -44,7 +44,7 @@ RECIPES = {
         flip=True,
     ),
 }
-# To trace takes most of the time of a short training, so one of them is traced, the one with most states.
+# Tracing takes most of the time of a short training, so only one recipe is traced: the one with the most states.
 TRACED = SGD
 
 
@@ -70,8 +70,8 @@ def network(recipe):
     )
 
 
-class At(keras.callbacks.Callback):
-    """Does something at a step, counted over all epochs of this process."""
+class AtStep(keras.callbacks.Callback):
+    """Runs an action after a number of steps of this process."""
 
     def __init__(self, step, action):
         super().__init__()
@@ -94,16 +94,18 @@ def die(number):
 
 
 def train_until_killed(directory, steps):
-    """Trains by several recipes at a time, each within a step of the one before, so that one kill hits them all.
+    """Trains several recipes, and kills the process. One kill stops all trainings, because each runs inside another.
+
+    At its last step a training starts the next one; the last training kills the process.
 
     Args:
-        directory: of the directories of the trainings.
-        steps: in which each recipe is hit, by its name.
+        directory: the parent of the directories of the trainings.
+        steps: the last step of each recipe, by its name.
     """
     (name, step), *others = steps.items()
     tf.config.run_functions_eagerly(name != TRACED)
-    following = functools.partial(train_until_killed, directory, dict(others)) if others else die(signal.SIGKILL)
-    fit(RECIPES[name], Path(directory, name), [At(step, following)])
+    action = functools.partial(train_until_killed, directory, dict(others)) if others else die(signal.SIGKILL)
+    fit(RECIPES[name], Path(directory, name), [AtStep(step, action)])
 
 
 KILLED = """
@@ -115,9 +117,9 @@ train_until_killed(sys.argv[1], json.loads(sys.argv[2]))
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A directory with a training by each recipe that was killed once or twice."""
+    """A directory with a training of each recipe. Each training was killed once or twice."""
     directory = tmp_path_factory.mktemp("killed")
-    # In the first epoch, in the second, and in the last: that of ADAMW after its first was done again.
+    # SGD is killed in its first and last epoch, LAMB in its second epoch, ADAMW in its second and last epoch.
     for steps in ({SGD: 2, ADAMW: STEPS + 3}, {SGD: 2 * STEPS + 1, LAMB: STEPS + 3, ADAMW: STEPS + 1}):
         ended = processes.python("-c", KILLED, directory, json.dumps(steps))
         assert ended.returncode == -signal.SIGKILL, ended.stderr
@@ -132,10 +134,10 @@ def test_a_training_that_is_killed_in_any_epoch_ends_as_if_it_had_not_been(name,
         request.getfixturevalue("eager")
     weights, result = fit(RECIPES[name], tmp_path)
     assert checkpoints.newest(killed / name / "checkpoints").state["epoch"] == epochs
-    again, other = fit(RECIPES[name], killed / name)
-    assert (other.history, other.best_epoch) == (result.history, result.best_epoch)
+    resumed_weights, resumed = fit(RECIPES[name], killed / name)
+    assert (resumed.history, resumed.best_epoch) == (result.history, result.best_epoch)
     assert len(result.history["loss"]) == EPOCHS
-    for one, two in zip([*weights, *result.last_weights], [*again, *other.last_weights], strict=True):
+    for one, two in zip([*weights, *result.last_weights], [*resumed_weights, *resumed.last_weights], strict=True):
         np.testing.assert_array_equal(one, two)
     assert (killed / name / "history.csv").read_text() == (tmp_path / "history.csv").read_text()
 
@@ -145,7 +147,7 @@ def test_signals_save_in_mid_epoch_and_the_rest_follows(tmp_path, eager):
     recipe = dataclasses.replace(PLAIN, ema_decay=0.8, flip=True, epochs=2)
     weights, result = fit(recipe)
     assert result.seconds > 0
-    # In the first epoch; at its end; in the second, after both.
+    # Stops in the first epoch, at its end, and in the second epoch.
     for number, steps, saved in (
         (signal.SIGTERM, 1, 1),
         (signal.SIGINT, STEPS - 1, STEPS),
@@ -153,22 +155,22 @@ def test_signals_save_in_mid_epoch_and_the_rest_follows(tmp_path, eager):
     ):
         before = signal.getsignal(number)
         with pytest.raises(resuming.Stopped, match=f"stopped by {number.name} in epoch .* the same call continues"):
-            fit(recipe, tmp_path, [At(steps, die(number))])
+            fit(recipe, tmp_path, [AtStep(steps, die(number))])
         assert signal.getsignal(number) is before
         assert checkpoints.newest(tmp_path / "checkpoints").path.name == str(saved)
-    again, resumed = fit(recipe, tmp_path)
+    resumed_weights, resumed = fit(recipe, tmp_path)
     assert resumed.history == result.history
-    for one, two in zip(weights, again, strict=True):
+    for one, two in zip(weights, resumed_weights, strict=True):
         np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.slow
 def test_a_signal_without_a_directory_just_stops(eager):
     with pytest.raises(KeyboardInterrupt, match="stopped by SIGINT in epoch 1, step 1 of 5$"):
-        fit(dataclasses.replace(PLAIN, validation_split=0.0), None, [At(1, die(signal.SIGINT))])
+        fit(dataclasses.replace(PLAIN, validation_split=0.0), None, [AtStep(1, die(signal.SIGINT))])
 
 
-class SpoiltAt(keras.callbacks.Callback):
+class InfiniteWeightAfterStep(keras.callbacks.Callback):
     """Makes a weight infinite after a step."""
 
     def __init__(self, step):
@@ -187,11 +189,11 @@ def test_a_weight_that_is_no_number_is_not_saved(tmp_path, eager):
     steps = 80 // recipe.batch_size
     assert steps == STEPS + 1
     with pytest.raises(ValueError, match=r"a weight is not a finite .*last good checkpoint is .*checkpoints/5"):
-        fit(recipe, tmp_path, [SpoiltAt(2 * steps)])
+        fit(recipe, tmp_path, [InfiniteWeightAfterStep(2 * steps)])
     assert checkpoints.newest(tmp_path / "checkpoints").state["epoch"] == 1
 
 
-class Poison(keras.callbacks.Callback):
+class InfiniteWeightAtEpoch(keras.callbacks.Callback):
     """Makes a weight infinite at the beginning of an epoch."""
 
     def __init__(self, epoch):
@@ -208,7 +210,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_checkpoint
     with pytest.raises(
         ValueError, match=r"the loss, nan, is not a finite .* epoch 2, step 4.*last good checkpoint is .*checkpoints/4"
     ):
-        fit(PLAIN, tmp_path, [Poison(1)])
+        fit(PLAIN, tmp_path, [InfiniteWeightAtEpoch(1)])
     kept = checkpoints.newest(tmp_path / "checkpoints")
     assert kept.state["epoch"] == 1
     assert all(np.isfinite(array).all() for array in kept.arrays.values())
@@ -228,7 +230,7 @@ def test_a_training_that_learns_too_fast_says_so(eager):
 def test_a_directory_of_another_training_is_refused(tmp_path, eager):
     recipe = PLAIN
     with pytest.raises(resuming.Stopped):
-        fit(recipe, tmp_path, [At(1, die(signal.SIGTERM))])
+        fit(recipe, tmp_path, [AtStep(1, die(signal.SIGTERM))])
     with pytest.raises(ValueError, match="same settings. Received: .* with learning_rate=0.05, weight_decay=0.0005"):
         fit(dataclasses.replace(recipe, learning_rate=0.5, weight_decay=0.1), tmp_path)
 
@@ -238,9 +240,9 @@ def test_a_finished_training_is_not_done_again(tmp_path, eager):
     recipe = dataclasses.replace(PLAIN, epochs=2)
     weights, result = fit(recipe, tmp_path)
     assert result.seconds > 0
-    again, resumed = fit(recipe, tmp_path, [At(1, lambda: pytest.fail("trained again"))])
+    resumed_weights, resumed = fit(recipe, tmp_path, [AtStep(1, lambda: pytest.fail("trained again"))])
     assert (resumed.history, resumed.seconds) == (result.history, result.seconds)
-    for one, two in zip([*weights, *result.last_weights], [*again, *resumed.last_weights], strict=True):
+    for one, two in zip([*weights, *result.last_weights], [*resumed_weights, *resumed.last_weights], strict=True):
         np.testing.assert_array_equal(one, two)
 
 
@@ -270,13 +272,13 @@ def test_the_average_of_the_weights_is_what_is_measured_and_what_results(eager):
 def test_what_is_averaged_trains_as_what_is_not(eager):
     recipe = dataclasses.replace(PLAIN, ema_decay=0.5, epochs=2)
     weights, result = fit(recipe)
-    plain, other = fit(dataclasses.replace(recipe, ema_decay=0.0))
-    np.testing.assert_allclose(result.history["loss"], other.history["loss"], rtol=1e-5)
-    assert any(not np.array_equal(one, two) for one, two in zip(weights, plain, strict=True))
+    plain_weights, plain = fit(dataclasses.replace(recipe, ema_decay=0.0))
+    np.testing.assert_allclose(result.history["loss"], plain.history["loss"], rtol=1e-5)
+    assert any(not np.array_equal(one, two) for one, two in zip(weights, plain_weights, strict=True))
 
 
-class Statistics(keras.callbacks.Callback):
-    """What the batch norms' statistics are at the end of each epoch's last step."""
+class RecordStatistics(keras.callbacks.Callback):
+    """Records the statistics of the batch norms after the last step of each epoch."""
 
     def __init__(self):
         super().__init__()
@@ -295,7 +297,7 @@ def statistics(model):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_statistics_of_batch_norm_are_averaged_as_the_weights_are(accumulate, eager):
     recipe = dataclasses.replace(PLAIN, ema_decay=0.5, validation_split=0.0, gradient_accumulation_steps=accumulate)
-    model, split, latest = network(recipe), images(), Statistics()
+    model, split, latest = network(recipe), images(), RecordStatistics()
     kr.training.fit(model, recipe, split, callbacks=[latest])
     steps = kr.data.steps_per_epoch(split, recipe.batch_size)
     expected = latest.seen[0]
@@ -313,19 +315,20 @@ def test_the_average_moves_by_updates_where_steps_are_accumulated():
             PLAIN, ema_decay=0.9, gradient_accumulation_steps=accumulate, optimizer="sgd", weight_decay=0.0
         )
         weight = keras.Variable([10.0])
-        made = optimizer(dataclasses.replace(recipe, momentum=0.0, nesterov=False), 1.0, [weight])
-        made.build([weight])
+        opt = optimizer(dataclasses.replace(recipe, momentum=0.0, nesterov=False), 1.0, [weight])
+        opt.build([weight])
         for _ in range(10 * accumulate):
-            made.apply([keras.ops.ones(1)], [weight])
-        ends.append((float(weight[0]), float(made._model_variables_moving_average[0][0])))
+            opt.apply([keras.ops.ones(1)], [weight])
+        ends.append((float(weight[0]), float(opt._model_variables_moving_average[0][0])))
     assert ends[0][0] == ends[1][0] == 0.0
-    # By hand: Keras begins with the weights of the first update; accumulated, an update shows in its last step alone.
-    average = slowly = 9.0
+    # Computed by hand. Keras starts the average with the weights after the first update. With accumulation the average
+    # changes at each step, but the weight changes only at the last step of an update.
+    average = accumulated = 9.0
     for value in range(8, -1, -1):
         average = 0.9 * average + 0.1 * value
-        slowly = 0.9**0.75 * slowly + (1 - 0.9**0.75) * (value + 1)
-        slowly = 0.9**0.25 * slowly + (1 - 0.9**0.25) * value
-    assert [end[1] for end in ends] == pytest.approx([average, slowly], abs=1e-4)
+        accumulated = 0.9**0.75 * accumulated + (1 - 0.9**0.75) * (value + 1)
+        accumulated = 0.9**0.25 * accumulated + (1 - 0.9**0.25) * value
+    assert [end[1] for end in ends] == pytest.approx([average, accumulated], abs=1e-4)
 
 
 def test_more_accumulated_than_there_are_steps_is_refused():
@@ -340,15 +343,15 @@ def test_a_callback_can_end_the_training_for_good(tmp_path, eager):
     def stop():
         callback.model.stop_training = True
 
-    callback = At(STEPS + 1, stop)
+    callback = AtStep(STEPS + 1, stop)
     _, result = fit(PLAIN, tmp_path, [callback])
     assert len(result.history["loss"]) == 2 < EPOCHS
-    _, again = fit(PLAIN, tmp_path, [At(1, lambda: pytest.fail("trained again"))])
-    assert again.history == result.history
+    _, resumed = fit(PLAIN, tmp_path, [AtStep(1, lambda: pytest.fail("trained again"))])
+    assert resumed.history == result.history
 
 
-class Sometimes(keras.callbacks.Callback):
-    """Logs something of every second epoch."""
+class LogEverySecondEpoch(keras.callbacks.Callback):
+    """Logs a value in every second epoch."""
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch % 2:
@@ -357,7 +360,7 @@ class Sometimes(keras.callbacks.Callback):
 
 @pytest.mark.slow
 def test_what_is_not_logged_in_every_epoch_has_gaps_in_the_history(tmp_path, eager):
-    _, result = fit(dataclasses.replace(PLAIN, validation_split=0.0, batch_size=80), tmp_path, [Sometimes()])
+    _, result = fit(dataclasses.replace(PLAIN, validation_split=0.0, batch_size=80), tmp_path, [LogEverySecondEpoch()])
     np.testing.assert_equal(result.history["odd"], [np.nan, 1.0, np.nan])
     with (tmp_path / "history.csv").open(newline="") as file:
         assert [row["odd"] for row in csv.DictReader(file)] == ["", "1.0", ""]
@@ -367,13 +370,13 @@ def test_what_is_not_logged_in_every_epoch_has_gaps_in_the_history(tmp_path, eag
 def test_two_trainings_do_not_share_a_directory(tmp_path, eager):
     recipe = dataclasses.replace(PLAIN, validation_split=0.0, epochs=1)
 
-    def again():
+    def train_in_same_directory():
         with pytest.raises(
             ValueError, match="one training at a time; .* Received: .*, in which another process trains"
         ):
             fit(recipe, tmp_path)
 
-    _, result = fit(recipe, tmp_path, [At(1, again)])
+    _, result = fit(recipe, tmp_path, [AtStep(1, train_in_same_directory)])
     assert len(result.history["loss"]) == recipe.epochs
 
 

@@ -1,4 +1,4 @@
-"""Training: what a recipe does, and what a run leaves behind."""
+"""Training: the effects of a recipe, and the files of a run."""
 
 import csv
 import dataclasses
@@ -55,8 +55,8 @@ def test_the_same_seed_gives_the_same_weights(colours, eager):
         keras.utils.set_random_seed(3)
         return fit(colours, dataclasses.replace(QUICK, seed=3, flip=True, epochs=1))[0].get_weights()
 
-    for once, again in zip(weights(), weights()):
-        np.testing.assert_allclose(once, again, atol=1e-5)
+    for first, second in zip(weights(), weights()):
+        np.testing.assert_allclose(first, second, atol=1e-5)
 
 
 def test_fit_refuses_a_model_that_does_not_fit(colours):
@@ -77,7 +77,7 @@ def test_fit_refuses_a_model_that_does_not_fit(colours):
 
 
 def dark_or_bright(outputs):
-    """A model that says `outputs[0]` of dark images and `outputs[1]` of bright ones, of five."""
+    """A model with five outputs that predicts class `outputs[0]` for dark images and `outputs[1]` for bright images."""
     x = keras.Input((8, 8, 1))
     mean = keras.layers.GlobalAveragePooling2D()(x)
     dense = keras.layers.Dense(5)
@@ -164,7 +164,7 @@ def task(folder, recipe=QUICK, **options):
 
 @pytest.fixture(scope="module")
 def out(folder, tmp_path_factory):
-    """A run: tests that change it take a copy."""
+    """The directory of a run. Tests that change it copy it first."""
     with pytest.MonkeyPatch.context() as patch:
         of_one_block(patch)
         directory = tmp_path_factory.mktemp("out") / "run"
@@ -179,10 +179,10 @@ def test_a_run_leaves_everything_it_promises(out):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(rows[0])
-    said = json.loads((out / "run.json").read_text())
-    assert (said["model"], said["classes"], said["recipe"]["epochs"]) == ("ResNet20", ["bright", "dark"], 2)
+    report = json.loads((out / "run.json").read_text())
+    assert (report["model"], report["classes"], report["recipe"]["epochs"]) == ("ResNet20", ["bright", "dark"], 2)
     assert run.load_run(out).recipe == QUICK
-    assert float(rows[-1]["val_accuracy"]) == pytest.approx(said["test_accuracy"])
+    assert float(rows[-1]["val_accuracy"]) == pytest.approx(report["test_accuracy"])
     assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
     samples = sorted(path.name for path in (out / "samples").iterdir())
     assert samples == ["0_is_bright.png", "1_is_bright.png", "2_is_dark.png", "3_is_dark.png"]
@@ -191,9 +191,9 @@ def test_a_run_leaves_everything_it_promises(out):
 @pytest.mark.slow
 def test_the_saved_model_of_a_run_says_what_the_model_says(out, rng):
     images = rng.uniform(0, 255, (3, 8, 8, 3)).astype("float32")
-    served = tf.saved_model.load(str(out / "export" / "1")).signatures["serving_default"]
+    serve = tf.saved_model.load(str(out / "export" / "1")).signatures["serving_default"]
     model = run.open_model(out)
-    np.testing.assert_allclose(served(image=tf.constant(images))["probabilities"], model(images), atol=1e-6)
+    np.testing.assert_allclose(serve(image=tf.constant(images))["probabilities"], model(images), atol=1e-6)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Searches with each of KerasTuner's tuners: they end, stay within the budget, and are taken up where they were."""
+"""Searches with each tuner of KerasTuner: they end, stay within the budget, and can be resumed."""
 
 import dataclasses
 import gc
@@ -16,17 +16,17 @@ from keras_resnet.tuning import persistence
 from tests import processes
 from tests.conftest import UNTRACED
 
-# Of the regression behind BayesianOptimization, to which so few points are not enough.
+# The regression of BayesianOptimization warns, because these tests give it few points.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     UNTRACED,
 ]
-# One is quick: it is KerasTuner itself that takes its time.
+# Only one tuner is quick: most of the time is spent in KerasTuner itself.
 TUNERS = (
     "RandomSearch",
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("BayesianOptimization", "Hyperband", "GridSearch")),
 )
-LIMIT = 30_000  # MACs: of the points around the tiny network most are over it
+LIMIT = 30_000  # MACs: most points around the tiny network exceed it
 TINY = dataclasses.replace(
     zoo.ROWS["ResNet20"], name="Tiny8", fields={**zoo.ROWS["ResNet20"].fields, "depths": (1, 2), "filters": (4, 8)}
 )
@@ -34,13 +34,13 @@ RECIPE = Recipe(epochs=1, batch_size=32, ema_decay=0.5, pad_and_crop=0.0)
 
 
 @pytest.fixture(autouse=True)
-def _uncollected(monkeypatch):
-    """KerasTuner collects garbage twice a trial, each time half a second of all that TensorFlow has made."""
+def _no_garbage_collection(monkeypatch):
+    """Turns garbage collection off. KerasTuner collects twice per trial, and each collection takes half a second."""
     monkeypatch.setattr(gc, "collect", lambda *generation: 0)
 
 
 class Arithmetic(kr.HyperResNet):
-    """Networks are judged by their size, so that hundreds of trials take no time: what is tested is the search."""
+    """Scores networks by their size instead of training them, so that a test of the search has quick trials."""
 
     def build(self, hp):
         self.design(hp)
@@ -61,16 +61,16 @@ def space_of(kind=Arithmetic, **options):
 
 
 def trained_space(**options):
-    """One whose networks are trained: they are all of one block."""
+    """A space whose networks are trained. They all have one block."""
     base = dataclasses.replace(TINY, fields={**TINY.fields, "depths": (1,), "filters": (4,)})
     return space_of(kr.HyperResNet, base=base, tune=("drop",), max_macs=None, **options)
 
 
 def tuner_of(name, directory, trials=6, space=None, kind=kr.tuning):
-    amount = {"max_epochs": 2, "factor": 2} if name == "Hyperband" else {"max_trials": trials}
+    limits = {"max_epochs": 2, "factor": 2} if name == "Hyperband" else {"max_trials": trials}
     options = {"num_initial_points": 2} if name == "BayesianOptimization" else {}
     return getattr(kind, name)(
-        space or space_of(), "val_accuracy", seed=1, directory=directory, project_name="digits", **amount, **options
+        space or space_of(), "val_accuracy", seed=1, directory=directory, project_name="digits", **limits, **options
     )
 
 
@@ -80,7 +80,7 @@ def numbers(tuner):
 
 @pytest.fixture(scope="module")
 def digits():
-    """A few images of each digit, to learn from and to measure by."""
+    """A few images of each digit, for training and validation."""
     train = kr.data.load("digits", "train")
     return train.hold_out(0.05, seed=1)[1], train.hold_out(0.02, seed=2)[1]
 
@@ -88,13 +88,14 @@ def digits():
 @pytest.mark.parametrize("name", TUNERS)
 @pytest.mark.parametrize("kind", [kr.tuning, keras_tuner], ids=["ours", "KerasTuner's"])
 def test_a_search_ends_with_every_trial_within_the_budget_and_none_failed(name, kind, tmp_path):
-    # KerasTuner's default: three failures in a row end a search. That no network is over the limit `fit` asserts.
-    few = {"tune": ("width",)} if name == "BayesianOptimization" else {}  # its regression takes seconds by dimension
-    tuner = tuner_of(name, tmp_path, 4, space_of(**few), kind)
+    # `fit` asserts that no network exceeds the limit. By KerasTuner's default, three failures in a row end a search.
+    # The regression of BayesianOptimization takes seconds per dimension.
+    options = {"tune": ("width",)} if name == "BayesianOptimization" else {}
+    tuner = tuner_of(name, tmp_path, 4, space_of(**options), kind)
     tuner.search(verbose=0)
     trials = tuner.oracle.trials.values()
     assert {trial.status for trial in trials} == {"COMPLETED"}
-    assert len(trials) == (5 if name == "Hyperband" else 4)  # two, the better of them again, and two
+    assert len(trials) == (5 if name == "Hyperband" else 4)  # two trials, the better one again, and two more
 
 
 @pytest.mark.slow
@@ -109,16 +110,16 @@ def test_a_grid_visits_every_point_once_and_the_base_first(tmp_path):
 
 @pytest.mark.slow
 def test_networks_are_trained_by_the_recipe_and_kept_as_they_were_measured(digits, tmp_path, eager):
-    # With Hyperband, whose later rounds go on with the weights of the earlier.
+    # Hyperband's later rounds continue with the weights of earlier rounds.
     tuner = tuner_of("Hyperband", tmp_path, space=trained_space())
     tuner.search(*digits, verbose=0)
-    found = kr.tuning.trial_results(tuner)
-    assert len(found) == 5
-    assert {"loss", "val_loss", "accuracy", "latency", "seconds"} <= set(found[0].metrics)
+    results = kr.tuning.trial_results(tuner)
+    assert len(results) == 5
+    assert {"loss", "val_loss", "accuracy", "latency", "seconds"} <= set(results[0].metrics)
     best = tuner.get_best_models()[0]
-    assert kr.macs(best) == found[0].metrics["macs"]
-    # The moving average of the weights, not the weights of the last step.
-    assert kr.training.evaluate(best, digits[1]) == pytest.approx(found[0].metrics["val_accuracy"], abs=1e-6)
+    assert kr.macs(best) == results[0].metrics["macs"]
+    # The best model has the moving average of the weights, not the weights of the last step.
+    assert kr.training.evaluate(best, digits[1]) == pytest.approx(results[0].metrics["val_accuracy"], abs=1e-6)
 
 
 KILLED = """
@@ -143,15 +144,15 @@ def test_a_killed_search_is_taken_up_with_all_its_finished_trials(name, tmp_path
     process.wait_for("trial 3 begins")
     process.kill(signal.SIGKILL)
     process.end()
-    again = tuner_of(name, tmp_path, 8)
-    before = {number: trial.status for number, trial in again.oracle.trials.items()}
+    resumed = tuner_of(name, tmp_path, 8)
+    before = {number: trial.status for number, trial in resumed.oracle.trials.items()}
     assert list(before.values()) == ["COMPLETED"] * 3 + ["RUNNING"]
-    seconds = {number: (tmp_path / "digits" / f"trial_{number}" / "trial.json").stat().st_mtime for number in before}
-    again.search(verbose=0)
-    assert [trial.status for trial in again.oracle.trials.values()] == ["COMPLETED"] * 8
+    written = {number: (tmp_path / "digits" / f"trial_{number}" / "trial.json").stat().st_mtime for number in before}
+    resumed.search(verbose=0)
+    assert [trial.status for trial in resumed.oracle.trials.values()] == ["COMPLETED"] * 8
     for number, status in before.items():
         now = (tmp_path / "digits" / f"trial_{number}" / "trial.json").stat().st_mtime
-        assert (now == seconds[number]) == (status == "COMPLETED")  # the one that ran was begun again, no other
+        assert (now == written[number]) == (status == "COMPLETED")  # only the interrupted trial was run again
 
 
 @pytest.mark.slow
@@ -161,15 +162,15 @@ def test_a_torn_oracle_file_is_recovered_from_the_one_before(name, tmp_path):
     first.search(verbose=0)
     values = {number: trial.hyperparameters.values for number, trial in first.oracle.trials.items()}
     path = tmp_path / "digits" / "oracle.json"
-    whole = path.read_text()
-    path.write_text(whole[: len(whole) // 2])
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2])
     (tmp_path / "digits" / "tuner0.json").write_text("{")
-    again = tuner_of(name, tmp_path, 6)
-    assert {number: trial.hyperparameters.values for number, trial in again.oracle.trials.items()} == values
-    assert set(again.oracle.end_order) == set(values)
-    again.search(verbose=0)
-    assert {trial.status for trial in again.oracle.trials.values()} == {"COMPLETED"}
-    assert len(again.oracle.trials) == (5 if name == "Hyperband" else 6)
+    resumed = tuner_of(name, tmp_path, 6)
+    assert {number: trial.hyperparameters.values for number, trial in resumed.oracle.trials.items()} == values
+    assert set(resumed.oracle.end_order) == set(values)
+    resumed.search(verbose=0)
+    assert {trial.status for trial in resumed.oracle.trials.values()} == {"COMPLETED"}
+    assert len(resumed.oracle.trials) == (5 if name == "Hyperband" else 6)
 
 
 @pytest.mark.slow
@@ -179,11 +180,11 @@ def test_with_both_oracle_files_torn_the_trials_are_still_there(tmp_path):
         (tmp_path / "digits" / name).write_text("{")
     torn = tmp_path / "digits" / "trial_2" / "trial.json"
     torn.write_text(torn.read_text()[:40])
-    again = tuner_of("RandomSearch", tmp_path, 5)
-    statuses = [trial.status for trial in again.oracle.trials.values()]
+    resumed = tuner_of("RandomSearch", tmp_path, 5)
+    statuses = [trial.status for trial in resumed.oracle.trials.values()]
     assert statuses == ["COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
-    again.search(verbose=0)  # ends
-    assert len(again.oracle.trials) == 5
+    resumed.search(verbose=0)  # it ends
+    assert len(resumed.oracle.trials) == 5
 
 
 def test_a_trial_killed_after_its_report_is_judged_by_its_second_run(tmp_path):
@@ -192,9 +193,9 @@ def test_a_trial_killed_after_its_report_is_judged_by_its_second_run(tmp_path):
     trial = json.loads(path.read_text())
     trial["metrics"]["metrics"]["val_accuracy"]["observations"] = [{"value": [99.0], "step": 0}]
     path.write_text(json.dumps({**trial, "status": "RUNNING"}))
-    again = tuner_of("RandomSearch", tmp_path, 1)
-    again.search(verbose=0)
-    assert (again.oracle.trials["0"].status, again.oracle.trials["0"].score < 2) == ("COMPLETED", True)
+    resumed = tuner_of("RandomSearch", tmp_path, 1)
+    resumed.search(verbose=0)
+    assert (resumed.oracle.trials["0"].status, resumed.oracle.trials["0"].score < 2) == ("COMPLETED", True)
 
 
 def contents(directory):
@@ -242,13 +243,13 @@ def test_other_hypermodels_are_refused(tmp_path):
 def test_objectives_may_be_several_or_a_reward(digits, tmp_path, eager):
     objective = keras_tuner.Objective
     several = [objective("val_accuracy", "max"), objective("latency", "min")]
-    for number, aim in enumerate((several, objective("reward", "max"))):
+    for number, goal in enumerate((several, objective("reward", "max"))):
         space = trained_space(reward=kr.tuning.mnasnet_reward("macs", 1.0))
-        tuner = kr.tuning.RandomSearch(space, aim, max_trials=1, directory=tmp_path / str(number))
+        tuner = kr.tuning.RandomSearch(space, goal, max_trials=1, directory=tmp_path / str(number))
         tuner.search(*digits, verbose=0)
-        (found,) = kr.tuning.trial_results(tuner)
-        accuracy, latency, macs = (found.metrics[name] for name in ("val_accuracy", "latency", "macs"))
-        assert found.score == pytest.approx(accuracy / macs if number else latency - accuracy)
+        (result,) = kr.tuning.trial_results(tuner)
+        accuracy, latency, macs = (result.metrics[name] for name in ("val_accuracy", "latency", "macs"))
+        assert result.score == pytest.approx(accuracy / macs if number else latency - accuracy)
 
 
 @pytest.mark.slow
@@ -263,9 +264,9 @@ def test_images_that_do_not_fit_end_a_search_at_once(digits, tmp_path):
 
 @pytest.mark.slow
 def test_a_trial_that_diverges_fails_and_the_search_goes_on(digits, tmp_path, eager):
-    wild = dataclasses.replace(RECIPE, learning_rate=1e30, warmup=0.0)
+    diverging = dataclasses.replace(RECIPE, learning_rate=1e30, warmup=0.0)
     tuner = kr.tuning.RandomSearch(
-        trained_space(recipe=wild),
+        trained_space(recipe=diverging),
         "val_accuracy",
         max_trials=1,
         directory=tmp_path,

@@ -1,4 +1,4 @@
-"""The space: known networks are points of it, and what a point costs is known without building it."""
+"""The search space: it contains known networks, and the cost of a point is computed without building its network."""
 
 import dataclasses
 import functools
@@ -18,13 +18,13 @@ from keras_resnet.tuning.source import IMPORTS, code
 from keras_resnet.tuning.space import dimensions_of
 from tests.conftest import quick_among
 
-# One of each family: what differs between them is in these.
+# One row of each family.
 FAMILIES = ("ResNet20", "ResNet18", "ResNet50V2", "ResNet50D", "ResNeXt50_32x4d", "WideResNet40_4", "SEResNet18",
             "ECAResNet50D", "ResNetRS50", "ResNet164")  # fmt: skip
 
 
 def cut(name):
-    """A row of the zoo with few blocks: all others of a stage are as its second."""
+    """A row of the zoo with few blocks: all later blocks of a stage are like its second block."""
     fields = zoo.ROWS[name].fields
     return dataclasses.replace(zoo.ROWS[name], fields={**fields, "depths": (1, 2, 1, 1)[: len(fields["depths"])]})
 
@@ -96,7 +96,7 @@ def test_every_value_of_every_knob_makes_a_network_of_the_cost_that_was_computed
     base = dataclasses.replace(row, fields={**row.fields, "depths": (1, 2), "filters": (8, 16)})
     space = kr.HyperResNet((32, 32, 3), 10, base=base, tune=(name,))
     defaults = {dimension.name: dimension.default for dimension in space.dimensions}
-    costs = {}  # of the networks that are built: some knobs change the training alone
+    costs = {}  # costs of built networks; some dimensions change only the training, so networks are built once
     for dimension in space.dimensions:
         for value in dimension.values:
             gate = {"gate": "squeeze_excite"} if dimension.name == "squeeze_ratio" else {}
@@ -130,23 +130,23 @@ def test_conditions_on_what_is_not_tuned_are_settled():
 
 def test_a_point_over_the_budget_stands_for_the_nearest_within():
     free = kr.HyperResNet((32, 32, 3), 10, base="ResNet20", tune=("depth", "width"))
-    mnasnet_reward = kr.HyperResNet((32, 32, 3), 10, base="ResNet20", tune=("depth", "width"), max_macs=30e6)
+    limited = kr.HyperResNet((32, 32, 3), 10, base="ResNet20", tune=("depth", "width"), max_macs=30e6)
     point = {"depth_2": 6, "depth_3": 6, "depth_4": 6, "width_2": 32, "width_3": 64, "width_4": 128}
     assert free.design(hyperparameters(**point)).row.macs > 300e6
     hp = hyperparameters(**point)
-    design = mnasnet_reward.design(hp)
-    assert 20e6 < design.row.macs <= 30e6  # no smaller than it need be
-    assert hp.values == point  # the oracle's own
-    assert built(mnasnet_reward.build(hp)) == (design.row.parameters, design.row.macs)
-    assert mnasnet_reward.design(hyperparameters(**point)) == design
+    design = limited.design(hp)
+    assert 20e6 < design.row.macs <= 30e6  # not smaller than necessary
+    assert hp.values == point  # the oracle's values do not change
+    assert built(limited.build(hp)) == (design.row.parameters, design.row.macs)
+    assert limited.design(hyperparameters(**point)) == design
 
 
 def test_a_point_that_is_no_network_stands_for_one():
     space = kr.HyperResNet((32, 32, 3), 10, base="ResNet20", tune=("width",))
-    narrowing = hyperparameters(width_2=32, width_3=16, width_4=64)  # option A shortcuts cannot
+    narrowing = hyperparameters(width_2=32, width_3=16, width_4=64)  # shortcuts of option A cannot reduce channels
     assert space.design(narrowing).field("filters") == (16, 16, 64)
     narrowing = hyperparameters(width_2=16, width_3=8, width_4=128)
-    assert space.design(narrowing).field("filters") == (8, 8, 128)  # what need not change does not
+    assert space.design(narrowing).field("filters") == (8, 8, 128)  # other values do not change
 
 
 def test_forms_change_where_the_smallest_sizes_are_not_enough():
@@ -158,16 +158,16 @@ def test_forms_change_where_the_smallest_sizes_are_not_enough():
 
 def test_hyperparameters_of_ones_own_are_kept_to(tmp_path):
     space = kr.HyperResNet((32, 32, 3), 10, base="ResNet20", tune=("depth",), max_macs=40e6)
-    own = keras_tuner.HyperParameters()
-    own.Fixed("depth_2", 6)
-    assert space.design(own).field("depths")[0] == 6
-    own = keras_tuner.HyperParameters()
+    hp = keras_tuner.HyperParameters()
+    hp.Fixed("depth_2", 6)
+    assert space.design(hp).field("depths")[0] == 6
+    hp = keras_tuner.HyperParameters()
     for stage in (2, 3, 4):
-        own.Fixed(f"depth_{stage}", 6)
+        hp.Fixed(f"depth_{stage}", 6)
     with pytest.raises(
         keras_tuner.errors.FailedTrialError, match="must allow a network within max_params=None, max_macs=40000000"
     ):
-        space.design(own)
+        space.design(hp)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_the_line_of_python_builds_the_same_network(name, cheap_weights):
 def test_the_space_is_as_large_as_the_issue_of_depth_and_width_asks():
     space = kr.HyperResNet((224, 224, 3), 1000)
     values = {dimension.name: dimension.values for dimension in space.dimensions}
-    assert all({1, own} < set(values[f"depth_{stage}"]) for stage, own in enumerate((3, 4, 6, 3), start=2))
+    assert all({1, depth} < set(values[f"depth_{stage}"]) for stage, depth in enumerate((3, 4, 6, 3), start=2))
     assert all(len(values[f"width_{stage}"]) == 9 for stage in (2, 3, 4, 5))
 
 

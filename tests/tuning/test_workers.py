@@ -1,4 +1,4 @@
-"""A search by several processes: it ends, whatever becomes of a worker, and is nobody else's to reach."""
+"""A search by several processes. It ends even if a worker is killed, and by default only this machine can reach it."""
 
 import os
 import signal
@@ -26,9 +26,9 @@ def environment(monkeypatch):
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 @pytest.mark.slow
@@ -47,7 +47,7 @@ def test_a_search_by_a_chief_and_two_workers_ends_though_one_is_killed_in_a_tria
     assert ended.returncode == 0, ended.stderr
     assert "no message from worker-1: trial" in ended.stdout
     trials = tuner_of("RandomSearch", tmp_path, 6).oracle.trials.values()
-    assert [trial.status for trial in trials] == ["COMPLETED"] * 6  # that which was lost too
+    assert [trial.status for trial in trials] == ["COMPLETED"] * 6  # also the trial of the killed worker
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_a_lost_trial_begins_again_where_the_space_has_no_other_points_either(tm
     oracle.verbose = 0
     with workers.watch_workers(oracle, patience=1.0):
         lost = oracle.create_trial("worker-1").trial_id
-        oracle.update_trial(lost, {"val_accuracy": 1.0})  # killed before it said that this is the end
+        oracle.update_trial(lost, {"val_accuracy": 1.0})  # the worker is killed before it reports the end of the trial
         while (trial := oracle.create_trial("worker-2")).status != "STOPPED":
             if trial.status == "RUNNING":
                 assert not trial.metrics.exists("val_accuracy")

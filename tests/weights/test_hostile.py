@@ -1,4 +1,4 @@
-"""Loading: files that are damaged, of another network, or made to do harm are refused, and nothing comes of them."""
+"""Loading of bad files: damaged, malicious and wrong-network files are refused and change nothing."""
 
 import json
 import re
@@ -13,14 +13,14 @@ import keras_resnet as kr
 from tests import needs, processes
 from tests.conftest import quick_among
 from tests.hostile import CASES, HARMLESS
-from tests.hostile.corpus import CANARY, LAST, RULED, RULER, network, values
+from tests.hostile.corpus import CANARY, LAST, MEMORY_CHECK, MEMORY_CHECK_BYTES, network, values
 from tests.hostile.writers import WRITERS
 
 pytestmark = needs.linux
 
-MEMORY = 200 * 2**20  # beside the model, whose variables have 22 KB
-KILLED = 3 * 2**30  # resident bytes at which the process is ended; without a case it has 1 GB
-SILENT = 60  # seconds without a word after which it is
+MEMORY = 200 * 2**20  # in addition to the model, whose variables have 22 KB
+KILL_BYTES = 3 * 2**30  # resident bytes at which the test kills the process; without a case the process has 1 GB
+SILENCE_SECONDS = 60  # seconds without output after which the test kills the process
 HOSTILE = set(CASES) - HARMLESS
 
 
@@ -31,27 +31,29 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outcomes(folder):
-    """By case, what came of loading it in a process of its own; nothing, where that did not outlive it."""
+    """The result of each case, loaded in a separate process. A case that ends the process has no result."""
     process = processes.start("-m", "tests.hostile", folder)
-    written, heard, looks = 0, time.monotonic(), 0
+    output_size, last_output, checks = 0, time.monotonic(), 0
     while memory := resident(process.pid):
-        if (looks := looks + 1) % 50 == 0 and (size := len(process.stdout)) > written:  # it takes time to read all
-            written, heard = size, time.monotonic()
-        if memory > KILLED or time.monotonic() - heard > SILENT:
+        checks += 1
+        # Reading all output is slow, so only every 50th check reads it.
+        if checks % 50 == 0 and (size := len(process.stdout)) > output_size:
+            output_size, last_output = size, time.monotonic()
+        if memory > KILL_BYTES or time.monotonic() - last_output > SILENCE_SECONDS:
             process.kill(signal.SIGKILL)
         time.sleep(0.02)
     ended = process.end()
-    found = {outcome.pop("name"): outcome for outcome in map(json.loads, ended.stdout.splitlines())}
-    assert found, ended.stderr[-2000:]
-    return found
+    results = {outcome.pop("name"): outcome for outcome in map(json.loads, ended.stdout.splitlines())}
+    assert results, ended.stderr[-2000:]
+    return results
 
 
 def resident(pid):
-    """Bytes of a process in memory, seen from outside: no limit is set that could end an attack in its stead."""
+    """Resident bytes of a process. No memory limit is set: a limit could stop an attack before our code stops it."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
     except (OSError, IndexError):
-        return 0  # it has ended in the meantime
+        return 0  # the process has ended
 
 
 def test_the_corpus_is_of_every_format():
@@ -62,7 +64,7 @@ def test_the_corpus_is_of_every_format():
 
 @pytest.mark.parametrize("kind", quick_among(WRITERS, "weights.h5", "safetensors", "torch"))
 def test_some_files_of_each_format_are_refused_and_leave_the_model_as_it_was(kind, tmp_path):
-    """Here, where it is soon known; of all files, in a process of their own, below."""
+    """A quick test in this process. The slow tests below load all files in a separate process."""
     model = network()
     before = model.get_weights()
     for name in (
@@ -106,14 +108,14 @@ def test_the_message_is_one_short_line_that_names_the_file_or_the_tensor(outcome
 @pytest.mark.slow
 @pytest.mark.processes
 def test_memory_stays_within_200_mb_of_the_model(outcomes):
-    assert outcomes[RULER]["peak"] > 0.9 * RULED
+    assert outcomes[MEMORY_CHECK]["peak"] > 0.9 * MEMORY_CHECK_BYTES
     assert {name: outcomes[name]["peak"] for name in CASES if outcomes[name]["peak"] > MEMORY} == {}
 
 
 @pytest.mark.slow
 @pytest.mark.processes
 def test_no_more_memory_is_asked_for_than_there_is(outcomes):
-    """An allocation that fails costs nothing here, and everything on a larger machine."""
+    """An allocation that fails on this machine may succeed and fill the memory of a larger machine."""
     assert [name for name in HOSTILE if re.search("allocat|MemoryError", outcomes[name]["message"])] == []
 
 
@@ -143,7 +145,7 @@ def test_files_that_are_odd_but_right_load_exactly(outcomes):
     assert {name: outcomes[name]["message"] for name in HARMLESS if not outcomes[name]["loaded"]} == {}
 
 
-# That the files are what they are taken for.
+# Checks of the corpus: good files are really good, and bad files would really run code.
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Weights from a hub or a URL, over real sockets: whole and right, or not at all, and said in one sentence."""
+"""Weights from a hub or a URL, over real sockets: a download is complete and correct, or it fails with one sentence."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ from tests.conftest import randomise
 from tests.hub_server import Fault, free_url, serving
 from tests.torch_names import torch_state
 
-SECONDS = 0.5  # that a server may be silent
+SECONDS = 0.5  # time limit for a server that sends nothing
 CONTENT = np.random.default_rng(0).bytes(500_000)
 SHA = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 SOURCE = "hf://timm/any.thing"
@@ -60,7 +60,7 @@ def server():
 
 @pytest.fixture
 def hub(server, tmp_path, monkeypatch):
-    """The server as the hub, set as the environment sets it when huggingface_hub is imported; caches that are empty."""
+    """The server in the place of the hub, with empty caches. Sets what huggingface_hub reads from the environment."""
     point_at(server.url, monkeypatch)
     settings = {
         "HF_HUB_CACHE": str(tmp_path / "hub"),
@@ -83,13 +83,13 @@ def hub(server, tmp_path, monkeypatch):
 
 @pytest.fixture
 def path(hub, tmp_path):
-    """Where a file is downloaded to."""
+    """The path that a test downloads a file to."""
     return tmp_path / "files" / "weights.h5"
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    """A ResNet-18 for 10 classes with random weights: the digest of them, and the repository that holds them."""
+    """A ResNet-18 for 10 classes with random weights: the digest of the weights, and the files of its repository."""
     model = kr.ResNet18(classes=10)
     randomise(model, np.random.default_rng(0))
     return digest(model), repository(model, CONFIG)
@@ -105,7 +105,7 @@ def go_offline(monkeypatch):
 
 
 def repository(model, config):
-    """The files of a repository as timm's are."""
+    """The files of a repository, in the form of timm's repositories."""
     return {
         "config.json": json.dumps(config).encode(),
         "model.safetensors": safetensors.numpy.save(torch_state(model)),
@@ -113,7 +113,7 @@ def repository(model, config):
 
 
 def digest(model):
-    """Of all weights in a model."""
+    """A hash of all weights in a model, except those of the preprocessing layer."""
     values = [
         np.asarray(variable) for layer in model.layers for variable in layer.weights if layer.name != "preprocessing"
     ]
@@ -121,7 +121,7 @@ def digest(model):
 
 
 def one_sentence(caught):
-    """The message of an error, after a look at what a traceback would show beside it: nothing."""
+    """The message of an error. Asserts that it is one short line, and that a traceback would show no other error."""
     error = caught.value
     assert error.__cause__ is None
     assert error.__context__ is None or error.__suppress_context__
@@ -130,8 +130,8 @@ def one_sentence(caught):
     return str(error)
 
 
-def left(folder):
-    """What is in a folder and those below it, without locks."""
+def files_in(folder):
+    """The files in a folder and its subfolders, without locks."""
     return sorted(
         str(file.relative_to(folder)) for file in folder.rglob("*") if not file.is_dir() and file.suffix != ".lock"
     )
@@ -145,7 +145,7 @@ def test_a_file_that_is_there_is_not_asked_for_again(server, path):
     download(url, path, SHA)
     download(url, path, SHA)
     assert path.read_bytes() == CONTENT
-    assert left(path.parent) == ["weights.h5"]
+    assert files_in(path.parent) == ["weights.h5"]
     assert len(server.requests) == 1
 
 
@@ -157,7 +157,7 @@ def test_a_lost_connection_is_taken_up_where_it_broke(server, path, kind):
     first, second, third = server.of("GET", ".h5")
     assert path.read_bytes() == CONTENT
     assert first.range == ""
-    lost = 200_000 - BLOCK if kind == "reset" else BLOCK  # on a busy machine the kernel still held much of it
+    lost = 200_000 - BLOCK if kind == "reset" else BLOCK  # a busy kernel may still hold most of the data
     assert 200_000 - lost <= int(second.range[6:-1]) <= 200_000
     assert 400_000 - 2 * lost <= int(third.range[6:-1]) <= 400_000
     assert server.sent(".h5") <= len(CONTENT) + 2 * lost
@@ -188,7 +188,7 @@ def test_a_server_that_always_breaks_off_at_the_same_place_is_given_up(server, p
     [
         (b"older" * 1000, ["bytes=5000-", ""]),
         (CONTENT + b"older", ["bytes=500005-", ""]),
-        (CONTENT, ["bytes=500000-"]),  # killed between the last byte and the renaming
+        (CONTENT, ["bytes=500000-"]),  # the process was killed after the last byte and before the rename
         (b"older" * 100_000, ["bytes=500000-", ""]),
     ],
     ids=["shorter", "longer", "whole", "as long"],
@@ -217,7 +217,7 @@ def test_a_file_of_another_hash_is_refused_and_removed(server, path, expected):
     with pytest.raises(ValueError, match=f"must have the hash {expected}. Received: {expected[:3]}") as caught:
         download(url, path, expected)
     one_sentence(caught)
-    assert left(path.parent) == []
+    assert files_in(path.parent) == []
     download(url, path, expected)
     assert path.read_bytes() == CONTENT
 
@@ -227,16 +227,16 @@ def test_a_damaged_file_goes_even_if_no_other_comes(server, path):
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(ValueError, match="the server answered 404 Not Found"):
         download(server.url + "/weights.h5", path, SHA)
-    assert left(path.parent) == []
+    assert files_in(path.parent) == []
 
 
 def test_a_file_is_kept_where_directories_cannot_be_flushed(server, path, monkeypatch):
-    opened = os.open
+    real_open = os.open
 
     def refuse(name, *args, **kwargs):
         if Path(name).is_dir():
             raise PermissionError(13, "as on Windows")
-        return opened(name, *args, **kwargs)
+        return real_open(name, *args, **kwargs)
 
     monkeypatch.setattr(os, "open", refuse)
     download(server.serve_file("/weights.h5", CONTENT), path, SHA)
@@ -251,15 +251,15 @@ def test_a_hash_of_no_kind_is_refused(server, path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("came", [0, 200_000])
-def test_a_stalled_server_times_out(server, path, came):
-    server.faults["GET", ".h5"] = Fault("stall", came, times=1)
+@pytest.mark.parametrize("received", [0, 200_000])
+def test_a_stalled_server_times_out(server, path, received):
+    server.faults["GET", ".h5"] = Fault("stall", received, times=1)
     server.faults["GET", "/weights.h5"] = Fault("stall")
-    began = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(ValueError, match=f"download .*weights.h5: the server did not answer for {SECONDS} s") as caught:
         download(server.serve_file("/weights.h5", CONTENT), path, SHA)
     one_sentence(caught)
-    assert time.monotonic() - began < 10 * SECONDS
+    assert time.monotonic() - start < 10 * SECONDS
     assert not path.exists()
 
 
@@ -352,7 +352,7 @@ def test_a_cache_that_is_no_directory_is_named(server, path, tmp_path):
 
 @pytest.fixture
 def read_only(hub, monkeypatch):
-    """A function that makes an open folder one that cannot be written to, by root neither."""
+    """An open folder, and a function that makes it read-only, even for root."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     user = os.geteuid()
@@ -378,9 +378,9 @@ def test_a_read_only_cache_is_used_or_named(server, read_only, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
     server.commit("timm/any.thing", {"model.safetensors": CONTENT, "config.json": b"{}"})
-    here = fetch.from_hub(SOURCE, "model.safetensors")
+    cached = fetch.from_hub(SOURCE, "model.safetensors")
     close()
-    assert fetch.from_hub(SOURCE, "model.safetensors") == here
+    assert fetch.from_hub(SOURCE, "model.safetensors") == cached
     with pytest.raises(ValueError, match="cannot store [0-9a-f]{40} in .*: Permission denied") as caught:
         fetch.from_hub(SOURCE, "config.json")
     one_sentence(caught)
@@ -428,7 +428,7 @@ def test_a_mirror_of_web_pages_is_refused(server, hub, monkeypatch, tmp_path, ki
     monkeypatch.setenv("KERAS_RESNET_MIRROR", server.url)
     with pytest.raises(ValueError, match="weights.h5 must be a file. Received: a web page, perhaps from a mirror"):
         fetch.from_url(free_url() + "/weights.h5", expected)
-    assert left(tmp_path / "keras") == []
+    assert files_in(tmp_path / "keras") == []
 
 
 def test_two_urls_without_hashes_are_not_taken_for_each_other(server, hub):
@@ -510,7 +510,7 @@ def test_other_bytes_than_the_hub_names_are_refused(hub, tmp_path):
         with pytest.raises(ValueError, match=f"{file} must have the hash {kind}:.*; the file is removed") as caught:
             fetch.from_hub(SOURCE, file)
         assert "secret" not in one_sentence(caught)
-    assert left(tmp_path / "hub") == []
+    assert files_in(tmp_path / "hub") == []
 
 
 def test_a_damaged_file_of_the_hub_is_fetched_again_or_refused_offline(hub, monkeypatch):
@@ -528,7 +528,7 @@ def test_a_damaged_file_of_the_hub_is_fetched_again_or_refused_offline(hub, monk
 def test_a_blob_may_be_a_link_into_a_store_of_all_repositories(hub, monkeypatch):
     hub.commit("timm/any.thing", {"model.safetensors": CONTENT})
     path = fetch.from_hub(SOURCE, "model.safetensors")
-    stored = path.resolve().rename(path.parents[3] / ("f" * 64))  # named by another hash than the blob
+    stored = path.resolve().rename(path.parents[3] / ("f" * 64))  # its name is not the hash in the blob's name
     (path.parent / path.readlink()).symlink_to(stored)
     assert fetch.from_hub(SOURCE, "model.safetensors") == path
     go_offline(monkeypatch)
@@ -566,7 +566,7 @@ def test_a_cache_without_links_has_copies(hub, monkeypatch):
 def test_a_hub_that_gives_no_answer_leaves_the_cache(hub, monkeypatch, tmp_path, fault, why):
     hub.commit("timm/any.thing", {"model.safetensors": CONTENT})
     path = fetch.from_hub(SOURCE, "model.safetensors")
-    began = time.monotonic()
+    start = time.monotonic()
     hub.faults["HEAD", ""] = hub.faults["GET", ""] = Fault(fault)
     if fault == "refused":
         point_at(free_url(), monkeypatch)
@@ -575,8 +575,8 @@ def test_a_hub_that_gives_no_answer_leaves_the_cache(hub, monkeypatch, tmp_path,
     with pytest.raises(ValueError, match=re.escape(why) + ", and model.safetensors is not in the cache, ") as caught:
         fetch.from_hub(SOURCE, "model.safetensors")
     one_sentence(caught)
-    assert time.monotonic() - began < 10 * SECONDS
-    assert left(tmp_path) == []
+    assert time.monotonic() - start < 10 * SECONDS
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -587,7 +587,7 @@ def test_a_storage_that_fails_leaves_no_file(hub, tmp_path):
         with pytest.raises(ValueError, match=why) as caught:
             fetch.from_hub(SOURCE, "model.safetensors")
         assert "secret" not in one_sentence(caught)
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 def test_offline_asks_nothing_and_says_so(hub, monkeypatch):
@@ -631,7 +631,7 @@ def test_a_hub_cannot_name_files_outside_the_cache(hub, tmp_path, name):
     )
     with pytest.raises(ValueError, match="the answer is not that of a hub"):
         fetch.from_hub(SOURCE, "config.json")
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 def test_the_token_goes_to_the_hub_and_not_to_its_storage(hub, monkeypatch):
@@ -645,7 +645,7 @@ def test_the_token_goes_to_the_hub_and_not_to_its_storage(hub, monkeypatch):
     }
 
 
-# What a repository says of its network
+# The config.json of a repository
 
 
 @pytest.mark.parametrize(
@@ -701,7 +701,7 @@ def test_a_repository_is_loaded_as_it_says(hub, tiny):
     np.testing.assert_allclose(
         np.sqrt(np.ravel(preprocessing.variance)) / 255, CONFIG["pretrained_cfg"]["std"], rtol=1e-6
     )
-    # Again: nothing but questions; and another number of classes is the caller's to choose.
+    # The second load downloads no file again. The caller may choose another number of classes.
     model = kr.ResNet18(weights="hf://timm/resnet18.tiny", classes=3)
     assert model.output_shape == (None, 3)
     assert len(hub.of("GET", "model.safetensors")) == len(hub.of("GET", "config.json")) == 1
@@ -748,13 +748,13 @@ def test_nothing_is_asked_for_without_weights(hub, cheap_weights):
     assert hub.requests == []
 
 
-# Processes of their own, with settings from the environment
+# Separate processes, with settings from the environment
 
 
 USER = """
 import hashlib, importlib, sys, traceback
 import huggingface_hub.constants
-importlib.reload(huggingface_hub.constants)  # a forked process has imported it with another environment
+importlib.reload(huggingface_hub.constants)  # the parent of a forked process imported it with another environment
 import numpy as np
 import keras_resnet as kr
 for source in sys.argv[1:]:
@@ -784,23 +784,23 @@ def test_a_killed_download_is_finished_by_one_of_two_processes_and_then_serves_o
     killed.kill(signal.SIGKILL)
     assert killed.end().returncode == -signal.SIGKILL
     (part,) = tmp_path.rglob("*.part")
-    came = part.stat().st_size
-    assert 0 < came < size
-    assert [name for name in left(tmp_path) if Path(name).name in ("model.safetensors", part.stem)] == []
+    received = part.stat().st_size
+    assert 0 < received < size
+    assert [name for name in files_in(tmp_path) if Path(name).name in ("model.safetensors", part.stem)] == []
 
     server.faults.clear()
-    for ended in [user.end() for user in [processes.start("-c", USER, environment=settings) for _ in range(2)]]:
-        assert f"digest {expected}" in ended.stdout, ended.stderr
+    for finished in [user.end() for user in [processes.start("-c", USER, environment=settings) for _ in range(2)]]:
+        assert f"digest {expected}" in finished.stdout, finished.stderr
     requests = server.of("GET", "model.safetensors")
-    assert [request.range for request in requests] == ["", f"bytes={came}-"]
-    assert requests[1].sent == size - came
+    assert [request.range for request in requests] == ["", f"bytes={received}-"]
+    assert requests[1].sent == size - received
 
-    # In a new interpreter, for there the environment is read when the hub's client is imported.
+    # A new interpreter is needed, because the hub's client reads the environment when it is imported.
     code = USER.replace("importlib.reload", "# ")
     offline = {**settings, "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": free_url()}
-    ended = processes.fresh("-c", code, "hf://timm/another", environment=offline)
-    assert f"digest {expected}" in ended.stdout, ended.stderr
+    finished = processes.fresh("-c", code, "hf://timm/another", environment=offline)
+    assert f"digest {expected}" in finished.stdout, finished.stderr
     message = "HF_HUB_OFFLINE forbids downloads, and config.json is not in the cache"
-    assert message in ended.stderr.strip().splitlines()[-1]
-    assert "During handling" not in ended.stderr
-    assert "direct cause" not in ended.stderr
+    assert message in finished.stderr.strip().splitlines()[-1]
+    assert "During handling" not in finished.stderr
+    assert "direct cause" not in finished.stderr

@@ -1,4 +1,4 @@
-"""keras.applications: what its weights say in its networks they say in ours, through files like the official ones."""
+"""keras.applications: the same weights give the same outputs in our networks. The files are like the official ones."""
 
 import dataclasses
 import functools
@@ -19,8 +19,9 @@ pytestmark = pytest.mark.parity
 
 V1, V2 = ("ResNet50", "ResNet101", "ResNet152"), ("ResNet50V2", "ResNet101V2", "ResNet152V2")
 NEXT = {"ResNeXt50_32x4d": (3, 4, 6, 3), "ResNeXt101_32x4d": (3, 4, 23, 3)}
-FAMILIES = (V1, V2, tuple(NEXT))  # which differ in depth alone
-CUT = (2, 3, 2, 2)  # blocks a stage: the first, one of those between, and the last, which is the one to stride in V2
+FAMILIES = (V1, V2, tuple(NEXT))  # networks of one family differ in depth only
+# Blocks for each stage: the first, a middle one in one stage, and the last. In V2 the last block has the stride.
+CUT = (2, 3, 2, 2)
 SIDE = 64
 PREPROCESS = {
     **dict.fromkeys(V1, keras.applications.resnet.preprocess_input),
@@ -30,7 +31,7 @@ PREPROCESS = {
 
 
 def resnext(depths):
-    """keras-applications 1.0.8's ResNeXt, which Keras 3 no longer has: depthwise, then summed over each group."""
+    """The ResNeXt of keras-applications 1.0.8: depthwise convolution, then a sum over each group. Keras 3 has none."""
     layers = keras.layers
 
     def norm(x, name, activation=None):
@@ -65,32 +66,32 @@ def resnext(depths):
 
 
 def original(name, depths=CUT, side=SIDE):
-    """The original with other numbers of blocks a stage, or with none, and those that it would have."""
+    """The original network with other depths (or no blocks at all), and the depths that it really has."""
     if name in NEXT:
         return resnext(depths), NEXT[name]
     source = importlib.import_module("keras.src.applications.resnet")
-    whole = []
+    depths_seen = []
 
     def cut(stack, x, filters, blocks, **options):
-        whole.append(blocks)
-        return stack(x, filters, depths[len(whole) - 1], **options) if depths else x
+        depths_seen.append(blocks)
+        return stack(x, filters, depths[len(depths_seen) - 1], **options) if depths else x
 
     with pytest.MonkeyPatch.context() as patch:
         for stack in ("stack_residual_blocks_v1", "stack_residual_blocks_v2"):
             patch.setattr(source, stack, functools.partial(cut, getattr(source, stack)))
         build = getattr(keras.applications, name)
-        return build(weights=None, input_shape=(side, side, 3), classifier_activation=None), tuple(whole)
+        return build(weights=None, input_shape=(side, side, 3), classifier_activation=None), tuple(depths_seen)
 
 
 def headless(model):
-    """A network up to its average pooling."""
+    """A network without its head, up to the average pooling."""
     return keras.Model(model.input, model.layers[-2].output)
 
 
 def write_as_keras_2(model, path):
-    """A weights file as Keras 2 wrote it, and as the official downloads are.
+    """Writes a weights file in the format of Keras 2, like the official downloads.
 
-    Those were written by keras-applications, which calls the head `probs`; Keras never notices, as it goes by position.
+    keras-applications wrote those files and named the head `probs`. Keras loads by position, so it ignores the name.
     """
     layers = {layer.name.replace("predictions", "probs"): layer for layer in model.layers if layer.weights}
     with h5py.File(path, "w") as file:
@@ -107,7 +108,7 @@ def write_as_keras_2(model, path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [family[0] for family in FAMILIES])
 def test_the_numbers_are_those_of_keras_applications(name, tmp_path, rng, cheap_weights):
-    """Of each layer, with and without the head, with fewer blocks a stage: who reads features gets the same."""
+    """Compares the outputs of all blocks and of the network, with and without the head. Each stage has few blocks."""
     theirs, _ = original(name)
     randomise_evenly(theirs, rng)
     write_as_keras_2(theirs, tmp_path / "top.h5")
@@ -123,24 +124,27 @@ def test_the_numbers_are_those_of_keras_applications(name, tmp_path, rng, cheap_
     )
     images = np.concatenate([dark_and_bright(rng, SIDE, SIDE), photographs(2, SIDE)])
     pixels = PREPROCESS[name](images.astype("float32"))
-    common = [layer.name for layer in theirs.layers if layer.name.endswith("_out")]
-    assert len(common) == (0 if name in NEXT else sum(CUT))  # ours alone has names for them in ResNeXt
-    for include_top, last in {True: theirs.output, False: headless(theirs).output}.items():
+    block_outputs = [layer.name for layer in theirs.layers if layer.name.endswith("_out")]
+    # keras-applications does not name these layers in ResNeXt.
+    assert len(block_outputs) == (0 if name in NEXT else sum(CUT))
+    for include_top, last_output in {True: theirs.output, False: headless(theirs).output}.items():
         build = functools.partial(getattr(kr, name), weights=row, input_shape=(SIDE, SIDE, 3), pooling="avg")
         ours = build(include_top=include_top, classifier_activation=None)
-        wanted, got = (
-            [np.asarray(y) for y in keras.Model(net.input, [*features(net, common), output])(x, training=False)]
-            for net, output, x in ((theirs, last, pixels), (ours, ours.output, images))
+        expected, results = (
+            [np.asarray(y) for y in keras.Model(net.input, [*features(net, block_outputs), output])(x, training=False)]
+            for net, output, x in ((theirs, last_output, pixels), (ours, ours.output, images))
         )
-        # Held against what the images make of it: the larger part of a random net's answer is one and the same.
-        assert np.abs(got[-1] - wanted[-1]).max() <= 1e-3 * np.ptp(wanted[-1], axis=0).max()
-        for feature, same in zip(got[:-1], wanted[:-1], strict=True):
-            assert np.abs(feature - same).max() <= 1e-4 * np.abs(same).max()
+        # The tolerance is relative to the difference between images: most of a random net's output is equal for all.
+        assert np.abs(results[-1] - expected[-1]).max() <= 1e-3 * np.ptp(expected[-1], axis=0).max()
+        for feature, expected_feature in zip(results[:-1], expected[:-1], strict=True):
+            assert np.abs(feature - expected_feature).max() <= 1e-4 * np.abs(expected_feature).max()
         if include_top and name not in NEXT:
-            # Theirs also pads where the stride is 1 and before the pool; and v2 strides elsewhere.
+            # keras.applications also pads if the stride is 1, and before the pool. Its V2 has strides in other layers.
             extra = {layer.name for layer in theirs.layers} - {layer.name for layer in ours.layers}
-            left = {n for n in extra if not n.endswith("_pad") and "max_pooling2d" not in n and "input_layer" not in n}
-            assert left == set()
+            unexplained = {
+                n for n in extra if not n.endswith("_pad") and "max_pooling2d" not in n and "input_layer" not in n
+            }
+            assert unexplained == set()
 
 
 def features(model, names):
@@ -152,10 +156,10 @@ def features(model, names):
 def test_a_network_has_the_depth_of_keras_applications_and_is_like_the_first_of_its_family(name, cheap_weights):
     _, depths = original(name, ())
     row, (first,) = weights.find(name, "keras"), (family[0] for family in FAMILIES if name in family)
-    alike = weights.find(first, "keras")
+    first_row = weights.find(first, "keras")
     assert zoo.ROWS[name].fields == {**zoo.ROWS[first].fields, "depths": depths}
-    assert (row.fields, row.mean, row.std) == (alike.fields, alike.mean, alike.std)
-    assert (row.form, row.conversions) == (alike.form, alike.conversions)
+    assert (row.fields, row.mean, row.std) == (first_row.fields, first_row.mean, first_row.std)
+    assert (row.form, row.conversions) == (first_row.form, first_row.conversions)
     assert row.source.endswith("_kernels.h5")
     assert row.notop.endswith("_kernels_notop.h5")
 

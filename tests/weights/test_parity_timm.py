@@ -1,4 +1,4 @@
-"""timm: the same weights in its networks and in the zoo's give the same logits, and the table says what it says."""
+"""timm: the same weights give the same logits in its networks and in ours, and our table has the same facts."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ from tests.torch_peers import (
 
 pytestmark = [pytest.mark.parity, needs.package("timm")]
 
-ROWS = {row.model: row for row in FROM_TIMM}  # one of each: they differ in numbers only
+ROWS = {row.model: row for row in FROM_TIMM}  # one checkpoint for each model: the others have the same architecture
 
 
 FIELDS = {model: {**zoo.ROWS[model].fields, **row.fields} for model, row in ROWS.items()}
@@ -37,7 +37,7 @@ FAMILY = families(FIELDS)
 @pytest.mark.slow
 @pytest.mark.parametrize("model", sorted(set(FAMILY.values())))
 def test_a_row_of_the_table_gives_the_logits_of_timm(model, tmp_path, rng, cheap_weights):
-    """The first row of each family, with fewer blocks a stage."""
+    """Tests the first row of each family, with fewer blocks for each stage."""
     net = randomised(timm_net(timm_name(ROWS[model])), rng)
     checkpoint = dataclasses.replace(ROWS[model], fields=cut_fields(FIELDS[model]))
     compare(getattr(kr, model), net, checkpoint, tmp_path, rng)
@@ -49,8 +49,10 @@ def test_a_row_has_the_blocks_and_parameters_of_timm_and_is_like_the_first_of_it
     name = timm_name(ROWS[model])
     depths, net = timm_depths(name), timm_net(name, TWO)
     assert FIELDS[model]["depths"] == depths
-    more = sum((depth - 2) * parameters_of(blocks[1]) for depth, blocks in zip(depths, stages_of(net), strict=True))
-    assert zoo.ROWS[model].parameters == parameters_of(net) + more
+    parameters_of_other_blocks = sum(
+        (depth - 2) * parameters_of(blocks[1]) for depth, blocks in zip(depths, stages_of(net), strict=True)
+    )
+    assert zoo.ROWS[model].parameters == parameters_of(net) + parameters_of_other_blocks
     assert repr(net) == timm_printed(timm_name(ROWS[FAMILY[model]]))
 
 
@@ -62,9 +64,9 @@ def test_a_whole_network_gives_the_logits_of_timm(tmp_path, rng, cheap_weights):
 
 
 def test_each_row_is_compared_with_its_original():
-    others = {row.tag for row in table() if row not in FROM_TIMM}
-    # In test_parity_keras_applications.py, test_weights.py and test_fashion_mnist.py.
-    assert others == {"keras", "akamaster", "fashion_mnist"}
+    other_tags = {row.tag for row in table() if row not in FROM_TIMM}
+    # test_parity_keras_applications.py, test_weights.py and test_fashion_mnist.py compare these.
+    assert other_tags == {"keras", "akamaster", "fashion_mnist"}
     assert {row.model for row in FROM_TIMM} == set(ROWS)
 
 

@@ -1,4 +1,4 @@
-"""The README's examples with published weights, run by a user whose hub is a server on this machine."""
+"""Runs the README's examples that need published weights. The hub is a server on this machine."""
 
 import json
 import re
@@ -23,7 +23,7 @@ EXAMPLES = re.findall(r"<!-- needs weights -->\n```python\n(.*?)```", README, re
 
 
 def commit(server, model):
-    """Puts a model with random weights where its recommended checkpoint is; returns it."""
+    """Makes a model with random weights and stores it in the repository of its recommended checkpoint; returns it."""
     net = kr.create_model(model)
     randomise_evenly(net, np.random.default_rng(0))
     source = weights.find(model, "imagenet").source
@@ -32,9 +32,9 @@ def commit(server, model):
     return net
 
 
-# A forked process has imported the hub's client with another environment. Each graph would be traced to be run once,
-# and ten epochs do nothing that one does not.
-FIRST = """
+# Reload: the parent of a forked process imported the hub's client with another environment. Eager: each graph would be
+# traced and then run once. One epoch: ten epochs would test nothing more.
+PREAMBLE = """
 import dataclasses, importlib, huggingface_hub.constants, keras_resnet, tensorflow
 importlib.reload(huggingface_hub.constants)
 tensorflow.config.run_functions_eagerly(True)
@@ -45,9 +45,9 @@ recipes["fine_tune"] = dataclasses.replace(recipes["fine_tune"], epochs=1)
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """What came of all the examples, one after the other, by a user with an empty cache.
+    """The examples, run one after the other with an empty cache at the start.
 
-    Returns the server with the weights that they ask for, their networks, the photograph, and the processes.
+    Returns the server with the weights, the networks, the path of the photograph, and the finished processes.
     """
     folder = tmp_path_factory.mktemp("readme")
     image = photographs(1, 300)
@@ -64,7 +64,7 @@ def ran(tmp_path_factory):
             nets = {model: commit(server, model) for model in ("ResNet18", "ResNet50")}
         settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(folder / "hub"), "NO_PROXY": "*"}
         settings |= {"PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        examples = [processes.python("-c", FIRST + code, environment=settings, cwd=folder) for code in EXAMPLES]
+        examples = [processes.python("-c", PREAMBLE + code, environment=settings, cwd=folder) for code in EXAMPLES]
         yield server, nets, folder / "photo.jpg", examples
 
 
@@ -87,7 +87,7 @@ def test_fine_tuning_in_five_lines_runs(ran):
     *_, examples = ran
     assert len([line for line in EXAMPLES[2].splitlines() if line]) == 5
     assert examples[2].returncode == 0, examples[2].stderr
-    assert examples[2].stdout.strip() in ("0.0", "0.5", "1.0")  # of the two held out
+    assert examples[2].stdout.strip() in ("0.0", "0.5", "1.0")  # the accuracy on the two held-out images
 
 
 def test_each_file_is_downloaded_once_for_all_examples(ran):

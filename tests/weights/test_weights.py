@@ -1,4 +1,4 @@
-"""Weights: from every kind of file into a network, to other classes and channels; the table of what is published."""
+"""Weights: loading every kind of file, transfer to other classes and channels, and the table of published weights."""
 
 import dataclasses
 import functools
@@ -90,11 +90,11 @@ def test_a_cifar_net_is_converted_to_every_format(ending, resnet20, cifar_test, 
 
 @pytest.mark.parametrize("ending", quick_among(WRITERS, ".safetensors"))
 def test_a_written_file_can_be_read_by_whoever_reads_others(ending, tmp_path):
-    other = tmp_path / "other"
-    other.touch()
+    ordinary_file = tmp_path / "other"
+    ordinary_file.touch()
     checkpoint = weights.find("ResNet20", "fashion_mnist")
     save_weights(tiny(), tmp_path / f"net{ending}", checkpoint, "ResNet20")
-    assert (tmp_path / f"net{ending}").stat().st_mode == other.stat().st_mode
+    assert (tmp_path / f"net{ending}").stat().st_mode == ordinary_file.stat().st_mode
 
 
 @pytest.mark.slow
@@ -113,7 +113,7 @@ def test_a_published_file_is_known_by_its_hash_under_any_name(tmp_path, cifar_te
 
 @pytest.mark.slow
 def test_what_torchs_names_do_not_say_is_said(rng, tmp_path, caplog):
-    """Shortcuts of option A leave no name behind, so a file cannot say where they put their zeros."""
+    """Shortcuts of option A have no weights, so a file does not show where they put their zeros."""
     from safetensors.numpy import save_file
 
     from tests.torch_names import torch_state
@@ -127,17 +127,17 @@ def test_what_torchs_names_do_not_say_is_said(rng, tmp_path, caplog):
     assert [record.getMessage()[-14:] for record in caplog.records] == ['"akamaster", file).'[-14:]]
 
 
-# Files of one's own, in the form of a published one
+# The user's own files, in the form of a published file
 
 
-SMALL = {"depths": (1, 1), "filters": (8, 16), "stem_filters": 64}  # the stem is always that wide in Keras
-# To a file's card and to the table of weights it is a ResNet50.
+SMALL = {"depths": (1, 1), "filters": (8, 16), "stem_filters": 64}  # Keras always has a stem with 64 filters
+# File metadata and the table of weights treat it as a ResNet50.
 SMALL_RESNET50 = constructor("ResNet50", "", {**kr.zoo.ROWS["ResNet50"].fields, **SMALL})
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """A small network of keras.applications' making with a head of its own, and the file that it saved."""
+def keras_file(tmp_path_factory):
+    """A small network from keras.applications with 7 classes, and its saved weights file."""
     source = importlib.import_module("keras.src.applications.resnet")
 
     def stages(x):
@@ -154,20 +154,20 @@ def own(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_file_of_another_form_is_refused_with_a_hint(own):
+def test_a_file_of_another_form_is_refused_with_a_hint(keras_file):
     with pytest.raises(
         ValueError, match=r'not in the model: conv1_conv/bias.*load weights.like\(model, "keras", file\)'
     ):
-        kr.ResNet50(weights=own[1], **SMALL)
+        kr.ResNet50(weights=keras_file[1], **SMALL)
 
 
 @pytest.mark.slow
-def test_a_file_is_loaded_like_a_published_one(own, rng):
-    like = weights.like("ResNet50", "keras", own[1])
-    model = SMALL_RESNET50(weights=like, input_shape=(64, 64, 3), classifier_activation=None)
+def test_a_file_is_loaded_like_a_published_one(keras_file, rng):
+    checkpoint = weights.like("ResNet50", "keras", keras_file[1])
+    model = SMALL_RESNET50(weights=checkpoint, input_shape=(64, 64, 3), classifier_activation=None)
     images = rng.integers(0, 256, (2, 64, 64, 3)).astype("float32")
-    wanted = np.asarray(own[0](keras.applications.resnet.preprocess_input(images.copy()), training=False))
-    np.testing.assert_allclose(model(images, training=False), wanted, atol=1e-4 * np.abs(wanted).max())
+    expected = np.asarray(keras_file[0](keras.applications.resnet.preprocess_input(images.copy()), training=False))
+    np.testing.assert_allclose(model(images, training=False), expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_convolutions_with_biases_before_norms_are_folded(rng, tmp_path):
@@ -194,7 +194,7 @@ def test_a_nested_model_is_read_from_what_keras_2_wrote(rng, tmp_path):
             [keras.Input((16, 16, 3)), tiny(include_top=False, pooling="avg"), keras.layers.Dense(3, name="d")]
         )
 
-    nested, again = build(), build()
+    nested, loaded = build(), build()
     randomise(nested, rng)
     nested.save_weights(tmp_path / "n.weights.h5")
     with h5py.File(tmp_path / "n.h5", "w") as file:
@@ -202,8 +202,8 @@ def test_a_nested_model_is_read_from_what_keras_2_wrote(rng, tmp_path):
         file.attrs["layer_names"] = [inner.name.encode(), b"d"]
         for layer, weight in [(inner.name, w) for w in inner.weights] + [("d", w) for w in nested.layers[1].weights]:
             file[f"{layer}/{weight.path.removeprefix(inner.name + '/')}:0"] = keras.ops.convert_to_numpy(weight)
-    kr.load_weights(again, tmp_path / "n.h5")
-    assert same(again, nested)
+    kr.load_weights(loaded, tmp_path / "n.h5")
+    assert same(loaded, nested)
 
 
 # Rewrites
@@ -295,12 +295,12 @@ def test_statistics_follow_the_channels():
     np.testing.assert_allclose(np.sqrt(np.ravel(layer.variance)) / 255, [*std, np.mean(std)], rtol=1e-6)
 
 
-# The network that a checkpoint fits
+# A checkpoint and the arguments of its network
 
 
 @pytest.fixture(scope="module")
-def of_keras(tmp_path_factory):
-    """A checkpoint of keras.applications' form, whose file is here; the network is small."""
+def keras_checkpoint(tmp_path_factory):
+    """A checkpoint in the form of keras.applications, for a small network, with a local file."""
     row = weights.find("ResNet50", "keras")
     fields = {**row.fields, **SMALL}
     model = kr.ResNet50(include_top=False, **fields)
@@ -310,8 +310,8 @@ def of_keras(tmp_path_factory):
     return dataclasses.replace(row, fields=fields, notop=str(path), notop_hash="")
 
 
-def test_a_checkpoint_brings_its_form_its_epsilon_and_its_preprocessing(of_keras):
-    model = kr.ResNet50(weights=of_keras, include_top=False, input_shape=(64, 64, 3))
+def test_a_checkpoint_brings_its_form_its_epsilon_and_its_preprocessing(keras_checkpoint):
+    model = kr.ResNet50(weights=keras_checkpoint, include_top=False, input_shape=(64, 64, 3))
     assert model.get_layer("conv3_block1_1_conv").strides == (2, 2)
     assert model.get_layer("conv1_bn").epsilon == 1.001e-5
     np.testing.assert_allclose(np.ravel(model.get_layer("preprocessing").mean), [123.68, 116.779, 103.939], rtol=1e-6)
@@ -326,21 +326,21 @@ def test_a_checkpoint_brings_its_form_its_epsilon_and_its_preprocessing(of_keras
         ({"norm": kr.layers.batch_norm}, "norm must have epsilon=1.001e-05 for weights 'keras'. Received: 1e-05"),
     ],
 )
-def test_an_argument_that_contradicts_a_checkpoint_is_refused(option, message, of_keras):
+def test_an_argument_that_contradicts_a_checkpoint_is_refused(option, message, keras_checkpoint):
     with pytest.raises(ValueError, match=message):
-        kr.ResNet50(weights=of_keras, include_top=False, **option)
+        kr.ResNet50(weights=keras_checkpoint, include_top=False, **option)
 
 
 @pytest.mark.slow
-def test_arguments_that_say_the_same_or_change_no_number_are_fine(of_keras):
+def test_arguments_that_say_the_same_or_change_no_number_are_fine(keras_checkpoint):
     same_depths = np.array(SMALL["depths"])
-    model = kr.ResNet50(weights=of_keras, include_top=False, groups=1, depths=same_depths, output_stride=16)
-    assert same(model, kr.ResNet50(weights=of_keras, include_top=False))
+    model = kr.ResNet50(weights=keras_checkpoint, include_top=False, groups=1, depths=same_depths, output_stride=16)
+    assert same(model, kr.ResNet50(weights=keras_checkpoint, include_top=False))
 
 
-def test_more_channels_may_have_a_mean_and_std_of_their_own(of_keras):
+def test_more_channels_may_have_a_mean_and_std_of_their_own(keras_checkpoint):
     mean, std = (0.4, 0.4, 0.4, 0.1), (0.2, 0.2, 0.2, 0.5)
-    model = kr.ResNet50(weights=of_keras, include_top=False, input_shape=(64, 64, 4), mean=mean, std=std)
+    model = kr.ResNet50(weights=keras_checkpoint, include_top=False, input_shape=(64, 64, 4), mean=mean, std=std)
     np.testing.assert_allclose(np.ravel(model.get_layer("preprocessing").mean) / 255, mean, rtol=1e-6)
 
 
@@ -362,21 +362,23 @@ def test_weights_of_a_wrong_type_are_refused(wrong):
         kr.load_weights(tiny(), wrong)
 
 
-def test_a_checkpoint_of_another_model_is_refused(of_keras):
+def test_a_checkpoint_of_another_model_is_refused(keras_checkpoint):
     with pytest.raises(ValueError, match="weights of ResNet101 must not be those of ResNet50. Received: 'keras'"):
-        kr.ResNet101(weights=of_keras)
+        kr.ResNet101(weights=keras_checkpoint)
 
 
-def test_a_network_that_prepares_pixels_otherwise_is_refused(of_keras):
-    model = kr.ResNet50(include_top=False, **{**of_keras.fields})
+def test_a_network_that_prepares_pixels_otherwise_is_refused(keras_checkpoint):
+    model = kr.ResNet50(include_top=False, **{**keras_checkpoint.fields})
     before = values(model)
     with pytest.raises(ValueError, match="mean and std must be"):
-        kr.load_weights(model, of_keras)
+        kr.load_weights(model, keras_checkpoint)
     assert all(np.array_equal(a, b) for a, b in zip(before, values(model)))
 
 
-def test_a_network_without_preprocessing_takes_them(of_keras):
-    kr.load_weights(kr.ResNet50(include_top=False, include_preprocessing=False, **of_keras.fields), of_keras)
+def test_a_network_without_preprocessing_takes_them(keras_checkpoint):
+    kr.load_weights(
+        kr.ResNet50(include_top=False, include_preprocessing=False, **keras_checkpoint.fields), keras_checkpoint
+    )
 
 
 def test_a_wrong_architecture_lists_the_first_layers_with_both_shapes(trained, tmp_path):
@@ -406,26 +408,26 @@ def test_an_unknown_tag_or_file_is_named(model, tag, message, cheap_weights):
         kr.create_model(model, weights=tag)
 
 
-# Cards
+# Metadata in files ("cards")
 
 
-def test_a_file_that_cannot_say_its_form_is_not_written(of_keras, tmp_path):
-    model = kr.ResNet50(weights=of_keras, include_top=False)
+def test_a_file_that_cannot_say_its_form_is_not_written(keras_checkpoint, tmp_path):
+    model = kr.ResNet50(weights=keras_checkpoint, include_top=False)
     for ending in (".npz", ".weights.h5"):
         with pytest.raises(ValueError, match=r"out must end in one of .keras, .safetensors for weights 'keras'"):
-            save_weights(model, tmp_path / f"net{ending}", of_keras, "ResNet50")
+            save_weights(model, tmp_path / f"net{ending}", keras_checkpoint, "ResNet50")
     with pytest.raises(
         ValueError, match="out must end in one of .keras, .safetensors, .weights.h5, .npz. Received: 'a.h5'"
     ):
-        save_weights(model, tmp_path / "a.h5", of_keras, "ResNet50")
+        save_weights(model, tmp_path / "a.h5", keras_checkpoint, "ResNet50")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", WITH_CARD)
-def test_a_card_brings_back_the_network(ending, of_keras, tmp_path, rng):
-    model = SMALL_RESNET50(weights=of_keras, include_top=False, input_shape=(64, 64, 3))
+def test_a_card_brings_back_the_network(ending, keras_checkpoint, tmp_path, rng):
+    model = SMALL_RESNET50(weights=keras_checkpoint, include_top=False, input_shape=(64, 64, 3))
     path = tmp_path / f"net{ending}"
-    save_weights(model, path, of_keras, "ResNet50")
+    save_weights(model, path, keras_checkpoint, "ResNet50")
     again = SMALL_RESNET50(weights=path, include_top=False, input_shape=(64, 64, 3))
     images = rng.integers(0, 256, (1, 64, 64, 3)).astype("uint8")
     np.testing.assert_array_equal(again(images), model(images))
@@ -436,9 +438,9 @@ def test_a_card_brings_back_the_network(ending, of_keras, tmp_path, rng):
 
 
 @pytest.mark.slow
-def test_keras_reads_a_file_with_a_card(of_keras, tmp_path):
-    model = SMALL_RESNET50(weights=of_keras, include_top=False, input_shape=(64, 64, 3))
-    save_weights(model, tmp_path / "net.keras", of_keras, "ResNet50")
+def test_keras_reads_a_file_with_a_card(keras_checkpoint, tmp_path):
+    model = SMALL_RESNET50(weights=keras_checkpoint, include_top=False, input_shape=(64, 64, 3))
+    save_weights(model, tmp_path / "net.keras", keras_checkpoint, "ResNet50")
     assert same(keras.saving.load_model(tmp_path / "net.keras"), model)
 
 
