@@ -37,7 +37,9 @@ def bytes_of(name: str, remat: bool, batch: int, steps: int) -> Turn:
     pixels = np.random.default_rng(0).integers(0, 256, (batch * steps, 32, 32, 3), "uint8")
     split = kr.data.from_arrays(pixels, np.arange(batch * steps) % 10, tuple(map(str, range(10))))
     model = getattr(kr, name)(input_shape=(32, 32, 3))
-    recipe = kr.training.Recipe(epochs=1, batch_size=batch, learning_rate=1e-3, pad_and_crop=0.0, remat=remat)
+    recipe = kr.training.Recipe(
+        epochs=1, batch_size=batch, learning_rate=1e-3, pad_and_crop=0.0, remat=remat, validation_split=0.0
+    )
 
     def turn() -> float:
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak, so that building the network does not count

@@ -36,7 +36,7 @@ BUDGET = 30_821_248  # MACs of ResNet-20 for these images
 SEARCH = ("--max-macs", BUDGET, "--trials", 20, "--epochs", 1, "--batch-size", 128)
 IMAGES = ("--size", 28, "--flip", "--pad-and-crop", 0.0714, "--random-erase", 0.25, "--validation-split", 0.1)
 TUNED = [word for name in ("depth", "width", "gate", "ordering") for word in ("--tune", name)]
-RECIPE = Recipe(epochs=3, batch_size=128, flip=True, pad_and_crop=0.0714, random_erase=0.25)
+RECIPE = Recipe(epochs=3, batch_size=128, flip=True, pad_and_crop=0.0714, random_erase=0.25, validation_split=0.0)
 SEEDS = (0, 1, 2)
 SIDE = 28
 

@@ -73,6 +73,11 @@ def directory(argument: str, value: str | os.PathLike[str]) -> Path:
     return path
 
 
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def boolean(argument: str, value: Any) -> bool:
     """`value`, if it is True or False."""
     if not isinstance(value, bool):

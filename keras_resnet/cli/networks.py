@@ -13,7 +13,7 @@ from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.data.folders import default_split
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.evaluation import published
-from keras_resnet.evaluation.accuracy import check_channels
+from keras_resnet.evaluation.accuracy import in_channels_of
 from keras_resnet.export.serving import SIZE
 from keras_resnet.inputs import square_side
 from keras_resnet.training import batches
@@ -117,7 +117,7 @@ def calibration_images(network: OpenedNetwork, source: str | None, count: int) -
             "with images like those to be served"
         )
     split = load(source, "all" if default_split(source) == "all" else "train")
-    check_channels(network.model, split)
+    split = in_channels_of(network.model, split)
     if count < split.size:
         _, split = split.hold_out(count / split.size, seed=0)
     dataset = pipeline(split, square_side(network.model), 64, resize=network.resize)

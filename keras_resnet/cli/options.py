@@ -19,8 +19,8 @@ from keras_resnet.training.recipes import RECIPES
 DATA_HELP = (
     "Source of the images: [bold]digits[/bold] (scikit-learn's 1,797 handwritten digits, no download), "
     "[bold]idx:DIR[/bold] (files in MNIST's format), [bold]tfds:NAME[/bold] (TensorFlow Datasets), "
-    "[bold]folder:DIR[/bold] (one folder for each class, in DIR itself or in DIR/train and DIR/test), or "
-    "[bold]tfrecord:DIR[/bold] (TFRecord files with the same features as ImageNet's)."
+    "[bold]folder:DIR[/bold] (one folder for each class, in DIR itself or in DIR/train, DIR/val and DIR/test), "
+    "or [bold]tfrecord:DIR[/bold] (TFRecord files with the same features as ImageNet's)."
 )
 ON_CORRUPT_HELP = (
     "What to do if an image cannot be read. stop: end with an error that names the file. skip: leave the image out and "

@@ -95,7 +95,7 @@ def summary(name: str, stages: Sequence[Stage], console: Console) -> None:
 def run(result: Run, out: Path, console: Console) -> None:
     """Prints the result of a training run, and commands that use it."""
     say(
-        f"\n{result.test_accuracy:.2%} of the {result.test_images:,} held-out test images are right, "
+        f"\n{result.test_accuracy:.2%} of the {result.test_images:,} test images are right, "
         f"after {result.seconds:.0f} s of training.\n"
         f"{out} holds {', '.join(sorted(path.name for path in out.iterdir()))}.\n\nNext:",
         console,

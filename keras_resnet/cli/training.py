@@ -128,7 +128,7 @@ def train(
     task = run.Task(name, data, changed_recipe, **options)
     try:
         with ProgressBar(console, changed_recipe.batch_size) as progress:
-            result = run.train(task, out, [progress], overwrite, devices)
+            result = run.train(task, out, [progress], overwrite, devices, lambda line: report.say(line, console))
     except Stopped as stopped:
         report.say(f"\n{stopped}", console)
         raise typer.Exit(128 + stopped.signal) from None
@@ -154,7 +154,10 @@ def recipes() -> None:
 def data(
     source: Annotated[str, typer.Argument(help=DATA_HELP)],
     changes: dict[str, Any],
-    preview: Annotated[Path, typer.Option(help="PNG file to write: training images after augmentation by the recipe.")],
+    preview: Annotated[
+        Path | None,
+        typer.Option(help="PNG file to write: training images after augmentation by the recipe.", show_default="none"),
+    ] = None,
     recipe: RecipeName = "one_cycle",
     size: Annotated[
         int, typer.Option(help="Side of the square images in pixels, if the recipe has no train_sizes.")
@@ -162,18 +165,28 @@ def data(
     images: Annotated[int, typer.Option(help="Number of images to draw.", min=1)] = 24,
     on_corrupt: OnCorrupt = "stop",
 ) -> None:
-    """Prints the size of a data set, and draws some of its images with labels, after augmentation."""
+    """Prints the images of each split and class. With --preview it draws some of them, after augmentation."""
     changed_recipe = recipe_from(recipe, changes)
     start_keras()
     from keras_resnet.cli import report
     from keras_resnet.data import load
+    from keras_resnet.data.folders import default_split
+    from keras_resnet.data.sources import has_val
+    from keras_resnet.data.summary import describe, warn
     from keras_resnet.training.batches import preview as draw_preview
 
-    split = load(source, "train", on_corrupt=on_corrupt)
-    side = changed_recipe.train_sizes[0] if changed_recipe.train_sizes else size
-    draw_preview(split, changed_recipe, side, images, preview)
-    contents = f"{split.size:,} training images of {len(split.classes)} classes, {split.channels} channels"
-    report.say(f"{source}: {contents}\n{preview}", Console())
+    console = Console()
+    names = ("train", "val", "test") if has_val(source) else ("train", "test")
+    if source.startswith("tfrecord:") and default_split(source) == "all":  # a glob of one split
+        names = ("all",)
+    splits = {name: load(source, name, on_corrupt=on_corrupt) for name in names}
+    warn(splits)
+    for line in describe(splits):
+        report.say(line, console)
+    if preview is not None:
+        side = changed_recipe.train_sizes[0] if changed_recipe.train_sizes else size
+        draw_preview(next(iter(splits.values())), changed_recipe, side, images, preview)
+        report.say(str(preview), console)
 
 
 def runs(

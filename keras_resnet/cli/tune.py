@@ -85,9 +85,9 @@ def tune(
 ) -> None:
     """Searches depth, width and more within a budget. If it is stopped, type the same command again to continue it.
 
-    Writes a leaderboard, a plot of accuracy over MACs, and the best network, trained and as a line of Python. A tenth
-    of the training images is held out to compare the networks, unless --validation-split says another fraction. The
-    test images are used once, for the best network.
+    Writes a leaderboard, a plot of accuracy over MACs, and the best network, trained and as a line of Python. The
+    networks are compared on the validation images of the data, or else on a tenth of the training images, unless
+    --validation-split says another fraction. The test images are used once, for the best network.
     """
     changed_recipe = recipe_from(recipe, changes)
     start_keras()
@@ -95,12 +95,14 @@ def tune(
     from keras_resnet._internal.validation import one_of
     from keras_resnet.cli import report
     from keras_resnet.data import load
+    from keras_resnet.data.sources import has_val
     from keras_resnet.training.resuming import Stopped
     from keras_resnet.tuning import run
 
     console = Console()
     one_of("--tuner", tuner, tuple(TUNERS))
-    splits = {split: load(data, split, on_corrupt=on_corrupt) for split in ("train", "test")}
+    names = ("train", "val", "test") if has_val(data) else ("train", "test")
+    splits = {name: load(data, name, on_corrupt=on_corrupt) for name in names}
     side = zoo.row_of(base).size if size is None else size
     space = tuning.HyperResNet(
         (side, side, splits["train"].channels),
@@ -116,7 +118,7 @@ def tune(
         tuning.join(process_name, chief_address)
     task = run.Search(space, data, out, TUNERS[tuner], trials, max_latency)
     try:
-        finished_tuner = run.search(task, splits["train"], console)
+        finished_tuner = run.search(task, splits["train"], console, splits.get("val"))
     except Stopped as stopped:
         report.say(f"\n{stopped}; type the same command again to continue after the last finished trial", console)
         raise typer.Exit(128 + stopped.signal) from None

@@ -23,8 +23,8 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Images to use: train, test, or all. all is for folder:DIR with the classes in DIR itself, and for "
-            "tfrecord: with a glob.",
+            help="Images to use: train, val, test, or all. all is for folder:DIR with the classes in DIR itself, and "
+            "for tfrecord: with a glob.",
             show_default="test; with --weights and such data, all",
         ),
     ] = None,
@@ -40,6 +40,7 @@ def evaluate(
     from keras_resnet.data import load
     from keras_resnet.data.decode import to_square
     from keras_resnet.data.folders import default_split
+    from keras_resnet.data.sources import class_indices
     from keras_resnet.evaluation import published
     from keras_resnet.evaluation.accuracy import evaluate as measure
     from keras_resnet.training.batches import resize
@@ -68,11 +69,12 @@ def evaluate(
             f"--data must be given for a .keras file, for example --data folder:DIR. Received: {model} without --data"
         )
     images = load(data, split, on_corrupt=on_corrupt or (recorded.on_corrupt if recorded else "stop"))
-    if recorded and recorded.classes != images.classes:
-        raise ValueError(f"--data must have the classes of the run, {recorded.classes}. Received: {images.classes}")
-    accuracy = measure(network, images, resize=resize(recorded.recipe) if recorded else to_square)
+    # The data may have only some of the classes of the run, in any order.
+    labels = class_indices(images.classes, [(name,) for name in recorded.classes]) if recorded else None
+    accuracy = measure(network, images, resize=resize(recorded.recipe) if recorded else to_square, labels=labels)
     measured = images.size - len(images.skipped)
-    report.say(f"top-1 {accuracy:.2%} on the {measured:,} {split} images of {data}", Console())
+    kind = "" if split == "all" else f"{split} "
+    report.say(f"top-1 {accuracy:.2%} on the {measured:,} {kind}images of {data}", Console())
 
 
 def predict(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_resnet._internal.validation import integer, number, one_of
+from keras_resnet._internal.validation import integer, number, one_of, printable
 from keras_resnet.weights import Checkpoint
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -83,9 +83,9 @@ def read_image(file: Path, channels: int) -> tf.Tensor:
     try:
         return decode(tf.constant(file.read_bytes()), channels)
     except OSError as error:
-        raise ValueError(f"cannot read {file}: {error.strerror}") from error
+        raise ValueError(f"cannot read {printable(file)}: {error.strerror}") from error
     except tf.errors.InvalidArgumentError as error:
-        raise ValueError(f"{file} is not a readable JPEG, PNG, BMP, WebP or GIF") from error
+        raise ValueError(f"{printable(file)} is not a readable JPEG, PNG, BMP, WebP or GIF") from error
 
 
 def to_square(image: tf.Tensor, size: int) -> tf.Tensor:

@@ -1,46 +1,107 @@
-"""Image folders: one folder for each class, with or without folders `train` and `test` above them."""
+"""Image folders: one folder for each class, with or without folders such as `train`, `val` and `test` above them."""
 
 from __future__ import annotations
 
+import collections
+import logging
+import os
 import random
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+from keras_resnet._internal.validation import printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-TEST_NAMES = ("test", "val", "validation")
-HELD_OUT = 5  # one image in five is for testing, if there are no folders `train` and `test`
+HELD_OUT = 5  # one image in five is for testing, if there is no folder `train`
+# Names of the folders of a split, in any case, with "_", "-" or a space. `seg_train` is from Kaggle's Intel images.
+SPLIT_NAMES = {
+    "train": ("train", "training", "train_set", "training_set", "trainset", "train_data", "seg_train"),
+    "val": ("val", "valid", "validation", "val_set", "valid_set", "validation_set", "valset", "val_data", "seg_val"),
+    "test": ("test", "testing", "test_set", "testing_set", "testset", "test_data", "seg_test"),
+}
+# Files and folders that systems and programs add. Hidden ones, such as `.ipynb_checkpoints` and `._1.jpg`, are skipped
+# too: they hold copies of images, which would come into training and test.
+ADDED_BY_SYSTEMS = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"})
+LOGGER = logging.getLogger("keras_resnet.data")
+
+Scanned = tuple[list[str], list[int], tuple[str, ...]]  # file names, labels, class names
 
 
-def scan(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, ...]]:
+def scan(directory: Path, split: str) -> Scanned:
     """Lists the files of a split, their labels and the names of the classes.
 
+    A folder such as `train` holds a split if it contains folders; one that contains images is the folder of a class.
+    Files that are no images, and images that are in no class folder, are counted in a warning of the log
+    `keras_resnet.data`. Links are followed.
+
     Args:
-        directory: `DIR/train/CLASS/*` and `DIR/test/CLASS/*` (or `val`, `validation`), or `DIR/CLASS/*`. In the second
-            form a fixed fifth of each class is the test split.
-        split: "train", "test" or "all". "all" is every image, class by class, and needs the second form.
+        directory: `DIR/train/CLASS/*`, with `DIR/test/CLASS/*` and `DIR/val/CLASS/*` or one of them; or `DIR/CLASS/*`.
+            In the second form a fixed fifth of each class is the test split.
+        split: "train", "val", "test" or "all". Without a folder `test`, `val` is the test split. "all" is every image,
+            class by class, and needs the second form.
 
     Returns:
         (file names, labels, class names). The labels are indices into the class names.
 
     Raises:
-        ValueError: the directory has another form, or has no images for this split.
+        ValueError: the directory has another form, has no images for this split, or a class has no training images.
     """
     if not directory.is_dir():
         raise ValueError(
             "data: folder: must be followed by a directory with one folder for each class. "
             f"Received: {directory}, which is not a directory"
         )
-    if (directory / "train").is_dir() and _classes(directory / "train"):
-        return _split_by_folder(directory, split)
+    parts = split_folders(directory)
+    if "train" in parts:
+        return _split_by_folder(directory, parts, split)
     classes = _classes(directory)
+    if split == "val":
+        raise ValueError(
+            f"data: {directory} must have a folder train and a folder val with the classes for split 'val'. "
+            f"Received: the folders {', '.join(classes) or 'none'}"
+        )
+    files = [_files(directory / name) for name in classes]
+    if split != "test":  # "train" and "test" see the same files: one warning is enough
+        _warn_of_other_files(directory, files)
+    _check_every_class(directory, classes, files)
     if split == "all":
-        return _labelled(directory, split, classes, [_images(directory / name) for name in classes])
+        return _labelled(directory, split, classes, files, [images for images, _ in files])
     chosen = []
-    for name in classes:
-        images = _images(directory / name)
+    for images, _ in files:
         random.Random(0).shuffle(images)
-        cut = max(len(images) // HELD_OUT, 1)
+        cut = min(max(len(images) // HELD_OUT, 1), len(images) - 1)  # a class of one image is for training
         chosen.append(images[cut:] if split == "train" else images[:cut])
-    return _labelled(directory, split, classes, chosen)
+    return _labelled(directory, split, classes, files, chosen)
+
+
+def split_folders(directory: Path) -> Mapping[str, Path]:
+    """The folders of `directory` that hold a split, by "train", "val" and "test"; empty without a training folder.
+
+    Raises:
+        ValueError: two folders stand for the same split, or all folders have names of splits and none holds classes.
+    """
+    if not directory.is_dir():
+        return {}
+    named = [(split, path) for path in _folders(directory) if (split := _split_of(path.name))]
+    parts: dict[str, Path] = {}
+    for split, path in named:
+        inner = _without_wrapper(path, split)
+        if not _folders(inner):
+            continue
+        if split in parts:
+            raise ValueError(
+                f"data: {directory} must have one folder for {split}. "
+                f"Received: {parts[split].relative_to(directory)} and {inner.relative_to(directory)}"
+            )
+        parts[split] = inner
+    if "train" not in parts and named and len(named) == len(_folders(directory)):
+        raise ValueError(
+            f"data: {directory} must have the folders of the classes in it, or in DIR/train. "
+            f"Received: only {', '.join(path.name for _, path in named)}, and no train with one folder for each class; "
+            f"if one of them has the classes, give it: folder:{named[0][1]}"
+        )
+    return parts if "train" in parts else {}
 
 
 def default_split(source: str) -> str:
@@ -51,50 +112,153 @@ def default_split(source: str) -> str:
     """
     kind, _, where = source.partition(":")
     path = Path(where).expanduser()
-    is_one_split = {"folder": not (path / "train").is_dir(), "tfrecord": not path.is_dir() and "{split}" not in where}
-    return "all" if is_one_split.get(kind, False) else "test"
+    if kind == "folder":
+        return "test" if split_folders(path) else "all"
+    return "all" if kind == "tfrecord" and not path.is_dir() and "{split}" not in where else "test"
 
 
-def _split_by_folder(directory: Path, split: str) -> tuple[list[str], list[int], tuple[str, ...]]:
+def _split_of(name: str) -> str | None:
+    """The split that a folder of this name stands for."""
+    plain = name.casefold().replace("-", "_").replace(" ", "_")
+    return next((split for split, names in SPLIT_NAMES.items() if plain in names), None)
+
+
+def _without_wrapper(path: Path, split: str) -> Path:
+    """The folder with the classes: `seg_train/seg_train` of Kaggle's Intel images is unpacked twice."""
+    folders = _folders(path)
+    return folders[0] if len(folders) == 1 and _split_of(folders[0].name) == split else path
+
+
+def _split_by_folder(directory: Path, parts: Mapping[str, Path], split: str) -> Scanned:
     if split == "all":
-        parts = " or ".join(f"{directory / name}" for name in ("train", *TEST_NAMES) if (directory / name).is_dir())
         raise ValueError(
-            f"data: for split 'all' the directory must contain the folders of the classes; give {parts}. "
-            f"Received: {directory}, which contains a folder train"
+            "data: for split 'all' the directory must contain the folders of the classes; give "
+            f"{' or '.join(map(str, parts.values()))}. Received: {directory}, which contains the folder "
+            f"{parts['train'].relative_to(directory)}"
         )
-    names = ("train",) if split == "train" else TEST_NAMES
-    folders = [directory / name for name in names if (directory / name).is_dir()]
-    if not folders:
+    part = parts.get(split, parts.get("val") if split == "test" else None)
+    if part is None:
+        names = "test or val" if split == "test" else "val"
         raise ValueError(
-            f"data: {directory} must have a folder {' or '.join(names)} next to train. Received: none of them"
+            f"data: {directory} must have a folder {names} with the classes, next to train, for split {split!r}. "
+            f"Received: {', '.join(path.name for path in _folders(directory))}"
         )
-    classes = _classes(directory / "train")
-    if unknown := sorted(set(_classes(folders[0])) - set(classes)):
+    classes = _classes(parts["train"])
+    if unknown := sorted(set(_classes(part)) - set(classes)):
         raise ValueError(
-            f"data: {folders[0]} must have no classes besides those of {directory / 'train'}. Received: also {unknown}"
+            f"data: {part} must have no classes besides those of {parts['train']}. Received: also {unknown}"
         )
-    return _labelled(directory, split, classes, [_images(folders[0] / name) for name in classes])
+    files = [_files(part / name) for name in classes]
+    _warn_of_other_files(part, files)
+    if split == "train":
+        _check_every_class(part, classes, files)
+    return _labelled(part, split, classes, files, [images for images, _ in files])
 
 
 def _classes(directory: Path) -> tuple[str, ...]:
-    return tuple(sorted(child.name for child in directory.iterdir() if child.is_dir() and child.name[0] != "."))
+    """The names of the class folders.
+
+    Raises:
+        ValueError: a name is not UTF-8, or a class folder holds splits.
+    """
+    folders = _folders(directory)
+    for folder in folders:
+        if printable(folder.name) != folder.name:
+            raise ValueError(
+                f"data: folders of classes must have names in UTF-8. Received: {printable(folder)}; rename it"
+            )
+        inner = {split for child in _folders(folder) if (split := _split_of(child.name))}
+        if "train" in inner:
+            raise ValueError(
+                f"data: {directory} must have folders of classes, or train and test with folders of classes. "
+                f"Received: {folder} with the folders {', '.join(child.name for child in _folders(folder))}; "
+                f"give folder:{folder}, or move the classes below train and test"
+            )
+    return tuple(folder.name for folder in folders)
 
 
-def _images(directory: Path) -> list[str]:
-    return sorted(str(path) for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
+def _is_added(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in ADDED_BY_SYSTEMS
+
+
+def _folders(directory: Path) -> list[Path]:
+    with os.scandir(directory) as entries:  # `Path.is_dir` would ask the disk about each file
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not _is_added(entry.name))
+
+
+class Files(NamedTuple):
+    """The files of a class folder: sorted names of the images, and the number of other files by their kind."""
+
+    images: list[str]
+    others: collections.Counter[str]
+
+
+def _files(directory: Path) -> Files:
+    """The files below a directory. Links to directories are followed, except those that lead back up."""
+    found = Files([], collections.Counter())
+    if directory.is_dir():
+        _add_files(directory, {directory.resolve()}, found)
+    found.images.sort()
+    return found
+
+
+def _add_files(directory: Path, above: set[Path], found: Files) -> None:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if _is_added(entry.name):
+                continue
+            suffix = Path(entry.name).suffix.lower()
+            if entry.is_dir():
+                place = Path(entry.path).resolve() if entry.is_symlink() else directory.resolve() / entry.name
+                if place not in above:
+                    _add_files(Path(entry.path), above | {place}, found)
+            elif not entry.is_file():  # reading a pipe or a device would never end
+                found.others["pipe, device or broken link"] += 1
+            elif suffix in SUFFIXES:
+                found.images.append(entry.path)
+            else:
+                found.others[suffix or "without a suffix"] += 1
+
+
+def _counts(others: collections.Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+
+
+def _warn_of_other_files(directory: Path, classes: list[Files]) -> None:
+    """Logs how many files are not used: files of other types in the class folders, and images next to them."""
+    others = sum((files.others for files in classes), collections.Counter())
+    with os.scandir(directory) as entries:
+        if loose := sum(entry.is_file() and entry.name.lower().endswith(SUFFIXES) for entry in entries):
+            others["images in no class folder"] = loose
+    if others:
+        LOGGER.warning("%s: not read: %s (read are %s)", printable(directory), _counts(others), " ".join(SUFFIXES))
+
+
+def _check_every_class(directory: Path, names: tuple[str, ...], classes: list[Files]) -> None:
+    empty = {name: files for name, files in zip(names, classes) if not files.images}
+    if not empty or len(empty) == len(classes):  # `_labelled` raises the error for a directory without images
+        return
+    others = _counts(sum((files.others for files in empty.values()), collections.Counter())) or "no files"
+    raise ValueError(
+        f"data: every folder of a class must have images for training ({' '.join(SUFFIXES)}). "
+        f"Received: {', '.join(list(empty)[:5])}{' and more' if len(empty) > 5 else ''} in {directory}, with {others}; "
+        "convert the files, or remove the folder"
+    )
 
 
 def _labelled(
-    directory: Path, split: str, classes: tuple[str, ...], images: list[list[str]]
-) -> tuple[list[str], list[int], tuple[str, ...]]:
-    """The result of `scan`, from one list of files for each class."""
-    pairs = [(file, label) for label, files in enumerate(images) for file in files]
+    directory: Path, split: str, names: tuple[str, ...], classes: list[Files], chosen: list[list[str]]
+) -> Scanned:
+    """The result of `scan`, from the chosen images of each class."""
+    pairs = [(file, label) for label, images in enumerate(chosen) for file in images]
     if not pairs:
+        others = _counts(sum((files.others for files in classes), collections.Counter()))
         raise ValueError(
             f"data: {directory} must have images ({' '.join(SUFFIXES)}) for {split!r} in one folder for each class. "
-            f"Received: {len(classes)} folders, no image"
+            f"Received: {len(names)} folders, {sum(len(files.images) for files in classes) or 'no'} images"
+            f"{f', {others}' if others else ''}"
         )
     if split == "train":
         # Shuffled once here: otherwise a shuffle buffer smaller than the data would give one class after the other.
         random.Random(0).shuffle(pairs)
-    return [file for file, _ in pairs], [label for _, label in pairs], classes
+    return [file for file, _ in pairs], [label for _, label in pairs], names

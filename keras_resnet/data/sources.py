@@ -15,7 +15,9 @@ from keras_resnet.data.corrupt import ON_CORRUPT
 from keras_resnet.data.records import in_range
 from keras_resnet.data.split import Split, from_arrays, from_files, make
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "val", "test")
+# Some data sets, for example ImageNet, publish labels of the validation split, and none of the test split.
+TFDS_SPLITS = {"train": ("train",), "val": ("validation", "val"), "test": ("test", "validation", "val")}
 ALL = "all"  # for a folder or a glob that is one split itself
 
 
@@ -27,12 +29,14 @@ def load(source: str, split: str, *, on_corrupt: str = "stop") -> Split:
             "digits": scikit-learn's 1,797 handwritten digits.
             "idx:DIR": a directory of files in MNIST's format.
             "tfds:NAME": a data set of TensorFlow Datasets.
-            "folder:DIR": a directory with one folder for each class.
+            "folder:DIR": a directory with one folder for each class, in DIR itself or in the folders train, val and
+            test in it; `keras_resnet.data.folders` lists the names that such folders can have.
             "tfrecord:PATTERN": TFRecord files with the features `image/encoded` and `image/class/label`. PATTERN is a
-            directory whose files have `train`, `test`, `validation` or `val` in their names; or a glob with `{split}`
+            directory whose files have `train`, `validation`, `val` or `test` in their names; or a glob with `{split}`
             in place of these words; or, for the split "all", a glob without `{split}`.
             `keras_resnet.data.tfrecords` explains how the classes get their names.
-        split: "train", "test" or "all". "all" is every image of a folder of classes or of a glob, in a fixed order.
+        split: "train", "val", "test" or "all". "test" is `val` if the source has no other test images, as ImageNet.
+            "all" is every image of a folder of classes or of a glob, in a fixed order.
         on_corrupt: what to do about an image that cannot be read. "stop" (default) raises an error that names it.
             "skip" continues without it, writes a warning to the log `keras_resnet.data`, and adds it to
             `Split.skipped`.
@@ -61,10 +65,37 @@ def load(source: str, split: str, *, on_corrupt: str = "stop") -> Split:
             "split must be 'train' or 'test' for this source; 'all' is for folder:DIR and tfrecord:PATTERN. "
             f"Received: split={split!r}, source={source!r}"
         )
+    if split == "val" and kind in ("digits", "idx"):
+        raise ValueError(
+            "split must be 'train' or 'test' for this source, which has no validation images; "
+            f"hold some out of 'train' with `Split.hold_out`. Received: split={split!r}, source={source!r}"
+        )
     try:
         return SOURCES[kind](where, split, on_corrupt)
     except OSError as error:
         raise ValueError(f"data: cannot read {source}: {error}") from error
+
+
+def has_val(source: str) -> bool:
+    """Whether a source has images for validation besides its images for testing.
+
+    Args:
+        source: as in `load`.
+
+    Example:
+        >>> from keras_resnet.data.sources import has_val
+        >>> has_val("digits")
+        False
+    """
+    kind, _, where = source.partition(":")
+    if kind == "folder":
+        return {"val", "test"} <= set(folders.split_folders(Path(where).expanduser()))
+    if kind == "tfrecord":
+        return tfrecords.has_val(where)
+    if kind == "tfds":
+        builder = _builder(where)
+        return _labelled_split(builder, "val") not in (None, _labelled_split(builder, "test"))
+    return False
 
 
 def class_indices(names: Sequence[str], known: Sequence[tuple[str, ...]]) -> list[int]:
@@ -132,7 +163,7 @@ def _digits(_: str, split: str, __: str) -> Split:
     bunch = load_digits()
     # The test split is a fixed, stratified fifth: the accuracies of different runs are measured on the same images.
     parts = train_test_split(bunch.images, bunch.target, test_size=360, stratify=bunch.target, random_state=0)
-    images, labels = parts[SPLITS.index(split) :: 2]
+    images, labels = parts[("train", "test").index(split) :: 2]
     return from_arrays((images * 255 / 16).astype("uint8")[..., None], labels, tuple(map(str, bunch.target_names)))
 
 
@@ -157,18 +188,12 @@ def _tfrecord(where: str, split: str, on_corrupt: str) -> Split:
 def _tfds(where: str, split: str, on_corrupt: str) -> Split:
     import tensorflow_datasets as tfds  # noqa: PLC0415
 
-    try:
-        builder = tfds.builder(where)
-        builder.download_and_prepare()
-    except Exception as error:
-        raise ValueError(f"data: cannot prepare the TensorFlow data set {where!r}: {error}") from error
-    # Some data sets, for example ImageNet, publish labels of the validation split, and none of the test split.
-    names = {"train": ("train",), "test": ("test", "validation")}[split]
-    labelled = [name for name in names if name in builder.info.splits and _has_labels(builder, name)]
+    builder = _builder(where)
+    labelled = _labelled_split(builder, split)
     features = builder.info.features
-    if not labelled or builder.info.supervised_keys is None or "label" not in features:
+    if labelled is None or builder.info.supervised_keys is None or "label" not in features:
         raise ValueError(
-            f"data: tfds:{where} must have images with labels in one of the splits {', '.join(names)}. "
+            f"data: tfds:{where} must have images with labels in one of the splits {', '.join(TFDS_SPLITS[split])}. "
             f"Received: splits {list(builder.info.splits)}, features {list(features)}"
         )
     image, count = features["image"], features["label"].num_classes
@@ -177,7 +202,7 @@ def _tfds(where: str, split: str, on_corrupt: str) -> Split:
             f"data: tfds:{where} must have uint8 images of 1 or 3 channels. Received: {image.shape}, {image.np_dtype}"
         )
     # Files are read, instead of `as_dataset`: so images that training skips are not decoded.
-    info = builder.info.splits[labelled[0]]
+    info = builder.info.splits[labelled]
     shards = tuple(map(str, info.filepaths))
     as_bytes = {"image": tfds.decode.SkipDecoding()}
 
@@ -189,6 +214,24 @@ def _tfds(where: str, split: str, on_corrupt: str) -> Split:
         shards, tuple(info.shard_lengths), parse, lambda shard, number: f"{shard}: record {number} cannot be read"
     )
     return make(records, features["label"].names, image.shape[-1], on_corrupt)
+
+
+def _builder(name: str) -> Any:
+    """The prepared TensorFlow data set of this name."""
+    import tensorflow_datasets as tfds  # noqa: PLC0415
+
+    try:
+        builder = tfds.builder(name)
+        builder.download_and_prepare()
+    except Exception as error:
+        raise ValueError(f"data: cannot prepare the TensorFlow data set {name!r}: {error}") from error
+    return builder
+
+
+def _labelled_split(builder: Any, split: str) -> str | None:
+    """The name that a TensorFlow data set has for a split; None if it has none with labels."""
+    names = (name for name in TFDS_SPLITS[split] if name in builder.info.splits)
+    return next((name for name in names if _has_labels(builder, name)), None)
 
 
 def _has_labels(builder: Any, split: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet._internal.validation import integer, number
+from keras_resnet._internal.validation import integer, number, printable
 from keras_resnet.data.corrupt import CorruptRecords, in_python, map_or_report
 from keras_resnet.data.decode import decode, read_image
 from keras_resnet.data.records import Indexed, Records, Stream, in_range
@@ -136,6 +137,33 @@ class Split:
             )
         return self._part(np.flatnonzero(~held)), self._part(np.flatnonzero(held))
 
+    def with_channels(self, channels: int) -> Split:
+        """The same images with another number of channels: files are decoded in gray or in color.
+
+        Args:
+            channels: 1 or 3.
+
+        Returns:
+            A `Split`.
+
+        Raises:
+            ValueError: `channels` is not 1 or 3; or the images are pixels in memory with another number of channels.
+
+        Example:
+            >>> import keras_resnet as kr
+            >>> kr.data.load("digits", "test").with_channels(1).channels
+            1
+        """
+        if channels == self.channels:
+            return self
+        (image, _), _ = self.records.in_order().map(lambda number, raw: (self.records.read(raw), number)).element_spec
+        if image.dtype != tf.string or channels not in (1, 3):
+            raise ValueError(
+                f"channels must be {self.channels}, as the images have; image files can be read with 1 or 3. "
+                f"Received: channels={channels}"
+            )
+        return dataclasses.replace(self, channels=channels)
+
     def shard(self, index: int, count: int) -> Split:
         """Every `count`-th image, from image `index` on. The `count` shards together hold each image once.
 
@@ -173,7 +201,7 @@ def make(
 
 
 def _in_order(records: Records, finish: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.data.Dataset, Callable[..., Any]]:
-    """For `CorruptRecords.read`: rows (number, number, raw) of all records in order, and a function that reads a row."""
+    """For `CorruptRecords.read`: rows (number, number, raw) of all records in order, and a function to read a row."""
 
     def read(_: tf.Tensor, __: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = records.read(raw)
@@ -230,7 +258,9 @@ def from_arrays(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
 
 def from_files(files: Sequence[str], labels: Sequence[int], classes: Sequence[str], on_corrupt: str) -> Split:
     """A split of image files with 3 channels, with one label for each file; `on_corrupt` as in `load`."""
-    records = Indexed(np.array(files), np.array(labels, "int64"), tf.io.read_file, _why_unreadable)
+    # Names in bytes: a name on a disk need not be UTF-8, but TensorFlow encodes text as UTF-8.
+    names = np.array([os.fsencode(file) for file in files])
+    records = Indexed(names, np.array(labels, "int64"), tf.io.read_file, _why_unreadable)
     return make(records, classes, 3, on_corrupt, tuple(files))
 
 
@@ -304,9 +334,10 @@ def _stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     return held
 
 
-def _why_unreadable(file: str) -> str:
+def _why_unreadable(name: bytes) -> str:
+    file = Path(os.fsdecode(name))
     try:
-        read_image(Path(file), 3)
+        read_image(file, 3)
     except ValueError as reason:
         return str(reason)
-    return f"{file} could not be read by the pipeline, and can be read now"
+    return f"{printable(file)} could not be read by the pipeline, and can be read now"

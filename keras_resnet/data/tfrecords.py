@@ -27,10 +27,11 @@ import tensorflow as tf
 
 from keras_resnet.data.corrupt import CORES
 from keras_resnet.data.decode import decode
-from keras_resnet.data.folders import TEST_NAMES
 from keras_resnet.data.records import Stream, in_range
 
-NAMES_OF = {"train": ("train",), "test": TEST_NAMES}
+VAL_NAMES = ("validation", "val", "valid")
+# The shards of the first name that has any. Some data sets, such as ImageNet, have no "test" with labels.
+NAMES_OF = {"train": ("train", "training"), "val": VAL_NAMES, "test": ("test", *VAL_NAMES)}
 PLACE = "{split}"
 LABEL_FILES = ("classes.txt", "labels.txt")
 HEADER, FOOTER = 12, 4  # bytes: length and its checksum before a record, the record's checksum after it
@@ -55,7 +56,7 @@ def find(pattern: str, split: str) -> tuple[list[Path], list[Path]]:
 
     Args:
         pattern: a directory, a glob with `{split}`, or, for the split "all", a glob without `{split}`.
-        split: "train", "test" or "all".
+        split: "train", "val", "test" or "all".
 
     Returns:
         The shards of the split, and the shards whose labels name the classes: those of "train", or the same shards if
@@ -77,7 +78,7 @@ def find(pattern: str, split: str) -> tuple[list[Path], list[Path]]:
     if not where.is_dir() and PLACE not in pattern:
         raise ValueError(
             f"data: tfrecord: must be followed by a directory, or a glob with {PLACE} for train and "
-            f"{', '.join(TEST_NAMES)}; a glob without {PLACE} is for split 'all'. Received: {pattern}"
+            f"{', '.join(NAMES_OF['test'])}; a glob without {PLACE} is for split 'all'. Received: {pattern}"
         )
     shards, training = _shards(where, NAMES_OF[split]), _shards(where, NAMES_OF["train"])
     if not shards:
@@ -85,6 +86,14 @@ def find(pattern: str, split: str) -> tuple[list[Path], list[Path]]:
             f"data: {pattern} must have files with {' or '.join(NAMES_OF[split])} in their names. Received: none"
         )
     return shards, training or shards
+
+
+def has_val(pattern: str) -> bool:
+    """Whether a pattern has shards for validation besides those for testing."""
+    where = Path(pattern).expanduser()
+    if not where.is_dir() and PLACE not in pattern:
+        return False
+    return bool(_shards(where, VAL_NAMES)) and bool(_shards(where, ("test",)))
 
 
 def _shards(where: Path, names: tuple[str, ...]) -> list[Path]:

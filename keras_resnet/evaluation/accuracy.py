@@ -51,7 +51,7 @@ def evaluate(
         True
     """
     size = square_side(model)
-    check_channels(model, split)
+    split = in_channels_of(model, split)
     output_of_class = outputs(model, split, labels)
     batches = pipeline(split, size, batch_size, resize=resize)
     with name_corrupt_files(split), without_xla(model):
@@ -63,26 +63,29 @@ def evaluate(
     return float(np.concatenate(is_correct).mean())
 
 
-def check_channels(model: keras.Model, split: Split) -> None:
-    """Checks that the model takes images with the channels of the split.
+def in_channels_of(model: keras.Model, split: Split) -> Split:
+    """The split with the number of channels that the model takes: a model of one channel reads color files in gray.
 
     Args:
         model: a model that takes images (N, H, W, C).
         split: the images.
 
     Raises:
-        ValueError: the numbers of channels differ, or Keras is set to 'channels_first'.
+        ValueError: the images are pixels in memory with another number of channels, or Keras is set to
+            'channels_first'.
     """
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
             "keras.config.image_data_format() must be 'channels_last': the pipeline gives images (N, H, W, C). "
             f"Received: {keras.config.image_data_format()!r}"
         )
-    if model.inputs[0].shape[-1] != split.channels:
+    try:
+        return split.with_channels(model.inputs[0].shape[-1])
+    except ValueError as error:
         raise ValueError(
             f"model must take images with {split.channels} channels, as in the split. "
             f"Received: a model with the input shape {model.inputs[0].shape}"
-        )
+        ) from error
 
 
 def outputs(model: keras.Model, split: Split, labels: Sequence[int] | None = None) -> np.ndarray:

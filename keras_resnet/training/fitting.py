@@ -15,7 +15,7 @@ import numpy as np
 from keras_resnet._internal.keras_graph import forget_compile_arguments
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.corrupt import name_corrupt_files
-from keras_resnet.evaluation.accuracy import check_channels, outputs
+from keras_resnet.evaluation.accuracy import in_channels_of, outputs
 from keras_resnet.runtime.remat import remat_blocks
 from keras_resnet.runtime.train_mode import train_mode
 from keras_resnet.training import checkpoints
@@ -30,7 +30,7 @@ from keras_resnet.training.ema import EvaluateAverage, create_average_statistics
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
 from keras_resnet.training.recipe import Recipe
-from keras_resnet.training.resuming import CHECKPOINTS, LearningRateInLogs, ResumeCallback
+from keras_resnet.training.resuming import CHECKPOINTS, LearningRateInLogs, ResumeCallback, settings_of
 from keras_resnet.training.schedules import schedule
 
 
@@ -63,17 +63,16 @@ def fit(
     A model that was built under `keras_resnet.training.distribution.devices` is trained on those devices. Number of
     steps and result are the same as on one device: `batch_size` counts the images on all devices together.
 
-    The result is in `model`. If the recipe has a `validation_split`, the model has the weights of the epoch with the
-    best accuracy on the images that are held out of `train`; otherwise it has the weights of the last epoch. With
-    `ema_decay` these weights are the moving average.
+    The result is in `model`: the weights of the epoch with the best accuracy on the validation images; without
+    validation images the weights of the last epoch. With `ema_decay` these weights are the moving average.
 
     Args:
         model: a model that takes square images (N, H, W, C) with fixed sides, or with sides of None if the recipe has
             `train_sizes`. Its output is a softmax, a sigmoid or logits (N, classes).
         recipe: one of `RECIPES`, or your own.
         train: the training images.
-        validation: images for validation after each epoch. They are for the curves, and do not influence the result.
-            It must be None if the recipe has a `validation_split`.
+        validation: images for validation after each epoch, which choose the best epoch; do not give the test images.
+            None: the `validation_split` of the recipe is held out of `train`; if that is 0, there is no validation.
         callbacks: Keras callbacks. A callback that saves the model saves a plain Keras model. A callback that sets
             `stop_training` ends the training; a second call does not continue it. Checkpoints do not contain the state
             of callbacks.
@@ -112,7 +111,8 @@ def fit(
             clip_gradients_of_all_devices(model.optimizer)
         if directory is not None and where.process == 0:
             stack.enter_context(checkpoints.exclusive(Path(directory) / CHECKPOINTS))
-        resume = ResumeCallback(model, recipe, train, steps, None if directory is None else Path(directory), where)
+        settings = settings_of(model, recipe, train)
+        resume = ResumeCallback(model, settings, steps, None if directory is None else Path(directory), where)
         state = resume.state
         callback_list = CallbacksOfSeveralFits(
             [EvaluateAverage(), LearningRateInLogs(), *callbacks, resume],
@@ -159,21 +159,26 @@ def prepare_splits(
         model, recipe, train, validation: as in `fit`.
 
     Returns:
-        Training and validation images. If the recipe has a `validation_split`, both are parts of `train`.
+        Training and validation images, with the channels of the model. Without `validation`, both are parts of
+        `train` if the recipe has a `validation_split`.
 
     Raises:
         ValueError: an argument is wrong, see `fit`.
     """
-    check_channels(model, train)
+    train = in_channels_of(model, train)
     if len(train.classes) < 2:
         raise ValueError(f"train must have at least two classes. Received: {train.classes}")
-    if recipe.validation_split:
-        if validation is not None:
+    if validation is not None:
+        validation = in_channels_of(model, validation)
+    elif recipe.validation_split:
+        try:
+            train, validation = train.hold_out(recipe.validation_split, recipe.seed)
+        except ValueError as error:
             raise ValueError(
-                "validation must be None if the recipe has a validation_split. "
-                f"Received: {validation.size} images, and a recipe with validation_split={recipe.validation_split}"
-            )
-        train, validation = train.hold_out(recipe.validation_split, recipe.seed)
+                "validation_split must leave images for training and for validation; 0 holds out none. "
+                f"Received: validation_split={recipe.validation_split}, {train.size} training images of "
+                f"{len(train.classes)} classes"
+            ) from error
     outputs(model, train)
     ImageSizes.for_model(model, recipe)
     check_recipe(recipe, train.size, placement_of(model))

@@ -157,9 +157,10 @@ class Recipe:
         1.0, _in("(0, 1]"), "In evaluation: fraction of the resized image's shorter side that is used, in (0, 1]."
     )
     validation_split: float = _field(
-        0.0,
+        0.1,
         _in("[0, 1)"),
-        "Fraction of the training images that is held out to choose the best epoch, in [0, 1).",
+        "Fraction of the training images that is held out to choose the best epoch, if the data has no validation "
+        "images, in [0, 1). 0: the last epoch is the result.",
     )
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ def _changed(recipe: Recipe, **fields: Any) -> Recipe:
     return dataclasses.replace(recipe, **fields)
 
 
-# The fields that all ImageNet recipes share.
+# The fields that all ImageNet recipes share. The papers train on all training images.
 IMAGENET = Recipe(
     epochs=90,
     batch_size=256,
@@ -28,6 +28,7 @@ IMAGENET = Recipe(
     crop="random_resized",
     flip=True,
     crop_pct=0.875,
+    validation_split=0.0,
 )
 # Wightman et al. 2021 (arXiv:2110.00476), table 2, with timm's options. Repeated augmentation (A1, A2) is left out.
 A2 = _changed(

@@ -63,11 +63,11 @@ class State:
 class ResumeCallback(keras.callbacks.Callback):
     """Records the history, keeps the best weights, and saves a checkpoint after each epoch and when a signal arrives.
 
+    The best weights are those of the epoch with the highest validation accuracy, if there is a validation.
+
     Args:
         model: a compiled model.
-        recipe: the recipe of the training; with a `validation_split`, the epoch with the best validation accuracy is
-            chosen.
-        train: the training images.
+        settings: what must be the same when the training is resumed, see `settings_of`.
         steps: number of steps of an epoch.
         directory: the directory for checkpoints and history.csv. If it holds a checkpoint, the training continues from
             the newest one. None: nothing is saved.
@@ -79,13 +79,12 @@ class ResumeCallback(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, model: keras.Model, recipe: Recipe, train: Split, steps: int, directory: Path | None, where: Placement
+        self, model: keras.Model, settings: dict[str, Any], steps: int, directory: Path | None, where: Placement
     ) -> None:
         super().__init__()
         self.set_model(model)
-        self.steps, self.selects_best, self.directory, self.where = steps, recipe.validation_split > 0, directory, where
+        self.settings, self.steps, self.directory, self.where = settings, steps, directory, where
         self.writes = where.process == 0
-        self.settings = _settings(model, recipe, train)
         self.state = State()
         self.best: list[np.ndarray] | None = None
         self.signal: signal.Signals | None = None
@@ -157,7 +156,7 @@ class ResumeCallback(keras.callbacks.Callback):
         self._record(logs)
         self.state.epoch, self.state.step = epoch + 1, 0
         self.state.ended = self.model.stop_training
-        if self.selects_best and logs["val_accuracy"] > self.state.best:
+        if logs.get("val_accuracy", -math.inf) > self.state.best:
             self.state.best, self.state.best_epoch = float(logs["val_accuracy"]), epoch + 1
             self._save_best()
         self.save()
@@ -283,7 +282,7 @@ def write_history(history: Mapping[str, list[float]], path: Path) -> None:
             writer.writerow([epoch, *("" if math.isnan(value) else value for value in values)])
 
 
-def _settings(model: keras.Model, recipe: Recipe, train: Split) -> dict[str, Any]:
+def settings_of(model: keras.Model, recipe: Recipe, train: Split) -> dict[str, Any]:
     """Everything that must be the same when a training is resumed, by name, as it is after writing and reading JSON."""
     shapes = [[variable.name, *variable.shape] for variable in model.variables]
     settings = {

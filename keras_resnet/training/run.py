@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from keras_resnet import zoo
 from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.keras_graph import TensorBoard
 from keras_resnet.data import Split, load
+from keras_resnet.data.sources import has_val
+from keras_resnet.data.summary import warn
 from keras_resnet.evaluation.accuracy import evaluate
 from keras_resnet.export import saved_model
 from keras_resnet.export.serving import CHANNELS
@@ -39,6 +41,7 @@ from keras_resnet.training.fitting import fit, prepare_splits
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.recipe import Recipe, current_names, recipe_of
 from keras_resnet.training.resuming import CHECKPOINTS
+from keras_resnet.training.summary import summary
 from keras_resnet.weights import Checkpoint
 
 SAMPLES = 8
@@ -95,10 +98,12 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
     devices: int | None = None,
+    write_line: Callable[[str], object] = lambda line: None,
 ) -> Run:
     """Trains a model of the zoo and writes a run directory. The same call continues a run that was stopped or killed.
 
-    The test images are used after each epoch, for the curves. If the recipe has a `validation_split`, they are used
+    Validation images choose the best epoch: those of the data source if it has some besides its test images,
+    otherwise the `validation_split` of the recipe, which is held out of the training images. The test images are used
     only once, at the end.
 
     Args:
@@ -108,6 +113,7 @@ def train(
         callbacks: Keras callbacks; only process 0 uses them.
         overwrite: True: replace a finished run, or a run of another task. An unfinished run of the same task continues.
         devices: number of devices that share each batch, see `keras_resnet.training.distribution.devices`.
+        write_line: function that gets each line of the summary before the training begins, for example `print`.
 
     Returns:
         The content of `run.json`.
@@ -123,16 +129,17 @@ def train(
     """
     row = zoo.row_of(task.model)
     out, recipe = Path(out), task.recipe
-    splits = tuple(load(task.data, split, on_corrupt=task.on_corrupt) for split in ("train", "test"))
+    names = ("train", "val", "test") if has_val(task.data) else ("train", "test")
+    loaded = {name: load(task.data, name, on_corrupt=task.on_corrupt) for name in names}
+    test = loaded["test"]
     keras.utils.set_random_seed(recipe.seed)
     sizes = ImageSizes.from_recipe(recipe, row.size if task.size is None else task.size)
     if len(sizes.all) > 1:
         recipe = dataclasses.replace(recipe, train_sizes=sizes.train)  # `fit` does not get `task.size`
-    validation = None if recipe.validation_split else splits[1]
     with distribution.devices(devices):
-        model = _build(task, None if len(sizes.all) > 1 else sizes.evaluation, splits[0])
+        model = _build(task, None if len(sizes.all) > 1 else sizes.evaluation, test)
         where = distribution.placement_of(model)
-        prepare_splits(model, recipe, splits[0], validation)
+        training, validation = prepare_splits(model, recipe, loaded["train"], loaded.get("val"))
         # Files are removed only after all arguments are checked.
         obsolete = _obsolete_files(out, task, overwrite)
         distribution.gather(0, where)  # wait until all processes have checked `out`
@@ -140,31 +147,37 @@ def train(
         if first:
             _prepare_directory(out, task, obsolete)
         distribution.gather(0, where)  # wait until the directory is prepared
+        if first:
+            title = "validation" if "val" in loaded else "validation (held out of the training images)"
+            parts = {"training": training, **({title: validation} if validation is not None else {}), "test": test}
+            warn(parts)
+            for line in summary(model, recipe, parts, where):
+                write_line(line)
         all_callbacks = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []
-        result = fit(model, recipe, splits[0], validation, all_callbacks, out)
+        result = fit(model, recipe, training, validation, all_callbacks, out)
     # From here on one device is used. Every process evaluates, so that no process has to wait long for another.
-    final = _build(task, sizes.evaluation, splits[0])
-    if recipe.validation_split and first:
+    final = _build(task, sizes.evaluation, test)
+    if validation is not None and first:
         final.set_weights(result.last_weights)
         save(final, out / "last.keras")
     final.set_weights(model.get_weights())
-    accuracy = evaluate(final, splits[1], recipe.batch_size, resize=resize(recipe))
+    accuracy = evaluate(final, test, recipe.batch_size, resize=resize(recipe))
     run = Run(
         model=task.model,
         data=task.data,
-        classes=splits[0].classes,
+        classes=test.classes,
         recipe=recipe,
         parameters=final.count_params(),
-        test_images=splits[1].size - len(splits[1].skipped),
+        test_images=test.size - len(test.skipped),
         test_accuracy=accuracy,
         best_epoch=result.best_epoch,
         seconds=round(result.seconds, 1),
-        skipped=tuple(name for split in splits for name in split.skipped),
+        skipped=tuple(name for split in loaded.values() for name in split.skipped),
         versions=_versions(),
         on_corrupt=task.on_corrupt,
     )
     if first:
-        _write_results(run, final, result.history, splits[1], out)
+        _write_results(run, final, result.history, test, out)
     return run
 
 

@@ -16,7 +16,7 @@ from keras_resnet._internal.validation import integer, integers, known, number
 from keras_resnet.complexity import macs, parameters
 from keras_resnet.constructor import constructor
 from keras_resnet.data import Split
-from keras_resnet.evaluation.accuracy import check_channels, outputs
+from keras_resnet.evaluation.accuracy import in_channels_of, outputs
 from keras_resnet.training.fitting import fit
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.recipe import Recipe
@@ -177,7 +177,7 @@ class HyperResNet(keras_tuner.HyperModel):
             hp: the point.
             model: the network that `build` returned for this point.
             train: training images.
-            validation: validation images; must be None if the recipe has a `validation_split`.
+            validation: validation images; None: the `validation_split` of the recipe is held out of `train`.
             epochs: number of epochs instead of the recipe's; Hyperband sets it.
             initial_epoch: number of epochs for which the model is trained already. The training lasts for the
                 remaining epochs, and the schedule of the learning rate starts again. Hyperband sets it.
@@ -191,18 +191,17 @@ class HyperResNet(keras_tuner.HyperModel):
 
         Raises:
             keras_tuner.errors.FailedTrialError: the loss is no longer a finite number.
-            keras_tuner.errors.FatalValueError: the images do not fit the space; or there are no validation images, or
-                both kinds of them.
+            keras_tuner.errors.FatalValueError: the images do not fit the space; or there are no validation images and
+                the recipe has no `validation_split`.
         """
         recipe = self.design(hp).recipe
-        if (validation is None) != (recipe.validation_split > 0):
+        if validation is None and not recipe.validation_split:
             raise keras_tuner.errors.FatalValueError(
-                "validation must be images if the recipe has no validation_split, and None if it has one. "
-                f"Received: validation={None if validation is None else type(validation).__name__}, "
-                f"validation_split={recipe.validation_split}"
+                "validation must be images if the recipe has no validation_split. "
+                f"Received: validation=None, validation_split={recipe.validation_split}"
             )
         try:
-            check_channels(model, train)
+            train = in_channels_of(model, train)
             outputs(model, train)
         except ValueError as error:
             raise keras_tuner.errors.FatalValueError(str(error)) from error

@@ -76,13 +76,14 @@ def with_validation_split(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, validation_split=recipe.validation_split or 0.1)
 
 
-def search(task: Search, train: Split, console: Console) -> Any:
+def search(task: Search, train: Split, console: Console, validation: Split | None = None) -> Any:
     """Runs a search, or continues the unfinished search in the directory.
 
     Args:
         task: the search.
         train: training images.
         console: where progress is printed.
+        validation: validation images; None: the `validation_split` of the recipe is held out of `train`.
 
     Returns:
         The tuner, whose search is finished.
@@ -117,7 +118,7 @@ def search(task: Search, train: Split, console: Console) -> Any:
         **amount,
     )
     with bar:
-        tuner.search(train, callbacks=[bar], verbose=0)
+        tuner.search(train, validation, callbacks=[bar], verbose=0)
     return tuner
 
 

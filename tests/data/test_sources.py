@@ -1,4 +1,4 @@
-"""Sources and pipelines, on real images where there are some; decoding and augmentation have their own files."""
+"""Data sources and pipelines, on real images if shared/ is there. Other files test decoding and augmentation."""
 
 import functools
 import gzip
@@ -33,16 +33,16 @@ def test_digits_are_split_once_and_for_all():
     train, test = kr.data.load("digits", "train"), kr.data.load("digits", "test")
     assert (train.size, test.size) == (1437, 360)
     assert train.classes == test.classes == tuple("0123456789")
-    of_train, of_test = pairs(train), pairs(test)
+    train_pairs, test_pairs = pairs(train), pairs(test)
     again = kr.data.load("digits", "test").examples.take(8)
-    assert [int(label) for _, label in of_test[:8]] == [int(label) for _, label in again.as_numpy_iterator()]
-    image, _ = of_train[0]
+    assert [int(label) for _, label in test_pairs[:8]] == [int(label) for _, label in again.as_numpy_iterator()]
+    image, _ = train_pairs[0]
     assert image.shape == (8, 8, 1)
     assert image.dtype == np.uint8
-    assert max(image.max() for image, _ in of_train) == 255
-    seen = {image.tobytes() for image, _ in of_train}
-    assert not seen & {image.tobytes() for image, _ in of_test}
-    counts = np.bincount([label for _, label in of_test])
+    assert max(image.max() for image, _ in train_pairs) == 255
+    train_images = {image.tobytes() for image, _ in train_pairs}
+    assert not train_images & {image.tobytes() for image, _ in test_pairs}
+    counts = np.bincount([label for _, label in test_pairs])
     assert counts.min() >= 34
 
 
@@ -53,7 +53,7 @@ def test_idx_reads_fashion_mnist():
     assert (train.size, test.size, train.channels) == (60_000, 10_000, 1)
     image, label = next(train.examples.as_numpy_iterator())
     assert image.shape == (28, 28, 1)
-    assert label == 9  # an ankle boot comes first
+    assert label == 9  # the first image is an ankle boot
 
 
 def write_idx(path, array, opener=open):
@@ -63,7 +63,7 @@ def write_idx(path, array, opener=open):
 
 def spoil_gzip(file):
     packed = bytearray(gzip.compress(file.read_bytes()))
-    packed[10] = 0x07  # a block of a type that deflate does not have
+    packed[10] = 0x07  # a block type that deflate does not define
     file.with_name(f"{file.name}.gz").write_bytes(packed)
     file.unlink()
 
@@ -143,7 +143,7 @@ def test_folders_keep_a_split_that_is_there(tmp_path, name):
 
 @pytest.mark.slow
 def test_classes_are_mixed_in_training_and_held_out_from_the_smallest(tmp_path):
-    for name in ("a", "train"):  # a class may be called so
+    for name in ("a", "train"):  # "train" is a legal class name
         for number in range(4):
             write_png(tmp_path / name / f"{number}.png")
     train, test = (kr.data.load(f"folder:{tmp_path}", split) for split in ("train", "test"))
@@ -154,7 +154,7 @@ def test_classes_are_mixed_in_training_and_held_out_from_the_smallest(tmp_path):
 
 
 def test_all_of_a_folder_is_every_image_class_by_class(tmp_path):
-    for name, count in (("b", 7), ("a", 3), ("train", 1)):  # a class may be called so
+    for name, count in (("b", 7), ("a", 3), ("train", 1)):  # "train" is a legal class name
         for number in range(count):
             write_png(tmp_path / name / f"{number}.png")
     split = kr.data.load(f"folder:{tmp_path}", "all")
@@ -189,7 +189,7 @@ def test_folders_say_what_is_missing(tmp_path):
     with pytest.raises(ValueError, match="Received: 1 folders, no image"):
         kr.data.load(f"folder:{tmp_path}", "train")
     write_png(tmp_path / "train" / "cat" / "1.png")
-    with pytest.raises(ValueError, match="must have a folder test or val or validation next to train"):
+    with pytest.raises(ValueError, match="must have a folder test or val with the classes, next to train"):
         kr.data.load(f"folder:{tmp_path}", "test")
     write_png(tmp_path / "test" / "dog" / "1.png")
     with pytest.raises(ValueError, match=r"must have no classes besides those of .*train. Received: also \['dog'\]"):
@@ -198,7 +198,7 @@ def test_folders_say_what_is_missing(tmp_path):
 
 @pytest.fixture
 def tiny_tfds(tmp_path, monkeypatch):
-    """A real TensorFlow data set, prepared on the spot."""
+    """A small TensorFlow data set; the test prepares it."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     import tensorflow_datasets as tfds
 
@@ -220,7 +220,7 @@ def tiny_tfds(tmp_path, monkeypatch):
             return {
                 "train": self._generate_examples(range(6)),
                 "validation": self._generate_examples(range(4)),
-                "test": self._generate_examples([7, 8, 9], label=-1),  # as ImageNet's
+                "test": self._generate_examples([7, 8, 9], label=-1),  # like ImageNet's test split
             }
 
         def _generate_examples(self, numbers, label=None):
@@ -261,11 +261,11 @@ def test_a_directory_that_cannot_be_read_is_named():
 
 
 def test_an_unknown_split_is_named():
-    with pytest.raises(ValueError, match="split must be one of 'train', 'test', 'all'. Received: split='val'"):
-        kr.data.load("digits", "val")
+    with pytest.raises(ValueError, match="split must be one of 'train', 'val', 'test', 'all'. Received: split='dev'"):
+        kr.data.load("digits", "dev")
 
 
-# Classes of a data set among those of a model
+# Finding the classes of a data set among the classes of a model
 
 
 def test_classes_are_found_by_any_of_their_names():
@@ -289,13 +289,13 @@ def test_a_name_of_two_classes_is_refused():
 # Pipelines
 
 
-def split_of(count, side=4):
+def numbered_split(count, side=4):
     images = np.arange(count, dtype="uint8")[:, None, None, None] * np.ones((1, side, side, 1), "uint8")
     return from_arrays(images, np.arange(count), tuple(map(str, range(count))))
 
 
 def test_evaluation_gives_every_image_once_and_in_order():
-    batches = list(kr.data.pipeline(split_of(10), 4, 4).as_numpy_iterator())
+    batches = list(kr.data.pipeline(numbered_split(10), 4, 4).as_numpy_iterator())
     assert [images.shape for images, _ in batches] == [(4, 4, 4, 1), (4, 4, 4, 1), (2, 4, 4, 1)]
     assert np.concatenate([labels for _, labels in batches]).tolist() == list(range(10))
     assert np.concatenate([images[:, 0, 0, 0] for images, _ in batches]).tolist() == list(range(10))
@@ -325,4 +325,4 @@ def test_a_pipeline_resizes_as_it_is_told():
 @pytest.mark.parametrize(("size", "batch_size"), [(0, 4), (4, 0)])
 def test_sizes_below_one_are_refused(size, batch_size):
     with pytest.raises(ValueError, match="must be an integer of at least 1"):
-        kr.data.pipeline(split_of(4), size, batch_size)
+        kr.data.pipeline(numbered_split(4), size, batch_size)

@@ -76,7 +76,7 @@ def test_a_glob_has_a_place_for_the_split_or_is_all_of_one(tmp_path):
 @pytest.mark.parametrize(
     ("where", "split", "message"),
     [
-        ("{folder}", "test", "must have files with test or val or validation in their names. Received: none"),
+        ("{folder}", "test", "must have files with test or validation or val or valid in their names. Received: none"),
         ("{folder}/train*", "train", "must be followed by a directory, or a glob with {{split}}"),
         ("{folder}", "all", "for split 'all' tfrecord: must be followed by a glob without {{split}}"),
         ("{folder}/nothing*", "all", "must match at least one file. Received: no match"),

@@ -76,6 +76,47 @@ def test_fit_refuses_a_model_that_does_not_fit(colours):
         evaluate(tiny(input_shape=(8, 8, 1), include_top=False, pooling="avg"), colours)
 
 
+class Memorised(keras.callbacks.Callback):
+    """Keeps the weights of each epoch."""
+
+    def on_train_begin(self, logs=None):
+        self.weights = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights.append([variable.numpy() for variable in self.model.trainable_variables])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("validates", [True, False])
+def test_validation_images_choose_the_epoch_and_without_them_it_is_the_last(colours, validates, eager):
+    model, epochs = tiny(input_shape=(8, 8, 1), classes=2), Memorised()
+    recipe = dataclasses.replace(QUICK, epochs=3, learning_rate=0.5, validation_split=0.0)
+    result = kr.training.fit(model, recipe, colours, colours if validates else None, [epochs])
+    chosen = 1 + int(np.argmax(result.history["val_accuracy"])) if validates else 3
+    assert result.best_epoch == (chosen if validates else None)
+    for variable, expected in zip(model.trainable_variables, epochs.weights[chosen - 1], strict=True):
+        np.testing.assert_array_equal(variable.numpy(), expected)
+
+
+def test_a_tenth_of_the_images_is_held_out_by_default(colours, eager):
+    model = tiny(input_shape=(8, 8, 1), classes=2)
+    history = kr.training.fit(model, dataclasses.replace(QUICK, epochs=1), colours).history
+    assert history["val_accuracy"][0] in [right / 6 for right in range(7)]  # 3 of 32 in each class
+    with pytest.raises(ValueError, match="validation_split must leave images .* Received: validation_split=0.1, 2 tra"):
+        kr.training.fit(model, QUICK, from_arrays(np.zeros((2, 8, 8, 1), "uint8"), np.arange(2), ("a", "b")))
+
+
+@pytest.mark.slow
+def test_a_network_of_one_channel_reads_color_files_in_gray(tmp_path, eager):
+    for name, value in (("dark", 20), ("bright", 200)):
+        for number in range(4):
+            write_png(tmp_path / name / f"{number}.png", (8, 8, 3), value)
+    images = kr.data.load(f"folder:{tmp_path}", "all")
+    model = tiny(input_shape=(8, 8, 1), classes=2)
+    assert len(kr.training.fit(model, dataclasses.replace(QUICK, epochs=1), images).history["loss"]) == 1
+    assert 0 <= evaluate(model, images) <= 1
+
+
 def dark_or_bright(outputs):
     """A model with five outputs that predicts class `outputs[0]` for dark images and `outputs[1]` for bright images."""
     x = keras.Input((8, 8, 1))
@@ -174,7 +215,7 @@ def out(folder, tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_run_leaves_everything_it_promises(out):
-    assert sorted(path.name for path in out.iterdir()) == sorted({*run.FILES} - {"last.keras", "checkpoints"})
+    assert sorted(path.name for path in out.iterdir()) == sorted({*run.FILES} - {"checkpoints"})
     with (out / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
