@@ -7,6 +7,7 @@ their accuracy says little about the networks.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -103,9 +104,9 @@ def plot_models(candidates: Iterable[Point], path: Path) -> None:
         members = [point for point in candidates if family(point.name) == each]
         free = [point for point in members if point.commercial]
         others = [point for point in members if not point.commercial]
-        style = {"marker": each.marker, "s": 40}
-        axes.scatter(*_coordinates(free), color=each.color, alpha=0.75, linewidths=0, label=each.title, **style)
-        axes.scatter(*_coordinates(others), facecolors="none", edgecolors=each.color, **style)
+        scatter = functools.partial(axes.scatter, marker=each.marker, s=40)
+        scatter(*_coordinates(free), color=each.color, alpha=0.75, linewidths=0, label=each.title)
+        scatter(*_coordinates(others), facecolors="none", edgecolors=each.color)
     axes.scatter([], [], facecolors="none", edgecolors="0.4", s=40, label="hollow: not for commercial use (cc-by-nc)")
     # The list is in the empty corner; names next to their points would cover other points.
     lines = ["    model            weights=        pixels"]

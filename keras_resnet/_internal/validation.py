@@ -99,12 +99,13 @@ def number(argument: str, value: Any, interval: str = "(-inf, inf)") -> float:
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{argument} must be a number in {interval}. Received: {argument}={value!r}")
+    plain = float(value)
     low, high = map(float, interval[1:-1].split(","))
-    above = value > low if interval[0] == "(" else value >= low
-    below = value < high if interval[-1] == ")" else value <= high
+    above = plain > low if interval[0] == "(" else plain >= low
+    below = plain < high if interval[-1] == ")" else plain <= high
     if not (above and below):
         raise ValueError(f"{argument} must be in {interval}. Received: {argument}={value!r}")
-    return float(value)
+    return plain
 
 
 def number_pair(argument: str, value: Any, most: float) -> tuple[float, float]:

@@ -176,7 +176,7 @@ def data(
     from keras_resnet.training.batches import preview as draw_preview
 
     console = Console()
-    names = ("train", "val", "test") if has_val(source) else ("train", "test")
+    names: tuple[str, ...] = ("train", "val", "test") if has_val(source) else ("train", "test")
     if source.startswith("tfrecord:") and default_split(source) == "all":  # a glob of one split
         names = ("all",)
     splits = {name: load(source, name, on_corrupt=on_corrupt) for name in names}
