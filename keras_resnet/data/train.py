@@ -13,7 +13,8 @@ from keras_resnet._internal.validation import function_or_none, integer
 from keras_resnet.data.augment.mixing import Mix
 from keras_resnet.data.corrupt import CORES
 from keras_resnet.data.crops import center_square
-from keras_resnet.data.decode import decode, in_channels, to_square
+from keras_resnet.data.decode import decode, decode_stored_part, to_square
+from keras_resnet.data.orientation import upright
 from keras_resnet.data.pipeline import CACHED_BYTES
 from keras_resnet.data.records import ENDLESS, Indexed, Plan
 from keras_resnet.data.split import Split
@@ -181,27 +182,34 @@ def _decoded(split: Split, size: int, crop: Crop, plan: Plan, key: int, crop_key
     def read(place: tf.Tensor, _: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = split.records.read(raw)
         seed = tf.stack([tf.constant(crop_key, tf.int64), place])
-        image = _cropped(content, split.channels, lambda shape: crop(shape, seed))
-        return _resized(image, size, split.channels), label
+        image, stored = _cropped(content, split.channels, lambda shape: crop(shape, seed))
+        image = upright(_resized(image, size, split.channels), stored)
+        return tf.ensure_shape(image, (size, size, split.channels)), label
 
     rows = split.corrupt_records.read(split.records.endless(plan, key), read)
     return rows.batch(plan.last - plan.first, drop_remainder=True)
 
 
-def _cropped(content: tf.Tensor, channels: int, choose_box: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """Crops an image, or the bytes of its file, to the box that `choose_box` returns for its height and width."""
+def _cropped(
+    content: tf.Tensor, channels: int, choose_box: Callable[[tf.Tensor], tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Crops an image, or the bytes of its file, to the box that `choose_box` returns for its height and width.
 
-    def crop_pixels(image: tf.Tensor) -> tf.Tensor:
+    Returns:
+        The pixels as they are stored in the file, and their orientation, for `upright`.
+    """
+
+    def crop_pixels(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         top, left, height, width = tf.unstack(choose_box(tf.shape(image)[:2]))
-        return image[top : top + height, left : left + width]
-
-    def decode_and_crop() -> tf.Tensor:
-        box = choose_box(tf.io.extract_jpeg_shape(content)[:2])
-        return in_channels(tf.io.decode_and_crop_jpeg(content, box, channels=3), channels)
+        return image[top : top + height, left : left + width], tf.constant(1)
 
     if content.dtype != tf.string:
         return crop_pixels(content)
-    return tf.cond(tf.io.is_jpeg(content), decode_and_crop, lambda: crop_pixels(decode(content, channels)))
+    return tf.cond(
+        tf.io.is_jpeg(content),
+        lambda: decode_stored_part(content, channels, choose_box),
+        lambda: crop_pixels(decode(content, channels)),
+    )
 
 
 def _resized(image: tf.Tensor, size: int, channels: int) -> tf.Tensor:

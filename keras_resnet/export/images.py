@@ -13,9 +13,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_resnet.data.corrupt import map_or_report
-from keras_resnet.data.decode import decode
+from keras_resnet.data.decode import decode, refusal
+from keras_resnet.data.gif import screen
 from keras_resnet.data.pipeline import Resize
-from keras_resnet.export.gif import first_frame, screen
 
 MOST_BYTES = 20_000_000
 MOST_PIXELS = 25_000_000
@@ -52,7 +52,7 @@ def image_reader(
     def read_file(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         wrong = check_file(file)
         blank = tf.zeros((size, size, channels), tf.uint8)
-        return wrong, tf.cond(wrong == "", lambda: resized(decode(first_frame(file), channels)), lambda: blank)
+        return wrong, tf.cond(wrong == "", lambda: resized(decode(file, channels)), lambda: blank)
 
     def read_files(contents: tf.Tensor, file_of: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         def read(_: tf.Tensor, __: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -72,6 +72,7 @@ def check_file(content: tf.Tensor) -> tf.Tensor:
     """The error text for an image file, a string; "" if the file may be decoded. Nothing is decoded for it."""
     length = tf.strings.length(content)
     scans = _count_scans(content)
+    reason = refusal(content)
     start = tf.strings.join([tf.strings.substr(content, 0, 32), " " * 32])  # at least 32 bytes, also of a short file
     kinds = [(_has_marks(kind, start), functools.partial(_check_sides, kind, content)) for kind in KINDS]
     return tf.case(
@@ -79,6 +80,7 @@ def check_file(content: tf.Tensor) -> tf.Tensor:
             (length == 0, lambda: tf.constant(f"image must be {ANY}. Received: nothing")),
             (length > MOST_BYTES, lambda: _too_many("bytes", MOST_BYTES, length)),
             (scans > MOST_SCANS, lambda: _too_many("scans", MOST_SCANS, scans)),
+            ((reason != "") & _has_marks(PNG, start), lambda: reason),
             (_is_animated_webp(start), lambda: tf.constant("image must be one picture. Received: an animated WebP")),
             *kinds,
         ],
@@ -173,9 +175,10 @@ def _number(content: tf.Tensor, place: int, count: int, order: int = 1) -> tf.Te
 
 
 EXTENDED = Kind({0: b"RIFF", 8: b"WEBPVP8X"}, _webp_extended_sides)
+PNG = Kind({0: b"\x89PNG\r\n\x1a\n"}, _png_sides)
 KINDS = (
     Kind({0: b"\xff\xd8\xff"}, _jpeg_sides),
-    Kind({0: b"\x89PNG\r\n\x1a\n"}, _png_sides),
+    PNG,
     Kind({0: b"GIF87a"}, screen),
     Kind({0: b"GIF89a"}, screen),
     Kind({0: b"RIFF", 8: b"WEBPVP8 "}, _webp_sides),

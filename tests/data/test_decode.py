@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_resnet.data.decode import decode, resize_and_crop, to_square
+from keras_resnet.data.decode import decode, read_image, resize_and_crop, to_square
+from keras_resnet.data.gif import first_frame
 from tests import needs
 from tests.conftest import SHARED
 
@@ -28,6 +29,73 @@ def test_decode_gives_the_channels_asked_for_whatever_the_file_has(kind, mode, c
     image = decode(tf.constant(file.getvalue()), channels)
     assert image.shape == (4, 6, channels)
     assert np.abs(image.numpy().astype(int) - 200).max() <= 2
+
+
+def encoded(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def with_palette(colors, rng):
+    """A picture of numbers of colors."""
+    image = Image.fromarray(rng.integers(0, len(colors), (5, 7)).astype("uint8"), "P")
+    image.putpalette(np.asarray(colors, "uint8").tobytes())
+    return image
+
+
+PALETTES = {
+    "colors": [(255, 0, 0), (0, 200, 30), (9, 8, 7)],
+    "min is white": [(level, level, level) for level in range(255, -1, -1)],
+}
+
+
+@pytest.mark.parametrize("name", PALETTES)
+def test_a_bmp_with_a_palette_has_the_colors_of_the_palette(name, rng):
+    image = with_palette(PALETTES[name], rng)
+    pixels = decode(tf.constant(encoded(image, "BMP")), 3)
+    np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
+
+
+def test_a_png_of_16_bits_in_color_is_decoded_as_pillow_does(rng):
+    high, low = rng.integers(0, 256, (2, 4, 5, 3)).astype("uint16")
+    content = tf.io.encode_png(high * 256 + low).numpy()
+    pixels = decode(tf.constant(content), 3)
+    np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
+
+
+REFUSED = {
+    "a gray PNG of 12 bits": (
+        encoded(Image.fromarray(np.arange(0, 4096, 64, dtype="uint16").reshape(8, 8)), "PNG"),
+        "must have 8 bits per channel if it is a gray PNG: the range of 16 bits is not known",
+    ),
+    "a BMP of one bit": (encoded(Image.new("1", (9, 4), 1), "BMP"), "must have 8 or 24 bits per pixel"),
+    "a compressed BMP": (
+        encoded(Image.new("L", (4, 4)), "BMP")[:30] + b"\x01" + encoded(Image.new("L", (4, 4)), "BMP")[31:],
+        "must have 8 or 24 bits per pixel, not compressed",
+    ),
+    "a GIF whose first picture is smaller than its screen": (
+        b"GIF89a\x08\0\x08\0" + encoded(Image.new("L", (4, 4)), "GIF")[10:],
+        "must begin with a picture that covers the screen",
+    ),
+    "no image": (b"a text", "is not a readable JPEG, PNG, BMP, WebP or GIF$"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_be_decoded_to_other_pixels_is_refused_with_the_reason(name, tmp_path):
+    content, reason = REFUSED[name]
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        read_image(tmp_path / "file", 3)
+
+
+def test_only_the_first_picture_of_a_gif_is_decoded():
+    """TensorFlow decodes all pictures, and returns the first."""
+    first, second = (Image.new("L", (64, 48), level) for level in (200, 30))
+    content = encoded(first, "GIF", save_all=True, append_images=[second, first, second])
+    assert len(first_frame(tf.constant(content)).numpy()) < len(content)
+    np.testing.assert_array_equal(decode(tf.constant(content), 1), np.full((48, 64, 1), 200))
 
 
 @needs.shared_data

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from keras_resnet.data.decode import read_image, to_square
 from keras_resnet.export import images as images_module
@@ -61,6 +61,12 @@ def with_many_parts(count=19_000):
     return data[:start] + b"\x21\xfe" + b"\x01x" * count + b"\x00" + data[start:]
 
 
+def on_its_side():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
 SOUND = {
     "JPEG": encoded(format="JPEG"),
     "progressive JPEG": encoded(format="JPEG", progressive=True),
@@ -68,7 +74,10 @@ SOUND = {
     "CMYK JPEG": encoded(picture().convert("CMYK"), format="JPEG"),
     "PNG": encoded(format="PNG"),
     "PNG with a palette": encoded(picture().convert("P"), format="PNG"),
-    "PNG of 16 bits": encoded(Image.fromarray(np.arange(900, dtype="uint16").reshape(30, 30)), format="PNG"),
+    "PNG of 16 bits": tf.io.encode_png(np.arange(2700, dtype="uint16").reshape(30, 30, 3)).numpy(),
+    "JPEG on its side": encoded(format="JPEG", exif=on_its_side()),
+    "PNG on its side": encoded(format="PNG", exif=on_its_side()),
+    "WebP on its side": encoded(format="WEBP", exif=on_its_side()),
     "PNG with transparency": encoded(picture().convert("RGBA"), format="PNG"),
     "a single pixel": encoded(picture(1, 1), format="PNG"),
     "WebP": encoded(format="WEBP"),
@@ -96,9 +105,10 @@ def single_results():
 def test_sound_files_become_pixels(name, single_results):
     image, error = single_results[SOUND[name]]
     assert error == ""
-    expected = np.asarray(Image.open(io.BytesIO(SOUND[name])).convert("RGB"))
-    if "16 bits" in name:
-        expected = np.repeat(np.asarray(Image.open(io.BytesIO(SOUND[name])))[..., None] >> 8, 3, -1).astype("uint8")
+    expected = Image.open(io.BytesIO(SOUND[name]))
+    if "on its side" in name:
+        expected = ImageOps.exif_transpose(expected)
+    expected = np.asarray(expected.convert("RGB"))
     # Pillow ignores the transparency, as the reader does. It converts CMYK to RGB differently.
     if "CMYK" not in name:
         assert np.abs(image.astype(int) - to_square(expected, SIDE).numpy()).max() <= 3
@@ -157,6 +167,10 @@ def with_many_notes(count=1000):
 
 WRONG = {
     "nothing": (b"", "Received: nothing"),
+    "a gray PNG of 16 bits": (
+        encoded(Image.fromarray(np.arange(900, dtype="uint16").reshape(30, 30)), format="PNG"),
+        "8 bits per channel if it is a gray PNG",
+    ),
     "a letter": (b"x", "bytes of another kind"),
     "text": (b"to be or not to be, that is the question", "bytes of another kind"),
     "BMP": (encoded(format="BMP"), "bytes of another kind"),
