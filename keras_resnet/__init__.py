@@ -30,6 +30,7 @@ MODULES = {
     "load_weights": "weights",
     "macs": "complexity",
     "orderings": "",
+    "preprocess_input": "inputs",
     "pyramid": "stages",
     "residual_block": "blocks",
     "shortcuts": "",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from keras_resnet.classes import decode_predictions as decode_predictions
     from keras_resnet.complexity import activations as activations
     from keras_resnet.complexity import macs as macs
+    from keras_resnet.inputs import preprocess_input as preprocess_input
     from keras_resnet.resnet import ResNet as ResNet
     from keras_resnet.stages import freeze as freeze
     from keras_resnet.stages import pyramid as pyramid
@@ -81,7 +83,11 @@ else:
                 return getattr(zoo, name)
         if name == "__all__":
             return sorted([*MODULES, *importlib.import_module("keras_resnet.zoo").ROWS])
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        nearest = importlib.import_module("keras_resnet._internal.validation").nearest
+        hint = nearest(name, __getattr__("__all__"))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{hint}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__getattr__("__all__")})
+        return __getattr__("__all__")

@@ -51,6 +51,36 @@ def image_input(input_tensor: Any, input_shape: Sequence[int | None] | None, def
     return x
 
 
+def preprocess_input(x: Any, data_format: str | None = None) -> Any:
+    """Returns `x`: the models take raw pixels, 0 to 255, and normalize them themselves.
+
+    It is here for programs that were written for keras.applications. It checks that the pixels are not scaled already.
+
+    Args:
+        x: images, raw pixels from 0 to 255: an array, or a tensor of any backend.
+        data_format: not used; it is there because the functions of keras.applications have it.
+
+    Returns:
+        `x`, unchanged.
+
+    Raises:
+        ValueError: all pixels are in [-1, 1], as after a division by 255 or 127.5.
+
+    Example:
+        >>> import numpy as np, keras_resnet as kr
+        >>> kr.preprocess_input(np.array([0, 128, 255])).tolist()
+        [0, 128, 255]
+    """
+    if not isinstance(x, np.ndarray):
+        return x  # symbolic tensors have no values, and those of a device would be copied
+    if x.dtype.kind == "f" and x.size and (scaled := np.abs(x).max()) <= 1 and scaled > 0:
+        raise ValueError(
+            "x must be raw pixels from 0 to 255; the models normalize them themselves. "
+            f"Received: pixels from {x.min():.3g} to {x.max():.3g}; leave out the division, or multiply by 255"
+        )
+    return x
+
+
 def _checked_shape(shape: Sequence[int | None]) -> tuple[int | None, ...]:
     expected = "(height, width, channels)" if layers.channel_axis() == -1 else "(channels, height, width)"
     try:

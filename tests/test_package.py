@@ -65,9 +65,15 @@ def test_building_a_model_loads_neither_data_sets_nor_the_tuner():
 def test_every_public_name_is_there_and_documented():
     for name in kr.__all__:
         assert getattr(kr, name).__doc__, name
-    assert set(kr.__all__) <= set(dir(kr))
-    with pytest.raises(AttributeError, match="module 'keras_resnet' has no attribute 'ResNet49'"):
-        kr.ResNet49  # noqa: B018
+    assert dir(kr) == kr.__all__
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("resnet50", "ResNet50[?]$"), ("ResNet49", "ResNet"), ("residual_blok", "residual_block")]
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name, hint):
+    with pytest.raises(AttributeError, match=f"module 'keras_resnet' has no attribute '{name}'. Did you mean {hint}"):
+        getattr(kr, name)
 
 
 USER = """

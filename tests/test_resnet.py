@@ -401,3 +401,20 @@ def test_a_very_deep_network_takes_a_training_step(rng):
     keras.optimizers.SGD().apply(gradients, model.trainable_weights)
     assert np.isfinite(loss).all()
     assert np.abs(model.get_layer("conv1_conv").get_weights()[0] - before).max() > 0
+
+
+def test_preprocess_input_hands_raw_pixels_through():
+    pixels = np.array([[0, 128, 255]], "uint8")
+    assert kr.preprocess_input(pixels, data_format="channels_last") is pixels
+    symbolic = keras.Input((8, 8, 3))
+    assert kr.preprocess_input(symbolic) is symbolic
+    black = np.zeros((1, 2, 2, 3))
+    assert kr.preprocess_input(black) is black
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1 / 255, 0), (1 / 127.5, -1)])
+def test_preprocess_input_refuses_scaled_pixels(scale, shift):
+    with pytest.raises(
+        ValueError, match="must be raw pixels from 0 to 255; .* Received: pixels from (0|-1) to 1; leave"
+    ):
+        kr.preprocess_input(np.array([0.0, 128, 255]) * scale + shift)

@@ -26,13 +26,20 @@ def known(kind: str, name: str, names: Iterable[str], listed_by: str) -> str:
     """`name`, if it is one of many `names`; the error lists the most similar names and says how to list all."""
     names = list(names)
     if name not in names:
-        folded = {n.lower(): n for n in names}
-        near = [folded[n] for n in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
-        if not near and len(names) <= FEW:
+        hint = nearest(name, names)
+        if not hint and len(names) <= FEW:
             hint = f" There are {', '.join(names)}."
         raise ValueError(f"unknown {kind}; {listed_by} lists them.{hint} Received: {name!r}")
     return name
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A question that lists the most similar names, for the end of an error; "" if none is similar."""
+    folded = {n.lower(): n for n in names}
+    near = [folded[n] for n in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
+    if folded.get(str(name).lower()):
+        near = near[:1]  # only the case of the letters is wrong
+    return f" Did you mean {', '.join(near)}?" if near else ""
 
 
 def integer(argument: str, value: Any, minimum: int = 1) -> int:

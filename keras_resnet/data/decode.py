@@ -16,6 +16,7 @@ from keras_resnet.data.gif import first_frame
 from keras_resnet.data.orientation import orientation, stored_box, upright, upright_sides
 from keras_resnet.weights import Checkpoint
 
+MOST_PIXELS = 300_000_000  # more than any camera has; they take 900 MB
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -38,6 +39,7 @@ def decode(content: tf.Tensor, channels: int) -> tf.Tensor:
         >>> decode(tf.io.encode_png(np.zeros((2, 3, 1), "uint8")), channels=3).shape
         TensorShape([2, 3, 3])
     """
+    content = _checked(content)
     # All files are decoded to color first: TensorFlow decodes BMP, GIF, WebP and some JPEG files only to color. JPEG is
     # decoded as in Pillow, because the published accuracies were measured on Pillow's pixels. TensorFlow's default
     # method is 14 % faster, and differs by one gray level on average.
@@ -66,6 +68,7 @@ def decode_stored_part(
     Returns:
         The part as it is stored, uint8 (H, W, channels), and its orientation, for `upright`.
     """
+    content = _checked(content)
     stored = orientation(content)
     sides = upright_sides(tf.io.extract_jpeg_shape(content)[:2], stored)
     box = stored_box(choose_box(sides), sides, stored)
@@ -89,6 +92,33 @@ def refusal(content: tf.Tensor) -> tf.Tensor:
         "image must have 8 bits per channel if it is a gray PNG: the range of 16 bits is not known. Received: 16 bits",
         tf.where(is_other_bmp, "image must have 8 or 24 bits per pixel, not compressed, if it is a BMP", ""),
     )
+
+
+@one_node(tf.TensorSpec((), tf.string))
+def _checked(content: tf.Tensor) -> tf.Tensor:
+    """The content; an error in the graph if its header declares more pixels than fit into memory.
+
+    TensorFlow allocates what a header of some bytes declares.
+    """
+    start = part(content, 0, 12)
+    kind = tf.strings.substr(start, 0, 4)
+
+    def pair(first: int, kind: tf.DType, big_endian: bool) -> tf.Tensor:
+        return tf.stack([integer_at(content, place, kind, big_endian) for place in (first, first + kind.size)])
+
+    sides = tf.case(
+        [
+            (tf.io.is_jpeg(content), lambda: tf.io.extract_jpeg_shape(content)[:2]),
+            (kind == b"\x89PNG", lambda: pair(16, tf.int32, True)),
+            (kind == b"GIF8", lambda: pair(6, tf.uint16, False)),
+            (tf.strings.substr(kind, 0, 2) == b"BM", lambda: tf.abs(pair(18, tf.int32, False))),
+        ],
+        default=lambda: tf.constant([1, 1]),  # a WebP has at most 16,384 pixels on each side
+    )
+    pixels = tf.reduce_prod(tf.cast(sides, tf.float32))
+    reason = f"image must have at most {MOST_PIXELS:,} pixels"
+    with tf.control_dependencies([tf.debugging.Assert(pixels <= MOST_PIXELS, [reason])]):
+        return tf.identity(content)
 
 
 @one_node(tf.TensorSpec((), tf.string))

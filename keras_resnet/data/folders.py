@@ -13,6 +13,7 @@ from typing import NamedTuple
 from keras_resnet._internal.validation import printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+MOST_BYTES = 100_000_000  # a file is read whole, and each core reads one
 HELD_OUT = 5  # one image in five is for testing, if there is no folder `train`
 # Names of the folders of a split, in any case, with "_", "-" or a space. `seg_train` is from Kaggle's Intel images.
 SPLIT_NAMES = {
@@ -214,6 +215,8 @@ def _add_files(directory: Path, above: set[Path], found: Files) -> None:
                     _add_files(Path(entry.path), above | {place}, found)
             elif not entry.is_file():  # reading a pipe or a device would never end
                 found.others["pipe, device or broken link"] += 1
+            elif suffix in SUFFIXES and entry.stat().st_size > MOST_BYTES:
+                found.others[f"{suffix} over {MOST_BYTES // 10**6} MB"] += 1
             elif suffix in SUFFIXES:
                 found.images.append(entry.path)
             else:

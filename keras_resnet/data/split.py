@@ -236,7 +236,11 @@ def from_arrays(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.dtype != np.uint8:
-        raise ValueError(f"images must be uint8, from 0 to 255. Received: {images.dtype}")
+        ends = f" from {images.min():.3g} to {images.max():.3g}" if images.size and images.dtype.kind in "fiu" else ""
+        raise ValueError(
+            "images must be uint8, from 0 to 255: raw pixels, which the models normalize themselves. "
+            f"Received: {images.dtype}{ends}"
+        )
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images must have the shape (N, H, W, C), each number at least 1. Received: {images.shape}")
     if labels.shape != images.shape[:1]:

@@ -37,6 +37,12 @@ def encoded(image, kind, **options):
     return file.getvalue()
 
 
+def declaring(jpeg):
+    """The JPEG file, whose header declares 65,000 pixels on each side."""
+    place = jpeg.index(b"\xff\xc0") + 5
+    return jpeg[:place] + (65_000).to_bytes(2, "big") * 2 + jpeg[place + 4 :]
+
+
 def with_palette(colors, rng):
     """A picture of numbers of colors."""
     image = Image.fromarray(rng.integers(0, len(colors), (5, 7)).astype("uint8"), "P")
@@ -77,6 +83,18 @@ REFUSED = {
     "a GIF whose first picture is smaller than its screen": (
         b"GIF89a\x08\0\x08\0" + encoded(Image.new("L", (4, 4)), "GIF")[10:],
         "must begin with a picture that covers the screen",
+    ),
+    "a PNG whose header declares 2 billion pixels": (
+        encoded(Image.new("L", (4, 4)), "PNG")[:16] + (50_000).to_bytes(4, "big") * 2 + bytes(40),
+        "must have at most 300,000,000 pixels",
+    ),
+    "a JPEG whose header declares 4 billion pixels": (
+        declaring(encoded(Image.new("L", (4, 4)), "JPEG")),
+        "at most 300,",
+    ),
+    "a BMP whose header declares 4 billion pixels": (
+        encoded(Image.new("RGB", (4, 4)), "BMP")[:18] + (65_000).to_bytes(4, "little") * 2 + bytes(60),
+        "must have at most 300,000,000 pixels",
     ),
     "no image": (b"a text", "is not a readable JPEG, PNG, BMP, WebP or GIF$"),
 }

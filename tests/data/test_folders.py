@@ -151,6 +151,14 @@ def test_directories_pipes_and_devices_are_no_images(tmp_path, caplog):
     assert "not read: 2 pipe, device or broken link" in caplog.text
 
 
+def test_very_large_files_are_not_read(tmp_path, caplog):
+    write(tmp_path, "cat/1.png", "cat/2.png")
+    with (tmp_path / "cat" / "2.png").open("r+b") as file:
+        file.truncate(3 * 10**9)  # sparse: it takes no room
+    assert names(load(tmp_path, "all"), tmp_path) == ["cat/1.png"]
+    assert "not read: 1 .png over 100 MB" in caplog.text
+
+
 LATIN = b"gr\xfcn"  # "grün" in Latin-1, which is not UTF-8
 
 
@@ -164,12 +172,14 @@ def latin_folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_file_name_in_any_bytes_is_read(latin_folder):
     split = load(latin_folder, "all")
     assert len(list(split.examples)) == 2
     assert {os.fsencode(file).rpartition(b"/")[2] for file in split.files} == {b"1.png", LATIN + b".png"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_corrupt_file_with_a_name_in_any_bytes_is_named(latin_folder):
     write(latin_folder, os.fsdecode(b"cat/" + LATIN + b".png"), content=b"no image")

@@ -17,7 +17,7 @@ IMAGES, LABELS = np.zeros((4, 5, 6, 3), "uint8"), np.array([0, 1, 0, 1])
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (IMAGES.astype("float32"), LABELS, "images must be uint8, from 0 to 255. Received: float32"),
+        (IMAGES + 0.5, LABELS, "uint8, from 0 to 255: raw pixels, .* Received: float64 from 0.5 to 0.5"),
         (IMAGES[0], LABELS, "images must have the shape .N, H, W, C., each number at least 1. Received: .5, 6, 3."),
         (IMAGES[:0], LABELS[:0], "images must have the shape"),
         (IMAGES, LABELS[:3], "labels must have the shape .4,., one label for each image. Received: shape .3,."),
