@@ -33,6 +33,18 @@ LEADING = (
 )
 
 
+# Arguments of timm and torchvision, and what to type here.
+OF_OTHERS = {
+    "pretrained": 'weights="imagenet"',
+    "num_classes": "classes=10",
+    "in_chans": "input_shape=(224, 224, 1)",
+    "img_size": "input_shape=(224, 224, 3)",
+    "drop_path_rate": "stochastic_depth=0.1",
+    "global_pool": 'pooling="avg"',
+    "replace_stride_with_dilation": "output_stride=16",
+}
+
+
 class Constructor(Protocol):
     """The signature of every model of the zoo; `...` stands for the default in the model's row."""
 
@@ -101,7 +113,8 @@ def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{name}() {error}. Its arguments are {', '.join(signature.parameters)}") from None
+            hints = "".join(f" In place of {key}, type {OF_OTHERS[key]}." for key in kwargs if key in OF_OTHERS)
+            raise TypeError(f"{name}() {error}.{hints} Its arguments are {', '.join(signature.parameters)}") from None
         explicit = dict(bound.arguments)
         bound.apply_defaults()
         changes: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from keras_resnet.layers import Tensor
 # timm normalize with them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MOST_CHANNELS = 16  # a shape such as (3, 224, 224) has its channels first; no image has 224 of them
 
 
 def image_input(input_tensor: Any, input_shape: Sequence[int | None] | None, default: tuple[int | None, ...]) -> Tensor:
@@ -90,6 +91,13 @@ def _checked_shape(shape: Sequence[int | None]) -> tuple[int | None, ...]:
     if len(shape) != 3 or shape[layers.channel_axis() % 4 - 1] is None:
         raise ValueError(
             f"input_shape must be {expected}; only height and width may be None. Received: input_shape={shape}"
+        )
+    first, second, third = shape
+    channels_first = first in (1, 3) and second == third and third is not None and third > MOST_CHANNELS
+    if layers.channel_axis() == -1 and channels_first:
+        raise ValueError(
+            f"input_shape must be {expected}. "
+            f"Received: input_shape={shape}, with the channels first; type input_shape={(second, third, first)}"
         )
     return tuple(side if side is None else integer("input_shape", side) for side in shape)
 

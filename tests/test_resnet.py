@@ -418,3 +418,20 @@ def test_preprocess_input_refuses_scaled_pixels(scale, shift):
         ValueError, match="must be raw pixels from 0 to 255; .* Received: pixels from (0|-1) to 1; leave"
     ):
         kr.preprocess_input(np.array([0.0, 128, 255]) * scale + shift)
+
+
+def test_a_shape_with_the_channels_first_is_refused_with_the_right_one():
+    with pytest.raises(ValueError, match=r"with the channels first; type input_shape=\(224, 224, 3\)"):
+        kr.ResNet18(input_shape=(3, 224, 224))
+
+
+@pytest.mark.parametrize(
+    ("argument", "hint"),
+    [
+        ({"pretrained": True}, 'In place of pretrained, type weights="imagenet"'),
+        ({"num_classes": 10}, "type classes=10"),
+    ],
+)
+def test_arguments_of_other_libraries_are_answered_with_what_to_type(argument, hint):
+    with pytest.raises(TypeError, match=hint):
+        kr.ResNet18(**argument)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
+from typing import Annotated
 
 import typer
+
+import keras_resnet
 
 # Each command imports Keras, and the modules that need Keras, when it runs. So `--help` answers at once.
 from keras_resnet.cli.export import export
@@ -15,15 +18,35 @@ from keras_resnet.cli.tune import tune
 from keras_resnet.cli.weights import convert, evaluate, predict
 from keras_resnet.cli.zoo import models, summary
 
+
+def print_version(asked: bool) -> None:
+    """Prints the version and ends the program, if the user asked for it."""
+    if asked:
+        typer.echo(f"keras-resnet {keras_resnet.__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="keras-resnet",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
+)
+
+
+@app.callback(
     help="Residual networks for Keras 3: list, train, evaluate, tune and export them.\n\n"
     "A first training, which takes two minutes on two cores: "
     "[bold]keras-resnet train ResNet20 --data digits --out runs/digits[/bold]",
 )
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 COMMANDS = (models, summary, recipes, data, train, runs, tune, evaluate, predict, convert, export)
 for command in COMMANDS:
     app.command()(command)

@@ -57,8 +57,9 @@ def load(source: str, split: str, *, on_corrupt: str = "stop") -> Split:
     one_of("on_corrupt", on_corrupt, ON_CORRUPT)
     kind, _, where = source.partition(":")
     if kind not in SOURCES or bool(where) is (kind == "digits"):
+        hint = f"; type folder:{source}" if Path(source).expanduser().is_dir() and source else ""
         raise ValueError(
-            f"data must be digits, idx:DIR, tfds:NAME, folder:DIR or tfrecord:PATTERN. Received: {source!r}"
+            f"data must be digits, idx:DIR, tfds:NAME, folder:DIR or tfrecord:PATTERN. Received: {source!r}{hint}"
         )
     if split == ALL and kind not in ("folder", "tfrecord"):
         raise ValueError(

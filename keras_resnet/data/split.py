@@ -19,7 +19,7 @@ from keras_resnet.data.decode import decode, read_image
 from keras_resnet.data.records import Indexed, Records, Stream, in_range
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Split:
     """Labelled images of one split. `load`, `from_arrays`, `from_dataset` and `hold_out` make it.
 
@@ -36,6 +36,10 @@ class Split:
     channels: int
     files: tuple[str, ...]
     corrupt_records: CorruptRecords
+
+    def __repr__(self) -> str:
+        channels = f"{self.channels} channel{'s' if self.channels > 1 else ''}"
+        return f"<Split: {self.size:,} images, {len(self.classes):,} classes, {channels}>"
 
     @property
     def size(self) -> int:

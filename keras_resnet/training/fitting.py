@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_resnet._internal.keras_graph import forget_compile_arguments
+from keras_resnet._internal.validation import known
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.evaluation.accuracy import in_channels_of, outputs
@@ -30,6 +31,7 @@ from keras_resnet.training.ema import EvaluateAverage, create_average_statistics
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
 from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.recipes import RECIPES
 from keras_resnet.training.resuming import CHECKPOINTS, LearningRateInLogs, ResumeCallback, settings_of
 from keras_resnet.training.schedules import schedule
 
@@ -52,7 +54,7 @@ class Result(NamedTuple):
 
 def fit(
     model: keras.Model,
-    recipe: Recipe,
+    recipe: Recipe | str,
     train: Split,
     validation: Split | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -69,7 +71,7 @@ def fit(
     Args:
         model: a model that takes square images (N, H, W, C) with fixed sides, or with sides of None if the recipe has
             `train_sizes`. Its output is a softmax, a sigmoid or logits (N, classes).
-        recipe: one of `RECIPES`, or your own.
+        recipe: your own recipe, one of `RECIPES`, or its name.
         train: the training images.
         validation: images for validation after each epoch, which choose the best epoch; do not give the test images.
             None: the `validation_split` of the recipe is held out of `train`; if that is 0, there is no validation.
@@ -95,6 +97,8 @@ def fit(
         >>> digits = kr.data.load("digits", "train")
         >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
     """
+    if isinstance(recipe, str):
+        recipe = RECIPES[known("recipe", recipe, RECIPES, "keras_resnet.training.RECIPES")]
     train, validation = prepare_splits(model, recipe, train, validation)
     sizes, where = ImageSizes.for_model(model, recipe), placement_of(model)
     steps = steps_per_epoch(train, recipe.batch_size)

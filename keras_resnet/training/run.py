@@ -261,6 +261,8 @@ def open_model(path: Path) -> keras.Model:
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file() or file.suffix != ".keras":
         problem = "there is no such file" if not file.is_file() else "the file name does not end in .keras"
+        if str(path) in zoo.ROWS:
+            problem = f"a model of the zoo; for its published weights type {path} with --weights imagenet"
         raise ValueError(f"model must be a run directory or a .keras file. Received: {file}, {problem}")
     let_keras_recurse(blocks=zoo.DEEPEST)
     try:

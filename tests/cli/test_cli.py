@@ -15,6 +15,7 @@ import pytest
 from tensorflow.python.util import _pywrap_util_port
 from typer.testing import CliRunner
 
+import keras_resnet as kr
 from keras_resnet import cli
 from keras_resnet.cli import COMMANDS
 from keras_resnet.data import idx, load
@@ -300,3 +301,23 @@ def test_evaluate_needs_to_know_what_on(tmp_path):
     result = invoke("evaluate", tmp_path / "three.keras", "--data", "digits", "--split", "train")
     threes = sum(int(label) == 3 for _, label in load("digits", "train").examples)
     assert f"top-1 {threes / 1437:.2%} on the 1,437 train images of digits" in result.output
+
+
+def test_the_version_is_printed():
+    assert invoke("--version").output == f"keras-resnet {kr.__version__}\n"
+
+
+def test_errors_name_the_option_that_was_typed(monkeypatch, capsys, tmp_path):
+    words = ("keras-resnet", "tune", "--data", "digits", "--out", tmp_path / "out", "--max-macs", 0)
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err == "Error: --max-macs must be in [1, inf). Received: --max-macs=0.0\n"
+
+
+def test_a_model_of_the_zoo_without_weights_is_answered_with_what_to_type():
+    message = str(invoke("predict", "photo.jpg", "--model", "ResNet50").exception)
+    assert (
+        "Received: ResNet50, a model of the zoo; for its published weights type ResNet50 with --weights imagenet"
+        in message
+    )

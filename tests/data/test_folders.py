@@ -196,6 +196,11 @@ def test_a_class_name_that_is_not_utf8_is_refused(latin_folder):
         load(latin_folder, "train")
 
 
+def test_a_directory_without_its_kind_is_answered_with_what_to_type(tmp_path):
+    with pytest.raises(ValueError, match=f"data must be .* Received: '{tmp_path}'; type folder:{tmp_path}"):
+        kr.data.load(str(tmp_path), "train")
+
+
 def test_color_files_can_be_read_in_gray(tmp_path):
     write(tmp_path, "cat/1.png", "dog/2.png")
     for image, _ in load(tmp_path, "all").with_channels(1).examples.as_numpy_iterator():

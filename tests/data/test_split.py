@@ -31,6 +31,10 @@ def test_wrong_arrays_are_refused(images, labels, message):
         kr.data.from_arrays(images, labels, ("cat", "dog"))
 
 
+def test_a_split_is_shown_on_one_line():
+    assert repr(kr.data.from_arrays(IMAGES, LABELS, ("cat", "dog"))) == "<Split: 4 images, 2 classes, 3 channels>"
+
+
 @pytest.mark.slow
 def test_a_dataset_of_the_callers_is_counted_where_it_does_not_know_its_size():
     dataset = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS.astype("uint8")))

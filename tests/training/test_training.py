@@ -59,6 +59,15 @@ def test_the_same_seed_gives_the_same_weights(colours, eager):
         np.testing.assert_allclose(first, second, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_recipe_has_a_name(colours, monkeypatch, eager):
+    monkeypatch.setitem(kr.training.RECIPES, "quick", dataclasses.replace(QUICK, epochs=1, validation_split=0.0))
+    model = tiny(input_shape=(8, 8, 1), classes=2)
+    assert len(kr.training.fit(model, "quick", colours).history["loss"]) == 1
+    with pytest.raises(ValueError, match="unknown recipe; .* Did you mean one_cycle"):
+        kr.training.fit(model, "one_cycel", colours)
+
+
 def test_fit_refuses_a_model_that_does_not_fit(colours):
     with pytest.raises(ValueError, match="an output for each of the 2 classes. Received: .*.None, 3."):
         kr.training.fit(tiny(input_shape=(8, 8, 1), classes=3), QUICK, colours)
