@@ -6,13 +6,15 @@ of kuangliu or akamaster.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from keras_resnet.stages import CLASSIFIER, POST, block_name
 from keras_resnet.weights.conversion import fold_biases
 from keras_resnet.weights.tensors import Tensor, WeightsError, reshaped, transposed
 
+LOGGER = logging.getLogger("keras_resnet.weights")
 PREFIXES = ("module.", "_orig_mod.", "model.")  # from DataParallel, torch.compile and Lightning
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(.+)|stages\.(\d+)\.blocks\.(\d+)\.(.+)")
 IN_BLOCK = (  # the name after the block's prefix, and the name in Keras; `{}` is the text of the pattern's group
@@ -45,6 +47,7 @@ OUTSIDE = {
     "linear": CLASSIFIER,
     "head.fc": CLASSIFIER,
 }
+COUNTERS = ("num_batches_tracked", "n_averaged")  # of batch norms, and of torch's AveragedModel
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 OLD_HEADS = ("probs", "fc1000")
 # Layers with a kernel and a bias. In other layers a bias belongs to a batch norm or is folded into one.
@@ -64,16 +67,23 @@ def in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if len(renamed := {_renamed(name): tensor for name, tensor in tensors.items()}) < len(tensors):
             raise WeightsError("the file must have one classifier. Received: two, with an old and a new name")
         return renamed
+    prefix = _common_prefix(map(_without_prefixes, tensors))
+    if prefix:
+        LOGGER.warning("weights: the names are read without %r", prefix)
+
+    def short(name: str) -> str:
+        return _without_prefixes(name).removeprefix(prefix)
+
     ranks = {
-        _without_prefixes(name).removesuffix(".weight"): len(tensor.shape)
+        short(name).removesuffix(".weight"): len(tensor.shape)
         for name, tensor in tensors.items()
         if name.endswith(".weight")
     }
     converted: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if name.endswith("num_batches_tracked"):
+        if name.endswith(COUNTERS):
             continue
-        key = _keras_name(_without_prefixes(name), ranks)
+        key = _keras_name(short(name), ranks)
         if key in converted:
             raise WeightsError(f"the file must have one tensor for {key!r}. Received: two, the second is {name!r}")
         converted[key] = _in_keras_layout(key, tensor)
@@ -84,6 +94,13 @@ def _renamed(name: str) -> str:
     """The current name of a classifier that older versions of keras-applications called `probs` or `fc1000`."""
     layer, _, variable = name.rpartition("/")
     return f"{CLASSIFIER}/{variable}" if layer in OLD_HEADS else name
+
+
+def _common_prefix(names: Iterable[str]) -> str:
+    """The prefix of a network that is a part of another one, such as `backbone.`; "" if there are none or several."""
+    first_layers = ("layer1.0.conv1.weight", "stages.0.blocks.0.conv1.weight")
+    prefixes = {name.removesuffix(end) for name in names for end in first_layers if name.endswith(end)}
+    return prefixes.pop() if len(prefixes) == 1 else ""
 
 
 def _without_prefixes(name: str) -> str:

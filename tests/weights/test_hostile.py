@@ -155,7 +155,7 @@ def test_torch_reads_the_good_files_and_would_run_the_code_in_others(kind, tmp_p
     import torch
 
     model = network()
-    for name in sorted(name for name in HARMLESS if name.startswith(f"{kind}:")):
+    for name in sorted(name for name in HARMLESS if name.startswith(f"{kind}:") and "would run" not in name):
         source = CASES[name](tmp_path, model)
         loaded = torch.load(getattr(source, "source", source), weights_only="Python 2" not in name)
         state = loaded.get("state_dict", loaded)

@@ -1,7 +1,8 @@
 """Reads pickles as data, without running their code.
 
 A pickle is a program. This module runs only the instructions that build dicts, lists and tuples. It looks up each
-function that a pickle calls in a table, and imports nothing.
+function that a pickle calls in a table, and imports nothing. An object of another class or function, for example the
+arguments of a training or a number of NumPy, becomes an `Unread` object, and nothing of it is read.
 
 torch's `weights_only` is not used because a pickle can call functions there that fill the memory: in torch 2.13 the 30
 bytes of `bytearray(2**30)` take 1 GB, and each `_codecs.encode(text, "hex")` doubles the length of a text.
@@ -31,6 +32,16 @@ NEW: Mapping[str, Callable[[], Any]] = {
     "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple,
 }
+PRINTED = 60  # most letters of a name in an error
+
+
+class Unread:
+    """Stands for a class or function that is not in the table, and for all objects that it would make."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name[:PRINTED] if name[:PRINTED].isprintable() else "a class with an invalid name"
+
+
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -43,10 +54,11 @@ def unpickle(stream: BinaryIO, calls: Mapping[str, Any], persistent: Callable[[A
         persistent: a function from the persistent identifier of an object outside the pickle to its replacement.
 
     Returns:
-        The object, made of dicts, lists, tuples, numbers, texts and the results of `calls` and `persistent`.
+        The object, made of dicts, lists, tuples, numbers, texts, `Unread` objects and the results of `calls` and
+        `persistent`.
 
     Raises:
-        WeightsError: the pickle names another class or function, is too long, or is damaged.
+        WeightsError: the pickle is too long, is damaged, or has instructions that checkpoints do not have.
     """
     machine = _Machine(calls, persistent)
     try:
@@ -108,15 +120,34 @@ class _Machine:
                     stack.append(self.known(".".join((module, attribute))))
                 case "BINPERSID":
                     stack.append(self.persistent(_short(stack.pop())))
-                case "REDUCE":
-                    arguments, function = _short(stack.pop()), stack.pop()
-                    stack.append(function(*arguments))
+                case "REDUCE" | "NEWOBJ" | "NEWOBJ_EX" | "OBJ" | "INST":
+                    self.make(name, argument)
+                case "EMPTY_SET":
+                    stack.append(Unread("builtins.set"))
+                case "FROZENSET":
+                    self.since_mark()
+                    stack.append(Unread("builtins.frozenset"))
+                case "ADDITEMS":
+                    self.since_mark()
                 case "BUILD":  # attributes, such as `_metadata` of a state dict, are not needed
                     stack.pop()
                 case _:
                     raise WeightsError(
                         f"a pickle must have only tensors and containers. Received: the instruction {name}"
                     )
+
+    def make(self, name: str, argument: Any) -> None:
+        """Calls a function of the table with the arguments on the stack; another function gives an `Unread` object."""
+        if name == "INST":
+            arguments, function = tuple(self.since_mark()), self.known(argument.replace(" ", "."))
+        elif name == "OBJ":
+            function, *rest = self.since_mark()
+            arguments = tuple(rest)
+        else:
+            if name == "NEWOBJ_EX":
+                self.stack.pop()  # arguments by name
+            arguments, function = self.stack.pop(), self.stack.pop()
+        self.stack.append(function if isinstance(function, Unread) else function(*_short(arguments)))
 
     def since_mark(self) -> list[Any]:
         """Removes the items above the last mark from the stack and returns them."""
@@ -128,6 +159,8 @@ class _Machine:
     def fill(self, items: list[Any]) -> None:
         """Adds items to the list on top of the stack, or alternating keys and values to the dict there."""
         target = self.stack[-1]
+        if isinstance(target, Unread):
+            return
         if isinstance(target, list):
             target.extend(items)
         else:  # only names are needed as keys; numbers could be chosen so that all their hashes collide
@@ -135,11 +168,7 @@ class _Machine:
 
     def known(self, name: str) -> Any:
         """The replacement of a class or function that the pickle names."""
-        if name not in self.calls:
-            raise WeightsError(
-                f"a pickle must have only tensors and containers; no other code is run. Received: a call of {name}"
-            )
-        return self.calls[name]
+        return self.calls[name] if name in self.calls else Unread(name)
 
 
 def _short(arguments: Any) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +17,10 @@ import numpy as np
 from keras_resnet.weights.readers import pickles, zips
 from keras_resnet.weights.tensors import LARGEST_INDEX, MOST_AXES, Tensor, WeightsError
 
-WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "model_ema", "state_dict_ema")
+LOGGER = logging.getLogger("keras_resnet.weights")
+
+# Where a checkpoint may have its weights. As in timm, a moving average of the weights comes first.
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net")
 PICKLE = "data.pkl"
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # torch/serialization.py; of files before torch 1.6
 DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -110,30 +114,26 @@ def _dict(pairs: list[Any] | None = None) -> dict[str, Any]:
     return entries
 
 
+def _empty_dict(*_: Any) -> dict[str, Any]:
+    """A `defaultdict`, which gets its items later; its function for missing items is not needed."""
+    return {}
+
+
 def _unchanged(items: Any) -> Any:
     return items
 
 
-def _ignored(*others: Any) -> None:
-    """Replaces objects that are not weights."""
-
-
-# The functions that the pickle of a checkpoint may call: those that make tensors and dicts, and those that torch's
-# `weights_only` allows for the state of a schedule or optimizer. Sparse, quantized and meta tensors are made by other
-# functions, and are not supported.
+# The functions whose results are read: those that make tensors and dicts. Sparse, quantized and meta tensors are made
+# by other functions, and are not supported.
 CALLS: Mapping[str, Any] = {
     "collections.OrderedDict": _dict,
+    "collections.defaultdict": _empty_dict,
     "torch._utils._rebuild_tensor": _strided,
     "torch._utils._rebuild_tensor_v2": _strided,
     "torch._utils._rebuild_parameter": _parameter,
     **{f"torch.{name}Storage": dtype for name, dtype in DTYPES.items()},
     **{f"torch.{dtype.name}": None for dtype in DTYPES.values()},
     "torch.Size": _unchanged,
-    "torch.device": _ignored,
-    "collections.Counter": _ignored,
-    "builtins.set": _ignored,
-    "__builtin__.set": _ignored,
-    "_codecs.encode": _ignored,
 }
 
 
@@ -234,7 +234,15 @@ def _tensors(checkpoint: Any, fetch: Fetch) -> dict[str, Tensor]:
     state = checkpoint
     for _ in WRAPPERS:  # a limit, because a damaged file may have a dict that contains itself
         wrapped = [key for key in WRAPPERS if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)]
+        if len(wrapped) > 1:
+            LOGGER.warning(
+                "weights: the file has several sets: %s is loaded, not %s", wrapped[0], ", ".join(wrapped[1:])
+            )
         state = state[wrapped[0]] if wrapped else state
+    if isinstance(state, pickles.Unread):
+        hint = "load it in torch, and save model.state_dict()"
+        kind = "a TorchScript file" if state.name.startswith("__torch__") else f"an object of {state.name}"
+        raise WeightsError(f"a checkpoint must have a state dict. Received: {kind}; {hint}")
     if not isinstance(state, Mapping):
         raise WeightsError(f"a checkpoint must have a state dict. Received: a {type(state).__name__}")
     return {name: _tensor(name, value, fetch) for name, value in state.items() if isinstance(value, Strided)}
