@@ -48,6 +48,7 @@ class Own:
     """A class of somebody's program."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_what_is_next_to_the_weights_is_not_read(tmp_path, trained, legacy, protocol):
