@@ -1,4 +1,4 @@
-"""Reads parts of files and integers in them, in TensorFlow graphs."""
+"""Helps to read parts of files in TensorFlow graphs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,6 @@ import tensorflow as tf
 def part(content: tf.Tensor, place: tf.Tensor | int, count: tf.Tensor | int) -> tf.Tensor:
     """At most `count` bytes from `place` on; fewer at the end of the content."""
     return tf.strings.substr(content, tf.minimum(place, tf.strings.length(content)), count)
-
-
-def integer_at(content: tf.Tensor, place: tf.Tensor | int, kind: tf.DType, big_endian: bool = False) -> tf.Tensor:
-    """The integer of the type `kind` at `place`, int32; bytes after the end of the content are zeros."""
-    padded = tf.strings.join([part(content, place, kind.size), "\0" * kind.size])
-    number = tf.io.decode_raw(tf.strings.substr(padded, 0, kind.size), kind, little_endian=not big_endian)[0]
-    return tf.cast(number, tf.int32)
 
 
 def one_node(*signature: tf.TensorSpec) -> Callable[[Callable[..., tf.Tensor]], Callable[..., tf.Tensor]]:

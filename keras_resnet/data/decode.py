@@ -11,12 +11,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_resnet._internal.validation import integer, number, one_of, printable
-from keras_resnet.data.binary import integer_at, one_node, part
-from keras_resnet.data.gif import first_frame
+from keras_resnet.data.binary import one_node, part
+from keras_resnet.data.headers import Header, checked_jpeg_sides, read_header, refusal
 from keras_resnet.data.orientation import orientation, stored_box, upright, upright_sides
 from keras_resnet.weights import Checkpoint
 
-MOST_PIXELS = 300_000_000  # more than any camera has; they take 900 MB
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -39,13 +38,12 @@ def decode(content: tf.Tensor, channels: int) -> tf.Tensor:
         >>> decode(tf.io.encode_png(np.zeros((2, 3, 1), "uint8")), channels=3).shape
         TensorShape([2, 3, 3])
     """
-    content = _checked(content)
     # All files are decoded to color first: TensorFlow decodes BMP, GIF, WebP and some JPEG files only to color. JPEG is
     # decoded as in Pillow, because the published accuracies were measured on Pillow's pixels. TensorFlow's default
     # method is 14 % faster, and differs by one gray level on average.
     image = tf.cond(
         tf.io.is_jpeg(content),
-        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: _decode_jpeg(content),
         lambda: _decode_other(content),
     )
     image = upright(tf.ensure_shape(image, (None, None, 3)), orientation(content))
@@ -68,57 +66,10 @@ def decode_stored_part(
     Returns:
         The part as it is stored, uint8 (H, W, channels), and its orientation, for `upright`.
     """
-    content = _checked(content)
     stored = orientation(content)
-    sides = upright_sides(tf.io.extract_jpeg_shape(content)[:2], stored)
+    sides = upright_sides(checked_jpeg_sides(content), stored)
     box = stored_box(choose_box(sides), sides, stored)
     return in_channels(tf.io.decode_and_crop_jpeg(content, box, channels=3), channels), stored
-
-
-def refusal(content: tf.Tensor) -> tf.Tensor:
-    """Why TensorFlow would decode a file to other pixels than Pillow; "" if it would not.
-
-    Args:
-        content: scalar string, the bytes of the file.
-    """
-    bits, colors = (integer_at(content, place, tf.uint8) for place in (24, 25))  # of a PNG
-    is_deep_gray = (part(content, 0, 4) == b"\x89PNG") & (bits == 16) & ((colors == 0) | (colors == 4))
-    # Of a BMP: length of the header, bits per pixel, compression.
-    header, depth = integer_at(content, 14, tf.int32), integer_at(content, 28, tf.uint16)
-    is_plain = (header >= 40) & ((depth == 8) | (depth == 24)) & (integer_at(content, 30, tf.int32) == 0)
-    is_other_bmp = (part(content, 0, 2) == b"BM") & ~is_plain
-    return tf.where(
-        is_deep_gray,
-        "image must have 8 bits per channel if it is a gray PNG: the range of 16 bits is not known. Received: 16 bits",
-        tf.where(is_other_bmp, "image must have 8 or 24 bits per pixel, not compressed, if it is a BMP", ""),
-    )
-
-
-@one_node(tf.TensorSpec((), tf.string))
-def _checked(content: tf.Tensor) -> tf.Tensor:
-    """The content; an error in the graph if its header declares more pixels than fit into memory.
-
-    TensorFlow allocates what a header of some bytes declares.
-    """
-    start = part(content, 0, 12)
-    kind = tf.strings.substr(start, 0, 4)
-
-    def pair(first: int, kind: tf.DType, big_endian: bool) -> tf.Tensor:
-        return tf.stack([integer_at(content, place, kind, big_endian) for place in (first, first + kind.size)])
-
-    sides = tf.case(
-        [
-            (tf.io.is_jpeg(content), lambda: tf.io.extract_jpeg_shape(content)[:2]),
-            (kind == b"\x89PNG", lambda: pair(16, tf.int32, True)),
-            (kind == b"GIF8", lambda: pair(6, tf.uint16, False)),
-            (tf.strings.substr(kind, 0, 2) == b"BM", lambda: tf.abs(pair(18, tf.int32, False))),
-        ],
-        default=lambda: tf.constant([1, 1]),  # a WebP has at most 16,384 pixels on each side
-    )
-    pixels = tf.reduce_prod(tf.cast(sides, tf.float32))
-    reason = f"image must have at most {MOST_PIXELS:,} pixels"
-    with tf.control_dependencies([tf.debugging.Assert(pixels <= MOST_PIXELS, [reason])]):
-        return tf.identity(content)
 
 
 @one_node(tf.TensorSpec((), tf.string))
@@ -127,11 +78,11 @@ def _decode_other(content: tf.Tensor) -> tf.Tensor:
     reason = refusal(content)
     with tf.control_dependencies([tf.debugging.Assert(reason == "", [reason])]):
         content = tf.identity(content)
-    is_bmp_with_palette = (part(content, 0, 2) == b"BM") & (integer_at(content, 28, tf.uint16) == 8)
+    header = read_header(content)
     image = tf.case(
         [
-            (is_bmp_with_palette, lambda: _decode_palette(content)),
-            (tf.strings.substr(content, 0, 4) == b"GIF8", lambda: tf.io.decode_gif(first_frame(content))[0]),
+            ((header.bmp == 0) & (header.bmp_bits == 8), lambda: _decode_palette(content, header)),
+            (header.gif == 0, lambda: _decode_first_frame(content, header)),
             (
                 _is_transparent_webp(content),
                 lambda: tf.io.decode_image(content, channels=4, expand_animations=False)[..., :3],
@@ -142,13 +93,28 @@ def _decode_other(content: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def _decode_palette(content: tf.Tensor) -> tf.Tensor:
+def _decode_palette(content: tf.Tensor, header: Header) -> tf.Tensor:
     """Decodes a BMP of 8 bits per pixel. TensorFlow returns the numbers of the colors as if they were gray levels."""
     numbers = tf.io.decode_bmp(content)[..., 0]
-    begin = 14 + integer_at(content, 14, tf.int32)
-    colors = part(content, begin, tf.maximum(integer_at(content, 10, tf.int32) - begin, 0) // 4 * 4)
+    begin = tf.cast(tf.minimum(14 + header.bmp_header, header.bmp_pixels_at), tf.int32)
+    colors = part(content, begin, (tf.cast(header.bmp_pixels_at, tf.int32) - begin) // 4 * 4)
     palette = tf.reshape(tf.io.decode_raw(colors, tf.uint8), (-1, 4))[:, 2::-1]  # blue, green, red, unused
     return tf.gather(palette, tf.cast(numbers, tf.int32))
+
+
+def _decode_jpeg(content: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([checked_jpeg_sides(content)]):
+        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _decode_first_frame(content: tf.Tensor, header: Header) -> tf.Tensor:
+    """Decodes the first picture of a GIF. Where it does not cover the screen, Pillow fills the rest with a color."""
+    image = tf.io.decode_image(content, channels=3, expand_animations=False)
+    screen = tf.stack([header.gif_height, header.gif_width])
+    covers = tf.reduce_all(tf.shape(image, tf.int64)[:2] == screen)
+    reason = "image must begin with a picture that covers the screen if it is a GIF"
+    with tf.control_dependencies([tf.debugging.Assert(covers, [reason])]):
+        return tf.identity(image)
 
 
 def _is_transparent_webp(content: tf.Tensor) -> tf.Tensor:
@@ -187,7 +153,7 @@ def read_image(file: Path, channels: int) -> tf.Tensor:
         raise ValueError(f"cannot read {printable(file)}: {error.strerror}") from error
     except tf.errors.InvalidArgumentError as error:
         # A reason of this package is in the message of an assertion.
-        reason = re.search(r"assertion failed: \[b?['\"]?(.*?)['\"]?\]", error.message)
+        reason = re.search(r"(image must [^'\"\]\n]*)", error.message)
         more = f": {reason[1]}" if reason else ""
         raise ValueError(f"{printable(file)} is not a readable JPEG, PNG, BMP, WebP or GIF{more}") from error
 

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_resnet.data.corrupt import map_or_report
-from keras_resnet.data.decode import decode, refusal
-from keras_resnet.data.gif import screen
+from keras_resnet.data.decode import decode
+from keras_resnet.data.headers import refusal
 from keras_resnet.data.pipeline import Resize
+from keras_resnet.export.gif import first_frame, screen
 
 MOST_BYTES = 20_000_000
 MOST_PIXELS = 25_000_000
@@ -52,7 +53,7 @@ def image_reader(
     def read_file(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         wrong = check_file(file)
         blank = tf.zeros((size, size, channels), tf.uint8)
-        return wrong, tf.cond(wrong == "", lambda: resized(decode(file, channels)), lambda: blank)
+        return wrong, tf.cond(wrong == "", lambda: resized(decode(first_frame(file), channels)), lambda: blank)
 
     def read_files(contents: tf.Tensor, file_of: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         def read(_: tf.Tensor, __: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -72,20 +73,20 @@ def check_file(content: tf.Tensor) -> tf.Tensor:
     """The error text for an image file, a string; "" if the file may be decoded. Nothing is decoded for it."""
     length = tf.strings.length(content)
     scans = _count_scans(content)
-    reason = refusal(content)
     start = tf.strings.join([tf.strings.substr(content, 0, 32), " " * 32])  # at least 32 bytes, also of a short file
     kinds = [(_has_marks(kind, start), functools.partial(_check_sides, kind, content)) for kind in KINDS]
-    return tf.case(
+    wrong = tf.case(
         [
             (length == 0, lambda: tf.constant(f"image must be {ANY}. Received: nothing")),
             (length > MOST_BYTES, lambda: _too_many("bytes", MOST_BYTES, length)),
             (scans > MOST_SCANS, lambda: _too_many("scans", MOST_SCANS, scans)),
-            ((reason != "") & _has_marks(PNG, start), lambda: reason),
             (_is_animated_webp(start), lambda: tf.constant("image must be one picture. Received: an animated WebP")),
             *kinds,
         ],
         default=lambda: tf.constant(f"image must be {ANY}. Received: bytes of another kind"),
     )
+    # Of the files that are refused by `decode`, only PNGs are of a kind that is accepted here.
+    return tf.where((wrong == "") & _has_marks(PNG, start), refusal(content), wrong)
 
 
 def _too_many(what: str, most: int, count: tf.Tensor) -> tf.Tensor:

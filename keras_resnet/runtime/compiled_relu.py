@@ -4,7 +4,8 @@ TensorFlow's kernels process bfloat16 one value at a time, and each operation re
 with AMX and a tensor of 32x56x56x256, addition and ReLU take four times as long as one loop that XLA compiled. With
 compiled loops ResNet-50 trains 1.1 times as fast on that processor. ResNet-20 trains 0.95 times as fast, because its
 tensors are small; so only large tensors use compiled loops. A ReLU after a batch norm keeps TensorFlow's forward pass,
-because TensorFlow fuses the two.
+because TensorFlow fuses the two. On a processor without bfloat16 (AVX2 only) it changes nothing: a step of ResNet-18
+took 29.8 s without it and 30.2 s with it, measured alternately.
 """
 
 from __future__ import annotations
