@@ -201,6 +201,7 @@ def test_a_directory_without_its_kind_is_answered_with_what_to_type(tmp_path):
         kr.data.load(str(tmp_path), "train")
 
 
+@pytest.mark.slow
 def test_color_files_can_be_read_in_gray(tmp_path):
     write(tmp_path, "cat/1.png", "dog/2.png")
     for image, _ in load(tmp_path, "all").with_channels(1).examples.as_numpy_iterator():

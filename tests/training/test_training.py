@@ -107,6 +107,7 @@ def test_validation_images_choose_the_epoch_and_without_them_it_is_the_last(colo
         np.testing.assert_array_equal(variable.numpy(), expected)
 
 
+@pytest.mark.slow
 def test_a_tenth_of_the_images_is_held_out_by_default(colours, eager):
     model = tiny(input_shape=(8, 8, 1), classes=2)
     history = kr.training.fit(model, dataclasses.replace(QUICK, epochs=1), colours).history

@@ -16,7 +16,7 @@ from tests import needs
 from tests.conftest import randomise
 from tests.torch_names import torch_state
 
-pytestmark = needs.package("torch")
+pytestmark = [needs.package("torch"), pytest.mark.slow]  # importing torch takes seconds
 
 tiny = functools.partial(
     kr.ResNet, (1, 1), kr.bottleneck_block, filters=(8, 16), stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=10
@@ -48,7 +48,6 @@ class Own:
     """A class of somebody's program."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_what_is_next_to_the_weights_is_not_read(tmp_path, trained, legacy, protocol):
