@@ -55,10 +55,11 @@ def image_input(input_tensor: Any, input_shape: Sequence[int | None] | None, def
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:
     """Returns `x`: the models take raw pixels, 0 to 255, and normalize them themselves.
 
-    It is here for programs that were written for keras.applications. It checks that the pixels are not scaled already.
+    It is here for programs that were written for keras.applications. It checks that the pixels of NumPy arrays are not
+    scaled already.
 
     Args:
-        x: images, raw pixels from 0 to 255: an array, or a tensor of any backend.
+        x: images, raw pixels from 0 to 255: an array, or a tensor of any backend, whose values are not checked.
         data_format: not used; it is there because the functions of keras.applications have it.
 
     Returns:
@@ -77,7 +78,7 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
     if x.dtype.kind == "f" and x.size and (scaled := np.abs(x).max()) <= 1 and scaled > 0:
         raise ValueError(
             "x must be raw pixels from 0 to 255; the models normalize them themselves. "
-            f"Received: pixels from {x.min():.3g} to {x.max():.3g}; leave out the division, or multiply by 255"
+            f"Received: pixels from {x.min():.3g} to {x.max():.3g}; leave out the scaling"
         )
     return x
 

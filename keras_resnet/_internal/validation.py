@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import numbers
 import operator
 import os
@@ -116,11 +117,12 @@ def number(argument: str, value: Any, interval: str = "(-inf, inf)") -> float:
 
 
 def number_pair(argument: str, value: Any, most: float) -> tuple[float, float]:
-    """`value` as (low, high), if it is two numbers with 0 < low <= high <= most."""
-    numeric = isinstance(value, Sequence) and all(isinstance(v, numbers.Real) for v in value)
+    """`value` as (low, high), if it is two finite numbers with 0 < low <= high <= most."""
+    numeric = isinstance(value, Sequence) and all(
+        isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v) for v in value
+    )
     if not numeric or len(value) != 2 or not 0 < value[0] <= value[1] <= most:
-        raise ValueError(
-            f"{argument} must be (low, high) with 0 < low <= high <= {most}. Received: {argument}={value!r}"
-        )
+        limit = f" <= {most:g}" if math.isfinite(most) else ""
+        raise ValueError(f"{argument} must be (low, high) with 0 < low <= high{limit}. Received: {argument}={value!r}")
     low, high = value
     return low, high

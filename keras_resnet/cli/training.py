@@ -135,7 +135,9 @@ def train(
     except Exception as error:
         if distribution.current_process().processes == 1 or "KERAS_RESNET_TRACEBACK" in os.environ:
             raise
-        report.error(error)
+        from keras_resnet.cli import with_options
+
+        report.error(with_options(str(error), "train"))
         os._exit(2)  # not sys.exit: at the exit JAX would wait for the other processes, which wait for this one
     if distribution.current_process().process == 0:
         report.run(result, out, console)
@@ -170,16 +172,12 @@ def data(
     start_keras()
     from keras_resnet.cli import report
     from keras_resnet.data import load
-    from keras_resnet.data.folders import default_split
-    from keras_resnet.data.sources import has_val
+    from keras_resnet.data.sources import splits_of
     from keras_resnet.data.summary import describe, warn
     from keras_resnet.training.batches import preview as draw_preview
 
     console = Console()
-    names: tuple[str, ...] = ("train", "val", "test") if has_val(source) else ("train", "test")
-    if source.startswith("tfrecord:") and default_split(source) == "all":  # a glob of one split
-        names = ("all",)
-    splits = {name: load(source, name, on_corrupt=on_corrupt) for name in names}
+    splits = {name: load(source, name, on_corrupt=on_corrupt) for name in splits_of(source)}
     warn(splits)
     for line in describe(splits):
         report.say(line, console)

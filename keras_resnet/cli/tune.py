@@ -94,15 +94,13 @@ def tune(
     from keras_resnet import tuning, zoo
     from keras_resnet._internal.validation import one_of
     from keras_resnet.cli import report
-    from keras_resnet.data import load
-    from keras_resnet.data.sources import has_val
+    from keras_resnet.data.sources import load_splits
     from keras_resnet.training.resuming import Stopped
     from keras_resnet.tuning import run
 
     console = Console()
     one_of("--tuner", tuner, tuple(TUNERS))
-    names = ("train", "val", "test") if has_val(data) else ("train", "test")
-    splits = {name: load(data, name, on_corrupt=on_corrupt) for name in names}
+    splits = load_splits(data, on_corrupt=on_corrupt)
     side = zoo.row_of(base).size if size is None else size
     space = tuning.HyperResNet(
         (side, side, splits["train"].channels),

@@ -70,7 +70,9 @@ def evaluate(
         )
     images = load(data, split, on_corrupt=on_corrupt or (recorded.on_corrupt if recorded else "stop"))
     # The data may have only some of the classes of the run, in any order.
-    labels = class_indices(images.classes, [(name,) for name in recorded.classes]) if recorded else None
+    labels = None
+    if recorded and images.classes != recorded.classes:
+        labels = class_indices(images.classes, [(name,) for name in recorded.classes])
     accuracy = measure(network, images, resize=resize(recorded.recipe) if recorded else to_square, labels=labels)
     measured = images.size - len(images.skipped)
     kind = "" if split == "all" else f"{split} "

@@ -75,10 +75,10 @@ def decode_stored_part(
 @one_node(tf.TensorSpec((), tf.string))
 def _decode_other(content: tf.Tensor) -> tf.Tensor:
     """Decodes a file of any format but JPEG to color."""
-    reason = refusal(content)
+    header = read_header(content)
+    reason = refusal(header)
     with tf.control_dependencies([tf.debugging.Assert(reason == "", [reason])]):
         content = tf.identity(content)
-    header = read_header(content)
     image = tf.case(
         [
             ((header.bmp == 0) & (header.bmp_bits == 8), lambda: _decode_palette(content, header)),
@@ -152,10 +152,13 @@ def read_image(file: Path, channels: int) -> tf.Tensor:
     except OSError as error:
         raise ValueError(f"cannot read {printable(file)}: {error.strerror}") from error
     except tf.errors.InvalidArgumentError as error:
-        # A reason of this package is in the message of an assertion.
-        reason = re.search(r"(image must [^'\"\]\n]*)", error.message)
-        more = f": {reason[1]}" if reason else ""
-        raise ValueError(f"{printable(file)} is not a readable JPEG, PNG, BMP, WebP or GIF{more}") from error
+        raise ValueError(f"{printable(file)} {why_not_decoded(error)}") from error
+
+
+def why_not_decoded(error: tf.errors.OpError) -> str:
+    """What is wrong with a file that `decode` refused, for an error after the name of the file."""
+    reason = re.search(r"image must [^'\"\]\n]*", error.message)  # the text of an assertion in the graph
+    return "is not a readable JPEG, PNG, BMP, WebP or GIF" + (f": {reason[0]}" if reason else "")
 
 
 def to_square(image: tf.Tensor, size: int) -> tf.Tensor:

@@ -65,13 +65,14 @@ def scan(directory: Path, split: str) -> Scanned:
     files = [_files(directory / name) for name in classes]
     if split != "test":  # "train" and "test" see the same files: one warning is enough
         _warn_of_other_files(directory, files)
-    _check_every_class(directory, classes, files)
+    if split == "train":
+        _check_every_class(directory, classes, files)
     if split == "all":
         return _labelled(directory, split, classes, files, [images for images, _ in files])
     chosen = []
     for images, _ in files:
         random.Random(0).shuffle(images)
-        cut = min(max(len(images) // HELD_OUT, 1), len(images) - 1)  # a class of one image is for training
+        cut = min(max(len(images) // HELD_OUT, 1), max(len(images) - 1, 0))  # a class of one image is for training
         chosen.append(images[cut:] if split == "train" else images[:cut])
     return _labelled(directory, split, classes, files, chosen)
 
@@ -97,10 +98,12 @@ def split_folders(directory: Path) -> Mapping[str, Path]:
             )
         parts[split] = inner
     if "train" not in parts and named and len(named) == len(_folders(directory)):
+        whole = next(iter(parts.values()), None)
+        hint = f"give folder:{whole} and the split 'all'" if whole else "move the images of each class into a folder"
         raise ValueError(
             f"data: {directory} must have the folders of the classes in it, or in DIR/train. "
             f"Received: only {', '.join(path.name for _, path in named)}, and no train with one folder for each class; "
-            f"if one of them has the classes, give it: folder:{named[0][1]}"
+            f"{hint}"
         )
     return parts if "train" in parts else {}
 
@@ -169,7 +172,7 @@ def _classes(directory: Path) -> tuple[str, ...]:
                 f"data: folders of classes must have names in UTF-8. Received: {printable(folder)}; rename it"
             )
         inner = {split for child in _folders(folder) if (split := _split_of(child.name))}
-        if "train" in inner:
+        if {"train"} < inner:  # "train" alone may be a class, of vehicles
             raise ValueError(
                 f"data: {directory} must have folders of classes, or train and test with folders of classes. "
                 f"Received: {folder} with the folders {', '.join(child.name for child in _folders(folder))}; "
@@ -234,7 +237,12 @@ def _warn_of_other_files(directory: Path, classes: list[Files]) -> None:
         if loose := sum(entry.is_file() and entry.name.lower().endswith(SUFFIXES) for entry in entries):
             others["images in no class folder"] = loose
     if others:
-        LOGGER.warning("%s: not read: %s (read are %s)", printable(directory), _counts(others), " ".join(SUFFIXES))
+        LOGGER.warning(
+            "%s: not read: %s (only files that end in %s are read)",
+            printable(directory),
+            _counts(others),
+            " ".join(SUFFIXES),
+        )
 
 
 def _check_every_class(directory: Path, names: tuple[str, ...], classes: list[Files]) -> None:

@@ -73,15 +73,14 @@ def read_header(content: tf.Tensor) -> Header:
     return Header(*tf.unstack(numbers - marks))
 
 
-def refusal(content: tf.Tensor) -> tf.Tensor:
+def refusal(header: Header) -> tf.Tensor:
     """Why a file other than a JPEG must not be decoded; "" if it can be.
 
     TensorFlow would decode some files to other pixels than Pillow; and it allocates the memory that a header declares.
 
     Args:
-        content: scalar string, the bytes of the file.
+        header: the header of the file.
     """
-    header = read_header(content)
     is_png, is_gif, is_bmp = header.png == 0, header.gif == 0, header.bmp == 0
     is_deep_gray = is_png & (header.png_bits == 16) & ((header.png_colors == 0) | (header.png_colors == 4))
     is_plain = (
@@ -96,7 +95,11 @@ def refusal(content: tf.Tensor) -> tf.Tensor:
         tf.where(
             is_deep_gray,
             "image must have 8 bits per channel if it is a gray PNG: the range of 16 bits is not known",
-            tf.where(is_bmp & ~is_plain, "image must have 8 or 24 bits per pixel, not compressed, if it is a BMP", ""),
+            tf.where(
+                is_bmp & ~is_plain,
+                "image must be without compression, with 8 or 24 bits per pixel, if it is a BMP",
+                "",
+            ),
         ),
     )
 

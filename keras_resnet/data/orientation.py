@@ -1,7 +1,8 @@
 """Orientation of photographs: the tag 0x0112 of EXIF, which cameras and phones write. All in the graph.
 
-Pillow's `ImageOps.exif_transpose` gives the same images. EXIF is read in JPEG (segment APP1), PNG (chunk eXIf) and WebP
-(chunk EXIF).
+EXIF is read in JPEG (segment APP1), PNG (chunk eXIf) and WebP (chunk EXIF). Pillow's `ImageOps.exif_transpose` gives
+the same images. It also reads an orientation in XMP if EXIF has none, and ImageMagick's text chunks in PNG; here these
+files stay as they are.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def load(source: str, split: str, *, on_corrupt: str = "stop") -> Split:
     one_of("on_corrupt", on_corrupt, ON_CORRUPT)
     kind, _, where = source.partition(":")
     if kind not in SOURCES or bool(where) is (kind == "digits"):
-        hint = f"; type folder:{source}" if Path(source).expanduser().is_dir() and source else ""
+        hint = f"; type folder:{source}" if source and _is_directory(source) else ""
         raise ValueError(
             f"data must be digits, idx:DIR, tfds:NAME, folder:DIR or tfrecord:PATTERN. Received: {source!r}{hint}"
         )
@@ -77,26 +77,52 @@ def load(source: str, split: str, *, on_corrupt: str = "stop") -> Split:
         raise ValueError(f"data: cannot read {source}: {error}") from error
 
 
-def has_val(source: str) -> bool:
-    """Whether a source has images for validation besides its images for testing.
+def splits_of(source: str) -> tuple[str, ...]:
+    """The splits that a source has: "val" only if it is not the same as "test"; ("all",) for a glob of one split.
 
     Args:
         source: as in `load`.
 
+    Raises:
+        ValueError: the source cannot be read.
+
     Example:
-        >>> from keras_resnet.data.sources import has_val
-        >>> has_val("digits")
-        False
+        >>> from keras_resnet.data.sources import splits_of
+        >>> splits_of("digits")
+        ('train', 'test')
     """
     kind, _, where = source.partition(":")
-    if kind == "folder":
-        return {"val", "test"} <= set(folders.split_folders(Path(where).expanduser()))
-    if kind == "tfrecord":
-        return tfrecords.has_val(where)
-    if kind == "tfds":
-        builder = _builder(where)
-        return _labelled_split(builder, "val") not in (None, _labelled_split(builder, "test"))
-    return False
+    try:
+        if kind == "tfrecord":
+            return tfrecords.splits_of(where)
+        if kind == "folder":
+            present = set(folders.split_folders(Path(where).expanduser())) or {"train", "test"}
+        elif kind == "tfds":
+            builder = _builder(where)
+            present = {name for name in TFDS_SPLITS if _labelled_split(builder, name)}
+            if "val" in present and _labelled_split(builder, "val") != _labelled_split(builder, "test"):
+                return tuple(name for name in SPLITS if name in present)
+            present -= {"val"}
+        else:
+            present = {"train", "test"}
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home directory for "~"
+        raise ValueError(f"data: cannot read {source}: {error}") from error
+    if "val" in present and "test" not in present:
+        present = present - {"val"} | {"test"}
+    return tuple(name for name in SPLITS if name in present)
+
+
+def load_splits(source: str, *, on_corrupt: str = "stop") -> dict[str, Split]:
+    """The splits for a training: "train", "test", and "val" if the source has one.
+
+    Args:
+        source, on_corrupt: as in `load`.
+
+    Raises:
+        ValueError: as in `load`.
+    """
+    names = ("train", "val", "test") if "val" in splits_of(source) else ("train", "test")
+    return {name: load(source, name, on_corrupt=on_corrupt) for name in names}
 
 
 def class_indices(names: Sequence[str], known: Sequence[tuple[str, ...]]) -> list[int]:
@@ -142,6 +168,13 @@ def class_indices(names: Sequence[str], known: Sequence[tuple[str, ...]]) -> lis
             )
         name_of_index[indices[0]] = name
     return list(name_of_index)
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_dir()
+    except (OSError, RuntimeError):  # a name that is too long, or "~" of an unknown user
+        return False
 
 
 def _by_name(known: Sequence[tuple[str, ...]], form: Callable[[str], str]) -> dict[str, list[int]]:

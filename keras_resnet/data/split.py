@@ -132,7 +132,7 @@ class Split:
         if isinstance(self.records, Indexed):
             held = _stratified(self.records.labels, share, seed)
         else:
-            part = Fraction(share).limit_denominator(1000)
+            part = Fraction(share).limit_denominator(max(1000, self.size))
             held = (np.arange(self.size) + seed) * part.numerator % part.denominator < part.numerator
         if held.all() or not held.any():
             raise ValueError(

@@ -76,7 +76,8 @@ def warn(splits: Mapping[str, Split]) -> None:
         )
     for other, split in list(splits.items())[1:]:
         if copies := shared_files(train.files, split.files):
-            LOGGER.warning("%d files of %s have the same bytes as files of %s", copies, other, name)
+            files = f"{copies} file{'s' if copies > 1 else ''}"
+            LOGGER.warning("%s of %s: the same bytes are in %s", files, other, name)
 
 
 def shared_files(first: Sequence[str], second: Sequence[str]) -> int:

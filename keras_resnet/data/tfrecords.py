@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.corrupt import CORES
-from keras_resnet.data.decode import decode
+from keras_resnet.data.decode import decode, why_not_decoded
 from keras_resnet.data.records import Stream, in_range
 
 VAL_NAMES = ("validation", "val", "valid")
@@ -88,12 +88,14 @@ def find(pattern: str, split: str) -> tuple[list[Path], list[Path]]:
     return shards, training or shards
 
 
-def has_val(pattern: str) -> bool:
-    """Whether a pattern has shards for validation besides those for testing."""
+def splits_of(pattern: str) -> tuple[str, ...]:
+    """The splits that a pattern has: "val" only besides "test"; ("all",) for a glob without `{split}`."""
     where = Path(pattern).expanduser()
     if not where.is_dir() and PLACE not in pattern:
-        return False
-    return bool(_shards(where, VAL_NAMES)) and bool(_shards(where, ("test",)))
+        return ("all",)
+    test, val = _shards(where, ("test",)), _shards(where, VAL_NAMES)
+    present = {"train": _shards(where, NAMES_OF["train"]), "val": test and val, "test": test or val}
+    return tuple(name for name, shards in present.items() if shards)
 
 
 def _shards(where: Path, names: tuple[str, ...]) -> list[Path]:
@@ -241,8 +243,8 @@ def explainer(labels: Labels) -> Callable[[str, int], str]:
             return f"{name} has the label {label}; labels must be from {labels.first} to {last}"
         try:
             decode(example["image/encoded"], 3)
-        except tf.errors.OpError:
-            return f"{name} is not a readable JPEG, PNG, BMP, WebP or GIF"
+        except tf.errors.OpError as error:
+            return f"{name} {why_not_decoded(error)}"
         return f"{name} was not read, because the shard is damaged before it"
 
     return explain

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_resnet.data.corrupt import map_or_report
 from keras_resnet.data.decode import decode
-from keras_resnet.data.headers import refusal
+from keras_resnet.data.headers import read_header, refusal
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.export.gif import first_frame, screen
 
@@ -86,7 +86,7 @@ def check_file(content: tf.Tensor) -> tf.Tensor:
         default=lambda: tf.constant(f"image must be {ANY}. Received: bytes of another kind"),
     )
     # Of the files that are refused by `decode`, only PNGs are of a kind that is accepted here.
-    return tf.where((wrong == "") & _has_marks(PNG, start), refusal(content), wrong)
+    return tf.where((wrong == "") & _has_marks(PNG, start), refusal(read_header(content)), wrong)
 
 
 def _too_many(what: str, most: int, count: tf.Tensor) -> tf.Tensor:

@@ -115,7 +115,7 @@ def fit(
             clip_gradients_of_all_devices(model.optimizer)
         if directory is not None and where.process == 0:
             stack.enter_context(checkpoints.exclusive(Path(directory) / CHECKPOINTS))
-        settings = settings_of(model, recipe, train)
+        settings = settings_of(model, recipe, train, validation)
         resume = ResumeCallback(model, settings, steps, None if directory is None else Path(directory), where)
         state = resume.state
         callback_list = CallbacksOfSeveralFits(
@@ -173,6 +173,11 @@ def prepare_splits(
     if len(train.classes) < 2:
         raise ValueError(f"train must have at least two classes. Received: {train.classes}")
     if validation is not None:
+        if validation.classes != train.classes:
+            raise ValueError(
+                f"validation must have the classes of train, {_few(train.classes)}. "
+                f"Received: {_few(validation.classes)}"
+            )
         validation = in_channels_of(model, validation)
     elif recipe.validation_split:
         try:
@@ -193,6 +198,11 @@ def prepare_splits(
             f"Received: gradient_accumulation_steps={recipe.gradient_accumulation_steps}"
         )
     return train, validation
+
+
+def _few(classes: Sequence[str]) -> str:
+    """The classes for an error; there may be thousands."""
+    return f"{', '.join(classes[:10])}{f' and {len(classes) - 10} more' if len(classes) > 10 else ''}"
 
 
 class CallbacksOfSeveralFits(keras.callbacks.CallbackList):

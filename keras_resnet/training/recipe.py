@@ -160,7 +160,7 @@ class Recipe:
         0.1,
         _in("[0, 1)"),
         "Fraction of the training images that is held out to choose the best epoch, if the data has no validation "
-        "images, in [0, 1). 0: the last epoch is the result.",
+        "images, in [0, 1). 0: none is held out, and the last epoch is the result.",
     )
 
     def __post_init__(self) -> None:
@@ -205,6 +205,7 @@ def current_names(fields: Mapping[str, Any]) -> dict[str, Any]:
     if twice := sorted(old for old, new in RENAMED_FIELDS.items() if old in fields and new in fields):
         raise ValueError(f"a recipe must have each field once. Received: {twice[0]} and {RENAMED_FIELDS[twice[0]]}")
     defaults = json.loads(json.dumps(dataclasses.asdict(Recipe())))
+    defaults["validation_split"] = 0.0  # as it was when files without this field were written
     renamed = {**defaults, **{RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}}
     for name in ("loss", "crop"):
         if isinstance(renamed[name], str):

@@ -101,6 +101,8 @@ class ResumeCallback(keras.callbacks.Callback):
 
     def _restore(self, saved: checkpoints.SavedState) -> None:
         settings = current_names(saved.state.pop("settings"))
+        # Earlier versions did not write it. They chose the epoch on held-out images only; others were for the curves.
+        settings.setdefault("validation", self.settings["validation"] if settings["validation_split"] else 0)
         if settings != self.settings:
             different = [name for name in self.settings if settings.get(name) != self.settings[name]]
             raise ValueError(
@@ -282,13 +284,14 @@ def write_history(history: Mapping[str, list[float]], path: Path) -> None:
             writer.writerow([epoch, *("" if math.isnan(value) else value for value in values)])
 
 
-def settings_of(model: keras.Model, recipe: Recipe, train: Split) -> dict[str, Any]:
+def settings_of(model: keras.Model, recipe: Recipe, train: Split, validation: Split | None) -> dict[str, Any]:
     """Everything that must be the same when a training is resumed, by name, as it is after writing and reading JSON."""
     shapes = [[variable.name, *variable.shape] for variable in model.variables]
     settings = {
         **dataclasses.asdict(recipe),
         "model": hashlib.sha256(json.dumps(shapes).encode()).hexdigest(),
         "images": train.size,
+        "validation": 0 if validation is None else validation.size,
         "classes": train.classes,
     }
     return json.loads(json.dumps(settings))

@@ -25,8 +25,8 @@ import keras_resnet
 from keras_resnet import zoo
 from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.keras_graph import TensorBoard
-from keras_resnet.data import Split, load
-from keras_resnet.data.sources import has_val
+from keras_resnet.data import Split
+from keras_resnet.data.sources import load_splits
 from keras_resnet.data.summary import warn
 from keras_resnet.evaluation.accuracy import evaluate
 from keras_resnet.export import saved_model
@@ -129,8 +129,7 @@ def train(
     """
     row = zoo.row_of(task.model)
     out, recipe = Path(out), task.recipe
-    names = ("train", "val", "test") if has_val(task.data) else ("train", "test")
-    loaded = {name: load(task.data, name, on_corrupt=task.on_corrupt) for name in names}
+    loaded = load_splits(task.data, on_corrupt=task.on_corrupt)
     test = loaded["test"]
     keras.utils.set_random_seed(recipe.seed)
     sizes = ImageSizes.from_recipe(recipe, row.size if task.size is None else task.size)
@@ -262,7 +261,9 @@ def open_model(path: Path) -> keras.Model:
     if not file.is_file() or file.suffix != ".keras":
         problem = "there is no such file" if not file.is_file() else "the file name does not end in .keras"
         if str(path) in zoo.ROWS:
-            problem = f"a model of the zoo; for its published weights type {path} with --weights imagenet"
+            problem = (
+                f"a model of the zoo; for published weights add --weights, see keras-resnet models {path} --weights"
+            )
         raise ValueError(f"model must be a run directory or a .keras file. Received: {file}, {problem}")
     let_keras_recurse(blocks=zoo.DEEPEST)
     try:
@@ -280,7 +281,8 @@ def _obsolete_files(out: Path, task: Task, overwrite: bool) -> list[str] | None:
         unfinished = json.loads((out / "recipe.json").read_text())
         if isinstance(unfinished.get("recipe"), dict):
             unfinished["recipe"] = current_names(unfinished["recipe"])
-        different = [name for name in fields if unfinished.get(name) != fields[name]]
+        different = [_difference(name, unfinished.get(name), fields[name]) for name in fields]
+        different = [text for text in different if text]
         if not different:
             return None
     if existing and not overwrite:
@@ -290,6 +292,18 @@ def _obsolete_files(out: Path, task: Task, overwrite: bool) -> list[str] | None:
             f"Received: {out}, which holds {content}"
         )
     return existing
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    """How a field of a task differs from the one in a file; "" if it does not."""
+    if before == now:
+        return ""
+    if name != "recipe" or not isinstance(before, dict):
+        return name
+    changed = [
+        f"{field} (was {before.get(field)}, is {now[field]})" for field in now if before.get(field) != now[field]
+    ]
+    return f"recipe: {', '.join(changed)}"
 
 
 def _prepare_directory(out: Path, task: Task, obsolete: list[str] | None) -> None:

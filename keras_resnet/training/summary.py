@@ -33,5 +33,7 @@ def summary(model: keras.Model, recipe: Recipe, splits: Mapping[str, Split], whe
 
 def device_kind(model: keras.Model) -> str:
     """The kind of device that holds the weights: "CPU", "GPU" or "TPU"."""
-    device = re.search("cuda|gpu|tpu", str(getattr(model.variables[0].value, "device", "")).lower())
+    value = model.variables[0].value
+    devices = value.sharding.device_set if keras.backend.backend() == "jax" else getattr(value, "device", "")
+    device = re.search("cuda|gpu|tpu", str(devices).lower())
     return "CPU" if device is None else device[0].replace("cuda", "gpu").upper()

@@ -16,8 +16,7 @@ from keras_resnet._internal.validation import integer, integers, known, number
 from keras_resnet.complexity import macs, parameters
 from keras_resnet.constructor import constructor
 from keras_resnet.data import Split
-from keras_resnet.evaluation.accuracy import in_channels_of, outputs
-from keras_resnet.training.fitting import fit
+from keras_resnet.training.fitting import fit, prepare_splits
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.recipes import RECIPES
@@ -201,8 +200,7 @@ class HyperResNet(keras_tuner.HyperModel):
                 f"Received: validation=None, validation_split={recipe.validation_split}"
             )
         try:
-            train = in_channels_of(model, train)
-            outputs(model, train)
+            train, validation = prepare_splits(model, recipe, train, validation)
         except ValueError as error:
             raise keras_tuner.errors.FatalValueError(str(error)) from error
         execution = self._executions.get(hp, 0)

@@ -40,7 +40,7 @@ class Search:
     """A search to run.
 
     Attributes:
-        space: the search space. Its recipe must have a `validation_split`.
+        space: the search space. Its recipe must have a `validation_split`, unless there are validation images.
         data: source of the images, as for `keras_resnet.data.load`.
         out: directory of the results.
         tuner: name of a tuner in `keras_resnet.tuning`, for example "RandomSearch".
@@ -91,7 +91,9 @@ def search(task: Search, train: Split, console: Console, validation: Split | Non
     Raises:
         ValueError: the directory holds another search or other files. No file in it was changed.
     """
-    description = {"data": task.data, "max_latency": task.max_latency}
+    description: dict[str, Any] = {"data": task.data, "max_latency": task.max_latency}
+    if validation is not None:
+        description["validation"] = "val"  # a search on held-out images must not go on with others
     persistence.check(task.out, description)
     new = not (task.out / persistence.SEARCH).exists()
     if new and task.out.is_dir() and any(not path.name.startswith(".") for path in task.out.iterdir()):

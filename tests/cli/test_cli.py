@@ -318,6 +318,5 @@ def test_errors_name_the_option_that_was_typed(monkeypatch, capsys, tmp_path):
 def test_a_model_of_the_zoo_without_weights_is_answered_with_what_to_type():
     message = str(invoke("predict", "photo.jpg", "--model", "ResNet50").exception)
     assert (
-        "Received: ResNet50, a model of the zoo; for its published weights type ResNet50 with --weights imagenet"
-        in message
+        "a model of the zoo; for published weights add --weights, see keras-resnet models ResNet50 --weights" in message
     )

@@ -198,7 +198,7 @@ def test_a_stopped_training_goes_on_when_the_command_is_typed_again(photos, tmp_
     assert stopped.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM in epoch" in stopped.stdout
     other = invoke(*arguments, "--learning-rate", 0.5)
-    assert "holds an unfinished run with another recipe" in str(other.exception)
+    assert "holds an unfinished run with another recipe: learning_rate (was 0.2, is 0.5)" in str(other.exception)
     again = invoke(*arguments, "--overwrite")  # it overwrites finished or other runs only, so this run continues
     assert again.exit_code == 0, again.output
     assert json.loads((tmp_path / "run" / "run.json").read_text())["seconds"] > 0

@@ -74,10 +74,10 @@ REFUSED = {
         encoded(Image.fromarray(np.arange(0, 4096, 64, dtype="uint16").reshape(8, 8)), "PNG"),
         "must have 8 bits per channel if it is a gray PNG: the range of 16 bits is not known",
     ),
-    "a BMP of one bit": (encoded(Image.new("1", (9, 4), 1), "BMP"), "must have 8 or 24 bits per pixel"),
+    "a BMP of one bit": (encoded(Image.new("1", (9, 4), 1), "BMP"), "with 8 or 24 bits per pixel"),
     "a compressed BMP": (
         encoded(Image.new("L", (4, 4)), "BMP")[:30] + b"\x01" + encoded(Image.new("L", (4, 4)), "BMP")[31:],
-        "must have 8 or 24 bits per pixel, not compressed",
+        "must be without compression, with 8 or 24 bits per pixel",
     ),
     "a GIF whose first picture is smaller than its screen": (
         b"GIF89a\x08\0\x08\0" + encoded(Image.new("L", (4, 4)), "GIF")[10:],

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.data import folders
-from keras_resnet.data.sources import has_val
+from keras_resnet.data.sources import splits_of
 
 PNG = tf.io.encode_png(np.full((4, 4, 3), 9, "uint8")).numpy()
 
@@ -74,11 +74,11 @@ def test_a_folder_named_as_a_split_is_a_class_if_it_holds_images(tmp_path):
 def test_val_is_a_split_of_its_own(tmp_path):
     write(tmp_path, "train/cat/1.png", "val/cat/2.png", "val/cat/3.png")
     assert load(tmp_path, "val").files == load(tmp_path, "test").files
-    assert not has_val(f"folder:{tmp_path}")
+    assert splits_of(f"folder:{tmp_path}") == ("train", "test")
     write(tmp_path, "test/cat/4.png")
     assert names(load(tmp_path, "val"), tmp_path) == ["val/cat/2.png", "val/cat/3.png"]
     assert names(load(tmp_path, "test"), tmp_path) == ["test/cat/4.png"]
-    assert has_val(f"folder:{tmp_path}")
+    assert splits_of(f"folder:{tmp_path}") == ("train", "val", "test")
 
 
 def test_a_folder_without_val_has_no_val(tmp_path):
@@ -96,6 +96,11 @@ def test_sources_without_validation_images_say_how_to_get_some(source):
         kr.data.load(source, "val")
 
 
+def test_a_class_of_vehicles_may_hold_trains(tmp_path):
+    write(tmp_path, "land/train/1.png", "land/car/2.png", "sea/ship/3.png")
+    assert load(tmp_path, "all").classes == ("land", "sea")
+
+
 def test_a_data_set_in_a_folder_is_not_a_class(tmp_path):
     write(tmp_path, "flowers/train/rose/1.png", "flowers/test/rose/2.png")
     with pytest.raises(ValueError, match=f"with the folders test, train; give folder:{tmp_path}/flowers, or move"):
@@ -107,6 +112,12 @@ def test_a_class_without_images_is_refused_with_what_it_has(tmp_path, layout):
     write(tmp_path, *(layout.format(name) for name in ("cat/1.png", "cat/2.png", "dog/1.tif", "dog/2.TIF", "dog/3")))
     with pytest.raises(ValueError, match="Received: dog in .*, with 2 .tif, 1 without a suffix; convert the files"):
         load(tmp_path, "train")
+
+
+def test_a_split_for_measuring_may_have_a_class_without_images(tmp_path):
+    write(tmp_path, "cat/1.png")
+    (tmp_path / "dog").mkdir()
+    assert (load(tmp_path, "all").classes, load(tmp_path, "all").size) == (("cat", "dog"), 1)
 
 
 def test_files_that_are_not_read_are_counted(tmp_path, caplog):

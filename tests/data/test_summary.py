@@ -49,9 +49,7 @@ def test_copies_in_two_splits_are_counted(tmp_path, caplog):
     splits = {name: kr.data.load(f"folder:{tmp_path}", name) for name in ("train", "test")}
     with caplog.at_level(logging.WARNING, "keras_resnet.data"):
         summary.warn(splits)
-    assert [record.getMessage() for record in caplog.records] == [
-        "1 files of test have the same bytes as files of train"
-    ]
+    assert [record.getMessage() for record in caplog.records] == ["1 file of test: the same bytes are in train"]
 
 
 def test_copies_are_not_searched_for_among_very_many_files(monkeypatch, tmp_path):

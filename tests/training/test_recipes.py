@@ -292,3 +292,8 @@ def test_a_recipe_of_an_earlier_version_gets_the_defaults_of_newer_fields():
 def test_what_is_no_recipe_is_refused(fields, error, message):
     with pytest.raises(error, match=message):
         recipe_of(fields)
+
+
+def test_a_recipe_of_before_without_a_validation_split_holds_out_nothing():
+    assert recipe_of({"epochs": 3}).validation_split == 0.0
+    assert recipe_of({"epochs": 3, "validation_split": 0.2}).validation_split == 0.2

@@ -68,6 +68,12 @@ def test_a_recipe_has_a_name(colours, monkeypatch, eager):
         kr.training.fit(model, "one_cycel", colours)
 
 
+def test_validation_images_have_the_classes_of_the_training_images(colours):
+    other = dataclasses.replace(colours, classes=("bright", "dark"))
+    with pytest.raises(ValueError, match="must have the classes of train, dark, bright. Received: bright, dark"):
+        kr.training.fit(tiny(input_shape=(8, 8, 1), classes=2), QUICK, colours, other)
+
+
 def test_fit_refuses_a_model_that_does_not_fit(colours):
     with pytest.raises(ValueError, match="an output for each of the 2 classes. Received: .*.None, 3."):
         kr.training.fit(tiny(input_shape=(8, 8, 1), classes=3), QUICK, colours)

@@ -84,6 +84,13 @@ def test_the_moving_average_is_loaded_as_timm_does_and_the_others_are_named(tmp_
     assert "the file has several sets: state_dict_ema is loaded, not state_dict" in caplog.text
 
 
+def test_settings_of_an_average_are_no_weights(tmp_path, trained):
+    import torch
+
+    torch.save({"model": state_of(trained), "model_ema": {"decay": 0.9999}}, tmp_path / "last.pt")
+    check_loaded(tmp_path / "last.pt", trained)
+
+
 @pytest.mark.parametrize("prefix", ["backbone.", "encoder.", "net.", "student.", "module.backbone.resnet."])
 def test_a_prefix_of_all_names_is_left_out_and_told(tmp_path, trained, prefix, caplog):
     import torch
@@ -94,9 +101,10 @@ def test_a_prefix_of_all_names_is_left_out_and_told(tmp_path, trained, prefix, c
     assert f"the names are read without '{prefix.removeprefix('module.')}'" in caplog.text
 
 
-def test_a_network_of_torch_is_answered_with_what_to_save(tmp_path, trained):
+@pytest.mark.parametrize("wrap", [lambda whole: whole, lambda whole: {"model": whole, "epoch": 3}])
+def test_a_network_of_torch_is_answered_with_what_to_save(tmp_path, trained, wrap):
     import torch
 
-    torch.save(Own(), tmp_path / "whole.pt")
+    torch.save(wrap(Own()), tmp_path / "whole.pt")
     with pytest.raises(ValueError, match="an object of .*Own; load it in torch, and save model.state_dict"):
         kr.load_weights(tiny(), tmp_path / "whole.pt")

@@ -233,19 +233,31 @@ def _unpickled(stream: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
 def _tensors(checkpoint: Any, fetch: Fetch) -> dict[str, Tensor]:
     state = checkpoint
     for _ in WRAPPERS:  # a limit, because a damaged file may have a dict that contains itself
-        wrapped = [key for key in WRAPPERS if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)]
+        wrapped = [key for key in WRAPPERS if isinstance(state, Mapping) and _may_hold_weights(state.get(key))]
         if len(wrapped) > 1:
             LOGGER.warning(
                 "weights: the file has several sets: %s is loaded, not %s", wrapped[0], ", ".join(wrapped[1:])
             )
         state = state[wrapped[0]] if wrapped else state
-    if isinstance(state, pickles.Unread):
-        hint = "load it in torch, and save model.state_dict()"
-        kind = "a TorchScript file" if state.name.startswith("__torch__") else f"an object of {state.name}"
-        raise WeightsError(f"a checkpoint must have a state dict. Received: {kind}; {hint}")
-    if not isinstance(state, Mapping):
+    if not isinstance(state, (Mapping, pickles.Unread)):
         raise WeightsError(f"a checkpoint must have a state dict. Received: a {type(state).__name__}")
-    return {name: _tensor(name, value, fetch) for name, value in state.items() if isinstance(value, Strided)}
+    tensors = {name: value for name, value in _items(state) if isinstance(value, Strided)}
+    unread = [value for value in (state, *(value for _, value in _items(state))) if isinstance(value, pickles.Unread)]
+    if not tensors and unread:
+        kind = "a TorchScript file" if unread[0].name.startswith("__torch__") else f"an object of {unread[0].name}"
+        raise WeightsError(
+            f"a checkpoint must have a state dict. Received: {kind}; load it in torch, and save model.state_dict()"
+        )
+    return {name: _tensor(name, value, fetch) for name, value in tensors.items()}
+
+
+def _items(state: Any) -> Iterable[tuple[str, Any]]:
+    return state.items() if isinstance(state, Mapping) else ()
+
+
+def _may_hold_weights(entry: Any) -> bool:
+    """Whether an entry of a checkpoint has tensors, or is a wrapper itself; other dicts are settings, for example."""
+    return any(isinstance(value, Strided) or key in WRAPPERS for key, value in _items(entry))
 
 
 def _tensor(name: str, tensor: Strided, fetch: Fetch) -> Tensor:
