@@ -38,6 +38,7 @@ RECIPE = dataclasses.replace(
     learning_rate=0.05,
     ema_decay=0.9,
     clip_norm=0.5,
+    validation_split=0.0,
 )
 
 

@@ -211,7 +211,7 @@ def test_train_reads_fashion_mnist(tmp_path, monkeypatch, eager):
     recipe = json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]
     assert (recipe["epochs"], recipe["batch_size"], recipe["learning_rate"]) == (2, 32, 0.1)
     assert (recipe["flip"], recipe["seed"]) == (True, 1)
-    assert "of the 64 held-out test images are right" in result.output
+    assert "of the 64 test images are right" in result.output
 
 
 @pytest.mark.slow
@@ -221,7 +221,7 @@ def test_paths_with_spaces_are_quoted_and_a_file_is_no_directory(tmp_path, monke
     without_export(monkeypatch)
     monkeypatch.chdir(tmp_path)
     for name, value in (("dark", 20), ("bright", 200)):
-        for number in range(2):
+        for number in range(4):
             write_png(tmp_path / "photos" / name / f"{number}.png", (8, 8, 3), value + number)
     options = ("--data", f"folder:{tmp_path / 'photos'}", "--epochs", "1", "--size", "8")
     (tmp_path / "file").write_text("")
@@ -247,7 +247,7 @@ def test_evaluate_refuses_data_of_other_classes(digits, tmp_path):
     write_idx(tmp_path / "t10k-labels-idx1-ubyte", labels)
     (tmp_path / "classes.txt").write_text("\n".join("abcdefghij"))
     error = invoke("evaluate", folder / "runs/digits", "--data", f"idx:{tmp_path}").exception
-    assert "--data must have the classes of the run, ('0', '1'" in str(error)
+    assert "data must have only classes of the model. Received: 'a', 'b', 'c', 'd', 'e' and 5 more" in str(error)
 
 
 def test_models_lists_the_zoo():

@@ -85,7 +85,7 @@ def test_a_file_of_ones_own_is_read_like_a_published_one(hundred_images, tmp_pat
     result = invoke("convert", tmp_path / "mine.pth", "--model", "ResNet20", "--like", "akamaster", "--out", out)
     assert result.exit_code == 0, result.exception
     result = invoke("evaluate", out, "--data", f"folder:{folder}", "--split", "all")
-    assert f"{accuracy} all images" in result.output
+    assert f"{accuracy} images of" in result.output
     arguments = ("--weights", tmp_path / "mine.pth", "--like", "akamaster", "--data", f"folder:{folder}")
     result = invoke("evaluate", "ResNet20", *arguments)
     assert f"{accuracy} images" in result.output

@@ -258,8 +258,10 @@ def test_images_that_do_not_fit_end_a_search_at_once(digits, tmp_path):
     tuner = kr.tuning.RandomSearch(colour, "val_accuracy", directory=tmp_path)
     with pytest.raises(ValueError, match="must take images with 1 channels"):
         tuner.search(*digits, verbose=0)
+    recipe = dataclasses.replace(RECIPE, validation_split=0.0)
+    gray = kr.HyperResNet((8, 8, 1), 10, base="ResNet20", recipe=recipe, tune=("drop",))
     with pytest.raises(ValueError, match="validation must be images if the recipe has no validation_split"):
-        tuner.search(digits[0], verbose=0)
+        kr.tuning.RandomSearch(gray, "val_accuracy", directory=tmp_path / "gray").search(digits[0], verbose=0)
 
 
 @pytest.mark.slow
