@@ -6,7 +6,7 @@ import collections
 import logging
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -201,21 +201,22 @@ def _files(directory: Path) -> Files:
     """The files below a directory. Links to directories are followed, except those that lead back up."""
     found = Files([], collections.Counter())
     if directory.is_dir():
-        _add_files(directory, {directory.resolve()}, found)
+        _add_files(directory, [directory.resolve()], found)
     found.images.sort()
     return found
 
 
-def _add_files(directory: Path, above: set[Path], found: Files) -> None:
+def _add_files(directory: Path, above: list[Path], found: Files) -> None:
+    """Adds the files below a directory to `found`. `above` has its real path, after those of the directories above."""
     with os.scandir(directory) as entries:
         for entry in entries:
             if _is_added(entry.name):
                 continue
             suffix = Path(entry.name).suffix.lower()
             if entry.is_dir():
-                place = Path(entry.path).resolve() if entry.is_symlink() else directory.resolve() / entry.name
+                place = Path(entry.path).resolve() if entry.is_symlink() else above[-1] / entry.name
                 if place not in above:
-                    _add_files(Path(entry.path), above | {place}, found)
+                    _add_files(Path(entry.path), [*above, place], found)
             elif not entry.is_file():  # reading a pipe or a device would never end
                 found.others["pipe, device or broken link"] += 1
             elif suffix in SUFFIXES and entry.stat().st_size > MOST_BYTES:
@@ -226,13 +227,17 @@ def _add_files(directory: Path, above: set[Path], found: Files) -> None:
                 found.others[suffix or "without a suffix"] += 1
 
 
+def _others(classes: Iterable[Files]) -> collections.Counter[str]:
+    return sum((files.others for files in classes), collections.Counter())
+
+
 def _counts(others: collections.Counter[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
 
 
 def _warn_of_other_files(directory: Path, classes: list[Files]) -> None:
     """Logs how many files are not used: files of other types in the class folders, and images next to them."""
-    others = sum((files.others for files in classes), collections.Counter())
+    others = _others(classes)
     with os.scandir(directory) as entries:
         if loose := sum(entry.is_file() and entry.name.lower().endswith(SUFFIXES) for entry in entries):
             others["images in no class folder"] = loose
@@ -249,7 +254,7 @@ def _check_every_class(directory: Path, names: tuple[str, ...], classes: list[Fi
     empty = {name: files for name, files in zip(names, classes) if not files.images}
     if not empty or len(empty) == len(classes):  # `_labelled` raises the error for a directory without images
         return
-    others = _counts(sum((files.others for files in empty.values()), collections.Counter())) or "no files"
+    others = _counts(_others(empty.values())) or "no files"
     raise ValueError(
         f"data: every folder of a class must have images for training ({' '.join(SUFFIXES)}). "
         f"Received: {', '.join(list(empty)[:5])}{' and more' if len(empty) > 5 else ''} in {directory}, with {others}; "
@@ -263,7 +268,7 @@ def _labelled(
     """The result of `scan`, from the chosen images of each class."""
     pairs = [(file, label) for label, images in enumerate(chosen) for file in images]
     if not pairs:
-        others = _counts(sum((files.others for files in classes), collections.Counter()))
+        others = _counts(_others(classes))
         raise ValueError(
             f"data: {directory} must have images ({' '.join(SUFFIXES)}) for {split!r} in one folder for each class. "
             f"Received: {len(names)} folders, {sum(len(files.images) for files in classes) or 'no'} images"

@@ -34,21 +34,21 @@ class Header(NamedTuple):
 
 # Place of each number of a header in the file, and number of its bytes; below 0 for big-endian.
 PLACES = Header(
-    (0, -4),
-    (0, 4),
-    (0, 2),
-    (16, -4),
-    (20, -4),
-    (24, 1),
-    (25, 1),
-    (6, 2),
-    (8, 2),
-    (18, 4),
-    (22, 4),
-    (10, 4),
-    (14, 4),
-    (28, 2),
-    (30, 4),
+    png=(0, -4),
+    gif=(0, 4),
+    bmp=(0, 2),
+    png_width=(16, -4),
+    png_height=(20, -4),
+    png_bits=(24, 1),
+    png_colors=(25, 1),
+    gif_width=(6, 2),
+    gif_height=(8, 2),
+    bmp_width=(18, 4),
+    bmp_height=(22, 4),
+    bmp_pixels_at=(10, 4),
+    bmp_header=(14, 4),
+    bmp_bits=(28, 2),
+    bmp_compression=(30, 4),
 )
 MARKS = {"png": 0x89504E47, "gif": 0x38464947, "bmp": 0x4D42}
 HEADER_BYTES = 34

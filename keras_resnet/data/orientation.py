@@ -19,8 +19,6 @@ MOST_NAMES = 20  # places where the bytes of a name may occur by chance
 ORIENTATION, SHORT = 0x0112, 3  # the tag, and the type of its value
 # Values of the tag whose images are stored on their side, mirrored left to right, or upside down.
 SIDEWAYS, MIRRORED, UPSIDE_DOWN = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
-
-
 # An entry of a TIFF file has a tag, a type, a count (four bytes) and a value (four bytes). This matrix finds the first
 # two bytes of tag, type and value: (12 bytes, 3 numbers, 2 bytes of a number).
 NUMBERS_AT = (0, 2, 8)
@@ -52,11 +50,11 @@ def orientation(content: tf.Tensor) -> tf.Tensor:
 @one_node(tf.TensorSpec((None,), tf.string), SCALAR)
 def _orientation_in(parts: tf.Tensor, skipped: tf.Tensor) -> tf.Tensor:
     """The orientation in EXIF data, which has the form of a TIFF file; it begins in a part, after `skipped` bytes."""
-    data = tf.strings.substr(tf.strings.join([parts, "\0" * 4]), skipped, MOST_EXIF)
+    candidates = tf.strings.substr(tf.strings.join([parts, "\0" * 4]), skipped, MOST_EXIF)
     # Some programs write the name that EXIF has in a JPEG into a WebP, too.
-    data = tf.strings.regex_replace(data, "^Exif\\x00\\x00", "")
-    marks = tf.strings.substr(data, 0, 4)
-    exif = tf.concat([tf.boolean_mask(data, (marks == TIFF_MARKS[0]) | (marks == TIFF_MARKS[1])), [b""]], 0)[0]
+    candidates = tf.strings.regex_replace(candidates, "^Exif\\x00\\x00", "")
+    marks = tf.strings.substr(candidates, 0, 4)
+    exif = tf.concat([tf.boolean_mask(candidates, (marks == TIFF_MARKS[0]) | (marks == TIFF_MARKS[1])), [b""]], 0)[0]
 
     # Few nodes, see `one_node`: numbers are made of bytes by products.
     data = tf.concat([tf.cast(tf.io.decode_raw(exif, tf.uint8), tf.int32), tf.zeros(8, tf.int32)], 0)

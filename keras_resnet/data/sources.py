@@ -93,23 +93,14 @@ def splits_of(source: str) -> tuple[str, ...]:
     """
     kind, _, where = source.partition(":")
     try:
-        if kind == "tfrecord":
-            return tfrecords.splits_of(where)
-        if kind == "folder":
-            present = set(folders.split_folders(Path(where).expanduser())) or {"train", "test"}
-        elif kind == "tfds":
-            builder = _builder(where)
-            present = {name for name in TFDS_SPLITS if _labelled_split(builder, name)}
-            if "val" in present and _labelled_split(builder, "val") != _labelled_split(builder, "test"):
-                return tuple(name for name in SPLITS if name in present)
-            present -= {"val"}
-        else:
-            present = {"train", "test"}
+        if kind == "tfrecord" and tfrecords.is_one_split(where):
+            return (ALL,)
+        found = PLACES_OF_SPLITS.get(kind, lambda where: dict.fromkeys(("train", "test"), True))(where)
     except (OSError, RuntimeError) as error:  # RuntimeError: no home directory for "~"
         raise ValueError(f"data: cannot read {source}: {error}") from error
-    if "val" in present and "test" not in present:
-        present = present - {"val"} | {"test"}
-    return tuple(name for name in SPLITS if name in present)
+    if found.get("val") and found.get("test") in (None, found["val"]):
+        found["test"] = found.pop("val")
+    return tuple(name for name in SPLITS if found.get(name))
 
 
 def load_splits(source: str, *, on_corrupt: str = "stop") -> dict[str, Split]:
@@ -211,6 +202,16 @@ def _folder(where: str, split: str, on_corrupt: str) -> Split:
     return from_files(*folders.scan(Path(where).expanduser(), split), on_corrupt)
 
 
+def _places_in_folder(where: str) -> dict[str, Any]:
+    directory = Path(where).expanduser()
+    return dict(folders.split_folders(directory)) or dict.fromkeys(("train", "test"), directory)
+
+
+def _labelled_splits(where: str) -> dict[str, Any]:
+    builder = _builder(where)
+    return {split: _labelled_split(builder, split) for split in TFDS_SPLITS}
+
+
 def _tfrecord(where: str, split: str, on_corrupt: str) -> Split:
     shards, label_shards = tfrecords.find(where, split)
     labels = tfrecords.labels(shards[0].parent, label_shards)
@@ -282,4 +283,11 @@ SOURCES: dict[str, Callable[[str, str, str], Split]] = {  # (where, split, on_co
     "tfds": _tfds,
     "folder": _folder,
     "tfrecord": _tfrecord,
+}
+# By kind of source, a function from what follows the kind to the splits, each with its folder, name or shards. "test"
+# may be the same as "val". Other kinds have "train" and "test".
+PLACES_OF_SPLITS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "folder": _places_in_folder,
+    "tfrecord": tfrecords.shards_of_splits,
+    "tfds": _labelled_splits,
 }

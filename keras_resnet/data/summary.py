@@ -44,7 +44,7 @@ def describe(splits: Mapping[str, Split]) -> list[str]:
     elif len(counts) <= FEW:
         classes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     else:
-        rarest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        rarest, most = _extremes(counts)
         classes = f"{len(counts):,}, from {counts[rarest]:,} images ({rarest}) to {counts[most]:,} ({most})"
     return [f"images: {images}", f"classes: {classes}"]
 
@@ -57,6 +57,11 @@ def class_counts(split: Split) -> dict[str, int] | None:
     return dict(zip(split.classes, counts.tolist(), strict=True))
 
 
+def _extremes(counts: Mapping[str, int]) -> tuple[str, str]:
+    """The class with the fewest images and the one with the most."""
+    return min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+
+
 def warn(splits: Mapping[str, Split]) -> None:
     """Logs a warning if classes are very uneven, or if files of one split are in another one too.
 
@@ -66,8 +71,8 @@ def warn(splits: Mapping[str, Split]) -> None:
     name, train = next(iter(splits.items()))
     counts = class_counts(train) or {}
     present = {title: count for title, count in counts.items() if count}
-    if present and max(present.values()) > UNEVEN * min(present.values()):
-        rarest, most = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
+    rarest, most = _extremes(present) if present else ("", "")
+    if present and present[most] > UNEVEN * present[rarest]:
         LOGGER.warning(
             "classes are uneven: %s has %s training images, %s has %s; a network that always says %s is right for "
             "%.0f%% of them",

@@ -75,7 +75,7 @@ def find(pattern: str, split: str) -> tuple[list[Path], list[Path]]:
         if not shards:
             raise ValueError(f"data: {pattern} must match at least one file. Received: no match")
         return shards, shards
-    if not where.is_dir() and PLACE not in pattern:
+    if is_one_split(pattern):
         raise ValueError(
             f"data: tfrecord: must be followed by a directory, or a glob with {PLACE} for train and "
             f"{', '.join(NAMES_OF['test'])}; a glob without {PLACE} is for split 'all'. Received: {pattern}"
@@ -88,14 +88,15 @@ def find(pattern: str, split: str) -> tuple[list[Path], list[Path]]:
     return shards, training or shards
 
 
-def splits_of(pattern: str) -> tuple[str, ...]:
-    """The splits that a pattern has: "val" only besides "test"; ("all",) for a glob without `{split}`."""
+def is_one_split(pattern: str) -> bool:
+    """Whether a pattern is a glob of the shards of one split, without `{split}`."""
+    return PLACE not in pattern and not Path(pattern).expanduser().is_dir()
+
+
+def shards_of_splits(pattern: str) -> dict[str, list[Path]]:
+    """The shards by split; those of "test" are those of "val" if there are no others."""
     where = Path(pattern).expanduser()
-    if not where.is_dir() and PLACE not in pattern:
-        return ("all",)
-    test, val = _shards(where, ("test",)), _shards(where, VAL_NAMES)
-    present = {"train": _shards(where, NAMES_OF["train"]), "val": test and val, "test": test or val}
-    return tuple(name for name, shards in present.items() if shards)
+    return {split: _shards(where, names) for split, names in NAMES_OF.items()}
 
 
 def _shards(where: Path, names: tuple[str, ...]) -> list[Path]:

@@ -20,8 +20,7 @@ def screen(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def first_frame(content: tf.Tensor) -> tf.Tensor:
     """The bytes of a GIF up to the end of its first picture. Files of other formats are returned without change.
 
-    The graph raises an error if the GIF has no picture, or if its first picture does not cover the screen: Pillow fills
-    the rest with a color, and TensorFlow returns the picture alone.
+    The graph raises an error if the GIF has no picture, or if its first picture is not inside the screen.
     """
     return tf.cond(tf.strings.substr(content, 0, 4) == b"GIF8", lambda: _cut_after_picture(content), lambda: content)
 
@@ -36,10 +35,10 @@ def _cut_after_picture(content: tf.Tensor) -> tf.Tensor:
         is_image = data[place] == IMAGE
         if_image = tf.minimum(place, tf.size(data) - 10)
         left, top, wide, high = (_side(data, if_image + offset) for offset in (1, 3, 5, 7))
-        covers = (left == 0) & (top == 0) & (wide == width) & (high == height)
+        inside = (left + wide <= width) & (top + high <= height)
         parts = tf.where(is_image, place + 11 + _palette_bytes(data, if_image + 9), place + 2)
         end = ends[tf.minimum(parts, tf.size(data) - 1)]
-        is_valid = tf.where(is_image, covers, data[place] == EXTENSION) & (parts < tf.size(data)) & (data[end] == 0)
+        is_valid = tf.where(is_image, inside, data[place] == EXTENSION) & (parts < tf.size(data)) & (data[end] == 0)
         return end + 1, is_image, is_valid
 
     start = 13 + _palette_bytes(data, tf.constant(10))
@@ -49,13 +48,7 @@ def _cut_after_picture(content: tf.Tensor) -> tf.Tensor:
         (start, tf.constant(False), tf.constant(True)),
         maximum_iterations=MOST_BLOCKS,
     )
-    with tf.control_dependencies(
-        [
-            tf.debugging.Assert(
-                is_valid & done, ["image must begin with a picture that covers the screen if it is a GIF"]
-            )
-        ]
-    ):
+    with tf.control_dependencies([tf.debugging.Assert(is_valid & done, ["GIF: no first picture"])]):
         return tf.strings.join([tf.strings.substr(content, 0, place), bytes([END])])
 
 

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 from keras_resnet._internal.keras_graph import forget_compile_arguments
-from keras_resnet._internal.validation import known
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.evaluation.accuracy import in_channels_of, outputs
@@ -31,7 +30,7 @@ from keras_resnet.training.ema import EvaluateAverage, create_average_statistics
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
 from keras_resnet.training.recipe import Recipe
-from keras_resnet.training.recipes import RECIPES
+from keras_resnet.training.recipes import recipe_named
 from keras_resnet.training.resuming import CHECKPOINTS, LearningRateInLogs, ResumeCallback, settings_of
 from keras_resnet.training.schedules import schedule
 
@@ -97,8 +96,7 @@ def fit(
         >>> digits = kr.data.load("digits", "train")
         >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
     """
-    if isinstance(recipe, str):
-        recipe = RECIPES[known("recipe", recipe, RECIPES, "keras_resnet.training.RECIPES")]
+    recipe = recipe_named(recipe)
     train, validation = prepare_splits(model, recipe, train, validation)
     sizes, where = ImageSizes.for_model(model, recipe), placement_of(model)
     steps = steps_per_epoch(train, recipe.batch_size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from keras_resnet._internal.validation import known
 from keras_resnet.training.recipe import Recipe
 
 
@@ -127,3 +128,14 @@ RECIPES = {
         eval_size=224,
     ),
 }
+
+
+def recipe_named(recipe: Recipe | str) -> Recipe:
+    """The recipe of the table with this name; a recipe itself is returned.
+
+    Raises:
+        ValueError: the table has no such recipe.
+    """
+    if not isinstance(recipe, str):
+        return recipe
+    return RECIPES[known("recipe", recipe, RECIPES, "keras_resnet.training.RECIPES")]

@@ -12,14 +12,14 @@ import keras_tuner
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
 from keras_resnet import zoo
-from keras_resnet._internal.validation import integer, integers, known, number
+from keras_resnet._internal.validation import integer, integers, number
 from keras_resnet.complexity import macs, parameters
 from keras_resnet.constructor import constructor
 from keras_resnet.data import Split
 from keras_resnet.training.fitting import fit, prepare_splits
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.recipe import Recipe
-from keras_resnet.training.recipes import RECIPES
+from keras_resnet.training.recipes import recipe_named
 from keras_resnet.training.resuming import DivergedError
 from keras_resnet.tuning.budget import Budget
 from keras_resnet.tuning.design import Design, apply_values
@@ -199,16 +199,16 @@ class HyperResNet(keras_tuner.HyperModel):
                 "validation must be images if the recipe has no validation_split. "
                 f"Received: validation=None, validation_split={recipe.validation_split}"
             )
-        try:
-            train, validation = prepare_splits(model, recipe, train, validation)
-        except ValueError as error:
-            raise keras_tuner.errors.FatalValueError(str(error)) from error
         execution = self._executions.get(hp, 0)
         self._executions[hp] = execution + 1
         # If a trial is executed several times, each execution has another seed.
         recipe = dataclasses.replace(recipe, seed=recipe.seed + execution)
         if epochs is not None:
             recipe = dataclasses.replace(recipe, epochs=max(1, epochs - initial_epoch), iterations=0)
+        try:
+            train, validation = prepare_splits(model, recipe, train, validation)
+        except ValueError as error:
+            raise keras_tuner.errors.FatalValueError(str(error)) from error
         checkpoints = [callback for callback in callbacks if isinstance(callback, SaveBestEpoch)]
         others = [callback for callback in callbacks if callback not in checkpoints]
         try:
@@ -245,8 +245,7 @@ def _base(input_shape: Sequence[int], classes: int, base: str | zoo.Row, recipe:
             "base must be a name of keras_resnet.list_models(), or a row such as those in keras_resnet.zoo.ROWS. "
             f"Received: base={base!r}"
         )
-    if isinstance(recipe, str):
-        recipe = RECIPES[known("recipe", recipe, RECIPES, "keras_resnet.training.RECIPES")]
+    recipe = recipe_named(recipe)
     if recipe.train_sizes or recipe.eval_size:
         raise ValueError(
             "recipe must have no train_sizes and no eval_size, because input_shape sets the size of the images. "

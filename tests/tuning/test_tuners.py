@@ -12,7 +12,8 @@ import pytest
 import keras_resnet as kr
 from keras_resnet import zoo
 from keras_resnet.training import Recipe
-from keras_resnet.tuning import persistence
+from keras_resnet.training.resuming import DivergedError
+from keras_resnet.tuning import hypermodel, persistence
 from tests import processes
 from tests.conftest import UNTRACED
 
@@ -262,6 +263,23 @@ def test_images_that_do_not_fit_end_a_search_at_once(digits, tmp_path):
     gray = kr.HyperResNet((8, 8, 1), 10, base="ResNet20", recipe=recipe, tune=("drop",))
     with pytest.raises(ValueError, match="validation must be images if the recipe has no validation_split"):
         kr.tuning.RandomSearch(gray, "val_accuracy", directory=tmp_path / "gray").search(digits[0], verbose=0)
+
+
+def test_each_execution_of_a_trial_holds_out_other_images(digits, monkeypatch):
+    held = []
+
+    def record(model, recipe, train, validation, callbacks):
+        held.append(validation.records.contents)
+        raise DivergedError("the test ends here")
+
+    monkeypatch.setattr(hypermodel, "fit", record)
+    space, hp = trained_space(), keras_tuner.HyperParameters()
+    model = space.build(hp)
+    for _ in range(2):
+        with pytest.raises(keras_tuner.errors.FailedTrialError, match="the test ends here"):
+            space.fit(hp, model, digits[0])
+    assert held[0].shape == held[1].shape
+    assert (held[0] != held[1]).any()
 
 
 @pytest.mark.slow
