@@ -17,8 +17,8 @@ from keras_resnet.resnet import DEFAULTS, ResNet
 from keras_resnet.shortcuts import Shortcut
 from keras_resnet.stems import Stem
 from keras_resnet.strides import Strides
-from keras_resnet.weights import Checkpoint
-from keras_resnet.weights.resolution import classes_in, constructor_arguments, resolve
+from keras_resnet.weights import Checkpoint, like
+from keras_resnet.weights.resolution import constructor_arguments, contents, recognized, resolve
 
 # The arguments of keras.applications, in the same order; a constructor also takes these by position.
 LEADING = (
@@ -119,11 +119,15 @@ def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
         bound.apply_defaults()
         changes: dict[str, Any] = {}
         if (weights := explicit.get("weights")) is not None:
-            source = changes["weights"] = resolve(name, weights)
+            source, found = resolve(name, weights), None
+            if not isinstance(source, Checkpoint):
+                found = contents(source)
+                source = like(name, tag, source) if (tag := recognized(name, source, found)) else source
             if isinstance(source, Checkpoint):
                 changes |= constructor_arguments(name, source, fields, explicit, DEFAULTS)
-            elif "classes" not in explicit and (classes := classes_in(source)):
-                changes["classes"] = classes
+            elif "classes" not in explicit and found and found.classes:
+                changes["classes"] = found.classes
+            changes["weights"] = source
         return ResNet(**{**bound.arguments, **changes})
 
     build.__name__ = build.__qualname__ = name

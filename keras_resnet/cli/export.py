@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from keras_resnet._internal.validation import directory
-from keras_resnet.cli.options import Like, Model, SizeWithWeights, Weights
+from keras_resnet.cli.options import Model, SizeWithWeights, Weights, with_own_file
 from keras_resnet.cli.startup import start_keras
 
 
+@with_own_file
 def export(
     model: Model,
     out: Annotated[
         Path, typer.Option(help="Directory for the model and the files that start a server. Other files there stay.")
     ],
     weights: Weights = None,
-    like: Like = None,
     size: SizeWithWeights = None,
     precision: Annotated[
         str,
@@ -62,6 +63,8 @@ def export(
             "file. raise: reject the whole request.",
         ),
     ] = "flag",
+    *,
+    own: Mapping[str, Any],
 ) -> None:
     """Writes a SavedModel for TF Serving (image files in, classes out) and the files that start a server."""
     directory("--out", out)
@@ -70,7 +73,7 @@ def export(
     from keras_resnet.cli.networks import black_images, calibration_images, open_network, read_class_names
     from keras_resnet.export import kit, saved_model
 
-    network = open_network(model, weights, like, size)
+    network = open_network(model, weights, own, size)
     name = name or (network.checkpoint.model if network.checkpoint else network.model.name)
     kit.check(out, name)
     if calibration is not None and precision != "int8":

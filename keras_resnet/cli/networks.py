@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -40,28 +42,30 @@ class OpenedNetwork(NamedTuple):
 
 
 def open_network(
-    model: str, weights: str | None = None, like: str | None = None, size: int | None = None
+    model: str,
+    weights: str | None = None,
+    own: Mapping[str, Any] = MappingProxyType({}),
+    size: int | None = None,
 ) -> OpenedNetwork:
     """Opens a network.
 
     Args:
         model: path of a run directory or of a `.keras` file; with `weights`, one of `keras_resnet.list_models()`.
         weights: a tag, "hf://timm/<model>", the path of a file of weights, or None.
-        like: only for your own file of weights: the tag of the published weights whose network form and preprocessing
-            the file has; or None.
+        own: only for your own file of weights: what it does not say itself, see `published.checkpoint_of`.
         size: only with `weights`: side of the square images in pixels; None: the size at which the weights were
             measured.
 
     Raises:
-        ValueError: there is no such run, file, model or weights; or `size` or `like` is given without `weights`.
+        ValueError: there is no such run, file, model or weights; or `size` or `own` is given without `weights`.
     """
     if weights is not None:
-        checkpoint = published.checkpoint_of(model, weights, like)
+        checkpoint = published.checkpoint_of(model, weights, own)
         network, classes = published.build(model, checkpoint, size), published.class_names(checkpoint)
         return OpenedNetwork(network, classes, resize_for(checkpoint), checkpoint, None)
-    for option, value in (("--size", size), ("--like", like)):
+    for argument, value in {"size": size, **own}.items():
         if value is not None:
-            raise ValueError(f"{option} must not be given without --weights. Received: {option} {value}")
+            raise ValueError(f"{argument} must not be given without --weights. Received: {argument}={value!r}")
     path = Path(model)
     network = open_model(path)
     if not path.is_dir():

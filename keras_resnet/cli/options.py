@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -56,15 +56,6 @@ Weights = Annotated[
     ),
 ]
 
-Like = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TAG",
-        help="Only for your own file of weights: the tag of the published weights whose network form and preprocessing "
-        "your file has.",
-    ),
-]
-
 OnCorrupt = Annotated[str, typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP)]
 RecipeName = Annotated[
     str,
@@ -76,6 +67,58 @@ RecipeName = Annotated[
 ]
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    """One number, or several with commas between them; a single one is that of all channels."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"type one number or three with commas, such as 0.5,0.5,0.5. Received: {text}"
+        ) from None
+    return numbers * 3 if len(numbers) == 1 else numbers
+
+
+def _own_file(kind: Any, metavar: str, help: str, **options: Any) -> Any:
+    panel = "Only for your own file of weights: what it does not say itself"
+    option = typer.Option(metavar=metavar, help=help, show_default=False, rich_help_panel=panel, **options)
+    return Annotated[kind | None, option]
+
+
+# The arguments of `keras_resnet.weights.like`, with "like" in place of its `tag`.
+OWN_FILE: Mapping[str, Any] = {
+    "like": _own_file(
+        str,
+        "TAG",
+        "Tag of the published weights whose network form and preprocessing the file has. zoo: the network of the zoo "
+        "as it is.",
+    ),
+    "state": _own_file(
+        str,
+        "NAME",
+        "Set of weights, if the file has several: the key in a torch checkpoint, such as state_dict_ema, or what the "
+        "names have in front, such as encoder_k.",
+    ),
+    "mean": _own_file(
+        tuple, "R,G,B", "Mean of the pixels / 255: one number for each channel, or one for all.", parser=_numbers
+    ),
+    "std": _own_file(tuple, "R,G,B", "Standard deviation of the pixels / 255, as --mean.", parser=_numbers),
+    "crop_pct": _own_file(float, "FRACTION", "Part of the image that the crop for evaluation keeps, in (0, 1]."),
+    "interpolation": _own_file(str, "bilinear|bicubic", "Interpolation of the resizing for evaluation."),
+}
+
+
+def with_own_file(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options for a user's own file of weights to a command.
+
+    Args:
+        command: function with an argument `own`, which gets what the user typed, by name.
+
+    Returns:
+        The command, whose signature has these options instead of `own`.
+    """
+    return _with_options(command, "own", OWN_FILE)
+
+
 def with_recipe_fields(command: Callable[..., None]) -> Callable[..., None]:
     """Adds an option for each field of a recipe to a command.
 
@@ -85,19 +128,24 @@ def with_recipe_fields(command: Callable[..., None]) -> Callable[..., None]:
     Returns:
         The command, whose signature has these options instead of `changes`.
     """
-    fields = {field.name: field for field in dataclasses.fields(Recipe)}
     types = get_type_hints(Recipe)
+    fields = {field.name: _option(types[field.name], field) for field in dataclasses.fields(Recipe)}
+    return _with_options(command, "changes", fields)
+
+
+def _with_options(command: Callable[..., None], argument: str, annotations: Mapping[str, Any]) -> Callable[..., None]:
+    """A command with options in place of an argument, which gets those that the user typed, by name."""
     signature = inspect.signature(command, eval_str=True)
     options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(types[name], field))
-        for name, field in fields.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in annotations.items()
     ]
-    parameters = [parameter for name, parameter in signature.parameters.items() if name != "changes"]
+    parameters = [parameter for name, parameter in signature.parameters.items() if name != argument]
 
     @functools.wraps(command)
     def wrapped(**values: Any) -> None:
-        typed = {name: values.pop(name) for name in fields}
-        command(changes={name: value for name, value in typed.items() if value not in (None, [])}, **values)
+        typed = {name: values.pop(name, None) for name in annotations}
+        command(**{argument: {name: value for name, value in typed.items() if value not in (None, [])}}, **values)
 
     wrapped.__signature__ = inspect.Signature(parameters + options)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters + options}

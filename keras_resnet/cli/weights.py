@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
 
-from keras_resnet.cli.options import DATA_HELP, ON_CORRUPT_HELP, Like, Model, SizeWithWeights, Weights
+from keras_resnet.cli.options import DATA_HELP, ON_CORRUPT_HELP, Model, SizeWithWeights, Weights, with_own_file
 from keras_resnet.cli.startup import start_keras
 
 Predictions: TypeAlias = Sequence[tuple[str, float]]  # classes with their probabilities, the most probable first
 
 
+@with_own_file
 def evaluate(
     model: Model,
     data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="the data of the run")] = None,
     weights: Weights = None,
-    like: Like = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -33,6 +33,8 @@ def evaluate(
         str | None,
         typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="the value of the run, otherwise stop"),
     ] = None,
+    *,
+    own: Mapping[str, Any],
 ) -> None:
     """Measures the top-1 accuracy of a trained model, or of published weights with their own resizing and cropping."""
     start_keras()
@@ -47,7 +49,7 @@ def evaluate(
     from keras_resnet.training.run import load_run, open_model
 
     if weights is not None:
-        checkpoint = published.checkpoint_of(model, weights, like)
+        checkpoint = published.checkpoint_of(model, weights, own)
         if data is None:
             raise ValueError(
                 "--data must be given with --weights, for example --data folder:DIR or --data tfds:imagenet2012"
@@ -57,8 +59,9 @@ def evaluate(
         accuracy = published.top1(network, checkpoint, images)
         report.published(accuracy, checkpoint, size, images.size - len(images.skipped), data, Console())
         return
-    if size is not None:
-        raise ValueError(f"--size must not be given without --weights. Received: --size {size}")
+    for argument, value in {"size": size, **own}.items():
+        if value is not None:
+            raise ValueError(f"{argument} must not be given without --weights. Received: {argument}={value!r}")
     split = "test" if split is None else split
     path = Path(model)
     network = open_model(path)
@@ -79,6 +82,7 @@ def evaluate(
     report.say(f"top-1 {accuracy:.2%} on the {measured:,} {kind}images of {data}", Console())
 
 
+@with_own_file
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files: JPEG, PNG, BMP, WebP or GIF.")],
     model: Annotated[
@@ -89,7 +93,6 @@ def predict(
         ),
     ],
     weights: Weights = None,
-    like: Like = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -101,20 +104,22 @@ def predict(
     top: Annotated[
         int, typer.Option(help="Number of classes to print for each image, the most probable first.", min=1)
     ] = 3,
+    *,
+    own: Mapping[str, Any],
 ) -> None:
     """Prints the most probable classes of images.
 
     If a file cannot be read, an error names it, the other files are done, and the exit status is 1.
     """
-    if server is not None and (weights, like) != (None, None):
+    if server is not None and (weights is not None or own):
         raise ValueError(
-            "--weights and --like must not be given with --server, which has its own weights. "
-            f"Received: --weights {weights}, --like {like}"
+            "weights must not be given with --server, which has its own weights, nor options for a file of weights. "
+            f"Received: weights={weights!r}, {', '.join(own)}"
         )
     start_keras()
     from keras_resnet.cli import report
 
-    results = _local_predictions(images, model, weights, like) if server is None else _ask_server(images, server, model)
+    results = _local_predictions(images, model, weights, own) if server is None else _ask_server(images, server, model)
     failed = False
     for path, result in results:
         if isinstance(result, ValueError):
@@ -134,12 +139,12 @@ def _ask_server(images: Sequence[Path], server: str, model: str) -> Iterator[tup
 
 
 def _local_predictions(
-    images: Sequence[Path], model: str, weights: str | None, like: str | None
+    images: Sequence[Path], model: str, weights: str | None, own: Mapping[str, Any]
 ) -> Iterator[tuple[Path, Predictions | ValueError]]:
     from keras_resnet.cli.networks import open_network
     from keras_resnet.evaluation.prediction import predict_files
 
-    network = open_network(model, weights, like)
+    network = open_network(model, weights, own)
     for path, result in predict_files(network.model, images, network.resize):
         if isinstance(result, ValueError):
             yield path, result
@@ -147,6 +152,7 @@ def _local_predictions(
             yield path, [(network.classes[i], result[i]) for i in result.argsort()[::-1]]
 
 
+@with_own_file
 def convert(
     source: Annotated[
         str,
@@ -165,7 +171,8 @@ def convert(
     out: Annotated[
         Path, typer.Option(help="File to write. Its name ends in .keras, .weights.h5, .safetensors or .npz.")
     ],
-    like: Like = None,
+    *,
+    own: Mapping[str, Any],
 ) -> None:
     """Checks weights and writes them to a file for Keras. In a .keras file, preprocessing is part of the model."""
     start_keras()
@@ -174,7 +181,7 @@ def convert(
     from keras_resnet.evaluation import published
     from keras_resnet.weights.save import check_path, save_weights
 
-    checkpoint = published.checkpoint_of(model, source, like)
+    checkpoint = published.checkpoint_of(model, source, own)
     check_path(out, checkpoint)
     network = zoo.create_model(model, weights=checkpoint)
     save_weights(network, out, checkpoint, model)

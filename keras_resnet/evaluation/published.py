@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import keras
 
 from keras_resnet import zoo
+from keras_resnet._internal.validation import printable
 from keras_resnet.classes import aliases, imagenet_classes, names_of
 from keras_resnet.data import Split
 from keras_resnet.data.decode import resize_for
@@ -15,23 +19,25 @@ from keras_resnet.data.sources import class_indices
 from keras_resnet.evaluation.accuracy import evaluate
 from keras_resnet.weights import Checkpoint
 from keras_resnet.weights import like as weights_like
-from keras_resnet.weights.resolution import classes_in, resolve
+from keras_resnet.weights.resolution import contents, recognized, resolve
+from keras_resnet.weights.table import ZOO
 
 
-def checkpoint_of(name: str, weights: str, like: str | None = None) -> Checkpoint:
+def checkpoint_of(name: str, weights: str, own: Mapping[str, Any] = MappingProxyType({})) -> Checkpoint:
     """The description of the checkpoint that `weights` names.
 
     Args:
         name: one of `keras_resnet.list_models()`.
         weights: a tag, "hf://timm/<model>" or the path of a file.
-        like: for your own file, the tag of a published checkpoint with the same file format, architecture and input.
-            None: the file has the input of the model in the zoo.
+        own: for your own file, arguments of `keras_resnet.weights.like` by name, such as "mean", and "like" in place of
+            its `tag`. Without "like": what names in the file show; otherwise the input of the model in the zoo.
 
     Returns:
         The checkpoint: a row of the table, or a new one for your own file.
 
     Raises:
-        ValueError: there is no such model, tag or file; or `like` is given for a published checkpoint.
+        ValueError: there is no such model, tag or file; the file has no classifier of one layer; or `own` is given for
+            a published checkpoint.
 
     Example:
         >>> from keras_resnet.evaluation.published import checkpoint_of
@@ -41,17 +47,28 @@ def checkpoint_of(name: str, weights: str, like: str | None = None) -> Checkpoin
     row = zoo.row_of(name)
     source = resolve(name, weights)
     if not isinstance(source, Path):
-        if like is not None:
+        for argument, value in own.items():
             raise ValueError(
-                f"like must not be given for the published checkpoint {source.tag!r}. Received: like={like!r}"
+                f"{argument} must not be given for the published checkpoint {source.tag!r}. "
+                f"Received: {argument}={value!r}"
             )
         return source
-    classes = classes_in(source) or row.fields.get("classes", 1000)
-    if like is not None:
-        return dataclasses.replace(weights_like(name, like, source), classes=classes)
-    # A file with a thousand classes is most probably for ImageNet; with ten it may be for any data.
-    data = "imagenet" if classes == len(imagenet_classes()) else ""
-    return Checkpoint(name, str(source), str(source), size=row.size, classes=classes, data=data)
+    found = contents(source, own.get("state", ""))
+    if found and not found.has_classifier:
+        raise ValueError(
+            f"weights must have a classifier of one layer. Received: {printable(source)} without one; build "
+            f"keras_resnet.{name}(weights=file, classes=...) and train it, or train with --weights"
+        )
+    classes = (found.classes if found else None) or row.fields.get("classes", 1000)
+    tag = own["like"] if "like" in own else recognized(name, source, found)
+    changes = {argument: value for argument, value in own.items() if argument != "like"}
+    if tag in ("", ZOO):
+        # A file with a thousand classes is most probably for ImageNet; with ten it may be for any data.
+        data = "imagenet" if classes == len(imagenet_classes()) else ""
+        checkpoint = weights_like(name, ZOO, source, **{"size": row.size, **changes})
+        # Without a form, names in the file may show it when it is loaded.
+        return dataclasses.replace(checkpoint, classes=classes, data=data, form="torch" if tag else "")
+    return dataclasses.replace(weights_like(name, tag, source, **changes), classes=classes)
 
 
 def build(name: str, checkpoint: Checkpoint, size: int | None = None) -> keras.Model:

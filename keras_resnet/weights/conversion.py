@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from keras_resnet.stages import CLASSIFIER, block_name, parse_block
-from keras_resnet.weights.tensors import FLOATS, Tensor, changed
+from keras_resnet.weights.tensors import FLOATS, Tensor, WeightsError, changed
 
 Tensors = dict[str, Tensor]
 Conversion = Callable[[Tensors], Tensors]
 
+CONV_OR_NORM = re.compile(r"conv\d+_block\d+_\d_(conv/kernel|bn/\w+)")
 STEMS = ("conv1_1_conv/kernel", "conv1_conv/kernel")  # the first of these names that exists is the first kernel
 
 
@@ -82,12 +83,23 @@ def move_zero_padding_to_end(tensors: Tensors) -> Tensors:
 
     The channels between the blocks get another order. The kernels and batch norms that write these channels are
     permuted, and so are the kernels that read them; the outputs of the network stay the same.
+
+    Raises:
+        WeightsError: a block has more than convolutions and the batch norms after them.
     """
+    if others := [name for name in tensors if parse_block(name) and not CONV_OR_NORM.fullmatch(name)]:
+        raise WeightsError(
+            "zeros on both sides cannot be moved to the end in blocks with other layers; build the network with "
+            "shortcut=keras_resnet.shortcuts.zero_pad_both, or if the file has its zeros at the end, load "
+            f'weights.like(model, "zoo", file). Received: {others[0]:.60}'
+        )
     order: np.ndarray | None = None  # of the channels that a block reads: our channel i is their channel order[i]
     result = dict(tensors)
     for stage, block in sorted({parsed[:2] for name in tensors if (parsed := parse_block(name))}):
         kernel = re.compile(block_name(stage, block) + r"_[1-9]_conv/kernel")
         convs = sorted(name for name in tensors if kernel.fullmatch(name))
+        if not convs:
+            return tensors
         first, last = tensors[convs[0]], tensors[convs[-1]]
         if len(first.shape) != 4 or len(last.shape) != 4:
             return tensors  # not a network of this package: `match_tensors` raises the error

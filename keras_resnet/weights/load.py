@@ -7,45 +7,50 @@ import logging
 import math
 import os
 import re
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 import keras
 import numpy as np
 
 from keras_resnet import layers
+from keras_resnet._internal.validation import printable
 from keras_resnet.complexity import flat_layers
 from keras_resnet.stages import parse_block
 from keras_resnet.weights import readers
+from keras_resnet.weights.conversion import Conversion, Tensors
 from keras_resnet.weights.fetch import local_file, parse_source
-from keras_resnet.weights.matching import HEAD, match_tensors
+from keras_resnet.weights.matching import HEAD, Shape, is_head, match_tensors
 from keras_resnet.weights.readers.hdf5 import UNNAMED
-from keras_resnet.weights.table import Checkpoint
+from keras_resnet.weights.recognition import example_of, form_of, is_torch
+from keras_resnet.weights.table import Checkpoint, table
 from keras_resnet.weights.tensors import Tensor, WeightsError
 from keras_resnet.weights.torch_names import in_keras_terms
+from keras_resnet.weights.variants import VARIANTS
 
 SPARE = 200 * 2**20  # bytes of memory that a file may need in addition to its weights
 
 logger = logging.getLogger("keras_resnet")
 
 
-def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint) -> None:
+def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint, state: str = "") -> None:
     """Loads published or saved weights into a model: all weights, or none if there is an error.
 
     The file may have Keras' names or those of PyTorch (torchvision, timm, CIFAR networks). All shapes and types are
     compared before any value is read. All values are read, and checked to be finite, before any variable is assigned.
 
-    If the file has a classifier for another number of classes, the model keeps its own, and a warning is logged. The
-    first convolution is adapted to the model's number of channels.
+    If the file has no classifier, another head or a classifier for another number of classes, the model keeps its own,
+    and a warning is logged. The first convolution is adapted to the model's number of channels.
 
     Args:
         model: a model of this package, or one whose layers have the names of keras.applications.
         source: the path of a file of the same network (Keras HDF5, `.weights.h5`, `.keras`, safetensors, npz, torch);
             or "hf://owner/repository" of a timm model; or a checkpoint of `keras_resnet.weights.find` or `like`.
+        state: name of the set of weights, if the file has several, see `keras_resnet.weights.like`; "": the usual one.
 
     Raises:
         ValueError: the file is missing, damaged or unsafe, or belongs to another network; or the model has another
             epsilon or another mean and std of the pixels than the checkpoint. The model is not changed.
-        TypeError: `model` is not a `keras.Model`, or `source` has another type.
+        TypeError: `model` is not a `keras.Model`, or `source` or `state` has another type.
 
     Example:
         >>> import keras_resnet as kr
@@ -56,18 +61,23 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model. Received: {model!r}")
+    if not isinstance(state, str):
+        raise TypeError(f"state must be a string. Received: state={state!r:.60}")
     checkpoint = source if isinstance(source, Checkpoint) else parse_source(source)
     variables = variables_of(model)
     if isinstance(checkpoint, Checkpoint):
         _check_constants(model, checkpoint)
         path = local_file(checkpoint, include_top=HEAD[0] in variables)
-        conversions, name = checkpoint.conversions, checkpoint.tag[:100]  # a tag in a file may have any length
+        state, name = state or checkpoint.state, checkpoint.tag[:100]  # a tag in a file may have any length
     else:
-        path, conversions, name = checkpoint, (), str(checkpoint)
+        path, name = checkpoint, printable(checkpoint)
+    # A checkpoint without a model is one of the hub, whose network is known.
+    known = isinstance(checkpoint, Checkpoint) and bool(checkpoint.form or not checkpoint.model)
     shapes = {key: tuple(variable.shape) for key, variable in variables.items()}
-    with readers.open_tensors(path, _bytes(variables) + SPARE) as tensors:
+    with readers.open_tensors(path, _bytes(variables) + SPARE, state) as tensors:
         try:
             named = _in_keras_terms(tensors, model)
+            conversions = checkpoint.conversions if known else _assumed(model, is_torch(tensors), named, shapes)
             for convert in conversions:
                 named = convert(named)
             matched = match_tensors(named, shapes)
@@ -76,18 +86,71 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
         values = {key: _value(key, tensor, variables[key].dtype, name) for key, tensor in matched.items()}
     for key, value in values.items():
         variables[key].assign(value)
-    if isinstance(checkpoint, Path) and not any("/" in key for key in tensors) and _pads_channels(model):
+    if is_torch(tensors) and not known:
+        _tell_of_zeros(model, name)
+        _tell_of_pixels(model, name)
+    _tell_of_heads(model, named, matched, HEAD[0] in variables, name)
+
+
+def _assumed(
+    model: keras.Model, in_torch: bool, tensors: Tensors, shapes: Mapping[str, Shape]
+) -> tuple[Conversion, ...]:
+    """The conversions for a file of which only the names are known.
+
+    Raises:
+        WeightsError: the names are those of keras.applications, and the model has not its form.
+    """
+    if in_torch:
+        return VARIANTS["akamaster"].conversions if _pads_at_end(model) else ()
+    example = example_of(form_of(tensors))
+    if example is None or all(key in shapes or is_head(key) for key in tensors):
+        return ()
+    try:
+        _check_constants(model, example)
+        _check_strides(model, example)
+    except WeightsError as error:
+        zoo = next((row.model for row in table() if row.model.lower() == model.name), example.model)
+        raise WeightsError(
+            f"the file is of keras.applications' {example.model}. Build its form: keras_resnet.{zoo}(weights=file), or "
+            f'with weights=weights.like("{zoo}", "keras", file). For this model {error}'
+        ) from None
+    return example.conversions
+
+
+def _tell_of_zeros(model: keras.Model, name: str) -> None:
+    if _pads_at_end(model):
         logger.warning(
-            "weights: %s does not show where its shortcuts put zeros; the model puts them at the end. If the file is "
-            'from akamaster\'s code, load weights.like("ResNet20", "akamaster", file).',
+            "weights: the shortcuts in %s are taken to put zeros on both sides, as in akamaster's code. For zeros at "
+            'the end load weights.like(model, "zoo", file), or type --like zoo.',
             name,
         )
-    if HEAD[0] in variables and HEAD[0] not in matched:
+
+
+def _tell_of_pixels(model: keras.Model, name: str) -> None:
+    layer = next((layer for layer in flat_layers(model) if layer.name == "preprocessing"), None)
+    if isinstance(layer, keras.layers.Normalization):
+        mean, std = _statistics(layer)
         logger.warning(
-            "weights: the classifier in %s has another number of classes; that of %s keeps its values.",
+            "weights: %s does not say how its pixels were prepared; the model takes (pixels / 255 - mean) / std with "
+            "mean %s and std %s. For others load weights.like(model, tag, file, mean=..., std=...), or type --mean and "
+            "--std.",
             name,
-            model.name,
+            _listed(mean),
+            _listed(std),
         )
+
+
+def _tell_of_heads(model: keras.Model, tensors: Tensors, matched: Tensors, has_head: bool, name: str) -> None:
+    others = [key for key in tensors if key not in matched and is_head(key) and key not in HEAD]
+    listed = f" ({', '.join(key[:60] for key in others[:3])})" if others else ""
+    if has_head and HEAD[0] not in matched:
+        if HEAD[0] in tensors:
+            reason = f"the classifier in {name} has another number of classes"
+        else:
+            reason = f"{name} has no classifier of one layer{listed}"
+        logger.warning("weights: %s; that of %s keeps its values.", reason, model.name)
+    elif others:
+        logger.info("weights: other heads in %s are left out%s.", name, listed)
 
 
 def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
@@ -102,10 +165,11 @@ def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
     return variables
 
 
-def _pads_channels(model: keras.Model) -> bool:
-    """Whether shortcuts are of option A; names in PyTorch do not show where these put zeros."""
-    parsed_names = (parse_block(layer.name) for layer in flat_layers(model))
-    return any(parsed is not None and parsed.part == "0_pad" for parsed in parsed_names)
+def _pads_at_end(model: keras.Model) -> bool:
+    """Whether shortcuts are of option A with zeros at the end; names in torch do not show where these put zeros."""
+    parsed = ((layer, parse_block(layer.name)) for layer in flat_layers(model))
+    pads = [layer.padding for layer, block in parsed if block is not None and block.part == "0_pad"]
+    return any(pads) and all(start == 0 for padding in pads for start, _ in padding)
 
 
 def _in_keras_terms(tensors: dict[str, Tensor], model: keras.Model) -> dict[str, Tensor]:
@@ -137,13 +201,38 @@ def _check_constants(model: keras.Model, checkpoint: Checkpoint) -> None:
         if isinstance(layer, keras.layers.Normalization) and layer.name == "preprocessing":
             if layers.channels(layer.output) != len(checkpoint.mean):
                 continue  # no statistics are published for this number of channels
-            statistics = [keras.ops.convert_to_numpy(value).ravel() for value in (layer.mean, layer.variance)]
-            model_mean, model_std = statistics[0] / 255, np.sqrt(statistics[1]) / 255
+            model_mean, model_std = _statistics(layer)
             if not np.allclose((checkpoint.mean, checkpoint.std), (model_mean, model_std), atol=1e-6):
-                raise WeightsError(
-                    f"mean and std must be {checkpoint.mean} and {checkpoint.std} for weights {checkpoint.tag!r}. "
-                    f"Received: {model_mean.round(4).tolist()} and {model_std.round(4).tolist()} in {model.name!r}"
+                needed, received = (
+                    map(_listed, (checkpoint.mean, checkpoint.std)),
+                    map(_listed, (model_mean, model_std)),
                 )
+                raise WeightsError(
+                    f"mean and std must be {' and '.join(needed)} for weights {checkpoint.tag!r}. "
+                    f"Received: {' and '.join(received)} in {model.name!r}"
+                )
+
+
+def _check_strides(model: keras.Model, checkpoint: Checkpoint) -> None:
+    """Raises an error if the strides of bottleneck blocks are not in the convolutions where the checkpoint has them."""
+    block = checkpoint.fields.get("block")
+    part = "1_conv" if getattr(block, "keywords", {}).get("stride_in") == "1x1" else "2_conv"
+    for layer in flat_layers(model):
+        parsed = parse_block(layer.name)
+        if parsed is None or parsed.part not in ("1_conv", "2_conv") or max(layer.strides) == 1:
+            continue
+        if parsed.part != part:
+            raise WeightsError(f"{part} of the blocks must have the stride. Received: a stride in {layer.name!r}")
+
+
+def _statistics(layer: keras.layers.Normalization) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and std of the pixels / 255."""
+    mean, variance = (keras.ops.convert_to_numpy(value).ravel() for value in (layer.mean, layer.variance))
+    return mean / 255, np.sqrt(variance) / 255
+
+
+def _listed(numbers: Iterable[float]) -> str:
+    return f"({', '.join(f'{number:.4g}' for number in numbers)})"
 
 
 def _bytes(variables: dict[str, keras.Variable]) -> int:

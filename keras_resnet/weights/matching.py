@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,11 @@ from keras_resnet.weights.tensors import FLOATS, Tensor, WeightsError, changed
 Shape = tuple[int, ...]
 
 HEAD = (f"{CLASSIFIER}/kernel", f"{CLASSIFIER}/bias")
+# The first part of the names of other heads: of several layers, for another task, or added to a network without one.
+OTHER_HEADS = re.compile(
+    r"(fc|heads?|linear|last_linear|(aux_)?classifier|logits|predict(or|ions?)|dense|mlp|top|output"
+    r"|proj(ector|ection)?(_head)?|contrastive_head)(_?\d+)?"
+)
 SHOWN = 4
 MOST_CHANNELS = 32  # of an image; a first kernel with more input channels is not adapted
 
@@ -25,23 +31,26 @@ def match_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) ->
         shapes: the shapes of the model's variables by the same names.
 
     Returns:
-        A tensor of the right shape for each name in `shapes`. The classifier is left out if the one in the file has
-        another number of classes.
+        A tensor of the right shape for each name in `shapes`. The classifier is left out if the file has none of this
+        name, or one for another number of classes.
 
     Raises:
         ValueError: names, shapes or types do not fit; the message lists the first ones.
     """
-    available = dict(tensors)
+    available = {name: tensor for name, tensor in tensors.items() if name in shapes or not is_head(name)}
     stem = stem_of(shapes)
     if stem in available:
         available[stem] = _with_channels(available[stem], shapes[stem])
     needed = dict(shapes)
-    if _has_other_classes(available, shapes):
-        needed = {name: shape for name, shape in shapes.items() if name not in HEAD}
-    if HEAD[0] not in needed:
-        available = {name: tensor for name, tensor in available.items() if name not in HEAD}
+    if _has_other_classes(available, shapes) or not any(name in available for name in HEAD):
+        needed, available = ({name: x for name, x in d.items() if name not in HEAD} for d in (needed, available))
     _check(available, needed)
     return {name: available[name] for name in needed}
+
+
+def is_head(name: str) -> bool:
+    """Whether a name is that of a classifier or another head, in Keras or in torch."""
+    return OTHER_HEADS.fullmatch(re.split(r"[./]", name)[0]) is not None
 
 
 def _with_channels(kernel: Tensor, shape: Shape) -> Tensor:
@@ -83,7 +92,6 @@ def _has_other_classes(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape
 
 
 def _check(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
-    biased = [name for name in tensors if name.endswith("_conv/bias") and name not in shapes]
     reasons = [
         _listed(
             "",
@@ -97,8 +105,6 @@ def _check(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
         _listed("not in the model: ", [name for name in tensors if name not in shapes]),
         _listed("not floating point: ", [name for name in tensors if tensors[name].dtype not in FLOATS]),
     ]
-    if biased:
-        reasons.append('keras.applications has convolutions with biases: load weights.like(model, "keras", file)')
     if any(reasons):
         raise WeightsError("; ".join(filter(None, reasons)))
 

@@ -18,12 +18,11 @@ import safetensors
 
 from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights.readers import zips
-from keras_resnet.weights.table import MOST_CLASSES, Checkpoint
+from keras_resnet.weights.table import INTERPOLATIONS, MOST_CLASSES, MOST_PIXELS, Checkpoint
 from keras_resnet.weights.tensors import LARGEST_INDEX, WeightsError
 from keras_resnet.weights.variants import VARIANTS
 
 KEY = "keras_resnet"
-MOST_PIXELS = 100_000  # in one side of an image
 TEXTS = ("model", "tag", "form", "licence", "top1_source", "data")
 WRITTEN = (
     "model",
@@ -79,7 +78,7 @@ def read_metadata(path: Path) -> Checkpoint | None:
         numbers = (*checkpoint.mean, *checkpoint.std, float(checkpoint.crop_pct))
         valid = (
             len(checkpoint.mean) == len(checkpoint.std) == 3
-            and checkpoint.interpolation in ("bilinear", "bicubic")
+            and checkpoint.interpolation in INTERPOLATIONS
             and checkpoint.crop_pct <= 1
             and isinstance(checkpoint.top1, float | int | None)
             and all(isinstance(getattr(checkpoint, name), str) for name in TEXTS)

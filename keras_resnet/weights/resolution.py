@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_resnet import layers
+from keras_resnet._internal.validation import printable
 from keras_resnet.weights import readers
 from keras_resnet.weights.fetch import parse_source
 from keras_resnet.weights.load import SPARE
 from keras_resnet.weights.matching import HEAD
+from keras_resnet.weights.readers.hdf5 import UNNAMED
+from keras_resnet.weights.recognition import example_of, form_of, is_torch
 from keras_resnet.weights.table import MOST_CLASSES, Checkpoint, checkpoints_of, find
 from keras_resnet.weights.tensors import WeightsError
 from keras_resnet.weights.torch_names import in_keras_terms
+
+LOGGER = logging.getLogger("keras_resnet.weights")
 
 # Arguments of `ResNet` that may have any value with a checkpoint. All other arguments must be those of the network that
 # the checkpoint was trained with.
@@ -40,6 +46,8 @@ INDEPENDENT_ARGUMENTS = frozenset(
         "norm",  # its epsilon is compared when the weights are loaded
     }
 )
+# Arguments that shapes show. They are not compared for a file on this machine, whose shapes are.
+SHOWN_BY_SHAPES = frozenset({"depths", "filters", "stem_filters", "groups", "base_width", "gate"})
 SUFFIXES = (".h5", ".keras", ".safetensors", ".npz", ".pt", ".pth", ".th", ".bin", ".ckpt", ".tar")
 
 
@@ -75,15 +83,62 @@ def resolve(model: str, weights: str | os.PathLike[str] | Checkpoint) -> Checkpo
     return find(model, text)
 
 
-def classes_in(path: Path) -> int | None:
-    """Number of classes of the classifier in a file; None if it has no classifier or cannot be read."""
+class Contents(NamedTuple):
+    """What the names and shapes in a file show.
+
+    Attributes:
+        form: name of the variant that the file can only be of; "" if any.
+        has_classifier: whether it has a classifier of one layer.
+        classes: number of its outputs; None if that is not a number that a classifier can have.
+    """
+
+    form: str
+    has_classifier: bool
+    classes: int | None
+
+
+def contents(path: str | os.PathLike[str], state: str = "") -> Contents | None:
+    """What a file shows of its network; None if it cannot be read.
+
+    Args:
+        path: the file.
+        state: name of the set of weights, if the file has several; "": the usual one.
+    """
     try:
-        with readers.open_tensors(path, SPARE) as tensors:
-            kernel = in_keras_terms(tensors).get(HEAD[0])
+        with readers.open_tensors(Path(path), SPARE, state, tell=lambda text: None) as tensors:
+            named = in_keras_terms(tensors)
+            form = "" if is_torch(tensors) else form_of(named)
     except WeightsError:
         return None  # `load_weights` raises the error later, with more details
+    kernel = named.get(HEAD[0])
     classes = kernel.shape[-1] if kernel and len(kernel.shape) == 2 else 0
-    return classes if 0 < classes <= MOST_CLASSES else None
+    # Files of the first versions of Keras 3 have numbers in place of the names of layers.
+    unnamed = any(name.startswith(UNNAMED) for name in tensors)
+    return Contents(form, unnamed or kernel is not None, classes if 0 < classes <= MOST_CLASSES else None)
+
+
+def recognized(model: str, path: Path, found: Contents | None) -> str:
+    """The tag of the checkpoint of keras.applications whose form alone a file can have; "" if names do not show it.
+
+    A warning says what is assumed.
+
+    Args:
+        model: name of the constructor.
+        path: the file.
+        found: what the file shows.
+    """
+    example = example_of(found.form, model) if found else None
+    if example is None:
+        return ""
+    LOGGER.warning(
+        "weights: %s has layers that only keras.applications' %s has. The network gets its strides, epsilon and "
+        "preprocessing, as from weights.like(%r, %r, file).",
+        printable(path),
+        model,
+        model,
+        example.tag,
+    )
+    return example.tag
 
 
 def constructor_arguments(
@@ -116,10 +171,12 @@ def constructor_arguments(
     needed = {**defaults, **(row if checkpoint.model else {}), **checkpoint.fields}
     given = explicit if checkpoint.model else {**defaults, **row, **explicit}
     needed |= {"mean": tuple(checkpoint.mean), "std": tuple(checkpoint.std)}
+    path = Path(checkpoint.source).expanduser()
+    not_compared = INDEPENDENT_ARGUMENTS | (SHOWN_BY_SHAPES if path.is_file() else set())
     differing = [
         f"{name}={_shown(needed[name])}, not {_shown(given[name])}"
         for name in needed
-        if name in given and name not in INDEPENDENT_ARGUMENTS and not _same(given[name], needed[name])
+        if name in given and name not in not_compared and not _same(given[name], needed[name])
         if name not in ("mean", "std") or (name in explicit and len(explicit[name]) == len(needed[name]))
     ]
     if differing:
@@ -127,8 +184,8 @@ def constructor_arguments(
             f"weights={checkpoint.tag!r} do not fit {model} with these arguments; they need " + "; ".join(differing)
         )
     changes = {**checkpoint.fields, "mean": checkpoint.mean, "std": checkpoint.std}
-    path = Path(checkpoint.source)
-    if classes := checkpoint.classes or (classes_in(path) if path.is_file() else None):
+    found = contents(path, checkpoint.state) if not checkpoint.classes and path.is_file() else None
+    if classes := found.classes if found else checkpoint.classes:
         changes["classes"] = classes
     if checkpoint.channels != 3 and "input_tensor" not in explicit:
         side = checkpoint.size if explicit.get("include_top", True) else None

@@ -6,11 +6,13 @@ import csv
 import dataclasses
 import functools
 import importlib.resources
+import math
+import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from keras_resnet._internal.validation import known
+from keras_resnet._internal.validation import integer, known, number, one_of
 from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights.conversion import Conversion
 from keras_resnet.weights.variants import VARIANTS
@@ -19,6 +21,9 @@ CLASSES = {"imagenet": 1000, "cifar10": 10, "fashion_mnist": 10}
 CHANNELS = {"fashion_mnist": 1}  # of images that are not red, green and blue
 # A limit, because a network is built with the number of classes in an untrusted file. ImageNet-22k has 21,841.
 MOST_CLASSES = 100_000
+MOST_PIXELS = 100_000  # in one side of an image
+INTERPOLATIONS = ("bilinear", "bicubic")
+ZOO = "zoo"  # in place of a tag: the network of the zoo as it is
 
 # How pixels are prepared: mean and std of red, green and blue, divided by 255.
 MODES: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -38,7 +43,7 @@ class Checkpoint:
         source: a URL, "hf://owner/repository", "package:file" (a file of this package) or a path.
         fields: arguments of `ResNet` that differ from those of the zoo's model, or all of them if `model` is "".
         form: name of the variant in `keras_resnet.weights.variants` that has these `fields`, `epsilon` and
-            `conversions`; "" if there is none.
+            `conversions`; "" if it is not known: then names in the file may show it.
         epsilon: epsilon of all batch norms.
         mean, std: mean and standard deviation of the pixels divided by 255, one entry for each channel.
         conversions: functions that convert the tensors of the file, in this order.
@@ -52,6 +57,7 @@ class Checkpoint:
         channels: number of channels of the images.
         hash: hash of the file, "md5:..." or "sha256:...", or the beginning of one; "" if it is not known.
         notop, notop_hash: source and hash of a file without the classifier; "" if there is none.
+        state: name of the set of weights, if the file has several; "": the usual one.
         recommended: whether `weights=data` selects these weights.
 
     Example:
@@ -83,6 +89,7 @@ class Checkpoint:
     notop: str = ""
     notop_hash: str = ""
     recommended: bool = False
+    state: str = ""
 
 
 @functools.cache
@@ -149,7 +156,18 @@ def find(model: str, tag: str) -> Checkpoint:
     return rows[known(f"weights of {model}", tag, rows, f"keras_resnet.list_weights({model!r})")]
 
 
-def like(model: str, tag: str, path: str | os.PathLike[str]) -> Checkpoint:
+def like(
+    model: str,
+    tag: str,
+    path: str | os.PathLike[str],
+    *,
+    state: str = "",
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    size: int | None = None,
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
+) -> Checkpoint:
     """A checkpoint for your own file, with the network and preprocessing of a published checkpoint.
 
     Weights alone do not show where a network has its strides, how pixels are prepared, or where option A puts zeros.
@@ -157,13 +175,23 @@ def like(model: str, tag: str, path: str | os.PathLike[str]) -> Checkpoint:
     Args:
         model: one of `keras_resnet.list_models()`.
         tag: tag of a checkpoint of the model; your file comes from the same code or was trained from these weights.
+            "zoo": the network of the zoo as it is, with ImageNet's mean and std.
         path: path of your file.
+        state: name of the set of weights, if the file has several: the key in a torch checkpoint, such as
+            "state_dict_ema", or what the names have in front, such as "encoder_k". "": a moving average if there is
+            one, then `encoder_q`, `student` or `backbone`.
+        mean, std: mean and standard deviation of the pixels / 255, in [0, 1] and (0, 1], one number for each of red,
+            green and blue or one for all. None: those of `tag`, as are the others.
+        size: side in pixels of the images for evaluation.
+        crop_pct: part of the image that the crop for evaluation keeps, in (0, 1].
+        interpolation: of resizing for evaluation, "bilinear" or "bicubic".
 
     Returns:
         A `Checkpoint`; pass it as `weights=` of the model or to `keras_resnet.load_weights`.
 
     Raises:
-        ValueError: the model has no such checkpoint.
+        ValueError: the model has no such checkpoint, or an argument is outside its range.
+        TypeError: an argument has the wrong type.
 
     Example:
         >>> from keras_resnet import weights
@@ -172,9 +200,21 @@ def like(model: str, tag: str, path: str | os.PathLike[str]) -> Checkpoint:
         ('mine.h5', 'keras_v1', 0)
 
         Then `keras_resnet.ResNet50(weights=mine)` builds the network of keras.applications and loads your file.
+
+        >>> weights.like("ResNet50", "zoo", "mine.pth", mean=0.5, std=0.5).mean
+        (0.5, 0.5, 0.5)
     """
+    if not isinstance(state, str):
+        raise TypeError(f"state must be a string. Received: state={state!r:.60}")
+    changes = {
+        "mean": None if mean is None else _statistics("mean", mean, "[0, 1]"),
+        "std": None if std is None else _statistics("std", std, "(0, 1]"),
+        "size": None if size is None else _side(size),
+        "crop_pct": None if crop_pct is None else number("crop_pct", crop_pct, "(0, 1]"),
+        "interpolation": None if interpolation is None else one_of("interpolation", interpolation, INTERPOLATIONS),
+    }
     return dataclasses.replace(
-        find(model, tag),
+        _plain(model) if tag == ZOO else find(model, tag),
         tag=str(path),
         source=str(path),
         classes=0,
@@ -185,4 +225,31 @@ def like(model: str, tag: str, path: str | os.PathLike[str]) -> Checkpoint:
         notop="",
         notop_hash="",
         recommended=False,
+        state=state,
+        **{name: value for name, value in changes.items() if value is not None},
     )
+
+
+def _plain(model: str) -> Checkpoint:
+    """A checkpoint with the network of the zoo and the size of the model's published ones."""
+    size = next((row.size for row in checkpoints_of(model) if row.data == "cifar10"), Checkpoint.size)
+    return Checkpoint(model, ZOO, "", form="torch", size=size, data="")
+
+
+def _statistics(name: str, values: float | Sequence[float], interval: str) -> tuple[float, ...]:
+    """Mean or std of red, green and blue, checked; a single number is that of all."""
+    if not isinstance(values, numbers.Real | Iterable) or isinstance(values, str | bytes):
+        raise TypeError(f"{name} must be one number or three. Received: {name}={values!r:.60}")
+    entries = tuple(values) if isinstance(values, Iterable) else (values,) * 3
+    if len(entries) != 3:
+        raise ValueError(f"{name} must be one number or three. Received: {name}={values!r:.60}")
+    if all(isinstance(entry, numbers.Real) and 1 < entry <= 255 and math.isfinite(entry) for entry in entries):
+        shown = tuple(round(float(entry) / 255, 4) for entry in entries)
+        raise ValueError(f"{name} must be that of pixels / 255: type {shown}. Received: {name}={values!r:.60}")
+    return tuple(number(name, entry, interval) for entry in entries)
+
+
+def _side(size: int) -> int:
+    if integer("size", size) > MOST_PIXELS:
+        raise ValueError(f"size must be at most {MOST_PIXELS:,}. Received: size={size}")
+    return size

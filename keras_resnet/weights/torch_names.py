@@ -6,16 +6,13 @@ of kuangliu or akamaster.
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from keras_resnet.stages import CLASSIFIER, POST, block_name
 from keras_resnet.weights.conversion import fold_biases
 from keras_resnet.weights.tensors import Tensor, WeightsError, reshaped, transposed
 
-LOGGER = logging.getLogger("keras_resnet.weights")
-PREFIXES = ("module.", "_orig_mod.", "model.")  # from DataParallel, torch.compile and Lightning
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(.+)|stages\.(\d+)\.blocks\.(\d+)\.(.+)")
 IN_BLOCK = (  # the name after the block's prefix, and the name in Keras; `{}` is the text of the pattern's group
     (re.compile(r"(?:conv|bn)(\d)"), "{}"),
@@ -43,10 +40,9 @@ OUTSIDE = {
     "maxpool.0": "pool1",
     "maxpool.1": "pool1",
     "norm": POST,
-    "fc": CLASSIFIER,
-    "linear": CLASSIFIER,
-    "head.fc": CLASSIFIER,
 }
+# The classifier: in torchvision and timm, kuangliu and akamaster, timm's v2, and programs with a network as a part.
+HEADS = ("fc", "linear", "head.fc", "head", "classifier", "last_linear")
 COUNTERS = ("num_batches_tracked", "n_averaged")  # of batch norms, and of torch's AveragedModel
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 OLD_HEADS = ("probs", "fc1000")
@@ -67,23 +63,15 @@ def in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if len(renamed := {_renamed(name): tensor for name, tensor in tensors.items()}) < len(tensors):
             raise WeightsError("the file must have one classifier. Received: two, with an old and a new name")
         return renamed
-    prefix = _common_prefix(map(_without_prefixes, tensors))
-    if prefix:
-        LOGGER.warning("weights: the names are read without %r", prefix)
-
-    def short(name: str) -> str:
-        return _without_prefixes(name).removeprefix(prefix)
-
     ranks = {
-        short(name).removesuffix(".weight"): len(tensor.shape)
-        for name, tensor in tensors.items()
-        if name.endswith(".weight")
+        name.removesuffix(".weight"): len(tensor.shape) for name, tensor in tensors.items() if name.endswith(".weight")
     }
+    head = next((module for module in HEADS if module in ranks), "")
     converted: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name.endswith(COUNTERS):
             continue
-        key = _keras_name(short(name), ranks)
+        key = _keras_name(name, ranks, head)
         if key in converted:
             raise WeightsError(f"the file must have one tensor for {key!r}. Received: two, the second is {name!r}")
         converted[key] = _in_keras_layout(key, tensor)
@@ -96,26 +84,13 @@ def _renamed(name: str) -> str:
     return f"{CLASSIFIER}/{variable}" if layer in OLD_HEADS else name
 
 
-def _common_prefix(names: Iterable[str]) -> str:
-    """The prefix of a network that is a part of another one, such as `backbone.`; "" if there are none or several."""
-    first_layers = ("layer1.0.conv1.weight", "stages.0.blocks.0.conv1.weight")
-    prefixes = {name.removesuffix(end) for name in names for end in first_layers if name.endswith(end)}
-    return prefixes.pop() if len(prefixes) == 1 else ""
-
-
-def _without_prefixes(name: str) -> str:
-    while name.startswith(PREFIXES):
-        name = name.split(".", 1)[1]
-    return name
-
-
-def _keras_name(name: str, ranks: Mapping[str, int]) -> str:
+def _keras_name(name: str, ranks: Mapping[str, int], head: str) -> str:
     """`layer/variable` for a name in PyTorch, or `name` itself if it is not known.
 
-    `ranks` has the rank of each module's weight; the weight of a batch norm has rank 1.
+    `ranks` has the rank of each module's weight; the weight of a batch norm has rank 1. `head` is the classifier.
     """
     module, _, variable = name.rpartition(".")
-    layer = _keras_layer(module)
+    layer = CLASSIFIER if head and module == head else _keras_layer(module)
     if layer is None:
         return name
     if layer.endswith(WITH_BIAS):

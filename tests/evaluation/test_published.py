@@ -75,7 +75,7 @@ def test_convert_leaves_a_file_that_evaluates_the_same(hundred_images, tmp_path)
 @needs_cifar
 @needs.package("torch")
 def test_a_file_of_ones_own_is_read_like_a_published_one(hundred_images, tmp_path):
-    """The file comes from akamaster's code, but is not the published file, so `--like` must name its form."""
+    """The file comes from akamaster's code, but is not the published file. Its names or `--like` show its form."""
     import torch
 
     folder, accuracy = hundred_images
@@ -90,6 +90,8 @@ def test_a_file_of_ones_own_is_read_like_a_published_one(hundred_images, tmp_pat
     result = invoke("evaluate", "ResNet20", *arguments)
     assert f"{accuracy} images" in result.output
     assert "published" not in result.output
+    result = invoke("evaluate", "ResNet20", "--weights", tmp_path / "mine.pth", "--data", f"folder:{folder}")
+    assert f"{accuracy} images" in result.output
 
 
 @needs_cifar

@@ -91,7 +91,7 @@ def test_settings_of_an_average_are_no_weights(tmp_path, trained):
     check_loaded(tmp_path / "last.pt", trained)
 
 
-@pytest.mark.parametrize("prefix", ["backbone.", "encoder.", "net.", "student.", "module.backbone.resnet."])
+@pytest.mark.parametrize("prefix", ["backbone.", "encoder.", "resnet.", "student.", "module.backbone.resnet."])
 def test_a_prefix_of_all_names_is_left_out_and_told(tmp_path, trained, prefix, caplog):
     import torch
 

@@ -17,7 +17,7 @@ from keras_resnet.weights import conversion
 from keras_resnet.weights.metadata import is_zoo_network
 from keras_resnet.weights.save import WITH_CARD, WRITERS, save_weights
 from keras_resnet.weights.table import Checkpoint, table
-from keras_resnet.weights.variants import VARIANTS
+from keras_resnet.weights.variants import KERAS_NORM, VARIANTS
 from tests import needs
 from tests.conftest import SHARED, quick_among, randomise
 
@@ -111,22 +111,6 @@ def test_a_published_file_is_known_by_its_hash_under_any_name(tmp_path, cifar_te
         kr.ResNet32(weights=copy)
 
 
-@pytest.mark.slow
-def test_what_torchs_names_do_not_say_is_said(rng, tmp_path, caplog):
-    """Shortcuts of option A have no weights, so a file does not show where they put their zeros."""
-    from safetensors.numpy import save_file
-
-    from tests.torch_names import torch_state
-
-    model = kr.ResNet20()
-    randomise(model, rng)
-    save_file(torch_state(model), tmp_path / "net.safetensors")
-    with caplog.at_level(logging.WARNING, "keras_resnet"):
-        kr.ResNet20(weights=tmp_path / "net.safetensors")
-        kr.ResNet20(weights=weights.like("ResNet20", "akamaster", tmp_path / "net.safetensors"))
-    assert [record.getMessage()[-14:] for record in caplog.records] == ['"akamaster", file).'[-14:]]
-
-
 # The user's own files, in the form of a published file
 
 
@@ -154,11 +138,41 @@ def keras_file(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_file_of_another_form_is_refused_with_a_hint(keras_file):
-    with pytest.raises(
-        ValueError, match=r'not in the model: conv1_conv/bias.*load weights.like\(model, "keras", file\)'
-    ):
-        kr.ResNet50(weights=keras_file[1], **SMALL)
+def test_a_file_of_keras_applications_is_loaded_in_its_form_with_a_word(keras_file, rng, caplog):
+    with caplog.at_level(logging.WARNING, "keras_resnet"):
+        model = kr.ResNet50(
+            weights=keras_file[1],
+            input_shape=(64, 64, 3),
+            classifier_activation=None,
+            depths=(1, 1),
+            filters=(8, 16),
+            stem_filters=64,
+        )
+    assert "mine.weights.h5 has layers that only keras.applications' ResNet50 has" in caplog.text
+    images = rng.integers(0, 256, (2, 64, 64, 3)).astype("float32")
+    expected = np.asarray(keras_file[0](keras.applications.resnet.preprocess_input(images.copy()), training=False))
+    np.testing.assert_allclose(model(images, training=False), expected, atol=1e-4 * np.abs(expected).max())
+    again = kr.ResNet50(weights=weights.like("ResNet50", "keras", keras_file[1]), input_shape=(64, 64, 3), **SMALL)
+    kr.load_weights(again, keras_file[1])
+    assert same(again, model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "mean and std must be"),
+        ({"include_preprocessing": False}, "norm must have epsilon=1.001e-05"),
+        ({"norm": KERAS_NORM}, "mean and std must be"),
+        ({"norm": KERAS_NORM, "include_preprocessing": False}, "1_conv of the blocks must have the stride"),
+    ],
+)
+def test_a_network_of_another_form_is_refused_with_what_to_type(change, message, keras_file):
+    model = kr.ResNet50(**SMALL, **change, classes=7)
+    before = values(model)
+    with pytest.raises(ValueError, match=rf"Build its form: keras_resnet.ResNet50\(weights=file\), or .*{message}"):
+        kr.load_weights(model, keras_file[1])
+    assert all(np.array_equal(a, b) for a, b in zip(before, values(model)))
 
 
 @pytest.mark.slow
@@ -265,13 +279,6 @@ def test_without_the_top_the_head_of_a_file_is_left(trained, tmp_path):
     trained.save_weights(tmp_path / "net.weights.h5")
     bare = tiny(include_top=False, weights=tmp_path / "net.weights.h5")
     assert np.array_equal(bare.get_layer("conv1_bn").gamma, trained.get_layer("conv1_bn").gamma)
-
-
-@pytest.mark.slow
-def test_a_file_without_a_head_does_not_fill_a_network_with_one(trained, tmp_path):
-    tiny(include_top=False).save_weights(tmp_path / "bare.weights.h5")
-    with pytest.raises(ValueError, match="not in the file: predictions/kernel, predictions/bias"):
-        tiny(weights=tmp_path / "bare.weights.h5")
 
 
 @pytest.mark.parametrize("channels", quick_among((1, 2, 4, 6), 1))

@@ -7,24 +7,33 @@ needs no more memory than the tensors that the model needs.
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from keras_resnet.weights.readers import hdf5, safetensors_files, torch_files, zips
+from keras_resnet.weights.readers.torch_files import Choose
+from keras_resnet.weights.sets import chosen
 from keras_resnet.weights.tensors import LONGEST_NAME, MOST_TENSORS, Tensor, WeightsError
 
+LOGGER = logging.getLogger("keras_resnet.weights")
 Reader = Callable[[Path, int], contextlib.AbstractContextManager[dict[str, Tensor]]]
 BYTES = re.compile(r"""(?<!['\w])b(["']).*?(?:\1|$)""")  # bytes of the file in error messages of libraries
 
 
 @contextlib.contextmanager
-def open_tensors(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+def open_tensors(
+    path: Path, limit: int, state: str = "", tell: Callable[[str], object] = LOGGER.warning
+) -> Iterator[dict[str, Tensor]]:
     """Opens a weights file and yields its tensors by name; their values can be read inside the block.
 
     Args:
         path: a file: Keras HDF5, `.weights.h5`, `.keras`, safetensors, npz or a torch checkpoint.
         limit: bytes that the reader may hold in memory or unpack at once.
+        state: name of a set of weights, if the file has several; "": the usual one, see `sets.chosen`.
+        tell: a function that gets a sentence about which set is read, if the file has several.
 
     Raises:
         WeightsError: the file is missing or damaged, has no known format, or would run code.
@@ -36,7 +45,8 @@ def open_tensors(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
         )
     with contextlib.ExitStack() as stack:
         try:
-            tensors = stack.enter_context(_reader(path)(path, limit))
+            choose = functools.partial(chosen, state=state, tell=lambda text: tell(f"weights: {text}"))
+            tensors = stack.enter_context(_reader(path, choose)(path, limit))
             _check_names(tensors)
         except WeightsError as error:
             raise WeightsError(f"weights: {path}: {error}") from None
@@ -67,17 +77,24 @@ def _check_names(tensors: Mapping[str, Tensor]) -> None:
             )
 
 
-def _reader(path: Path) -> Reader:
+@contextlib.contextmanager
+def _one_set(reader: Reader, choose: Choose, path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+    with reader(path, limit) as tensors:
+        yield choose(tensors)
+
+
+def _reader(path: Path, choose: Choose) -> Reader:
+    """The reader of one set in a file. Those of torch choose before they check that the tensors are valid."""
     with path.open("rb") as file:
         start = file.read(512)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return hdf5.open_hdf5
+        return functools.partial(_one_set, hdf5.open_hdf5, choose)
     if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
-        return safetensors_files.open_safetensors
+        return functools.partial(_one_set, safetensors_files.open_safetensors, choose)
     if start.startswith(b"PK"):
-        return _zip_reader(path)
+        return _zip_reader(path, choose)
     if start[:1] == b"\x80":
-        return torch_files.open_pickle
+        return functools.partial(torch_files.open_pickle, choose=choose)
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise WeightsError(
             "a file of weights must not be a web page. Received: a page that was downloaded instead of the file"
@@ -89,11 +106,11 @@ def _reader(path: Path) -> Reader:
     )
 
 
-def _zip_reader(path: Path) -> Reader:
+def _zip_reader(path: Path, choose: Choose) -> Reader:
     with zips.open_archive(path) as archive:
         names = archive.namelist()
     if "model.weights.h5" in names:
-        return zips.open_keras
+        return functools.partial(_one_set, zips.open_keras, choose)
     if any(name.endswith(torch_files.PICKLE) for name in names):
-        return torch_files.open_zip
-    return zips.open_npz
+        return functools.partial(torch_files.open_zip, choose=choose)
+    return functools.partial(_one_set, zips.open_npz, choose)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,12 +14,16 @@ import ml_dtypes
 import numpy as np
 
 from keras_resnet.weights.readers import pickles, zips
-from keras_resnet.weights.tensors import LARGEST_INDEX, MOST_AXES, Tensor, WeightsError
+from keras_resnet.weights.tensors import (
+    LARGEST_INDEX,
+    LONGEST_NAME,
+    MOST_AXES,
+    MOST_TENSORS,
+    Tensor,
+    WeightsError,
+)
 
-LOGGER = logging.getLogger("keras_resnet.weights")
-
-# Where a checkpoint may have its weights. As in timm, a moving average of the weights comes first.
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net")
+DEEPEST = 6  # dicts in dicts
 PICKLE = "data.pkl"
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # torch/serialization.py; of files before torch 1.6
 DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -70,6 +73,7 @@ class Strided(NamedTuple):
 
 
 Fetch = Callable[[Storage, int, int], bytes]  # (storage, first byte, number of bytes) -> bytes
+Choose = Callable[[Mapping[str, Any]], dict[str, Any]]  # the tensors of one set, see `sets.chosen`
 
 
 def _storage(identifier: Any) -> Storage:
@@ -138,7 +142,7 @@ CALLS: Mapping[str, Any] = {
 
 
 @contextlib.contextmanager
-def open_zip(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+def open_zip(path: Path, limit: int, choose: Choose) -> Iterator[dict[str, Tensor]]:
     """The tensors of a checkpoint of torch 1.6 or later, which is a ZIP archive."""
     with zips.open_archive(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
@@ -169,11 +173,11 @@ def open_zip(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
                 file.seek(start)
                 return file.read(size)
 
-        yield _tensors(checkpoint, fetch)
+        yield _tensors(checkpoint, fetch, choose)
 
 
 @contextlib.contextmanager
-def open_pickle(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
+def open_pickle(path: Path, limit: int, choose: Choose) -> Iterator[dict[str, Tensor]]:
     """The tensors of a checkpoint of an older torch: five pickles and then the storages."""
     with path.open("rb") as file:
         stream = io.BytesIO(file.read(LARGEST_INDEX))
@@ -206,7 +210,7 @@ def open_pickle(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
             file.seek(starts[storage.key] + start)
             return file.read(size)
 
-        yield _tensors(checkpoint, fetch)
+        yield _tensors(checkpoint, fetch, choose)
 
 
 def _check_order(little: bool) -> None:
@@ -230,34 +234,40 @@ def _unpickled(stream: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
     return pickles.unpickle(stream, CALLS, persistent), storages
 
 
-def _tensors(checkpoint: Any, fetch: Fetch) -> dict[str, Tensor]:
-    state = checkpoint
-    for _ in WRAPPERS:  # a limit, because a damaged file may have a dict that contains itself
-        wrapped = [key for key in WRAPPERS if isinstance(state, Mapping) and _may_hold_weights(state.get(key))]
-        if len(wrapped) > 1:
-            LOGGER.warning(
-                "weights: the file has several sets: %s is loaded, not %s", wrapped[0], ", ".join(wrapped[1:])
-            )
-        state = state[wrapped[0]] if wrapped else state
-    if not isinstance(state, (Mapping, pickles.Unread)):
-        raise WeightsError(f"a checkpoint must have a state dict. Received: a {type(state).__name__}")
-    tensors = {name: value for name, value in _items(state) if isinstance(value, Strided)}
-    unread = [value for value in (state, *(value for _, value in _items(state))) if isinstance(value, pickles.Unread)]
-    if not tensors and unread:
+def _tensors(checkpoint: Any, fetch: Fetch, choose: Choose) -> dict[str, Tensor]:
+    if not isinstance(checkpoint, (Mapping, pickles.Unread)):
+        raise WeightsError(f"a checkpoint must have a state dict. Received: a {type(checkpoint).__name__}")
+    found, unread = _found(checkpoint)
+    if not found and unread:
         kind = "a TorchScript file" if unread[0].name.startswith("__torch__") else f"an object of {unread[0].name}"
         raise WeightsError(
             f"a checkpoint must have a state dict. Received: {kind}; load it in torch, and save model.state_dict()"
         )
-    return {name: _tensor(name, value, fetch) for name, value in tensors.items()}
+    return {name: _tensor(name, value, fetch) for name, value in choose(found).items()}
 
 
-def _items(state: Any) -> Iterable[tuple[str, Any]]:
-    return state.items() if isinstance(state, Mapping) else ()
+def _found(checkpoint: Any) -> tuple[dict[str, Strided], list[pickles.Unread]]:
+    """The tensors in dicts of dicts, by names such as `state_dict.conv1.weight`, and the objects that are not read."""
+    tensors: dict[str, Strided] = {}
+    unread: list[pickles.Unread] = []
+    seen = 0
 
+    def visit(value: Any, name: str, depth: int) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 10 * MOST_TENSORS:  # a dict may be in many others
+            raise WeightsError(f"a checkpoint must have at most {10 * MOST_TENSORS:,} entries. Received: more")
+        if isinstance(value, Strided):
+            tensors[name] = value
+        elif isinstance(value, pickles.Unread):
+            unread.append(value)
+        elif isinstance(value, Mapping) and depth < DEEPEST and len(name) <= LONGEST_NAME:
+            for key, entry in value.items():
+                if isinstance(key, str):
+                    visit(entry, f"{name}.{key}" if name else key, depth + 1)
 
-def _may_hold_weights(entry: Any) -> bool:
-    """Whether an entry of a checkpoint has tensors, or is a wrapper itself; other dicts are settings, for example."""
-    return any(isinstance(value, Strided) or key in WRAPPERS for key, value in _items(entry))
+    visit(checkpoint, "", 0)
+    return tensors, unread
 
 
 def _tensor(name: str, tensor: Strided, fetch: Fetch) -> Tensor:

@@ -1,0 +1,171 @@
+"""Files of which only names are known: what is assumed is right for those that are found, and is said."""
+
+import functools
+import logging
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import keras_resnet as kr
+from keras_resnet import weights
+from keras_resnet.evaluation import published
+from keras_resnet.weights.recognition import form_of
+from tests.conftest import randomise
+from tests.torch_names import torch_state
+
+tiny = functools.partial(
+    kr.ResNet,
+    (1, 2, 1),
+    kr.residual_block,
+    filters=(8, 16, 24),
+    stem=kr.stems.cifar,
+    input_shape=(16, 16, 3),
+    classes=10,
+    classifier_activation=None,
+)
+PIXELS = "does not say how its pixels were prepared"
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A network with zeros on both sides of the channels, and its file with torch's names."""
+    model = tiny(shortcut=kr.shortcuts.zero_pad_both)
+    randomise(model, np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("torch") / "net.safetensors"
+    save_file(torch_state(model), path)
+    return model, path
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A network with zeros at the end."""
+    return tiny(shortcut=kr.shortcuts.zero_pad)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3)).astype("uint8")
+
+
+def logits(model, images):
+    return np.asarray(model(images, training=False))
+
+
+def test_torchs_option_a_has_its_zeros_on_both_sides_and_that_is_said(both, model, images, caplog):
+    with caplog.at_level(logging.WARNING, "keras_resnet"):
+        kr.load_weights(model, both[1])
+    np.testing.assert_allclose(logits(model, images), logits(both[0], images), atol=1e-5)
+    assert caplog.text.count("taken to put zeros on both sides") == 1
+    assert 'weights.like(model, "zoo", file), or type --like zoo' in caplog.text
+
+
+def test_zeros_at_the_end_can_be_asked_for(both, model, images, tmp_path, caplog):
+    model.set_weights(both[0].get_weights())
+    expected = logits(model, images)
+    model.save_weights(tmp_path / "end.weights.h5")
+    model.set_weights([np.zeros_like(array) for array in model.get_weights()])
+    with caplog.at_level(logging.WARNING, "keras_resnet"):
+        kr.load_weights(model, weights.like("ResNet20", "zoo", both[1]))
+    np.testing.assert_array_equal(logits(model, images), expected)
+    assert caplog.text == ""
+    kr.load_weights(model, both[1])
+    kr.load_weights(model, tmp_path / "end.weights.h5")  # Keras' names are of this package
+    np.testing.assert_array_equal(logits(model, images), expected)
+
+
+def test_a_network_with_zeros_on_both_sides_takes_the_file_as_it_is(both, images, caplog):
+    model = tiny(shortcut=kr.shortcuts.zero_pad_both)
+    with caplog.at_level(logging.WARNING, "keras_resnet"):
+        kr.load_weights(model, both[1])
+    np.testing.assert_array_equal(logits(model, images), logits(both[0], images))
+    assert "zeros" not in caplog.text
+
+
+def test_zeros_are_not_moved_in_blocks_with_gates():
+    model = tiny(shortcut=kr.shortcuts.zero_pad, gate=kr.gates.squeeze_excite)
+    tensors = {f"{layer.name}/{weight.name}": weight for layer in model.layers for weight in layer.weights}
+    with pytest.raises(ValueError, match="build the network with shortcut=keras_resnet.shortcuts.zero_pad_both"):
+        weights.find("ResNet20", "akamaster").conversions[0](tensors)
+
+
+def test_the_pixels_that_are_assumed_are_said_where_the_network_prepares_them(both, caplog):
+    with caplog.at_level(logging.WARNING, "keras_resnet"):
+        kr.load_weights(tiny(shortcut=kr.shortcuts.zero_pad_both, mean=(0.5,) * 3, std=(0.25,) * 3), both[1])
+        assert f"{PIXELS}; the model takes (pixels / 255 - mean) / std with mean (0.5, 0.5, 0.5) and" in caplog.text
+        caplog.clear()
+        kr.load_weights(tiny(shortcut=kr.shortcuts.zero_pad_both, include_preprocessing=False), both[1])
+        assert PIXELS not in caplog.text
+
+
+def test_other_pixels_are_asked_for_without_code(both, images):
+    constructor = kr.constructor.constructor("ResNet20", "", kr.zoo.ROWS["ResNet20"].fields)
+    small = {"depths": (1, 2, 1), "filters": (8, 16, 24), "input_shape": (16, 16, 3), "classifier_activation": None}
+    plain = tiny(shortcut=kr.shortcuts.zero_pad_both, include_preprocessing=False)
+    plain.set_weights(both[0].get_weights())
+    mine = weights.like("ResNet20", "akamaster", both[1], mean=0, std=1)
+    model = constructor(weights=mine, **small)  # the network takes pixels / 255
+    np.testing.assert_allclose(logits(model, images), logits(plain, images.astype("float32") / 255), atol=1e-5)
+
+
+def test_what_is_not_changed_is_that_of_the_tag():
+    row, mine = weights.find("ResNet50V2", "keras"), weights.like("ResNet50V2", "keras", "f.h5", size=99, crop_pct=1)
+    assert (mine.mean, mine.std, mine.form, mine.interpolation) == (row.mean, row.std, row.form, row.interpolation)
+    assert (mine.size, mine.crop_pct, mine.classes) == (99, 1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"mean": (123.7, 116.8, 103.9)},
+            ValueError,
+            r"mean must be that of pixels / 255: type \(0.4851, ",
+        ),
+        ({"mean": (0.5, 0.5)}, ValueError, r"mean must be one number or three. Received: mean=\(0.5, 0.5\)"),
+        ({"mean": "0.5"}, TypeError, "mean must be one number or three. Received: mean='0.5'"),
+        ({"mean": (0.5, None, 0.5)}, TypeError, r"mean must be a number in \[0, 1\]. Received: mean=None"),
+        ({"std": 0}, ValueError, r"std must be in \(0, 1\]. Received: std=0"),
+        ({"std": (float("nan"),) * 3}, ValueError, r"std must be in \(0, 1\]. Received: std=nan"),
+        ({"size": 10**6}, ValueError, "size must be at most 100,000. Received: size=1000000"),
+        ({"crop_pct": 87.5}, ValueError, r"crop_pct must be in \(0, 1\]. Received: crop_pct=87.5"),
+        ({"interpolation": "area"}, ValueError, "interpolation must be one of 'bilinear', 'bicubic'"),
+    ],
+    ids=str,
+)
+def test_preparation_of_pixels_outside_its_range_is_refused(change, error, message):
+    with pytest.raises(error, match=message):
+        weights.like("ResNet50", "zoo", "net.pth", **change)
+
+
+@pytest.mark.parametrize(
+    ("names", "form"),
+    [
+        (["conv1_bn/gamma", "conv1_conv/bias", "conv2_block1_1_conv/bias"], "keras_v1"),
+        (["conv2_block1_preact_bn/gamma", "conv1_conv/bias", "conv2_block1_3_conv/bias"], "keras_v2"),
+        (["conv1_conv/kernel", "conv2_block1_2_conv/depthwise_kernel"], "keras_next"),
+        (["conv1_conv/kernel", "conv1_bn/gamma", "conv2_block1_1_conv/kernel"], ""),
+        (["conv1_conv/bias"], ""),
+    ],
+)
+def test_layers_that_only_keras_applications_has_show_its_form(names, form):
+    assert form_of(names) == form
+
+
+def test_the_command_line_describes_ones_own_file(both):
+    path = str(both[1])
+    found = published.checkpoint_of("ResNet20", path)
+    assert (found.form, found.size, found.classes, found.mean) == ("", 32, 10, kr.inputs.IMAGENET_MEAN)
+    found = published.checkpoint_of("ResNet20", path, {"like": "zoo", "mean": (0.5, 0.5, 0.5), "crop_pct": 1.0})
+    assert (found.form, found.size, found.mean, found.crop_pct) == ("torch", 32, (0.5,) * 3, 1.0)
+    found = published.checkpoint_of("ResNet20", path, {"like": "akamaster", "std": 1})
+    assert (found.form, found.std) == ("akamaster", (1.0,) * 3)
+    with pytest.raises(ValueError, match="mean must not be given for the published checkpoint 'akamaster'"):
+        published.checkpoint_of("ResNet20", "akamaster", {"mean": 0.5})
+
+
+def test_a_file_without_a_classifier_measures_nothing(both, tmp_path):
+    body = {name: array for name, array in torch_state(both[0]).items() if not name.startswith("fc.")}
+    save_file(body, tmp_path / "body.safetensors")
+    with pytest.raises(ValueError, match="weights must have a classifier of one layer. Received: .*body.safetensors"):
+        published.checkpoint_of("ResNet20", str(tmp_path / "body.safetensors"))
