@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import keras
 
 from keras_resnet import layers, shortcuts
 from keras_resnet._internal.validation import function_or_none, integer, number, one_of
-from keras_resnet.complexity import Sketch, check_cost_known, cost_function, cost_of
+from keras_resnet.complexity import Sketch, cost_function, cost_of
 from keras_resnet.gates import Gate
 from keras_resnet.layers import Activation, Convolution, Norm, NormAct, Tensor, batch_norm, conv, relu
 from keras_resnet.orderings import Operations, Ordering, ordering_of
@@ -66,6 +65,7 @@ def residual_block(
     last_gamma: str = "zeros",
     norm: Norm = batch_norm,
     activation: Activation = relu,
+    conv: Convolution = conv,
     name: str | None = None,
 ) -> Tensor:
     """Two 3x3 convolutions and a shortcut, the "basic block" (He et al. 2015, arXiv:1512.03385).
@@ -91,6 +91,8 @@ def residual_block(
         norm: a function `(x, name, gamma) -> tensor`, for example
             `functools.partial(keras_resnet.layers.batch_norm, epsilon=1e-3)`.
         activation: a function `(x, name) -> tensor`.
+        conv: makes the 3x3 convolutions: `keras_resnet.layers.conv`, which pads as torch, or `conv_same`, which pads as
+            TensorFlow.
         name: prefix of the names of the layers; None: a new one.
 
     Returns:
@@ -106,17 +108,24 @@ def residual_block(
         >>> kr.residual_block(x, 32, stride=2).shape
         (None, 16, 16, 32)
     """
-    convs = _basic_convs(filters, stride, groups, base_width, dilation, first_dilation)
+    convs = _basic_convs(filters, stride, groups, base_width, conv, dilation, first_dilation)
     name = name or f"residual_block_{keras.backend.get_uid('residual_block')}"
     norm_act = NormAct(norm, activation)
     return _residual(x, convs, stride, ordering, shortcut, gate, stochastic_depth, last_gamma, norm_act, name)
 
 
 def _basic_convs(
-    filters: int, stride: int, groups: int, base_width: int, dilation: int = 1, first_dilation: int | None = None
+    filters: int,
+    stride: int,
+    groups: int,
+    base_width: int,
+    conv: Convolution,
+    dilation: int = 1,
+    first_dilation: int | None = None,
 ) -> tuple[Conv, ...]:
     width = inner_width(filters, groups, base_width)
-    return _conv3x3(width, stride, dilation, first_dilation, groups), Conv(filters, 3, 1, dilation, groups)
+    first = _conv3x3(width, stride, dilation, first_dilation, groups, conv)
+    return first, Conv(filters, 3, 1, dilation, groups, conv)
 
 
 @cost_of("block", residual_block)
@@ -129,8 +138,9 @@ def _residual_block_cost(
     order: Ordering,
     shortcut: Shortcut | None,
     gate: Gate | None,
+    conv: Convolution = conv,
 ) -> None:
-    _residual_cost(x, _basic_convs(filters, stride, groups, base_width), stride, order, shortcut, gate)
+    _residual_cost(x, _basic_convs(filters, stride, groups, base_width, conv), stride, order, shortcut, gate)
 
 
 def bottleneck_block(
@@ -152,6 +162,7 @@ def bottleneck_block(
     last_gamma: str = "zeros",
     norm: Norm = batch_norm,
     activation: Activation = relu,
+    conv: Convolution = conv,
     name: str | None = None,
 ) -> Tensor:
     """1x1, 3x3 and 1x1 convolutions and a shortcut (He et al. 2015, arXiv:1512.03385).
@@ -166,6 +177,7 @@ def bottleneck_block(
         stride_in: which convolution has the stride: "3x3" ("v1.5", as in torchvision and timm), or "1x1", the first one
             (as in the paper and keras.applications).
         last_conv: makes the last convolution, for example `keras_resnet.layers.biased_conv`.
+        conv: makes the other convolutions, as in `residual_block`.
         stride, dilation, first_dilation, shortcut, ordering, gate, stochastic_depth, last_gamma, norm, activation,
             name: as in `residual_block`.
 
@@ -183,7 +195,7 @@ def bottleneck_block(
         (None, 56, 56, 256)
     """
     convs = _bottleneck_convs(
-        filters, stride, groups, base_width, dilation, first_dilation, expansion, stride_in, last_conv
+        filters, stride, groups, base_width, dilation, first_dilation, expansion, stride_in, last_conv, conv
     )
     name = name or f"bottleneck_block_{keras.backend.get_uid('bottleneck_block')}"
     norm_act = NormAct(norm, activation)
@@ -200,13 +212,15 @@ def _bottleneck_convs(
     expansion: int = 4,
     stride_in: str = "3x3",
     last_conv: Convolution = conv,
+    conv: Convolution = conv,
 ) -> tuple[Conv, ...]:
     width = inner_width(filters, groups, base_width)
     last = Conv(filters * integer("expansion", expansion), 1, conv=last_conv)
     if one_of("stride_in", stride_in, ("1x1", "3x3")) == "1x1":
         # The 3x3 convolution is after the stride, so it has the dilation of the blocks after this one.
-        return Conv(width, 1, integer("stride", stride)), _conv3x3(width, 1, dilation, dilation, groups), last
-    return Conv(width, 1), _conv3x3(width, stride, dilation, first_dilation, groups), last
+        first = Conv(width, 1, integer("stride", stride), conv=conv)
+        return first, _conv3x3(width, 1, dilation, dilation, groups, conv), last
+    return Conv(width, 1, conv=conv), _conv3x3(width, stride, dilation, first_dilation, groups, conv), last
 
 
 @cost_of("block", bottleneck_block)
@@ -222,8 +236,9 @@ def _bottleneck_block_cost(
     expansion: int = 4,
     stride_in: str = "3x3",
     last_conv: Convolution = conv,
+    conv: Convolution = conv,
 ) -> None:
-    convs = _bottleneck_convs(filters, stride, groups, base_width, 1, None, expansion, stride_in, last_conv)
+    convs = _bottleneck_convs(filters, stride, groups, base_width, 1, None, expansion, stride_in, last_conv, conv)
     _residual_cost(x, convs, stride, order, shortcut, gate)
 
 
@@ -276,7 +291,7 @@ def _residual_cost(
     for i, row in enumerate(convs, start=1):
         if i > 1:
             x.norm(order.before)
-        x.conv(row.filters, row.kernel, row.stride, row.groups, bias=_has_bias(row.conv))
+        x.conv(row.filters, row.kernel, row.stride, row.groups, bias=layers.has_bias(row.conv))
         if i < len(convs):
             x.norm(order.after)
     x.norm(order.last)
@@ -285,13 +300,6 @@ def _residual_cost(
     _skip_cost(skip, x.channels, stride, shortcut, _skip_norm(order))
     x.norm(order.joined)
     x.parameters, x.macs = x.parameters + skip.parameters, x.macs + skip.macs
-
-
-def _has_bias(convolution: Convolution) -> bool:
-    check_cost_known("last_conv", convolution, (conv, layers.biased_conv))
-    if isinstance(convolution, functools.partial):
-        return convolution.func is layers.biased_conv or convolution.keywords.get("bias") is not None
-    return convolution is layers.biased_conv
 
 
 def _skip_norm(order: Ordering) -> Operations:
@@ -360,7 +368,9 @@ def inner_width(filters: int, groups: int, base_width: int) -> int:
     return width
 
 
-def _conv3x3(filters: int, stride: int, dilation: int, first_dilation: int | None, groups: int) -> Conv:
+def _conv3x3(
+    filters: int, stride: int, dilation: int, first_dilation: int | None, groups: int, conv: Convolution
+) -> Conv:
     """The 3x3 convolution that has the stride of the block."""
     integer("stride", stride)
     integer("dilation", dilation)
@@ -370,4 +380,4 @@ def _conv3x3(filters: int, stride: int, dilation: int, first_dilation: int | Non
         raise ValueError(
             f"first_dilation must be 1 if stride is above 1. Received: first_dilation={first_dilation}, stride={stride}"
         )
-    return Conv(filters, 3, stride, first_dilation, groups)
+    return Conv(filters, 3, stride, first_dilation, groups, conv)

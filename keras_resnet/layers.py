@@ -5,11 +5,13 @@ They are plain Keras layers, so that a saved model can be loaded without this pa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
+from keras_resnet.complexity import check_cost_known
 from keras_resnet.orderings import Operations
 
 Tensor: TypeAlias = keras.KerasTensor
@@ -115,29 +117,69 @@ def conv(
         >>> kr.layers.conv(keras.Input((32, 32, 16)), 24, kernel=3, stride=2, groups=8, name="a_conv").shape
         (None, 16, 16, 24)
     """
+    options = _checked_options(x, filters, dilation, groups, bias, name)
+    padding = "same"
+    if stride > 1 and kernel > 1:
+        x = keras.layers.ZeroPadding2D(dilation * (kernel // 2), name=name.removesuffix("_conv") + "_pad")(x)
+        padding = "valid"
+    return keras.layers.Conv2D(filters, kernel, strides=stride, padding=padding, **options)(x)
+
+
+def conv_same(
+    x: Tensor,
+    filters: int,
+    kernel: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    *,
+    name: str,
+    bias: str | None = None,
+) -> Tensor:
+    """`conv` with Keras' "same" padding, as in keras.io's examples and TensorFlow's Model Garden.
+
+    With a stride of 2, "same" pads an even side by one more at its end than at its start. Weights that were trained
+    with one padding give other outputs with the other.
+
+    Args:
+        x, filters, kernel, stride, dilation, groups, name, bias: as in `conv`.
+
+    Returns:
+        A tensor (N, ceil(H / stride), ceil(W / stride), filters).
+
+    Raises:
+        ValueError: `groups` does not divide the channels.
+
+    Example:
+        >>> import functools, keras_resnet as kr
+        >>> block = functools.partial(kr.residual_block, conv=kr.layers.conv_same)
+        >>> model = kr.ResNet20(block=block)
+        >>> model.get_layer("conv3_block1_1_conv").padding
+        'same'
+    """
+    options = _checked_options(x, filters, dilation, groups, bias, name)
+    return keras.layers.Conv2D(filters, kernel, strides=stride, padding="same", **options)(x)
+
+
+def _checked_options(
+    x: Tensor, filters: int, dilation: int, groups: int, bias: str | None, name: str
+) -> dict[str, Any]:
+    """The arguments of Keras' convolution that both kinds of padding share."""
     if channels(x) % groups or filters % groups:
         raise ValueError(
             f"groups must divide the {channels(x)} input channels and the {filters} output channels of {name!r}. "
             f"Received: groups={groups}"
         )
-    padding = "same"
-    if stride > 1 and kernel > 1:
-        x = keras.layers.ZeroPadding2D(dilation * (kernel // 2), name=name.removesuffix("_conv") + "_pad")(x)
-        padding = "valid"
-    return keras.layers.Conv2D(
-        filters,
-        kernel,
-        strides=stride,
+    return {
         # TensorFlow has no convolution with both stride and dilation. Blocks never need one (see `first_dilation`).
-        dilation_rate=dilation,
-        groups=groups,
-        padding=padding,
-        use_bias=bias is not None,
+        "dilation_rate": dilation,
+        "groups": groups,
+        "use_bias": bias is not None,
         # He et al. 2015 (arXiv:1502.01852), with the fan-out as in torchvision and timm.
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-        bias_initializer=bias or "zeros",
-        name=name,
-    )(x)
+        "kernel_initializer": keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        "bias_initializer": bias or "zeros",
+        "name": name,
+    }
 
 
 def biased_conv(
@@ -160,6 +202,18 @@ def biased_conv(
         (None, 32, 32, 24)
     """
     return conv(x, filters, kernel, stride, dilation, groups, name=name, bias="zeros")
+
+
+def has_bias(convolution: Convolution) -> bool:
+    """Whether a convolution of this file has a bias, for the cost of a network.
+
+    Raises:
+        ValueError: the cost of the convolution is not known.
+    """
+    check_cost_known("conv", convolution, (conv, biased_conv, conv_same))
+    if isinstance(convolution, functools.partial):
+        return convolution.func is biased_conv or convolution.keywords.get("bias") is not None
+    return convolution is biased_conv
 
 
 def subsample(x: Tensor, stride: int, name: str) -> Tensor:
@@ -202,6 +256,24 @@ def max_pool(x: Tensor, name: str) -> Tensor:
     """
     x = keras.layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_max")(x)
     return subsample(x, 2, f"{name}_pool")
+
+
+def max_pool_same(x: Tensor, name: str) -> Tensor:
+    """The 3x3 max-pool with stride 2 and Keras' "same" padding, as in TensorFlow's Model Garden.
+
+    Args:
+        x: tensor (N, H, W, C).
+        name: prefix of the name of the layer, `{name}_pool`.
+
+    Returns:
+        A tensor (N, ceil(H / 2), ceil(W / 2), C).
+
+    Example:
+        >>> import keras, keras_resnet as kr
+        >>> kr.layers.max_pool_same(keras.Input((112, 112, 64)), "pool1").shape
+        (None, 56, 56, 64)
+    """
+    return keras.layers.MaxPooling2D(3, strides=2, padding="same", name=f"{name}_pool")(x)
 
 
 def zero_padded_max_pool(x: Tensor, name: str) -> Tensor:

@@ -13,7 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from keras_resnet.complexity import Sketch, cost_of
-from keras_resnet.layers import NormAct, Tensor, biased_conv, conv, max_pool, zero_padded_max_pool
+from keras_resnet.layers import (
+    Convolution,
+    NormAct,
+    Tensor,
+    biased_conv,
+    conv,
+    has_bias,
+    max_pool,
+    zero_padded_max_pool,
+)
 from keras_resnet.orderings import Operations
 
 Stem = Callable[[Tensor, int, NormAct, Operations], Tensor]
@@ -21,7 +30,15 @@ Stem = Callable[[Tensor, int, NormAct, Operations], Tensor]
 BN_RELU = ("bn", "relu")
 
 
-def imagenet(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> Tensor:
+def imagenet(
+    x: Tensor,
+    filters: int,
+    norm_act: NormAct,
+    after: Operations,
+    *,
+    conv: Convolution = conv,
+    pool: Callable[[Tensor, str], Tensor] = max_pool,
+) -> Tensor:
     """7x7 convolution and 3x3 max-pool, with a stride of 4 together (He et al. 2015, arXiv:1512.03385).
 
     Args:
@@ -29,6 +46,8 @@ def imagenet(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> T
         filters: channels of the result, at least 1.
         norm_act: applies batch norm and activation.
         after: operations after the convolution.
+        conv: makes the convolution, for example `keras_resnet.layers.conv_same`.
+        pool: a function `(x, name) -> tensor` that makes the max-pool, for example `keras_resnet.layers.max_pool_same`.
 
     Returns:
         A tensor (N, ceil(H / 4), ceil(W / 4), filters).
@@ -40,12 +59,12 @@ def imagenet(x: Tensor, filters: int, norm_act: NormAct, after: Operations) -> T
         (None, 56, 56, 64)
     """
     x = conv(x, filters, 7, 2, name="conv1_conv")
-    return max_pool(norm_act(after, x, "conv1"), "pool1")
+    return pool(norm_act(after, x, "conv1"), "pool1")
 
 
 @cost_of("stem", imagenet)
-def _imagenet_cost(x: Sketch, filters: int, after: Operations) -> None:
-    x.conv(filters, 7, 2)
+def _imagenet_cost(x: Sketch, filters: int, after: Operations, conv: Convolution = conv) -> None:
+    x.conv(filters, 7, 2, bias=has_bias(conv))
     x.norm(after)
     x.stride(2)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.orderings import ORDERINGS
+from keras_resnet.resnet import cost
 from tests import reference
 from tests.conftest import quick_among, randomise
 
@@ -365,3 +366,72 @@ def test_operations_are_a_tuple():
     for wrong in ("bn relu", ("gelu",)):
         with pytest.raises(ValueError, match='operations must be a tuple of "bn" and "relu". Received'):
             norm_act(wrong, keras.Input((8, 8, 4)), "b")
+
+
+# Padding of strided convolutions as in TensorFlow's networks
+
+
+def padded_by_same(sides):
+    """A bottleneck network of plain Keras layers, all padded by "same", as in TensorFlow's Model Garden."""
+
+    def conv(x, filters, kernel, stride, name):
+        options = {"padding": "same", "use_bias": False, "name": f"{name}_conv"}
+        x = keras.layers.Conv2D(filters, kernel, stride, **options)(x)
+        return keras.layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn")(x)
+
+    image = keras.Input((*sides, 3))
+    x = keras.layers.ReLU()(conv(image, 8, 7, 2, "conv1"))
+    x = keras.layers.MaxPooling2D(3, 2, padding="same")(x)
+    for name, filters, stride in (("conv2_block1", 8, 1), ("conv3_block1", 16, 2)):
+        skip = conv(x, 4 * filters, 1, stride, f"{name}_0")
+        x = keras.layers.ReLU()(conv(x, filters, 1, 1, f"{name}_1"))
+        x = keras.layers.ReLU()(conv(x, filters, 3, stride, f"{name}_2"))
+        x = keras.layers.ReLU()(keras.layers.Add()([skip, conv(x, 4 * filters, 1, 1, f"{name}_3")]))
+    return keras.Model(image, x)
+
+
+@pytest.mark.parametrize("sides", quick_among([(32, 32), (33, 47), (30, 37)], (30, 37)))
+def test_a_network_with_same_padding_equals_plain_keras(sides, rng):
+    theirs = padded_by_same(sides)
+    randomise(theirs, rng)
+    ours = kr.ResNet(
+        (1, 1),
+        functools.partial(kr.bottleneck_block, conv=kr.layers.conv_same),
+        filters=(8, 16),
+        stem=functools.partial(kr.stems.imagenet, conv=kr.layers.conv_same, pool=kr.layers.max_pool_same),
+        include_preprocessing=False,
+        include_top=False,
+        input_shape=(*sides, 3),
+    )
+    variables = {f"{layer.name}/{variable.name}": variable for layer in theirs.layers for variable in layer.weights}
+    for layer in ours.layers:
+        for variable in layer.weights:
+            variable.assign(variables[f"{layer.name}/{variable.name}"])
+    x = rng.normal(size=(2, *sides, 3)).astype("float32")
+    np.testing.assert_allclose(ours(x, training=False), theirs(x, training=False), rtol=1e-4, atol=1e-4)
+    assert ours.count_params() == theirs.count_params()
+
+
+@pytest.mark.parametrize("block", [kr.residual_block, kr.bottleneck_block])
+def test_every_convolution_of_a_block_is_made_by_conv(block):
+    def conv(x, *arguments, name, **options):
+        made.append(name)
+        return kr.layers.conv_same(x, *arguments, name=name, **options)
+
+    made = []
+    build(block, (9, 9, 4), 8, stride=2, conv=conv)
+    assert made[:2] == ["b_1_conv", "b_2_conv"]
+
+
+def test_the_cost_of_same_padding_is_known():
+    same = functools.partial(kr.layers.conv_same, bias="zeros")
+    for block in (kr.residual_block, kr.bottleneck_block):
+        fields = {
+            "depths": (1, 2),
+            "filters": (8, 16),
+            "block": functools.partial(block, conv=same),
+            "stem": functools.partial(kr.stems.imagenet, conv=same),
+        }
+        model = kr.ResNet(**fields, classes=5, input_shape=(33, 40, 3))
+        parameters = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+        assert cost({**fields, "classes": 5}, (33, 40, 3)) == (parameters, kr.macs(model))

@@ -265,5 +265,5 @@ def test_arguments_of_a_block_that_change_no_cost_are_no_error():
     biased = functools.partial(kr.bottleneck_block, last_conv=functools.partial(kr.layers.conv, bias="zeros"))
     assert cost({**fields, "block": biased}, (32, 32, 3)).parameters == plain.parameters + 32
     other = functools.partial(kr.bottleneck_block, last_conv=lambda *arguments, **options: None)
-    with pytest.raises(ValueError, match="last_conv must be one of biased_conv, conv, whose cost is known"):
+    with pytest.raises(ValueError, match="conv must be one of biased_conv, conv, conv_same, whose cost is known"):
         cost({**fields, "block": other}, (32, 32, 3))
