@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,14 @@ from keras_resnet._internal.validation import known
 from keras_resnet.blocks import Block
 from keras_resnet.gates import Gate
 from keras_resnet.layers import Activation, Norm
-from keras_resnet.resnet import DEFAULTS, ResNet
+from keras_resnet.resnet import DEFAULTS, ResNet, cost
 from keras_resnet.shortcuts import Shortcut
 from keras_resnet.stems import Stem
 from keras_resnet.strides import Strides
-from keras_resnet.weights import Checkpoint, like
-from keras_resnet.weights.resolution import constructor_arguments, contents, recognized, resolve
+from keras_resnet.weights import Checkpoint, like, limits
+from keras_resnet.weights.fetch import local_file
+from keras_resnet.weights.resolution import classes_of, constructor_arguments, contents, recognized, resolve
+from keras_resnet.weights.tensors import WeightsError
 
 # The arguments of keras.applications, in the same order; a constructor also takes these by position.
 LEADING = (
@@ -33,6 +36,7 @@ LEADING = (
 )
 
 
+SMALLEST_SIDE = 64  # pixels; networks take images of this size, whatever their stride is
 # Arguments of timm and torchvision, and what to type here.
 OF_OTHERS = {
     "pretrained": 'weights="imagenet"',
@@ -125,6 +129,8 @@ def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
                 source = like(name, tag, source) if (tag := recognized(name, source, found)) else source
             if isinstance(source, Checkpoint):
                 changes |= constructor_arguments(name, source, fields, explicit, DEFAULTS)
+                if not source.model:
+                    source = _checked(source)
             elif "classes" not in explicit and found and found.classes:
                 changes["classes"] = found.classes
             changes["weights"] = source
@@ -134,6 +140,25 @@ def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
     build.__doc__ = doc
     build.__signature__ = signature  # type: ignore[attr-defined]
     return build
+
+
+def _checked(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint that describes a whole network, with its file on this machine, if the network has a usual size.
+
+    Raises:
+        ValueError: the network has too many parameters, or more than its file has weights for.
+    """
+    side = max(checkpoint.size, SMALLEST_SIDE)
+    fields = {**checkpoint.fields, "classes": checkpoint.classes or 1}
+    try:
+        parameters = cost(fields, (side, side, checkpoint.channels)).parameters
+    except ValueError as error:
+        raise WeightsError(f"weights: {checkpoint.tag} must describe a network that can be built: {error}") from None
+    limits.check_parameters(checkpoint.tag, parameters)
+    path = local_file(checkpoint, include_top=True)
+    limits.check_file(checkpoint.tag, parameters, path)
+    classes_of(checkpoint, path)
+    return dataclasses.replace(checkpoint, source=str(path), hash="")
 
 
 def _parameter(parameter: inspect.Parameter, kind: Any, defaults: Mapping[str, Any]) -> inspect.Parameter:

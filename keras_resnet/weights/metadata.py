@@ -6,9 +6,7 @@ Weights alone do not show where a network has its strides or how pixels are prep
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +14,11 @@ from typing import Any
 
 import safetensors
 
+from keras_resnet._internal.validation import integer, number
 from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
+from keras_resnet.weights.limits import within_limits
 from keras_resnet.weights.readers import zips
-from keras_resnet.weights.table import INTERPOLATIONS, MOST_CLASSES, MOST_PIXELS, Checkpoint
+from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import LARGEST_INDEX, WeightsError
 from keras_resnet.weights.variants import VARIANTS
 
@@ -38,7 +38,9 @@ WRITTEN = (
     "top1_source",
     "data",
     "classes",
+    "channels",
 )
+ADDED = ("channels",)  # files of before do not have it; their networks had the default
 
 
 def is_zoo_network(checkpoint: Checkpoint) -> bool:
@@ -67,37 +69,28 @@ def read_metadata(path: Path) -> Checkpoint | None:
         metadata: dict[str, Any] = json.loads(text)
         variant = VARIANTS[metadata["form"]]
         checkpoint = Checkpoint(
-            **{name: metadata[name] for name in WRITTEN},
+            **{name: metadata[name] for name in WRITTEN if name in metadata or name not in ADDED},
             source=str(path),
             fields=variant.fields,
             epsilon=variant.epsilon,
         )
-        checkpoint = dataclasses.replace(
-            checkpoint, mean=tuple(map(float, checkpoint.mean)), std=tuple(map(float, checkpoint.std))
-        )
-        numbers = (*checkpoint.mean, *checkpoint.std, float(checkpoint.crop_pct))
-        valid = (
-            len(checkpoint.mean) == len(checkpoint.std) == 3
-            and checkpoint.interpolation in INTERPOLATIONS
-            and checkpoint.crop_pct <= 1
-            and isinstance(checkpoint.top1, float | int | None)
-            and all(isinstance(getattr(checkpoint, name), str) for name in TEXTS)
-            and all(map(math.isfinite, numbers))
-            and min(*checkpoint.std, checkpoint.crop_pct) > 0
-            and all(isinstance(value, int) and value > 0 for value in (checkpoint.size, checkpoint.classes))
-            and checkpoint.size <= MOST_PIXELS
-            and checkpoint.classes <= MOST_CLASSES
-        )
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise WeightsError(
             f"weights: the metadata in {path} must be JSON that keras_resnet wrote. Received: {text[:100]!r}, which "
             f"raises {type(error).__name__}"
         ) from error
-    if not valid:
+    try:
+        for name in TEXTS:
+            if not isinstance(getattr(checkpoint, name), str):
+                raise TypeError(f"{name} must be a text. Received: {getattr(checkpoint, name)!r:.50}")
+        if checkpoint.top1 is not None:
+            number("top1", checkpoint.top1, "[0, 100]")
+        integer("classes", checkpoint.classes)
+        return within_limits(checkpoint)
+    except (ValueError, TypeError, OverflowError) as error:
         raise WeightsError(
-            f"weights: the metadata in {path} must describe a network of keras_resnet. Received: {text[:200]}"
-        )
-    return checkpoint
+            f"weights: the metadata in {path} must describe a network of keras_resnet: {str(error)[:200]}"
+        ) from error
 
 
 def _metadata_text(path: Path) -> str:

@@ -141,6 +141,22 @@ def recognized(model: str, path: Path, found: Contents | None) -> str:
     return example.tag
 
 
+def classes_of(checkpoint: Checkpoint, path: Path) -> int:
+    """Number of classes of a checkpoint whose file is at `path`; 0 if it is not known.
+
+    Raises:
+        ValueError: the classifier in the file has another number of classes than the checkpoint describes.
+    """
+    found = contents(path, checkpoint.state)
+    stored = (found.classes if found else None) or checkpoint.classes
+    if checkpoint.classes and stored != checkpoint.classes:
+        raise WeightsError(
+            f"weights: {checkpoint.tag} must have the {checkpoint.classes:,} classes of its description. Received: "
+            f"{path.name} with a classifier of {stored:,} classes"
+        )
+    return stored
+
+
 def constructor_arguments(
     model: str,
     checkpoint: Checkpoint,
@@ -184,8 +200,8 @@ def constructor_arguments(
             f"weights={checkpoint.tag!r} do not fit {model} with these arguments; they need " + "; ".join(differing)
         )
     changes = {**checkpoint.fields, "mean": checkpoint.mean, "std": checkpoint.std}
-    found = contents(path, checkpoint.state) if not checkpoint.classes and path.is_file() else None
-    if classes := found.classes if found else checkpoint.classes:
+    path = Path(checkpoint.source)
+    if classes := (classes_of(checkpoint, path) if path.is_file() else checkpoint.classes):
         changes["classes"] = classes
     if checkpoint.channels != 3 and "input_tensor" not in explicit:
         side = checkpoint.size if explicit.get("include_top", True) else None

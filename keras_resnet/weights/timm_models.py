@@ -7,23 +7,33 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from keras_resnet import gates, shortcuts, stems
-from keras_resnet._internal.validation import integer
+from keras_resnet._internal.validation import integer, number
 from keras_resnet.blocks import BASIC_DEPTHS, BOTTLENECK_DEPTHS, RS_DEPTHS, bottleneck_block, residual_block
 from keras_resnet.gates import Gate
-from keras_resnet.weights.table import MOST_CLASSES, Checkpoint
+from keras_resnet.weights.limits import within_limits
+from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import WeightsError
 
 LARGEST_CONFIG = 2**20  # bytes
+# Arguments of timm's networks that either are part of a checkpoint here or matter only while timm trains.
+HARMLESS = (
+    "num_classes",
+    "in_chans",
+    "global_pool",
+    "drop_rate",
+    "drop_path_rate",
+    "drop_block_rate",
+    "zero_init_last",
+)
 NAME = re.compile(
-    r"(?P<wide>wide_)?(?P<gate>se|eca)?res(?P<kind>net|next)(?P<family>v2_|rs)?(?P<depth>\d+)(?P<stem>[cdst]?)"
-    r"(?:_(?P<groups>\d+)x(?P<width>\d+)d|_(?P<factor>2))?"
+    r"(?P<wide>wide_)?(?P<gate>se|eca)?res(?P<kind>net|next)(?P<family>v2_|rs)?(?P<depth>\d{1,4})(?P<stem>[cdst]?)"
+    r"(?:_(?P<groups>\d{1,6})x(?P<width>\d{1,6})d|_(?P<factor>2))?"
 )
 STEMS: dict[str, dict[str, Any]] = {
     "": {},
@@ -96,40 +106,55 @@ def checkpoint_of(source: str, fetch: Callable[..., Path]) -> Checkpoint:
     try:
         with path.open("rb") as file:
             config = json.loads(file.read(LARGEST_CONFIG))
+        # timm gives `model_args` to the network, and takes the other values for what they do not have.
+        model_args = {name: value for name, value in (config.get("model_args") or {}).items() if value is not None}
         facts = {**config, **config.get("pretrained_cfg", {})}
-        name, pooling = config["architecture"], config.get("global_pool", "avg")
-        model_args = config.get("model_args")
+        name = config["architecture"]
+        pooling = model_args.get("global_pool", config.get("global_pool", "avg"))
         # Some checkpoints are evaluated with another size and crop than they were trained with.
-        input_size = facts.get("test_input_size") or facts["input_size"]
-        channels, _, size = (integer("input_size", side) for side in input_size)
-        checkpoint = Checkpoint(
-            model="",
-            tag=source,
-            source=source,
-            mean=_statistics("mean", facts["mean"]),
-            std=_statistics("std", facts["std"], above=0),
-            size=size,
-            crop_pct=float(facts.get("test_crop_pct") or facts["crop_pct"]),
-            interpolation=str(facts["interpolation"]),
-            licence=str(facts.get("license") or ""),
-            classes=integer("num_classes", config["num_classes"], 0),
-            data="imagenet" if "in1k" in source else "",
+        channels, height, size = facts.get("test_input_size") or facts["input_size"]
+        if height != size:
+            raise ValueError(f"input_size must be square. Received: {height} x {size}")
+        channels = integer("in_chans", model_args.get("in_chans", channels))
+        checkpoint = within_limits(
+            Checkpoint(
+                model="",
+                tag=source,
+                source=source,
+                mean=_statistics("mean", facts["mean"], channels),
+                std=_statistics("std", facts["std"], channels),
+                size=size,
+                crop_pct=facts["crop_pct"] if facts.get("test_crop_pct") is None else facts["test_crop_pct"],
+                interpolation=facts["interpolation"],
+                licence=str(facts.get("license") or ""),
+                classes=model_args.get("num_classes", config.get("num_classes", facts["num_classes"])),
+                data="imagenet" if "in1k" in source else "",
+                channels=channels,
+            )
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, OSError) as error:
         raise WeightsError(f"weights: {source} must have timm's config.json. Received: {error!r:.200} in it") from None
-    if pooling != "avg" or channels != 3 or model_args or checkpoint.classes > MOST_CLASSES:
+    fields = architecture(str(name))
+    output_stride = model_args.get("output_stride", 32)
+    if output_stride in (8, 16) and "shortcut" not in fields:  # timm dilates the pooling of other shortcuts too
+        fields["output_stride"] = output_stride
+    unknown = {key: value for key, value in model_args.items() if key not in HARMLESS}
+    if output_stride in (32, fields.get("output_stride")):
+        unknown.pop("output_stride", None)
+    if pooling != "avg" or unknown:
         raise WeightsError(
-            f"weights: {source} must have average pooling, 3 channels and at most {MOST_CLASSES:,} classes, without "
-            f"model_args. Received: global_pool={pooling!r:.50}, {channels} channels, {checkpoint.classes:,} classes, "
-            f"model_args={model_args!r:.99}"
+            f"weights: {source} must have average pooling, and no model_args that change the network of its name. "
+            f"Received: global_pool={pooling!r:.50}, model_args={unknown!r:.150}"
         )
-    return dataclasses.replace(checkpoint, fields=architecture(str(name)))
+    return dataclasses.replace(checkpoint, fields=fields)
 
 
-def _statistics(name: str, values: Sequence[float], above: float = -math.inf) -> tuple[float, ...]:
-    """Mean or standard deviation of the three channels, as floats; each must be greater than `above`."""
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != 3 or not all(above < number < math.inf for number in numbers):
-        kind = "positive numbers" if above == 0 else "numbers"
-        raise ValueError(f"{name} must be three {kind}. Received: {values!r:.100}")
-    return numbers
+def _statistics(name: str, values: Any, channels: int) -> tuple[float, ...]:
+    """Mean or standard deviation of each channel, as timm takes them.
+
+    One number is for all channels; if the count of numbers is another than that of the channels, their average is.
+    """
+    numbers = tuple(number(name, value) for value in (values if isinstance(values, list) else [values]))
+    if len(numbers) == channels:
+        return numbers
+    return (sum(numbers) / len(numbers),) * channels if numbers else ()

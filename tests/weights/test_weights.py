@@ -461,7 +461,13 @@ def test_keras_reads_a_file_with_a_card(keras_checkpoint, tmp_path):
         {"classes": 10**12},
         {"size": "big"},
         {"mean": None},
-        {"crop_pct": 2},
+        {"size": 6000},
+        {"size": True},
+        *({"crop_pct": value} for value in (2, 1e-5, 0, -1, float("nan"))),
+        {"std": [1e-30] * 3},
+        {"channels": 10**6},
+        {"classes": 0},
+        {"top1": float("nan")},
         {"interpolation": "lanczos"},
         {"top1": "all"},
         {"licence": None},
@@ -479,6 +485,27 @@ def test_a_card_that_lies_is_refused(change, tmp_path):
     good = json.loads(metadata.metadata_of(weights.find("ResNet20", "cifar10"), "ResNet20", 10)["keras_resnet"])
     save_file({"a": np.zeros(1)}, tmp_path / "net.safetensors", {"keras_resnet": json.dumps({**good, **change})})
     with pytest.raises(ValueError, match="the metadata in"):
+        kr.ResNet20(weights=tmp_path / "net.safetensors")
+
+
+def test_a_card_has_the_number_of_channels(tmp_path):
+    from safetensors.numpy import save_file
+
+    from keras_resnet.weights import metadata
+
+    row = weights.find("ResNet20", "fashion_mnist")
+    save_file({"a": np.zeros(1)}, tmp_path / "net.safetensors", metadata.metadata_of(row, "ResNet20", 10))
+    assert metadata.read_metadata(tmp_path / "net.safetensors").channels == 1
+
+
+def test_a_card_whose_file_has_another_number_of_classes_is_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    from keras_resnet.weights import metadata
+
+    card = metadata.metadata_of(weights.find("ResNet20", "cifar10"), "ResNet20", 100_000)
+    save_file({"predictions/kernel": np.zeros((64, 10))}, tmp_path / "net.safetensors", card)
+    with pytest.raises(ValueError, match="the 100,000 classes of its description. Received: net.safetensors with a "):
         kr.ResNet20(weights=tmp_path / "net.safetensors")
 
 
