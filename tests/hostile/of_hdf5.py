@@ -173,6 +173,66 @@ def _(file, where):
         file[f"{where.split('/')[0]}/again/bias:0"] = np.zeros(10, "float32")
 
 
+def moved(file, where, to):
+    """Makes a tensor have its values at another place of the file."""
+    start = file[where].id.get_offset()
+    name = file.filename
+    file.close()
+    data = Path(name).read_bytes()
+    layout = struct.pack("<QQ", start, 40)
+    assert data.count(layout) == 1
+    Path(name).write_bytes(data.replace(layout, struct.pack("<QQ", to, 40)))
+
+
+@hdf5_case("values of another tensor")
+def _(file, where):
+    layer = file[where].parent
+    other = next(other for name, other in layer.items() if name != where.rpartition("/")[2])
+    moved(file, where, other.id.get_offset())
+
+
+@hdf5_case("values within those of another tensor")
+def _(file, where):
+    layer = file[where].parent
+    other = next(other for name, other in layer.items() if name != where.rpartition("/")[2])
+    moved(file, where, other.id.get_offset() + 100)
+
+
+@hdf5_case("a chunk of another tensor")
+def _(file, where):
+    dataset = replaced(file, where, chunks=(10,), data=np.ones(10, "float32"))
+    chunk = dataset.id.get_chunk_info(0).byte_offset
+    layer = file[where].parent
+    file.flush()
+    name = next(name for name in layer if name != where.rpartition("/")[2])
+    start = layer[name].id.get_offset()
+    path = file.filename
+    file.close()
+    data = Path(path).read_bytes()
+    index = data.rindex(b"TREE\x01")
+    assert data.count(struct.pack("<Q", chunk), index, index + 100) == 1
+    Path(path).write_bytes(data[:index] + data[index:].replace(struct.pack("<Q", chunk), struct.pack("<Q", start), 1))
+
+
+@hdf5_case("the header of a layer for values")
+def _(file, where):
+    moved(file, where, h5py.h5g.get_objinfo(file[where].parent.id).objno[0] - 8)
+
+
+for name, signature in {"a tree": b"TREE", "a table of symbols": b"SNOD", "a heap": b"HEAP"}.items():
+
+    @hdf5_case(f"{name} for values")
+    def _(file, where, signature=signature):
+        file.flush()
+        at = Path(file.filename).read_bytes().index(signature, 200)
+        moved(file, where, at - 4)
+
+
+@hdf5_case("the beginning of the file for values")
+def _(file, where):
+    moved(file, where, 0)
+
+
 @hdf5_case("61,000 tensors of one name each")
 def _(file, where):
     one, group = file[where], file[where].parent

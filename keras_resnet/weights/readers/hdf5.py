@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import collections
 import contextlib
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -18,6 +20,18 @@ UNNAMED = "#"
 BLOCK = 2**20
 HEAP = re.compile(rb"GCOL\x01...(.{8})", re.DOTALL)  # HDF5 File Format Specification, III.E
 LARGEST_HEAP = 2**16  # bytes; the heaps that Keras writes for names have 4,096
+# What HDF5 itself stores: the superblock, a header for each group and tensor, and indexes (B-trees, symbol tables and
+# heaps; II and III of the specification), which their fields distinguish from numbers.
+SUPERBLOCK, HEADER = 48, 16  # bytes that each of them has at least
+ADDRESS = rb"(?:\xff{8}|.{5}\x00{3})"
+INDEXES = {
+    b"TREE": re.compile(rb"TREE[\x00\x01][\x00-\x0f].." + 2 * ADDRESS, re.DOTALL),
+    b"SNOD": re.compile(rb"SNOD\x01\x00"),
+    b"HEAP": re.compile(rb"HEAP\x00{4}"),
+    b"GCOL": re.compile(rb"GCOL\x01\x00{3}"),
+}
+LONGEST_INDEX = 23  # bytes of a pattern, without the first
+MOST_PLACES = 500_000
 
 
 @contextlib.contextmanager
@@ -26,14 +40,27 @@ def open_hdf5(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     with h5py.File(path, "r") as file:
         root = _group(file, "model_weights") if "model_weights" in file else file
         if "layer_names" in root.attrs or "layer_names0" in root.attrs:
-            yield _by_layer(root)
+            tensors = _by_layer(root)
+            _check_places(file, path)
+            yield tensors
         elif "layers" in file:
             _check_heaps(path)
-            yield _by_group(_group(file, "layers"))
+            tensors = _by_group(_group(file, "layers"))
+            _check_places(file, path)
+            yield tensors
         else:
             raise WeightsError(
                 "an HDF5 file must have the layers of a Keras model. Received: a file without layer_names and layers"
             )
+
+
+def check_hdf5(path: Path) -> None:
+    """Raises a `WeightsError` unless every tensor of an HDF5 file has its values in the file, at a place of its own."""
+    with h5py.File(path, "r") as file:
+        _check_heaps(path)
+        for name in _datasets(file):
+            _tensor(file, name)
+        _check_places(file, path)
 
 
 def _by_layer(root: h5py.Group) -> dict[str, Tensor]:
@@ -101,23 +128,82 @@ def _check_heaps(path: Path) -> None:
 
     The length of a single string is not known before HDF5 reads it.
     """
-    end_of_last_block = b""
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        while block := file.read(BLOCK):
-            for heap in HEAP.finditer(end_of_last_block + block):
-                heap_size = int.from_bytes(heap[1], "little")
-                if LARGEST_HEAP < heap_size <= size:
+    size = path.stat().st_size
+    for _, block in _blocks(path, 15):
+        for heap in HEAP.finditer(block):
+            heap_size = int.from_bytes(heap[1], "little")
+            if LARGEST_HEAP < heap_size <= size:
+                raise WeightsError(
+                    f"names in HDF5 must have at most {LONGEST_NAME} characters. Received: {heap_size:,} bytes of "
+                    "strings in one heap"
+                )
+
+
+def _check_places(file: h5py.File, path: Path) -> None:
+    """Raises an error if the values of a tensor overlap those of another one, or what HDF5 itself stores.
+
+    Every tensor must have passed `_tensor`, so that its values are in the file.
+    """
+    places = _places(file)
+    for (_, end, first), (start, _, second) in itertools.pairwise(places):
+        if end > start:
+            raise WeightsError(f"HDF5 must have each tensor at its own place. Received: {first} and {second} overlap")
+    starts = [start for start, _, _ in places]
+    for position, block in _blocks(path, LONGEST_INDEX):
+        for signature, index in INDEXES.items():
+            at = block.find(signature)
+            while at >= 0:
+                start, end, name = places[bisect.bisect_right(starts, position + at) - 1]
+                if start <= position + at < end and index.match(block, at):
                     raise WeightsError(
-                        f"names in HDF5 must have at most {LONGEST_NAME} characters. Received: {heap_size:,} bytes of "
-                        "strings in one heap"
+                        f"HDF5 must have each tensor at its own place. Received: {name} and an index overlap"
                     )
-            end_of_last_block = block[-15:]
+                at = block.find(signature, at + 1)
+
+
+def _places(file: h5py.File) -> list[tuple[int, int, str]]:
+    """The first byte, the end and the name of all headers of groups and tensors, and of the values of all tensors."""
+    places = [(0, SUPERBLOCK, "the beginning of the file")]
+
+    def add(start: int, size: int, name: str) -> None:
+        if len(places) > MOST_PLACES:
+            raise WeightsError(f"HDF5 must have at most {MOST_PLACES:,} pieces. Received: more, for {name}")
+        places.append((start, start + size, name))
+
+    for path, is_dataset in _members(file):
+        # This function asks for the address alone, see `_members`.
+        header = h5py.h5g.get_objinfo(file.id, path.encode("utf-8", "surrogateescape")).objno[0]
+        add(header, HEADER, f"the header of {path!r}")
+        if is_dataset:
+            dataset, name = file[path], repr(path)
+            if dataset.chunks:
+                dataset.id.chunk_iter(lambda chunk, name=name: add(chunk.byte_offset, chunk.size, name))
+            elif (start := dataset.id.get_offset()) is not None:  # None: no values, or they are in the header
+                add(start, dataset.id.get_storage_size(), name)
+    return sorted(places)
+
+
+def _blocks(path: Path, overlap: int) -> Iterator[tuple[int, bytes]]:
+    """The position and the bytes of each block of a file; a block begins with the last bytes of the one before."""
+    with path.open("rb") as file:
+        position, before = 0, b""
+        while block := file.read(BLOCK):
+            yield position - len(before), before + block
+            position += len(block)
+            before = (before + block)[-overlap:]
 
 
 def _datasets(root: h5py.Group) -> list[str]:
-    """The paths of all datasets in a group and its subgroups. A group that contains itself is nested too deep."""
-    paths: list[str] = []
+    """The paths of all datasets in a group and its subgroups."""
+    return [path for path, is_dataset in _members(root) if is_dataset]
+
+
+def _members(root: h5py.Group) -> list[tuple[str, bool]]:
+    """The paths of everything in a group and its subgroups, and whether it is a dataset.
+
+    A group that contains itself is nested too deep.
+    """
+    members: list[tuple[str, bool]] = []
     links = 0
 
     # This function does not ask HDF5 for information about an object, such as its address: HDF5 then adds up sizes, and
@@ -132,13 +218,13 @@ def _datasets(root: h5py.Group) -> list[str]:
                 f"HDF5 must have at most {3 * MOST_TENSORS:,} groups and tensors. Received: at least {links:,}"
             )
         for name in group:
-            if isinstance(child := _child(group, name), h5py.Group):
+            child = _child(group, name)
+            members.append((f"{prefix}{name}", not isinstance(child, h5py.Group)))
+            if isinstance(child, h5py.Group):
                 visit(child, f"{prefix}{name}/", depth + 1)
-            else:
-                paths.append(f"{prefix}{name}")
 
     visit(root, "", 0)
-    return paths
+    return members
 
 
 def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
