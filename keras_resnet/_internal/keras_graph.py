@@ -6,10 +6,13 @@ It was written for Keras 3.15; `setup.cfg` allows no later minor version. To all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
+from keras.src.saving.serialization_lib import ObjectSharingScope
 
 
 def functional_graph(model: Any) -> Any:
@@ -53,6 +56,29 @@ def producer(tensor: keras.KerasTensor) -> Any:
     """The call of a layer (a node) whose output the tensor is."""
     operation, index, _ = tensor._keras_history
     return operation._inbound_nodes[index]
+
+
+def deserialized(config: Mapping[str, Any]) -> Any:
+    """The model that a configuration of `keras.saving` describes, with layers that several parts share made once."""
+    with ObjectSharingScope():
+        return keras.saving.deserialize_keras_object(config)
+
+
+@contextlib.contextmanager
+def variables_without_values() -> Iterator[list[keras.Variable]]:
+    """Layers that are built inside the block create variables with a shape, but without values and their memory.
+
+    Yields:
+        The variables, which grow with each layer. Neither they nor the layers can be used after the block.
+    """
+    name = "uninitialized_variables"  # Keras would give values to those in this list after the next scope
+    before, variables = global_state.get_global_attribute(name), []
+    global_state.set_global_attribute(name, variables)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield variables
+    finally:
+        global_state.set_global_attribute(name, before)
 
 
 def number_of_calls(layer: Any) -> int:

@@ -13,7 +13,6 @@ import dataclasses
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import keras_resnet
 from keras_resnet import zoo
 from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.keras_graph import TensorBoard
+from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split
 from keras_resnet.data.sources import load_splits
 from keras_resnet.data.summary import warn
@@ -43,6 +43,8 @@ from keras_resnet.training.recipe import Recipe, current_names, recipe_of
 from keras_resnet.training.resuming import CHECKPOINTS
 from keras_resnet.training.summary import summary
 from keras_resnet.weights import Checkpoint
+from keras_resnet.weights.keras_files import open_keras_file
+from keras_resnet.weights.tensors import WeightsError
 
 SAMPLES = 8
 FILES = (
@@ -267,9 +269,9 @@ def open_model(path: Path) -> keras.Model:
         raise ValueError(f"model must be a run directory or a .keras file. Received: {file}, {problem}")
     let_keras_recurse(blocks=zoo.DEEPEST)
     try:
-        return keras.saving.load_model(file)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"model must be a readable .keras file. Received: {file} ({error})") from error
+        return open_keras_file(file)
+    except ValueError as error:
+        raise WeightsError(f"model must be a readable .keras file. Received: {printable(file)} ({error})") from error
 
 
 def _obsolete_files(out: Path, task: Task, overwrite: bool) -> list[str] | None:

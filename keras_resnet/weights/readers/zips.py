@@ -65,16 +65,26 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 @contextlib.contextmanager
 def open_keras(path: Path, limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors of a `.keras` file. Its configuration is not read: an untrusted one could build any object."""
-    with open_archive(path) as archive, tempfile.TemporaryDirectory() as folder:
-        info = archive.getinfo("model.weights.h5")
+    with (
+        open_archive(path) as archive,
         # The file may also have the state of an optimizer, up to twice as large as the weights.
-        if info.file_size > 4 * limit:
-            raise WeightsError(f"{info.filename} must have at most {4 * limit:,} bytes. Received: {info.file_size:,}")
-        unpacked = Path(folder) / "model.weights.h5"
-        with archive.open(info) as packed, unpacked.open("wb") as out:
+        unpacked(archive, "model.weights.h5", 4 * limit) as weights,
+        hdf5.open_hdf5(weights, limit) as tensors,
+    ):
+        yield tensors
+
+
+@contextlib.contextmanager
+def unpacked(archive: zipfile.ZipFile, name: str, most: int) -> Iterator[Path]:
+    """Unpacks a member of an archive, if it has at most `most` bytes, to a temporary file of the same name."""
+    info = archive.getinfo(name)
+    if info.file_size > most:
+        raise WeightsError(f"{name} must have at most {most:,} bytes. Received: {info.file_size:,}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        with archive.open(info) as packed, file.open("wb") as out:
             shutil.copyfileobj(packed, out, 2**20)
-        with hdf5.open_hdf5(unpacked, limit) as tensors:
-            yield tensors
+        yield file
 
 
 @contextlib.contextmanager
