@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +23,7 @@ from keras_resnet.data.corrupt import CORES
 ENDLESS = np.iinfo(np.int64).max
 SHUFFLED = 10_000  # largest number of records in the shuffle buffer of a stream
 SHUFFLED_BYTES = 2**29  # largest size of that buffer; there are two, for this epoch and for the next one
+COMPARED = 64  # records that are read twice to see whether they have a fixed order
 AT_ONCE = 16  # largest number of shards that are read at the same time
 
 
@@ -186,6 +188,17 @@ class Stream:
         used = np.histogram(self.kept, self._bounds)[0] > 0
         return self._records(tf.data.Dataset.from_tensor_slices(tuple(part[used] for part in self._table())), at_once=1)
 
+    def has_fixed_order(self) -> bool:
+        """Whether the first records are the same in two iterations."""
+        first = self.in_order().take(COMPARED)
+        try:
+            one, other = (
+                [hashlib.sha256(_bytes(raw)).digest() for _, raw in first.as_numpy_iterator()] for _ in range(2)
+            )
+        except tf.errors.OpError:  # a record cannot be read: training names it
+            return True
+        return one == other
+
     def _epoch(self, key: int, epoch: tf.Tensor) -> tf.data.Dataset:
         # This sets the seed of this graph only. With it the shuffling depends only on `key` and `epoch`, and not on the
         # global seed of the user's program.
@@ -233,6 +246,10 @@ class Stream:
 
     def select(self, numbers: np.ndarray) -> Stream:
         return dataclasses.replace(self, kept=self.kept[numbers])
+
+
+def _bytes(raw: Any) -> bytes:
+    return b"".join(np.asarray(part).tobytes() for part in tf.nest.flatten(raw))
 
 
 def in_range(label: tf.Tensor, count: int) -> tf.Tensor:

@@ -118,7 +118,8 @@ class Split:
             (rest, held-out part), two `Split`s, each in the order of this split.
 
         Raises:
-            ValueError: `share` is not in (0, 1), one of the two parts would be empty, or `seed` is below 0.
+            ValueError: `share` is not in (0, 1), one of the two parts would be empty, or `seed` is below 0; or a
+                dataset has another order in each iteration.
             TypeError: `share` is not a number, or `seed` is not an integer.
 
         Example:
@@ -179,7 +180,7 @@ class Split:
             A `Split`.
 
         Raises:
-            ValueError: `index` is not in [0, count).
+            ValueError: `index` is not in [0, count); or a dataset has another order in each iteration.
 
         Example:
             >>> import keras_resnet as kr
@@ -190,7 +191,22 @@ class Split:
             raise ValueError(f"index must be below count. Received: index={index}, count={count}")
         return self if count == 1 else self._part(np.arange(index, self.size, count))
 
+    def check_order(self) -> None:
+        """Raises a `ValueError` if the images have another order in each iteration.
+
+        Images are told apart by their numbers. In a dataset that is shuffled anew in each iteration, a held-out image
+        has another number later, and is trained on. A stream's first images are read twice for this.
+        """
+        if isinstance(self.records, Stream) and not self.records.has_fixed_order():
+            raise ValueError(
+                "the dataset must give the same images in the same order in each iteration. Received: a dataset whose "
+                "first images are others in the second iteration; type shuffle=False in image_dataset_from_directory, "
+                "reshuffle_each_iteration=False in shuffle(), leave augmentation to the recipe; or give the validation "
+                "images yourself"
+            )
+
     def _part(self, numbers: np.ndarray) -> Split:
+        self.check_order()
         files = tuple(self.files[number] for number in numbers) if self.files else ()
         records = self.records.select(numbers)
         corrupt_records = CorruptRecords(self.corrupt_records.on_corrupt, records.describe, self.corrupt_records)
@@ -251,6 +267,11 @@ def from_arrays(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
         raise ValueError(
             f"labels must have the shape {images.shape[:1]}, one label for each image. Received: shape {labels.shape}"
         )
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(
+            "labels must be integers, indices into classes; np.unique(labels, return_inverse=True) finds them. "
+            f"Received: {labels.dtype}"
+        )
     indices = labels.astype("int64")
     if (indices != labels).any():
         raise ValueError(
@@ -310,25 +331,52 @@ def from_dataset(dataset: tf.data.Dataset, classes: Sequence[str], size: int | N
         raise ValueError(f"{expected}. Received: images {image}")
     if not label.dtype.is_integer or label.shape.rank != 0:
         raise ValueError(f"{expected}. Received: labels {label}")
-    if size is None:
-        cardinality = int(dataset.cardinality())
-        if cardinality == tf.data.INFINITE_CARDINALITY:
-            raise ValueError(
-                "dataset must be finite: leave out `repeat()`, training repeats it. Received: an infinite dataset"
-            )
-        size = cardinality if cardinality >= 0 else int(dataset.reduce(np.int64(0), lambda count, _: count + 1))
-        if not size:
-            raise ValueError("dataset must have at least one example. Received: an empty dataset")
+    count = len(classes)
+    return stream_of(
+        dataset, classes, size, lambda _, number: f"example {number} of dataset has a label outside of [0, {count})"
+    )
+
+
+def stream_of(
+    dataset: tf.data.Dataset, classes: Sequence[str], size: int | None, explain: Callable[[str, int], str]
+) -> Split:
+    """The split of a dataset whose examples have the form that `from_dataset` asks for.
+
+    Args:
+        dataset, classes, size: as in `from_dataset`.
+        explain: as in `Stream`.
+
+    Raises:
+        ValueError: the dataset has no examples, has them only once, or is infinite.
+        TypeError: `size` is not an integer.
+    """
+    image = dataset.element_spec[0]
+    width = image.shape.num_elements()
+    cardinality = int(dataset.cardinality())
+    if size is None and cardinality == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "dataset must be finite: leave out `repeat()`, training repeats it. Received: an infinite dataset"
+        )
+    is_counted = size is None and cardinality < 0
+    if is_counted:
+        size = int(dataset.reduce(np.int64(0), lambda count, _: count + 1))
+    size = cardinality if size is None else size
+    if not size:
+        raise ValueError("dataset must have at least one example. Received: an empty dataset")
     integer("size", size)
+    if is_counted or not width:
+        first = next(iter(dataset), None)
+        if first is None:
+            raise ValueError(
+                "dataset must give its examples in each iteration. Received: a dataset that gives none in the second "
+                "one; if it reads a generator, give a function that makes a new generator for each iteration"
+            )
+        width = int(tf.size(first[0]))
     count = len(classes)
 
     def parse(raw: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return raw[0], in_range(tf.cast(raw[1], tf.int64), count)
 
-    def explain(_: str, number: int) -> str:
-        return f"example {number} of dataset has a label outside of [0, {count})"
-
-    width = image.shape.num_elements() or int(tf.size(next(iter(dataset))[0]))
     records = Stream(("",), (size,), lambda _: dataset, parse, explain, width, np.arange(size))
     return make(records, classes, image.shape[-1], "stop")
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_resnet._internal.validation import integers
 from keras_resnet.data import Split, pipeline
+from keras_resnet.data.as_split import Data, as_split, numbered
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.data.decode import to_square
 from keras_resnet.data.pipeline import Resize
@@ -18,7 +19,7 @@ from keras_resnet.runtime.grouped_convolutions import without_xla
 
 def evaluate(
     model: keras.Model,
-    split: Split,
+    split: Data,
     batch_size: int = 64,
     *,
     resize: Resize = to_square,
@@ -29,7 +30,8 @@ def evaluate(
     Args:
         model: a model that takes square images (N, H, W, C) with fixed sides; its output (N, classes) has a score for
             each class.
-        split: the images and their labels.
+        split: the images and their labels: a `Split`, a pair of arrays (x, y), or a `tf.data.Dataset`, as in
+            `keras_resnet.training.fit`.
         batch_size: images per batch.
         resize: function that resizes an image, as in `keras_resnet.data.pipeline`.
         labels: for each class of the split the index of its output in the model, see
@@ -42,7 +44,7 @@ def evaluate(
     Raises:
         ValueError: the model does not fit the images or classes of the split; `labels` has not one entry for each
             class, or an index that the model's output does not have; or a file is not a readable image.
-        TypeError: `labels` has an entry that is not an integer.
+        TypeError: `labels` has an entry that is not an integer, or `split` is something else.
 
     Example:
         >>> import keras_resnet as kr
@@ -51,7 +53,8 @@ def evaluate(
         True
     """
     size = square_side(model)
-    split = in_channels_of(model, split)
+    count = output_count(model) if labels is None else len(integers("labels", labels, minimum=0))
+    split = in_channels_of(model, as_split("split", split, numbered(count)))
     output_of_class = outputs(model, split, labels)
     batches = pipeline(split, size, batch_size, resize=resize)
     with name_corrupt_files(split), without_xla(model):
@@ -61,6 +64,18 @@ def evaluate(
             for images, classes in batches.as_numpy_iterator()
         ]
     return float(np.concatenate(is_correct).mean())
+
+
+def output_count(model: keras.Model) -> int:
+    """Number of outputs of a model, which are its classes.
+
+    Raises:
+        ValueError: the output is not (N, classes).
+    """
+    shape = getattr(model.output, "shape", None)  # several outputs are a list
+    if shape is None or len(shape) != 2 or not shape[1]:
+        raise ValueError(f"model must have an output (N, classes). Received: a model with the output shape {shape}")
+    return shape[1]
 
 
 def in_channels_of(model: keras.Model, split: Split) -> Split:

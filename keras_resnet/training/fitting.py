@@ -14,8 +14,9 @@ import numpy as np
 
 from keras_resnet._internal.keras_graph import forget_compile_arguments
 from keras_resnet.data import Split, steps_per_epoch
+from keras_resnet.data.as_split import Data, as_split, names_of, numbered
 from keras_resnet.data.corrupt import name_corrupt_files
-from keras_resnet.evaluation.accuracy import in_channels_of, outputs
+from keras_resnet.evaluation.accuracy import in_channels_of, output_count, outputs
 from keras_resnet.runtime.remat import remat_blocks
 from keras_resnet.runtime.train_mode import train_mode
 from keras_resnet.training import checkpoints
@@ -54,8 +55,8 @@ class Result(NamedTuple):
 def fit(
     model: keras.Model,
     recipe: Recipe | str,
-    train: Split,
-    validation: Split | None = None,
+    train: Data,
+    validation: Data | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     directory: str | os.PathLike[str] | None = None,
 ) -> Result:
@@ -71,9 +72,14 @@ def fit(
         model: a model that takes square images (N, H, W, C) with fixed sides, or with sides of None if the recipe has
             `train_sizes`. Its output is a softmax, a sigmoid or logits (N, classes).
         recipe: your own recipe, one of `RECIPES`, or its name.
-        train: the training images.
-        validation: images for validation after each epoch, which choose the best epoch; do not give the test images.
-            None: the `validation_split` of the recipe is held out of `train`; if that is 0, there is no validation.
+        train: the training images. A `Split`; or what `keras.Model.fit` takes: a pair (x, y) of arrays or tensors, or
+            a `tf.data.Dataset` of such pairs, in batches or not, for example from
+            `keras.utils.image_dataset_from_directory`. x is (N, H, W, C), uint8 or numbers from 0 to 255: raw pixels,
+            of which fractions are rounded. y is integers (N,) or (N, 1), or one-hot (N, classes). The batches are
+            those of the recipe. A dataset is read again in each epoch; if it does not state its size, it is counted.
+        validation: images for validation after each epoch, as `train`, which choose the best epoch; do not give the
+            test images. None: the `validation_split` of the recipe is held out of `train`; if that is 0, there is no
+            validation.
         callbacks: Keras callbacks. A callback that saves the model saves a plain Keras model. A callback that sets
             `stop_training` ends the training; a second call does not continue it. Checkpoints do not contain the state
             of callbacks.
@@ -84,9 +90,11 @@ def fit(
         The result; `history` is that of Keras, with the epochs before the training was resumed.
 
     Raises:
-        ValueError: the model does not fit the images or classes of the split; there are fewer than two classes; a file
-            is not a readable image; `directory` holds a training with other settings; another process trains in it; or
-            the recipe is not possible on several devices.
+        ValueError: the model does not fit the images or classes of the split; there are fewer than two classes; images
+            are not raw pixels; a file is not a readable image; a dataset has another order in each iteration, and
+            images are held out of it or `directory` is given; `directory` holds a training with other settings;
+            another process trains in it; or the recipe is not possible on several devices.
+        TypeError: `train` or `validation` is something else.
         DivergedError: the loss or a weight is not finite any more; a `ValueError`.
         Stopped: SIGTERM or Ctrl-C ended the training, after saving; a `KeyboardInterrupt`.
 
@@ -99,6 +107,9 @@ def fit(
     recipe = recipe_named(recipe)
     train, validation = prepare_splits(model, recipe, train, validation)
     sizes, where = ImageSizes.for_model(model, recipe), placement_of(model)
+    if directory is not None or where.processes > 1:
+        # A training that continues skips the images that it has used, and each process those of the others.
+        train.check_order()
     steps = steps_per_epoch(train, recipe.batch_size)
     epochs = recipe.epochs_of(steps)
     keras.utils.set_random_seed(recipe.seed)
@@ -153,7 +164,7 @@ def fit(
 
 
 def prepare_splits(
-    model: keras.Model, recipe: Recipe, train: Split, validation: Split | None
+    model: keras.Model, recipe: Recipe, train: Data, validation: Data | None = None
 ) -> tuple[Split, Split | None]:
     """The images for training and validation, after all checks that are possible before a training.
 
@@ -165,8 +176,9 @@ def prepare_splits(
         `train` if the recipe has a `validation_split`.
 
     Raises:
-        ValueError: an argument is wrong, see `fit`.
+        ValueError, TypeError: an argument is wrong, see `fit`.
     """
+    train, validation = as_splits(train, validation, output_count(model))
     train = in_channels_of(model, train)
     if len(train.classes) < 2:
         raise ValueError(f"train must have at least two classes. Received: {train.classes}")
@@ -196,6 +208,21 @@ def prepare_splits(
             f"Received: gradient_accumulation_steps={recipe.gradient_accumulation_steps}"
         )
     return train, validation
+
+
+def as_splits(train: Data, validation: Data | None, count: int) -> tuple[Split, Split | None]:
+    """Training and validation images as `Split`s with the same classes.
+
+    Args:
+        train, validation: as in `fit`.
+        count: number of classes, if neither of the two has names of classes.
+
+    Raises:
+        ValueError, TypeError: see `fit`.
+    """
+    classes = names_of(train) or names_of(validation) or numbered(count)
+    train = as_split("train", train, classes)
+    return train, None if validation is None else as_split("validation", validation, classes)
 
 
 def _few(classes: Sequence[str]) -> str:

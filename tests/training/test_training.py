@@ -68,6 +68,45 @@ def test_a_recipe_has_a_name(colours, monkeypatch, eager):
         kr.training.fit(model, "one_cycel", colours)
 
 
+@pytest.mark.slow
+def test_fit_and_evaluate_take_what_keras_takes(colours, eager):
+    images, labels = colours.records.contents, colours.records.labels
+    recipe = dataclasses.replace(QUICK, epochs=1)
+    # The recipe says the size of batches, not the dataset.
+    batches = tf.data.Dataset.from_tensor_slices((images.astype("float32"), np.eye(2)[labels])).batch(8)
+    keras.utils.set_random_seed(1)
+    _, expected = fit(colours, recipe)
+    keras.utils.set_random_seed(1)
+    assert fit((images, labels[:, None]), recipe)[1] == expected
+    model, history = fit(batches, dataclasses.replace(recipe, validation_split=0.0))
+    assert history.keys() == expected.keys()
+    for data in (colours, (images, labels), batches):
+        assert evaluate(model, data) == pytest.approx(history["val_accuracy"][-1])
+    assert evaluate(model, (images[:8], 1 - labels[:8]), labels=[1, 0]) == evaluate(model, (images[:8], labels[:8]))
+
+
+def test_what_fit_and_evaluate_cannot_read_is_refused_in_the_words_of_the_call(colours):
+    images, labels = colours.records.contents, colours.records.labels
+    model = tiny(input_shape=(8, 8, 1), classes=2)
+    with pytest.raises(TypeError, match=r"train must be a Split.* Received: ndarray; .* in a pair: \(x, y\)"):
+        kr.training.fit(model, QUICK, images, labels)
+    with pytest.raises(TypeError, match="validation must be a Split.* Received: ndarray"):
+        kr.training.fit(model, QUICK, (images, labels), labels)
+    with pytest.raises(ValueError, match="train: images must be uint8, from 0 to 255: raw pixels"):
+        kr.training.fit(model, QUICK, (images / 255, labels))
+    with pytest.raises(TypeError, match="split must be a Split.* Received: ndarray"):
+        evaluate(model, images, labels)
+    with pytest.raises(ValueError, match="split: labels must be indices into classes, in .0, 2.. Received: 1 to 2"):
+        evaluate(model, (images, labels + 1))
+
+
+def test_a_training_that_continues_needs_a_fixed_order(colours, tmp_path):
+    data = colours.examples.shuffle(64)
+    with pytest.raises(ValueError, match="the same order in each iteration"):
+        kr.training.fit(tiny(input_shape=(8, 8, 1), classes=2), QUICK, data, colours, directory=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_validation_images_have_the_classes_of_the_training_images(colours):
     other = dataclasses.replace(colours, classes=("bright", "dark"))
     with pytest.raises(ValueError, match="must have the classes of train, dark, bright. Received: bright, dark"):
