@@ -188,6 +188,7 @@ class Stream:
         used = np.histogram(self.kept, self._bounds)[0] > 0
         return self._records(tf.data.Dataset.from_tensor_slices(tuple(part[used] for part in self._table())), at_once=1)
 
+    @functools.cached_property
     def has_fixed_order(self) -> bool:
         """Whether the first records are the same in two iterations."""
         first = self.in_order().take(COMPARED)

@@ -197,7 +197,7 @@ class Split:
         Images are told apart by their numbers. In a dataset that is shuffled anew in each iteration, a held-out image
         has another number later, and is trained on. A stream's first images are read twice for this.
         """
-        if isinstance(self.records, Stream) and not self.records.has_fixed_order():
+        if isinstance(self.records, Stream) and not self.records.has_fixed_order:
             raise ValueError(
                 "the dataset must give the same images in the same order in each iteration. Received: a dataset whose "
                 "first images are others in the second iteration; type shuffle=False in image_dataset_from_directory, "

@@ -190,6 +190,7 @@ def prepare_splits(
             )
         validation = in_channels_of(model, validation)
     elif recipe.validation_split:
+        train.check_order()
         try:
             train, validation = train.hold_out(recipe.validation_split, recipe.seed)
         except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,11 +17,20 @@ from keras_resnet._internal.validation import integer, integers, number
 from keras_resnet.complexity import macs, parameters
 from keras_resnet.constructor import constructor
 from keras_resnet.data import Split
-from keras_resnet.training.fitting import fit, prepare_splits
+from keras_resnet.data.as_split import Data
+from keras_resnet.training.fitting import as_splits, fit, prepare_splits
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.recipes import recipe_named
 from keras_resnet.training.resuming import DivergedError
+from keras_resnet.tuning.arguments import (
+    Images,
+    bind,
+    check_objective,
+    check_reported,
+    errors_are_fatal,
+    with_checked_arguments,
+)
 from keras_resnet.tuning.budget import Budget
 from keras_resnet.tuning.design import Design, apply_values
 from keras_resnet.tuning.feasibility import check_reachable, nearest
@@ -65,6 +75,11 @@ class HyperResNet(keras_tuner.HyperModel):
         >>> hp = keras_tuner.HyperParameters()
         >>> kr.macs(space.build(hp)) <= 20e6
         True
+
+        A search is a call as in KerasTuner, with arrays, a `tf.data.Dataset` or a `Split`:
+
+        >>> tuner = kr.tuning.RandomSearch(space, "val_accuracy", max_trials=20)  # doctest: +SKIP
+        >>> tuner.search(x, y, validation_data=(xv, yv), epochs=5, batch_size=32)  # doctest: +SKIP
     """
 
     def __init__(
@@ -85,6 +100,7 @@ class HyperResNet(keras_tuner.HyperModel):
         self.dimensions = dimensions_of(self.base, tune)
         self.reward = reward
         check_reachable(self.base, self.dimensions, self.budget)
+        self._splits: tuple[Images, tuple[Split, Split | None]] | None = None
         self._executions: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
     @property
@@ -158,30 +174,44 @@ class HyperResNet(keras_tuner.HyperModel):
         keras.utils.set_random_seed(design.recipe.seed + self._executions.get(hp, 0))
         return constructor(design.row.name, "", design.row.fields)()
 
+    @with_checked_arguments
     def fit(
         self,
         hp: keras_tuner.HyperParameters,
         model: keras.Model,
-        train: Split,
-        validation: Split | None = None,
+        x: Any = None,
+        y: Any = None,
         *,
+        validation_data: Data | None = None,
+        validation_split: float | None = None,
+        batch_size: int | None = None,
         epochs: int | None = None,
         initial_epoch: int = 0,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: Any = None,
+        train: Data | None = None,
+        validation: Data | None = None,
     ) -> keras.callbacks.History:
         """Trains a network with the recipe of its point. KerasTuner calls this with the arguments of `tuner.search`.
 
         Args:
             hp: the point.
             model: the network that `build` returned for this point.
-            train: training images.
-            validation: validation images; None: the `validation_split` of the recipe is held out of `train`.
-            epochs: number of epochs instead of the recipe's; Hyperband sets it.
+            x: training images: an array (N, H, W, C) of raw pixels, whose labels are `y`; or images with their labels
+                in any form that `keras_resnet.training.fit` takes: a `Split`, a `tf.data.Dataset`, a pair (x, y).
+            y: labels of `x`: integers (N,) or (N, 1), or one-hot (N, classes). If `x` has labels itself, `y` is the
+                validation images.
+            validation_data: validation images with their labels, in any form that `keras_resnet.training.fit` takes.
+                None: the `validation_split` is held out of `x`.
+            validation_split: fraction of `x` to hold out, drawn at random from each class; None: the recipe's.
+            batch_size: images per step; None: the recipe's. A dataset in batches is put into batches anew.
+            epochs: number of epochs; None: the recipe's. Hyperband sets it.
             initial_epoch: number of epochs for which the model is trained already. The training lasts for the
                 remaining epochs, and the schedule of the learning rate starts again. Hyperband sets it.
             callbacks: Keras callbacks. The checkpoint callback of KerasTuner saves the network at the end of training.
             verbose: not used; `tuner.search` passes it.
+            train: another name of `x`.
+            validation: another name of `validation_data`.
 
         Returns:
             A history with one value for each metric: accuracy, loss, val_accuracy and val_loss of the resulting
@@ -189,30 +219,20 @@ class HyperResNet(keras_tuner.HyperModel):
             this machine), "seconds" (of training), and "reward", if the space has a reward.
 
         Raises:
-            keras_tuner.errors.FailedTrialError: the loss is no longer a finite number.
-            keras_tuner.errors.FatalValueError: the images do not fit the space; or there are no validation images and
-                the recipe has no `validation_split`.
+            keras_tuner.errors.FailedTrialError: the loss is no longer a finite number, or the reward is none.
+            keras_tuner.errors.FatalValueError: the images do not fit the space; there are no validation images and
+                the recipe has no `validation_split`; or no trial reports the objective.
+            keras_tuner.errors.FatalTypeError: an argument is unknown or has the wrong type.
         """
-        recipe = self.design(hp).recipe
-        if validation is None and not recipe.validation_split:
-            raise keras_tuner.errors.FatalValueError(
-                "validation must be images if the recipe has no validation_split. "
-                f"Received: validation=None, validation_split={recipe.validation_split}"
-            )
-        execution = self._executions.get(hp, 0)
-        self._executions[hp] = execution + 1
-        # If a trial is executed several times, each execution has another seed.
-        recipe = dataclasses.replace(recipe, seed=recipe.seed + execution)
-        if epochs is not None:
-            recipe = dataclasses.replace(recipe, epochs=max(1, epochs - initial_epoch), iterations=0)
-        try:
-            train, validation = prepare_splits(model, recipe, train, validation)
-        except ValueError as error:
-            raise keras_tuner.errors.FatalValueError(str(error)) from error
+        given = Images(x, y, validation_data, train, validation)
+        recipe, *splits = self._prepare(hp, model, given, validation_split, batch_size, epochs, initial_epoch)
+        self._executions[hp] = self._executions.get(hp, 0) + 1
         checkpoints = [callback for callback in callbacks if isinstance(callback, SaveBestEpoch)]
         others = [callback for callback in callbacks if callback not in checkpoints]
+        for checkpoint in checkpoints:
+            check_objective(checkpoint.objective, others, self.reward is not None)
         try:
-            result = fit(model, recipe, train, validation, others)
+            result = fit(model, recipe, *splits, others)
         except DivergedError as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         epoch = (result.best_epoch or len(result.history["loss"])) - 1
@@ -224,8 +244,9 @@ class HyperResNet(keras_tuner.HyperModel):
             "seconds": result.seconds,
         }
         if self.reward is not None:
-            metrics["reward"] = float(self.reward(metrics))
+            metrics["reward"] = _reward(self.reward, metrics)
         for checkpoint in checkpoints:
+            check_reported(checkpoint.objective, tuple(metrics))
             # Saved once at the end: only now the model has the moving average, or the weights of the best epoch.
             checkpoint.set_model(model)
             checkpoint.on_epoch_end(epoch, metrics)
@@ -233,6 +254,74 @@ class HyperResNet(keras_tuner.HyperModel):
         history = keras.callbacks.History()
         history.history = {name: [value] for name, value in metrics.items()}
         return history
+
+    def check_search(self, objective: keras_tuner.Objective, *arguments: Any, **options: Any) -> None:
+        """Raises the errors that each trial of a search would raise. The tuners call it before the first trial.
+
+        Args:
+            objective: the objective of the tuner.
+            arguments, options: the arguments of `tuner.search`.
+
+        Raises:
+            keras_tuner.errors.FatalError: as `fit`.
+        """
+        given = bind(self.fit, None, None, *arguments, **options).arguments
+        if getattr(self.fit, "__func__", None) is not HyperResNet.fit:
+            return  # a `fit` of the user's own may report other metrics, and read other images
+        check_objective(objective, given["callbacks"], self.reward is not None)
+        self._splits = None  # arrays may have changed since the last search
+        hp = keras_tuner.HyperParameters()
+        images = Images(*(given[name] for name in Images._fields))
+        settings = (given[name] for name in ("validation_split", "batch_size", "epochs", "initial_epoch"))
+        self._prepare(hp, self.build(hp), images, *settings)
+
+    def _prepare(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        given: Images,
+        validation_split: float | None,
+        batch_size: int | None,
+        epochs: int | None,
+        initial_epoch: int,
+    ) -> tuple[Recipe, Split, Split | None]:
+        """The recipe of an execution of a trial, and its images; an error ends the search."""
+        with errors_are_fatal():
+            changes: dict[str, Any] = {"validation_split": validation_split, "batch_size": batch_size}
+            if epochs is not None:
+                integer("epochs", epochs)
+                changes |= {"epochs": max(1, epochs - integer("initial_epoch", initial_epoch, 0)), "iterations": 0}
+            recipe = self.design(hp).recipe
+            # If a trial is executed several times, each execution has another seed.
+            changes["seed"] = recipe.seed + self._executions.get(hp, 0)
+            recipe = dataclasses.replace(recipe, **{k: value for k, value in changes.items() if value is not None})
+            train, validation = self._read(given)
+            if validation is None and not recipe.validation_split:
+                raise ValueError(
+                    "validation must be images if the recipe has no validation_split. "
+                    f"Received: validation=None, validation_split={recipe.validation_split}"
+                )
+            return recipe, *prepare_splits(model, recipe, train, validation)
+
+    def _read(self, given: Images) -> tuple[Split, Split | None]:
+        """The images as splits. They are kept for the next trials: to count a dataset is to read it."""
+        if self._splits is None or any(old is not new for old, new in zip(self._splits[0], given, strict=True)):
+            self._splits = given, as_splits(*given.pair(), self.base.field("classes"))
+        return self._splits[1]
+
+
+def _reward(reward: Reward, metrics: Mapping[str, float]) -> float:
+    """The reward of a trial, a finite number."""
+    try:
+        value = float(reward(metrics))
+    except (KeyError, TypeError, ValueError) as error:
+        raise keras_tuner.errors.FatalValueError(
+            f"reward must be a function of the metrics {', '.join(metrics)} that returns a number. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
+    if not math.isfinite(value):
+        raise keras_tuner.errors.FailedTrialError(f"reward must return a finite number. Received: {value}")
+    return value
 
 
 def _base(input_shape: Sequence[int], classes: int, base: str | zoo.Row, recipe: str | Recipe) -> Design:

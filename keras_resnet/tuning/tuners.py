@@ -11,6 +11,7 @@ import keras_tuner
 from keras_tuner.src.distribute.utils import has_chief_oracle, is_chief_oracle
 
 from keras_resnet.tuning import persistence, workers
+from keras_resnet.tuning.arguments import callbacks_of
 from keras_resnet.tuning.hypermodel import HyperResNet
 
 
@@ -96,8 +97,20 @@ class ResumableTuner:
         )  # KerasTuner calls `reload` if this file exists
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
-        """Runs the search, as `keras_tuner.Tuner.search`. The arguments go to `HyperResNet.fit`: train, validation."""
+        """Runs the search, as `keras_tuner.Tuner.search`. The arguments are those of `HyperResNet.fit`.
+
+        A mistake that is the same in each trial is an error before the first one: an unknown argument, an objective
+        that no trial reports, images that do not fit the space.
+
+        Args:
+            fit_args, fit_kwargs: x and y, validation_data, epochs, batch_size, callbacks and others.
+
+        Raises:
+            ValueError, TypeError: as `HyperResNet.fit`.
+        """
         search = super().search  # type: ignore[misc]
+        fit_kwargs["callbacks"] = callbacks_of(fit_kwargs.get("callbacks"))
+        self.hypermodel.check_search(self.oracle.objective, *fit_args, **fit_kwargs)
         if is_chief_oracle():
             workers.check_free()
             # KerasTuner's chief would raise an error while it holds its lock, and then wait for the lock forever.

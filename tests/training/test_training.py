@@ -100,10 +100,11 @@ def test_what_fit_and_evaluate_cannot_read_is_refused_in_the_words_of_the_call(c
         evaluate(model, (images, labels + 1))
 
 
-def test_a_training_that_continues_needs_a_fixed_order(colours, tmp_path):
-    data = colours.examples.shuffle(64)
-    with pytest.raises(ValueError, match="the same order in each iteration"):
-        kr.training.fit(tiny(input_shape=(8, 8, 1), classes=2), QUICK, data, colours, directory=tmp_path)
+def test_images_that_are_held_out_and_a_training_that_continues_need_a_fixed_order(colours, tmp_path):
+    data, model = colours.examples.shuffle(64), tiny(input_shape=(8, 8, 1), classes=2)
+    for options in ({}, {"validation": colours, "directory": tmp_path}):
+        with pytest.raises(ValueError, match="the same order in each iteration"):
+            kr.training.fit(model, QUICK, data, **options)
     assert not list(tmp_path.iterdir())
 
 
