@@ -44,13 +44,14 @@ class SavedState(NamedTuple):
 
 
 @contextlib.contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
-    """Locks a directory of checkpoints for this process inside the block; creates the directory if it is missing.
+def exclusive(directory: Path, work: str = "training") -> Iterator[None]:
+    """Locks a directory for this process inside the block; creates the directory if it is missing.
 
     The operating system releases the lock when the process ends, also when it is killed.
 
     Args:
-        directory: the directory of all checkpoints of a training.
+        directory: the directory of all checkpoints of a training, or of the trials of a search.
+        work: what writes to the directory, for the error.
 
     Raises:
         ValueError: another process holds the lock.
@@ -61,8 +62,8 @@ def exclusive(directory: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise ValueError(
-            "directory must be used by one training at a time; wait for the other one, or use another directory. "
-            f"Received: {directory}, in which another process trains"
+            f"directory must be used by one {work} at a time; wait for the other one, or use another directory. "
+            f"Received: {directory}, which a {work} of another process uses"
         ) from None
     try:
         yield

@@ -4,14 +4,20 @@ KerasTuner overwrites its files in place. If the process is killed during a writ
 KerasTuner then fails on it. It also trusts `oracle.json` if the file of a trial is newer.
 
 Here both kinds of files are written to a temporary file, which is then renamed. The previous `oracle.json` is kept,
-and the oracle is updated from the files of the trials. This was written for KerasTuner 1.4.8, whose oracles have no
+and the oracle is updated from the files of the trials. A trial whose file is gone or incomplete stays as a failed
+trial, because KerasTuner uses the number of trials as the number of the next trial. A file that is complete, but not as
+it was written, is an error. This was written for KerasTuner 1.4.8, whose oracles have no
 public functions for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import logging
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +25,12 @@ from keras_tuner import HyperParameters
 from keras_tuner.engine.trial import Trial
 
 from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet._internal.validation import one_of
 from keras_resnet.training.recipe import current_names
 
 ORACLE, PREVIOUS, SEARCH = "oracle.json", "oracle.previous.json", "search.json"
+STATUSES = ("RUNNING", "IDLE", "INVALID", "STOPPED", "COMPLETED", "FAILED")
+LOGGER = logging.getLogger("keras_resnet.tuning")
 
 
 def check(directory: Path, description: dict[str, Any]) -> None:
@@ -30,7 +39,7 @@ def check(directory: Path, description: dict[str, Any]) -> None:
     if not files:
         return
     stored = _read(directory / SEARCH)
-    if stored is None:
+    if not isinstance(stored, dict):
         raise ValueError(
             f"directory must be new, or hold a search of this package. Received: {directory}, which holds "
             f"{', '.join(files)} and no readable {SEARCH}; choose another directory"
@@ -68,6 +77,12 @@ def persist(oracle: Any, directory: Path, description: dict[str, Any]) -> None:
     _restore(oracle, directory)
 
 
+def refresh(oracle: Any, directory: Path) -> None:
+    """Restores the search again if another process has changed `directory` in the meantime."""
+    if _read(directory / ORACLE) != json.loads(json.dumps(oracle.get_state())):
+        _restore(oracle, directory)
+
+
 def write(content: Any, path: Path) -> None:
     """Writes `content` to a JSON file, atomically."""
     with atomic_write(path) as temporary:
@@ -89,24 +104,32 @@ def _save_trial(directory: Path, trial: Any) -> None:
 
 
 def _restore(oracle: Any, directory: Path) -> None:
-    paths = sorted(directory.glob("trial_*/trial.json"))
-    oracle.trials = {path.parent.name.removeprefix("trial_"): _trial(path) for path in paths}
-    state = _read(directory / ORACLE)
+    path = directory / ORACLE
+    state = _read(path)
     if state is None:
-        (directory / ORACLE).unlink(missing_ok=True)  # otherwise the next save would keep it as the previous file
-        state = _read(directory / PREVIOUS)
-    if state is not None:
+        path.unlink(missing_ok=True)  # otherwise the next save would keep it as the previous file
+        path = directory / PREVIOUS
+        state = _read(path)
+    if state is None:
+        state = {**oracle.get_state(), "start_order": [], "end_order": [], "retry_queue": []}
+    remedy = "remove this file: the search goes on with the files of its trials"
+    with _named(path, remedy):
+        numbers = _numbers(directory, state["start_order"])
+    oracle.trials = {number: _trial(oracle, directory, number) for number in numbers}
+    with _named(path, remedy):
         for name in ("start_order", "end_order", "retry_queue"):
             state[name] = [trial for trial in state[name] if trial in oracle.trials]
         for bracket in state.get("brackets", ()):  # Hyperband's
             bracket["rounds"] = [[row for row in rows if row["id"] in oracle.trials] for rows in bracket["rounds"]]
+        # Lost trials did not end: KerasTuner would count them as failures in a row, which end a search.
+        state["end_order"] = [trial for trial in state["end_order"] if oracle.trials[trial].hyperparameters.values]
         oracle.set_state({**state, "ongoing_trials": {}})
     for number, trial in oracle.trials.items():
         finished = trial.status in ("COMPLETED", "FAILED")
         # Trials that started or finished after the last save of the oracle are added. Unfinished trials start again.
         for order, is_member in (
             (oracle.start_order, True),
-            (oracle.end_order, finished),
+            (oracle.end_order, finished and trial.hyperparameters.values),
             (oracle._retry_queue, not finished),
         ):
             if is_member and number not in order:
@@ -139,16 +162,55 @@ def _restore_grid(oracle: Any) -> None:
     oracle._populate_next = [number for number in oracle.end_order if oracle.trials[number] in with_values]
 
 
-def _trial(path: Path) -> Trial:
-    """The trial in a file, or a failed trial if the file is incomplete.
+def _numbers(directory: Path, started: Sequence[str]) -> list[str]:
+    """The numbers of all trials that began, as KerasTuner writes them; also of those whose directories are gone."""
+    found = [path.parent.name.removeprefix("trial_") for path in directory.glob("trial_*/trial.json")]
+    numbers = {number for number in (*started, *found) if number.isdecimal()}
+    gone = set(range(max(map(int, numbers), default=0))) - set(map(int, numbers))
+    width = max(map(len, numbers), default=1)
+    return sorted(numbers | {str(number).zfill(width) for number in gone}, key=int)
 
-    The trial cannot be left out: KerasTuner uses the number of trials as the number of the next trial.
-    """
+
+def _trial(oracle: Any, directory: Path, number: str) -> Trial:
+    """The trial with this number, or a failed trial if its file is gone or incomplete."""
+    path = directory / f"trial_{number}" / "trial.json"
     state = _read(path)
-    if state is not None:
-        return Trial.from_state(state)
-    number = path.parent.name.removeprefix("trial_")
-    return Trial(HyperParameters(), number, "FAILED", f"{path} cannot be read")
+    if state is None:
+        return _failed(Trial(HyperParameters(), number), f"{path} cannot be read")
+    with _named(path, f"remove the directory {path.parent.name}: its trial then counts as failed"):
+        trial = Trial.from_state(state)
+        one_of("trial_id", trial.trial_id, (number,))
+        one_of("status", trial.status, STATUSES)
+        for parameter in oracle.hyperparameters.space:
+            if parameter.name in trial.hyperparameters.values and hasattr(parameter, "values"):
+                one_of(parameter.name, trial.hyperparameters.values[parameter.name], parameter.values)
+        if trial.status == "COMPLETED" and not is_score(trial.score):
+            return _failed(trial, f"{path} has the score {trial.score}")
+    return trial
+
+
+def _failed(trial: Trial, reason: str) -> Trial:
+    """The trial with the status of a failed one; a line in the log says why."""
+    LOGGER.warning("trial %s counts as failed: %s", trial.trial_id, reason)
+    trial.status, trial.message = "FAILED", reason
+    return trial
+
+
+def is_score(score: Any) -> bool:
+    """Whether a trial can be ranked by its score. NaN is neither above nor below another number."""
+    return isinstance(score, (int, float)) and math.isfinite(score)
+
+
+@contextlib.contextmanager
+def _named(path: Path, remedy: str) -> Iterator[None]:
+    """Replaces an error about the content of a file by a `ValueError` that names the file."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"directory must hold the files of a search as it wrote them. Received: {path}, {type(error).__name__}: "
+            f"{error!s:.200}; {remedy}; or choose another directory"
+        ) from error
 
 
 def _read(path: Path) -> Any:

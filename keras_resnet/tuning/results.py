@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_resnet._internal.validation import known
 from keras_resnet.resnet import DEFAULTS
+from keras_resnet.tuning.persistence import is_score
 from keras_resnet.tuning.source import code
 
 
@@ -50,7 +52,8 @@ def trial_results(tuner: Any) -> list[TrialResult]:
         tuner: a tuner of KerasTuner or of `keras_resnet.tuning`. Its search may still be unfinished.
 
     Returns:
-        One `TrialResult` for each finished trial. The trial with the best value of the objective comes first.
+        One `TrialResult` for each finished trial. The trial with the best value of the objective comes first. A trial
+        whose score is not a finite number has failed.
 
     Raises:
         ValueError: the tuner belongs to a worker of a search by several processes.
@@ -68,7 +71,7 @@ def trial_results(tuner: Any) -> list[TrialResult]:
             "tuner must be the tuner of the chief process, because a worker knows only its own trials. "
             f"Received: the tuner of a worker, {tuner!r}; call trial_results in the chief process"
         )
-    trials = [trial for trial in tuner.oracle.trials.values() if trial.status == "COMPLETED"]
+    trials = [trial for trial in tuner.oracle.trials.values() if trial.status == "COMPLETED" and is_score(trial.score)]
     trials.sort(key=lambda trial: trial.score, reverse=tuner.oracle.objective.direction == "max")
     return [_trial_result(tuner.hypermodel, trial) for trial in trials]
 
@@ -95,7 +98,10 @@ def pareto_front(trials: Sequence[TrialResult], cost: str = "macs", gain: str = 
 
     Returns:
         The trials of the front, sorted by cost, the cheapest first. Of several trials with the same cost and gain, one
-        is returned.
+        is returned. A trial whose cost or gain is not a finite number is left out.
+
+    Raises:
+        ValueError: a trial has no metric `cost` or `gain`.
 
     Example:
         >>> from keras_resnet.tuning import TrialResult, pareto_front
@@ -104,8 +110,12 @@ def pareto_front(trials: Sequence[TrialResult], cost: str = "macs", gain: str = 
         >>> [(trial.metrics["macs"], trial.score) for trial in pareto_front(trials)]
         [(2, 0.5), (5, 0.8), (9, 0.9)]
     """
+    for trial in trials:
+        known("metric of a trial", cost, trial.metrics, "TrialResult.metrics")
+        known("metric of a trial", gain, trial.metrics, "TrialResult.metrics")
+    comparable = [trial for trial in trials if is_score(trial.metrics[cost]) and is_score(trial.metrics[gain])]
     front: list[TrialResult] = []
-    for trial in sorted(trials, key=lambda trial: (trial.metrics[cost], -trial.metrics[gain])):
+    for trial in sorted(comparable, key=lambda trial: (trial.metrics[cost], -trial.metrics[gain])):
         if not front or trial.metrics[gain] > front[-1].metrics[gain]:
             front.append(trial)
     return front

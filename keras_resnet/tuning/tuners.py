@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
 from keras_tuner.src.distribute.utils import has_chief_oracle, is_chief_oracle
 
+from keras_resnet.training.checkpoints import exclusive
 from keras_resnet.tuning import persistence, workers
 from keras_resnet.tuning.arguments import callbacks_of
 from keras_resnet.tuning.hypermodel import HyperResNet
+
+PROJECT = "untitled_project"  # KerasTuner's name for a search without `project_name`
 
 
 class ResumableTuner:
@@ -27,8 +32,9 @@ class ResumableTuner:
 
     Raises:
         TypeError: the hypermodel is not a `HyperResNet`.
-        ValueError: the directory holds another search (no file in it was changed); the objective is "reward" and the
-            hypermodel has no reward; or `overwrite` is True in a worker.
+        ValueError: the directory holds another search (no file in it was changed), or a file with another content than
+            a search wrote; the objective is "reward" and the hypermodel has no reward; or `overwrite` is True in a
+            worker, or while another process searches.
     """
 
     patience = 60.0
@@ -46,6 +52,9 @@ class ResumableTuner:
             raise ValueError(
                 "overwrite must be False in a worker, because the chief owns the directory. Received: overwrite=True"
             )
+        if overwrite:  # but not while another process searches
+            with exclusive(Path(kwargs.get("directory") or ".") / (kwargs.get("project_name") or PROJECT), "search"):
+                pass
         super().__init__(*args, overwrite=overwrite, **kwargs)  # type: ignore[call-arg]
 
     def _populate_initial_space(self) -> None:
@@ -106,11 +115,22 @@ class ResumableTuner:
             fit_args, fit_kwargs: x and y, validation_data, epochs, batch_size, callbacks and others.
 
         Raises:
-            ValueError, TypeError: as `HyperResNet.fit`.
+            ValueError, TypeError: as `HyperResNet.fit`; or another process searches in the directory.
         """
-        search = super().search  # type: ignore[misc]
         fit_kwargs["callbacks"] = callbacks_of(fit_kwargs.get("callbacks"))
         self.hypermodel.check_search(self.oracle.objective, *fit_args, **fit_kwargs)
+        with contextlib.nullcontext() if self._is_worker_process() else self._exclusive():
+            self._search(*fit_args, **fit_kwargs)
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Only this process, and the workers of its chief, write to the directory in this block."""
+        with exclusive(self._search_directory, "search"):
+            persistence.refresh(self.oracle, self._search_directory)
+            yield
+
+    def _search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        search = super().search  # type: ignore[misc]
         if is_chief_oracle():
             workers.check_free()
             # KerasTuner's chief would raise an error while it holds its lock, and then wait for the lock forever.

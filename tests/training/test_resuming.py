@@ -372,7 +372,7 @@ def test_two_trainings_do_not_share_a_directory(tmp_path, eager):
 
     def train_in_same_directory():
         with pytest.raises(
-            ValueError, match="one training at a time; .* Received: .*, in which another process trains"
+            ValueError, match="one training at a time; .* Received: .*, which a training of another process uses"
         ):
             fit(recipe, tmp_path)
 

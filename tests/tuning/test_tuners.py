@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import json
+import shutil
 import signal
 
 import keras
@@ -12,6 +13,7 @@ import pytest
 import keras_resnet as kr
 from keras_resnet import zoo
 from keras_resnet.training import Recipe
+from keras_resnet.training.checkpoints import exclusive
 from keras_resnet.training.resuming import DivergedError
 from keras_resnet.tuning import hypermodel, persistence
 from tests import processes
@@ -186,6 +188,122 @@ def test_with_both_oracle_files_torn_the_trials_are_still_there(tmp_path):
     assert statuses == ["COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
     resumed.search(verbose=0)  # it ends
     assert len(resumed.oracle.trials) == 5
+
+
+def finished(directory, trials=4, name="RandomSearch"):
+    """The directory of a finished search, and the scores of its trials."""
+    tuner = tuner_of(name, directory, trials)
+    tuner.search(verbose=0)
+    return directory / "digits", {number: trial.score for number, trial in tuner.oracle.trials.items()}
+
+
+@pytest.mark.parametrize("lost", [["1"], ["0", "1", "2"], ["3"]], ids=["one", "three in a row", "the last"])
+def test_the_number_of_a_trial_whose_directory_is_gone_is_not_given_again(lost, tmp_path, caplog):
+    directory, scores = finished(tmp_path)
+    for number in lost:
+        shutil.rmtree(directory / f"trial_{number}")
+    for trials in (5, 6):  # the search is taken up twice
+        tuner = tuner_of("RandomSearch", tmp_path, trials)
+        tuner.search(verbose=0)
+    assert numbers(tuner) == list("012345")
+    for number, trial in tuner.oracle.trials.items():
+        assert trial.status == ("FAILED" if number in lost else "COMPLETED")
+        assert number not in scores or trial.score == (None if number in lost else scores[number])
+    assert f"trial {lost[0]} counts as failed: {directory}/trial_{lost[0]}/trial.json cannot be read" in caplog.messages
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Hyperband", "GridSearch"])
+def test_other_tuners_keep_the_numbers_of_lost_trials_too(name, tmp_path):
+    directory, scores = finished(tmp_path, 3, name)
+    shutil.rmtree(directory / "trial_1" if (directory / "trial_1").exists() else directory / "trial_0001")
+    tuner = tuner_of(name, tmp_path, 5)
+    tuner.search(verbose=0)
+    after = {number: trial.score for number, trial in tuner.oracle.trials.items()}
+    assert {number: score for number, score in after.items() if number in scores and int(number) != 1} == {
+        number: score for number, score in scores.items() if int(number) != 1
+    }
+
+
+def edit(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_a_trial_with_a_score_of_nan_has_failed(tmp_path):
+    directory, scores = finished(tmp_path)
+    edit(directory / "trial_1" / "trial.json", score=float("nan"))
+    tuner = tuner_of("RandomSearch", tmp_path, 4)
+    assert tuner.oracle.trials["1"].status == "FAILED"
+    best = max(("0", "2", "3"), key=scores.get)
+    assert tuner.oracle.get_best_trials()[0].trial_id == best
+    assert kr.tuning.trial_results(tuner)[0].trial == best
+
+
+def test_results_of_kerastuners_tuners_have_no_nan(tmp_path):
+    tuner = tuner_of("RandomSearch", tmp_path, 3, kind=keras_tuner)
+    tuner.search(verbose=0)
+    tuner.oracle.trials["1"].score = float("nan")
+    assert sorted(result.trial for result in kr.tuning.trial_results(tuner)) == ["0", "2"]
+
+
+EDITED = {
+    "a list": ("oracle.json", lambda path: path.write_text("[]"), "TypeError"),
+    "no order": ("oracle.json", lambda path: path.write_text("{}"), "KeyError: 'start_order'; remove this file"),
+    "another order": ("oracle.json", lambda path: edit(path, start_order=3), "TypeError: .* not int"),
+    "another seed": ("oracle.json", lambda path: edit(path, hyperparameters=7), "TypeError"),
+    "no metrics": ("trial_1/trial.json", lambda path: path.write_text("{}"), "KeyError: 'trial_id'; remove the direct"),
+    "another number": ("trial_1/trial.json", lambda path: edit(path, trial_id="0"), "trial_id must be one of '1'"),
+    "another status": ("trial_1/trial.json", lambda path: edit(path, status="DONE"), "status must be one of 'RUNNING'"),
+    "another value": (
+        "trial_1/trial.json",
+        lambda path: edit(path, hyperparameters={"space": [], "values": {"depth_2": 99}}),
+        "depth_2 must be one of 1, 2, 3, 4. Received: depth_2=99",
+    ),
+    "no search": ("search.json", lambda path: path.write_text("[]"), "no readable search.json"),
+}
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_a_file_with_another_content_than_the_search_wrote_is_named(name, tmp_path):
+    directory, _ = finished(tmp_path, 2)
+    file, change, message = EDITED[name]
+    change(directory / file)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=f"directory must .* Received: {directory}.*{message}"):
+        tuner_of("RandomSearch", tmp_path, 2)
+    assert contents(tmp_path) == before
+
+
+def test_the_remedy_for_an_edited_file_works(tmp_path):
+    directory, scores = finished(tmp_path)
+    for name in ("oracle.json", "oracle.previous.json"):
+        (directory / name).unlink()
+    tuner = tuner_of("RandomSearch", tmp_path, 5)
+    tuner.search(verbose=0)
+    assert {number: tuner.oracle.trials[number].score for number in scores} == scores
+    assert len(tuner.oracle.trials) == 5
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}], ids=["search", "overwrite"])
+def test_a_second_search_in_a_directory_is_refused(options, tmp_path):
+    directory, _ = finished(tmp_path, 1)
+    before = {path: content for path, content in contents(tmp_path).items() if path.name != "lock"}
+    with (
+        exclusive(directory, "search"),
+        pytest.raises(ValueError, match="by one search at a time; .*, which a search of another process uses"),
+    ):
+        kr.tuning.RandomSearch(
+            space_of(), "val_accuracy", seed=1, max_trials=3, directory=tmp_path, project_name="digits", **options
+        ).search(verbose=0)
+    assert {path: content for path, content in contents(tmp_path).items() if path.name != "lock"} == before
+
+
+def test_a_search_goes_on_from_what_another_process_did_after_its_tuner_was_made(tmp_path):
+    early = tuner_of("RandomSearch", tmp_path, 4)
+    _, scores = finished(tmp_path, 3)
+    early.search(verbose=0)
+    assert numbers(early) == list("0123")
+    assert {number: early.oracle.trials[number].score for number in scores} == scores
 
 
 def test_a_trial_killed_after_its_report_is_judged_by_its_second_run(tmp_path):

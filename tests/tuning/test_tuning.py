@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import keras
 import keras_tuner
@@ -267,3 +268,11 @@ def test_arguments_of_a_block_that_change_no_cost_are_no_error():
     other = functools.partial(kr.bottleneck_block, last_conv=lambda *arguments, **options: None)
     with pytest.raises(ValueError, match="conv must be one of biased_conv, conv, conv_same, whose cost is known"):
         cost({**fields, "block": other}, (32, 32, 3))
+
+
+def test_the_pareto_front_has_no_nan_and_names_its_metrics():
+    points = ((1, math.nan), (5, 0.8), (math.nan, 0.9), (9, 0.7))
+    trials = [TrialResult("0", 0.5, {"macs": cost, "val_accuracy": gain}, {}, {}, {}) for cost, gain in points]
+    assert [trial.metrics["macs"] for trial in kr.tuning.pareto_front(trials)] == [5]
+    with pytest.raises(ValueError, match="unknown metric of a trial; .* Did you mean macs.* Received: 'mac'"):
+        kr.tuning.pareto_front(trials, "mac")
