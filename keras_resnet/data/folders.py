@@ -38,7 +38,8 @@ def scan(directory: Path, split: str) -> Scanned:
 
     Args:
         directory: `DIR/train/CLASS/*`, with `DIR/test/CLASS/*` and `DIR/val/CLASS/*` or one of them; or `DIR/CLASS/*`.
-            In the second form a fixed fifth of each class is the test split.
+            In the second form a fixed fifth of each class is the test split; in the first form too, if images lie in
+            `DIR/test` itself, as in competitions: they have no labels and are not used, which a warning says.
         split: "train", "val", "test" or "all". Without a folder `test`, `val` is the test split. "all" is every image,
             class by class, and needs the second form.
 
@@ -54,8 +55,11 @@ def scan(directory: Path, split: str) -> Scanned:
             f"Received: {directory}, which is not a directory"
         )
     parts = split_folders(directory)
-    if "train" in parts:
+    if split in ("test", "val"):  # training and evaluation read one of them once: one warning is enough
+        _warn_of_unlabelled(directory, parts)
+    if "train" in parts and parts.get("test") != parts["train"]:
         return _split_by_folder(directory, parts, split)
+    directory = parts.get("train", directory)
     classes = _classes(directory)
     if split == "val":
         raise ValueError(
@@ -79,6 +83,8 @@ def scan(directory: Path, split: str) -> Scanned:
 
 def split_folders(directory: Path) -> Mapping[str, Path]:
     """The folders of `directory` that hold a split, by "train", "val" and "test"; empty without a training folder.
+
+    "test" has the folder of "train" if the only other images have no labels: a fifth of each class is then for testing.
 
     Raises:
         ValueError: two folders stand for the same split, or all folders have names of splits and none holds classes.
@@ -105,7 +111,29 @@ def split_folders(directory: Path) -> Mapping[str, Path]:
             f"Received: only {', '.join(path.name for _, path in named)}, and no train with one folder for each class; "
             f"{hint}"
         )
+    if parts.keys() == {"train"} and any(map(_has_images, _unlabelled(directory, parts))):
+        return {**parts, "test": parts["train"]}
     return parts if "train" in parts else {}
+
+
+def _unlabelled(directory: Path, parts: Mapping[str, Path]) -> list[Path]:
+    """The folders named as a split without folders of classes in them, next to a training folder with classes."""
+    named = [path for path in _folders(directory) if _split_of(path.name)] if "train" in parts else []
+    return [path for path in named if not any(path in (part, *part.parents) for part in parts.values())]
+
+
+def _has_images(directory: Path) -> bool:
+    return bool(_files(directory).images)
+
+
+def _warn_of_unlabelled(directory: Path, parts: Mapping[str, Path]) -> None:
+    for path in filter(_has_images, _unlabelled(directory, parts)):
+        instead = f"; a fifth of each class of {parts['train']} is for testing"
+        LOGGER.warning(
+            "%s is not used: its images are in no class folder, so they have no labels%s",
+            printable(path),
+            printable(instead) if parts.get("test") == parts["train"] else "",
+        )
 
 
 def default_split(source: str) -> str:
@@ -144,7 +172,8 @@ def _split_by_folder(directory: Path, parts: Mapping[str, Path], split: str) -> 
     if part is None:
         names = "test or val" if split == "test" else "val"
         raise ValueError(
-            f"data: {directory} must have a folder {names} with the classes, next to train, for split {split!r}. "
+            f"data: {directory} must have a folder {names} with the classes, next to train, for split {split!r}; "
+            f"folder:{parts['train']} holds a fifth of its images out. "
             f"Received: {', '.join(path.name for path in _folders(directory))}"
         )
     classes = _classes(parts["train"])

@@ -60,6 +60,29 @@ def test_images_without_class_folders_are_no_classes(tmp_path):
         load(tmp_path, "train")
 
 
+@pytest.mark.parametrize("place", ["test", "Test/test", "testing"])
+def test_a_test_folder_without_labels_is_left_out_and_a_fifth_is_tested(tmp_path, caplog, place):
+    """As in competitions: train/CLASS, and test images whose labels nobody has."""
+    write(tmp_path, *(f"train/{name}/{number}.jpg" for name in ("cat", "dog") for number in range(5)))
+    write(tmp_path, f"{place}/1.jpg", f"{place}/2.jpg")
+    assert splits_of(f"folder:{tmp_path}") == ("train", "test")
+    assert folders.default_split(f"folder:{tmp_path}") == "test"
+    train, test = load(tmp_path, "train"), load(tmp_path, "test")
+    assert (train.size, test.size, train.classes, test.classes) == (8, 2, ("cat", "dog"), ("cat", "dog"))
+    assert sorted(train.files + test.files) == sorted(map(str, (tmp_path / "train").rglob("*.jpg")))
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert f"{tmp_path / place.split('/')[0]} is not used: its images are in no class folder" in message
+    assert f"a fifth of each class of {tmp_path}/train is for testing" in message
+
+
+def test_val_is_tested_where_test_has_no_labels(tmp_path, caplog):
+    write(tmp_path, "train/cat/1.png", "val/cat/2.png", "test/3.png")
+    assert names(load(tmp_path, "test"), tmp_path) == ["val/cat/2.png"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/test is not used: its images are in no class folder, so they have no labels"
+    ]
+
+
 def test_two_folders_for_one_split_are_refused(tmp_path):
     write(tmp_path, "train/cat/1.png", "Training/cat/2.png")
     with pytest.raises(ValueError, match="must have one folder for train. Received: Training and train"):
