@@ -156,7 +156,7 @@ def name_corrupt_files(*splits: HasUnreadable) -> Iterator[None]:
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, UnicodeDecodeError) as error:  # the second one if the message has bytes of a record
         reasons = [reason for split in splits for reason in split.unreadable()]
         if not reasons:
             raise

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet._internal.validation import one_of
-from keras_resnet.data import folders, idx, tfrecords
+from keras_resnet.data import folders, framing, idx, tfrecords
 from keras_resnet.data.corrupt import ON_CORRUPT
 from keras_resnet.data.records import in_range
 from keras_resnet.data.split import Split, from_arrays, from_files, make
@@ -215,7 +215,7 @@ def _labelled_splits(where: str) -> dict[str, Any]:
 def _tfrecord(where: str, split: str, on_corrupt: str) -> Split:
     shards, label_shards = tfrecords.find(where, split)
     labels = tfrecords.labels(shards[0].parent, label_shards)
-    counts = tuple(map(tfrecords.count, shards))
+    counts = tuple(map(framing.count, shards))
     records = tfrecords.stream(tuple(map(str, shards)), counts, tfrecords.parser(labels), tfrecords.explainer(labels))
     return make(records, labels.classes, 3, on_corrupt)
 

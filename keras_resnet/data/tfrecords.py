@@ -8,7 +8,8 @@ How the classes get their names, and whether labels start at 0, or at 1 as in th
 1. A file `classes.txt` or `labels.txt` next to the shards has one line for each class. Lines such as `1:tench`, as in
    the `labels.txt` of TF-Slim, give the label and the name. If the lines are names only, the first one is label 0.
 2. Without such a file, the labels of the training shards are read once. Labels start at 0 if one of them is 0, else at
-   1. The name of a class is the feature `image/class/synset` (ImageNet's WordNet id, which published models use to name
+   1. At least half of the labels up to the largest must occur: a single wrong label must not make a million classes.
+   The name of a class is the feature `image/class/synset` (ImageNet's WordNet id, which published models use to name
    their classes); without it `image/class/text`; without both the label.
 """
 
@@ -17,8 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from keras_resnet.data.corrupt import CORES
 from keras_resnet.data.decode import decode, why_not_decoded
+from keras_resnet.data.framing import count, records_from, why_damaged
 from keras_resnet.data.records import Stream, in_range
 
 VAL_NAMES = ("validation", "val", "valid")
@@ -34,11 +35,17 @@ VAL_NAMES = ("validation", "val", "valid")
 NAMES_OF = {"train": ("train", "training"), "val": VAL_NAMES, "test": ("test", *VAL_NAMES)}
 PLACE = "{split}"
 LABEL_FILES = ("classes.txt", "labels.txt")
-HEADER, FOOTER = 12, 4  # bytes: length and its checksum before a record, the record's checksum after it
+NO_LABEL = np.iinfo(np.int64).min
+LEAST_PRESENT = 0.5  # fraction of the classes that must have a record, if no file names them
 
 FEATURES = {
     "image/encoded": tf.io.FixedLenFeature((), tf.string),
     "image/class/label": tf.io.FixedLenFeature((), tf.int64),
+}
+# The same features, for records that may lack one.
+ANY = {
+    "image/encoded": tf.io.FixedLenFeature((), tf.string, ""),
+    "image/class/label": tf.io.FixedLenFeature((), tf.int64, NO_LABEL),
 }
 FILE_NAME = {"image/filename": tf.io.FixedLenFeature((), tf.string, "")}
 NAMES = {key: tf.io.FixedLenFeature((), tf.string, "") for key in ("image/class/synset", "image/class/text")}
@@ -117,27 +124,6 @@ def _matching(pattern: str) -> list[Path]:
     return sorted(match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file())
 
 
-def count(shard: Path) -> int:
-    """Number of records in a shard. Only their lengths are read; a last record that is cut off is counted too.
-
-    Raises:
-        ValueError: the file is not an uncompressed TFRecord file.
-    """
-    size, offset, records = shard.stat().st_size, 0, 0
-    with shard.open("rb") as file:
-        while offset < size:
-            header = os.pread(file.fileno(), HEADER, offset)
-            (length,) = struct.unpack("<Q", header[:8].ljust(8, b"\xff"))
-            offset += HEADER + length + FOOTER
-            records += 1
-            if offset > size and records == 1:
-                raise ValueError(
-                    f"data: {shard} must be an uncompressed TFRecord file with at least one whole record. "
-                    f"Received: {size} bytes that start with {header!r}"
-                )
-    return records
-
-
 def labels(directory: Path, shards: list[Path]) -> Labels:
     """The names of the classes, from a file in `directory`; without that file from the records of `shards`."""
     for name in LABEL_FILES:
@@ -167,24 +153,57 @@ def _labels_from_records(shards: list[Path]) -> Labels:
     logging.getLogger("keras_resnet.data").info(
         "reading the labels of %d shards; with a file classes.txt next to them this is not necessary", len(shards)
     )
-    features = {"image/class/label": tf.io.FixedLenFeature((), tf.int64, -1), **NAMES}
-    records = tf.data.Dataset.from_tensor_slices([str(shard) for shard in shards]).interleave(
-        lambda shard: tf.data.TFRecordDataset(shard).ignore_errors(), cycle_length=CORES, num_parallel_calls=CORES
-    )
-    parsed = records.batch(64).map(lambda batch: tf.io.parse_example(batch, features), CORES).ignore_errors()
     names: dict[int, str] = {}
-    for batch in parsed.as_numpy_iterator():
+    places: dict[int, tuple[int, int]] = {}  # for each label its first record: numbers of the shard and in the shard
+    features = {"image/class/label": tf.io.FixedLenFeature((), tf.int64, NO_LABEL), **NAMES}
+    counted = tuple(map(count, shards))
+    offsets = np.cumsum([0, *counted])
+
+    def records_of_shard(shard: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.zip(tf.data.Dataset.range(first, end), open_shard(shard))
+
+    records = tf.data.Dataset.from_tensor_slices((list(map(str, shards)), offsets[:-1], offsets[1:])).interleave(
+        records_of_shard, cycle_length=CORES, num_parallel_calls=CORES
+    )
+    # One by one and not in batches: a record that cannot be parsed must not take others with it. Reading names it.
+    parsed = records.map(lambda number, record: (number, tf.io.parse_single_example(record, features)), CORES)
+    for numbers, batch in parsed.ignore_errors().batch(1024).as_numpy_iterator():
         for label, index in zip(*np.unique(batch["image/class/label"], return_index=True)):
             texts = [batch[key][index].decode(errors="replace") for key in NAMES]
             names.setdefault(int(label), next(filter(None, texts), str(label)))
-    names.pop(-1, None)
-    if not names:
+            places[int(label)] = min(numbers[index], places.get(int(label), numbers[index]))
+    # Reading refuses labels below 0, record by record: the test images of some data sets have -1, for "not known".
+    known = sorted(label for label in names if label >= 0)
+    if not known:
         raise ValueError(
             f"data: records of shards such as {shards[0]} must have the features {', '.join(FEATURES)}. "
             "Received: no record with a label"
         )
-    first = 0 if 0 in names else 1
-    return Labels(tuple(names.get(label, str(label)) for label in range(first, max(names) + 1)), first)
+    first, last = min(known[0], 1), known[-1]
+    if len(known) < LEAST_PRESENT * (last + 1 - first):
+        shard = int(np.searchsorted(offsets, places[last], side="right")) - 1
+        raise ValueError(
+            "data: labels must have no large gaps, or a file classes.txt next to the shards must name all classes, one "
+            f"on each line. Received: label {last} in {shards[shard]}, record {places[last] - offsets[shard]}, and "
+            f"{len(known)} different labels in all records"
+        )
+    return Labels(tuple(names.get(label, str(label)) for label in range(first, last + 1)), first)
+
+
+def open_shard(shard: tf.Tensor) -> tf.data.Dataset:
+    """The records of a shard, then empty strings without end. Instead of a damaged record there is an empty string."""
+
+    def after_damage(path: bytes) -> Iterator[bytes]:
+        """The first damaged record, and those after it."""
+        name = os.fsdecode(path)
+        sound = sum(1 for _ in tf.data.TFRecordDataset(name).ignore_errors())
+        return (record or b"" for record in records_from(Path(name), sound))
+
+    # TensorFlow starts a dataset only when the one before it has ended, and no reader asks for more records than there
+    # are. So the slow function runs for damaged shards only.
+    rest = tf.data.Dataset.from_generator(after_damage, args=(shard,), output_signature=tf.TensorSpec((), tf.string))
+    blank = tf.data.Dataset.from_tensors("").repeat()
+    return tf.data.TFRecordDataset(shard).ignore_errors().concatenate(rest).concatenate(blank)
 
 
 def stream(
@@ -195,8 +214,7 @@ def stream(
 ) -> Stream:
     """The records of some shards.
 
-    If TensorFlow cannot read a shard to its end, the records that are missing are empty strings, which count as
-    corrupt.
+    A damaged record is an empty string, which counts as corrupt; so are those that a shard lacks.
 
     Args:
         shards: paths of the shards.
@@ -210,10 +228,6 @@ def stream(
     if not total:
         raise ValueError(f"data: shards such as {shards[0]} must have records. Received: only empty shards")
     width = sum(Path(shard).stat().st_size for shard in shards) // total + 1
-
-    def open_shard(shard: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.TFRecordDataset(shard).ignore_errors().concatenate(tf.data.Dataset.from_tensors("").repeat())
-
     return Stream(shards, counts, open_shard, parse, explain, width, np.arange(total))
 
 
@@ -232,13 +246,17 @@ def explainer(labels: Labels) -> Callable[[str, int], str]:
 
     def explain(shard: str, number: int) -> str:
         name = f"{shard}: record {number}"
+        record = next(records_from(Path(shard), number), None)
+        if record is None:
+            return f"{name} is damaged: {why_damaged(Path(shard), number)}"
         try:
-            (record,) = tf.data.TFRecordDataset(shard).skip(number).take(1)
-            example = tf.io.parse_single_example(record, FEATURES | FILE_NAME)
-        except (tf.errors.OpError, ValueError):
-            return f"{name} is damaged, or does not have the features {', '.join(FEATURES)}"
+            example = tf.io.parse_single_example(record, ANY | FILE_NAME)
+        except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message has bytes of the record in it
+            return f"{name} is not a tf.train.Example with {' and '.join(FEATURES)}"
         file, label = example["image/filename"].numpy().decode(errors="replace"), int(example["image/class/label"])
         name += f" ({file})" if file else ""
+        if label == NO_LABEL:
+            return f"{name} has no image/class/label"
         if not labels.first <= label < labels.first + len(labels.classes):
             last = labels.first + len(labels.classes) - 1
             return f"{name} has the label {label}; labels must be from {labels.first} to {last}"
@@ -246,6 +264,6 @@ def explainer(labels: Labels) -> Callable[[str, int], str]:
             decode(example["image/encoded"], 3)
         except tf.errors.OpError as error:
             return f"{name} {why_not_decoded(error)}"
-        return f"{name} was not read, because the shard is damaged before it"
+        return f"{name} could not be read, and can be read now: another program wrote to the file"
 
     return explain

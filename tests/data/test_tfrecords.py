@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
-from keras_resnet.data import tfrecords
+from keras_resnet.data import framing
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.data.folders import default_split
 
@@ -141,13 +141,13 @@ def test_a_file_of_labels_is_checked(tmp_path, lines, message):
 # Corrupt records
 
 
-def flip_byte(path, record):
-    """Changes a byte of a record, so that its checksum is wrong and its shard cannot be read from there on."""
+def flip_byte(path, record, place=20):
+    """Changes a byte of a record, so that its checksum is wrong; of its length, if `place` is below 8."""
     content = bytearray(path.read_bytes())
     offset = 0
     for _ in range(record):
         offset += int.from_bytes(content[offset : offset + 8], "little") + 16
-    content[offset + 20] ^= 0xFF
+    content[offset + place] ^= 0xFF
     path.write_bytes(content)
 
 
@@ -181,19 +181,70 @@ def test_a_corrupt_image_stops_the_run_and_is_named(tmp_path, make_batches):
 
 
 @pytest.mark.slow
-def test_what_a_damaged_shard_lacks_is_named_record_by_record(tmp_path):
+def test_only_the_damaged_record_of_a_shard_is_skipped(tmp_path):
     write_shards(tmp_path, "train", grey(*range(8)), [0] * 8)
-    flip_byte(tmp_path / "train-00000-of-00002", 2)
+    for record in (0, 2):
+        flip_byte(tmp_path / "train-00000-of-00002", record)
     cut = (tmp_path / "train-00001-of-00002").read_bytes()[:-9]
     (tmp_path / "train-00001-of-00002").write_bytes(cut)
     split = kr.data.load(f"tfrecord:{tmp_path}", "train", on_corrupt="skip")
     assert split.size == 8
-    assert values(split) == [(0, 0), (2, 0), (1, 0), (3, 0), (5, 0)]
-    assert [name.partition("-of-00002: ")[2][:22] for name in split.skipped] == [
-        "record 2 is damaged, o",
-        "record 3 (6.png) was n",
-        "record 3 is damaged, o",
+    assert values(split) == [(2, 0), (6, 0), (1, 0), (3, 0), (5, 0)]
+    assert [name.partition("train-")[2] for name in split.skipped] == [
+        "00000-of-00002: record 0 is damaged: its checksum is wrong",
+        "00000-of-00002: record 2 is damaged: its checksum is wrong",
+        "00001-of-00002: record 3 is damaged: the file is cut off",
     ]
+    shown = {int(image[0, 0, 0]) for images, _ in kr.data.train_pipeline(split, 4, 4).take(6) for image in images}
+    assert shown == {1, 2, 3, 5, 6}
+
+
+@pytest.mark.slow
+def test_after_a_damaged_length_the_records_of_a_shard_are_not_found(tmp_path):
+    (path,) = write_shards(tmp_path, "train", grey(0, 1, 2, 3), [0, 1, 0, 1], shards=1)
+    flip_byte(path, 2, place=1)
+    split = kr.data.load(f"tfrecord:{tmp_path}", "train", on_corrupt="skip")
+    assert values(split) == [(0, 0), (1, 1)]
+    assert split.skipped == (
+        f"{path}: record 2 is damaged: its length has a wrong checksum, so no record after it can be found",
+    )
+
+
+@pytest.mark.slow
+def test_a_bad_record_takes_no_other_with_it_and_is_named(tmp_path):
+    """One that could not be parsed once made classes of other records vanish, and sound records were refused."""
+    path = tmp_path / "train-0"
+    png = [tf.io.encode_png(image).numpy() for image in grey(*range(6))]
+    records = [example(encoded=png[number], class_label=number % 3) for number in range(6)]
+    records[1] = b"\xff\xff not an Example"
+    records[3] = example(encoded=png[3])
+    records[4] = example(encoded=png[4], class_label=-1)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record)
+    split = kr.data.load(f"tfrecord:{tmp_path}", "train", on_corrupt="skip")
+    assert split.classes == ("0", "1", "2")  # though no record of class 1 is left
+    assert values(split) == [(0, 0), (2, 2), (5, 2)]
+    assert [reason.removeprefix(f"{path}: record ") for reason in split.skipped] == [
+        "1 is not a tf.train.Example with image/encoded and image/class/label",
+        "3 has no image/class/label",
+        "4 has the label -1; labels must be from 0 to 2",
+    ]
+    strict = kr.data.load(f"tfrecord:{tmp_path}", "train")
+    with pytest.raises(ValueError, match="record 1 is not a tf.train.Example"), name_corrupt_files(strict):
+        values(strict)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 10**6], pytest.param([1, 1, 9, 1], marks=pytest.mark.slow)])
+def test_a_label_far_from_the_others_makes_no_classes(tmp_path, labels):
+    paths = write_shards(tmp_path, "train", grey(0, 1, 2, 3), labels)
+    place = labels.index(max(labels))
+    message = (
+        f"classes.txt next to the shards must name all classes, .*Received: label {max(labels)} in {paths[place % 2]}, "
+        f"record {place // 2}, and {len(set(labels))} different labels in all records"
+    )
+    with pytest.raises(ValueError, match=message):
+        kr.data.load(f"tfrecord:{tmp_path}", "train")
 
 
 @pytest.mark.slow
@@ -228,4 +279,4 @@ def test_records_without_the_usual_features_are_refused(tmp_path):
 def test_records_are_counted_without_being_read(tmp_path):
     (path,) = write_shards(tmp_path, "train", grey(0, 1, 2), [0, 0, 0], shards=1)
     flip_byte(path, 1)
-    assert tfrecords.count(path) == 3
+    assert framing.count(path) == 3
