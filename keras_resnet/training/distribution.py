@@ -158,6 +158,15 @@ def clip_gradients_of_all_devices(optimizer: keras.optimizers.Optimizer) -> None
     replace_gradient_reduction(optimizer, add_and_clip)
 
 
+def skip_gradient_reduction(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes an optimizer for one device of TensorFlow use the gradients as they are.
+
+    Keras adds the gradients of all devices also if there is one. For that, TensorFlow registers a gradient function,
+    which keeps the graph of the step in memory until the process ends.
+    """
+    replace_gradient_reduction(innermost(optimizer), lambda add, pairs: list(pairs))
+
+
 def devices(count: int | None = None) -> contextlib.AbstractContextManager[Any]:
     """The context in which a model is built and trained on several devices.
 

@@ -25,6 +25,7 @@ from keras_resnet.training.distribution import (
     check_recipe,
     clip_gradients_of_all_devices,
     placement_of,
+    skip_gradient_reduction,
     synchronized_batch_norm,
 )
 from keras_resnet.training.ema import EvaluateAverage, create_average_statistics
@@ -120,8 +121,8 @@ def fit(
         if recipe.remat:
             stack.enter_context(remat_blocks(model))
         _compile(model, recipe, epochs * steps)
-        if where.devices > 1 and keras.backend.backend() == "tensorflow":
-            clip_gradients_of_all_devices(model.optimizer)
+        if keras.backend.backend() == "tensorflow":
+            (clip_gradients_of_all_devices if where.devices > 1 else skip_gradient_reduction)(model.optimizer)
         if directory is not None and where.process == 0:
             stack.enter_context(checkpoints.exclusive(Path(directory) / CHECKPOINTS))
         settings = settings_of(model, recipe, train, validation)
@@ -266,5 +267,7 @@ def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
     # The optimizer is a class of this package: plain Keras could not load a model whose file contains it.
     forget_compile_arguments(model)
     create_average_statistics(model)
+    # Keras would do it inside the graph of the first step, which the variables would then keep in memory.
+    model.optimizer.build(model.trainable_variables)
     # Keras would replace the weights by their average at the end of each `fit`, which may not be the end of training.
     model.optimizer.__dict__["finalize_variable_values"] = lambda variables: None
