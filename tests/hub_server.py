@@ -31,7 +31,7 @@ class Fault:
 
     Kinds: "drop" or "reset" the connection, "stall", "slow" (`seconds` per block), "endless", "status" (500), "page"
     (HTML), "page of bytes" (HTML with the content type of binary data), "other" bytes, "no range", "wrong range",
-    "no length", "gzip".
+    "no length", "gzip", "answers STATUS", "trickle" and "trickling head" (a byte or a header each `seconds`).
     """
 
     kind: str
@@ -210,6 +210,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault.kind in ("drop", "reset", "stall") and not fault.after:
             self._break(fault)
             return
+        if fault.kind == "trickling head":
+            self._trickle(b"HTTP/1.1 200 OK\r\n" + b"X-More: 1\r\n" * 90, fault)
+            return
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -236,12 +239,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         while fault.kind == "endless" and not self.server.closing.is_set():
             self.wfile.write(b"%x\r\n" % BLOCK + b"x" * BLOCK + b"\r\n")
             self.record.sent += BLOCK
+        if fault.kind == "trickle":
+            self._trickle(body, fault)
+            return
         body = body[: fault.after or None]
         for at in range(0, len(body), BLOCK):
             block = body[at : at + BLOCK]
             self.wfile.write(block)
             self.record.sent += len(block)
             time.sleep(fault.seconds)
+
+    def _trickle(self, data: bytes, fault: Fault) -> None:
+        for number in range(len(data)):
+            if self.server.closing.wait(fault.seconds):
+                break
+            self.wfile.write(data[number : number + 1])
+            self.record.sent += 1
+        self.close_connection = True
 
     def _break(self, fault: Fault) -> None:
         if fault.kind == "stall":
@@ -255,6 +269,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _faulty(answer: Answer, fault: Fault) -> Answer:
+    if fault.kind.startswith("answers "):
+        answer = answer._replace(status=int(fault.kind.removeprefix("answers ")))
     if fault.kind == "status":
         return Answer(500, {}, b"<html>sorry</html>")
     if fault.kind == "page":

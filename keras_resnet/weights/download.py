@@ -10,16 +10,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+import stat
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from huggingface_hub import constants
 from huggingface_hub.utils import WeakFileLock, tqdm
 from requests.exceptions import ChunkedEncodingError
 
 from keras_resnet._internal.atomic_files import flush_directory
+from keras_resnet.weights.deadlines import PATIENCE, SPEED, Pace, within
 from keras_resnet.weights.tensors import WeightsError
 
 HASHED = 2**20  # bytes that are read at once
@@ -28,13 +32,18 @@ LARGEST = 2**33  # largest download in bytes; ResNet-RS-420 has 0.8e9
 PAGE = (b"<!doctype", b"<html", b"<?xml")
 
 
+class UnavailableError(WeightsError):
+    """A server did not send a file. Another server, or a copy of the file, would help."""
+
+
 def download(
     url: str, path: Path, expected: str, headers: Mapping[str, str] | None = None, largest: int = LARGEST
 ) -> None:
     """Downloads a file, unless it is at `path` already with the right hash.
 
     The received part of an interrupted download is kept next to `path`; this process or a later one continues it. If
-    two processes download the same file, one downloads and the other waits.
+    two processes download the same file, one downloads and the other waits. A server that sends fewer bytes in a second
+    than `KERAS_RESNET_MIN_SPEED` is given up.
 
     Args:
         url: URL of the file.
@@ -60,7 +69,7 @@ def download(
                 with contextlib.suppress(OSError):  # some file systems cannot flush a directory
                     flush_directory(path.parent)
     except requests.RequestException as error:  # its own message has a hundred lines
-        raise WeightsError(f"weights: cannot download {shown(url)}: {_reason(error)}") from None
+        raise UnavailableError(f"weights: cannot download {shown(url)}: {_reason(error)}") from None
     except OSError as error:
         raise WeightsError(f"weights: cannot store {path.name} in {path.parent}: {error.strerror or error}") from None
 
@@ -106,7 +115,7 @@ def _download_part(url: str, part: Path, expected: str, headers: Mapping[str, st
 
     A web page or a file with another hash is removed.
     """
-    if not expected:
+    if not expected or _is_linked(part):
         part.unlink(missing_ok=True)  # without a hash it is not known whether the part is of the same file
     resumed = part.is_file()
     _transfer(url, part, headers, largest)
@@ -127,28 +136,48 @@ def _download_part(url: str, part: Path, expected: str, headers: Mapping[str, st
         )
 
 
+def _is_linked(part: Path) -> bool:
+    """Whether a path is a link to a file elsewhere, which a download would overwrite, or no file at all."""
+    try:
+        status = part.lstat()
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(status.st_mode) or status.st_nlink > 1
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def _transfer(url: str, part: Path, headers: Mapping[str, str], largest: int) -> None:
     """Downloads the rest of a file to `part`.
 
     Tries again after an error as long as each try receives more than all before it.
     """
-    most_received = _size(part)
+    most_received, pace = _size(part), Pace()
     complete = False
     while not complete:
         try:
-            complete = _transfer_once(url, part, _size(part), headers, largest)
+            complete = _transfer_once(url, part, _size(part), headers, largest, pace)
         except requests.RequestException:
             if _size(part) <= most_received:
                 raise
             most_received = _size(part)
 
 
-def _transfer_once(url: str, part: Path, start: int, headers: Mapping[str, str], largest: int) -> bool:
+def _transfer_once(url: str, part: Path, start: int, headers: Mapping[str, str], largest: int, pace: Pace) -> bool:
     """One request for a file from byte `start` on; returns whether `part` is complete."""
     # A compressed transfer could not be continued in the middle.
     request_headers = {**headers, "Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    with requests.get(url, headers=request_headers, stream=True, timeout=(timeout, timeout)) as response:
+    try:
+        response = within(
+            PATIENCE + 2 * timeout,
+            lambda: requests.get(url, headers=request_headers, stream=True, timeout=(timeout, timeout)),
+        )
+    except TimeoutError as error:
+        raise UnavailableError(f"weights: cannot download {shown(url)}: {error}") from None
+    with response:
         content_range = response.headers.get("Content-Range", "")
         resumed = bool(start) and response.status_code == requests.codes.partial_content
         if start and response.status_code == requests.codes.requested_range_not_satisfiable:
@@ -158,11 +187,12 @@ def _transfer_once(url: str, part: Path, start: int, headers: Mapping[str, str],
         if resumed and not content_range.startswith(f"bytes {start}-"):
             part.unlink()
             return False
-        response.raise_for_status()
+        if response.status_code != requests.codes.ok and not resumed:
+            raise requests.HTTPError(response=response)
         if response.headers.get("Content-Type", "").lower().startswith("text/html"):
             raise _web_page_error(url)
         remaining = response.raw.length_remaining  # None: unknown
-        encoding = response.headers.get("Content-Encoding", "identity")
+        encoding = response.headers.get("Content-Encoding", "identity").lower()
         if encoding != "identity" or (remaining is None and not response.raw.chunked):
             raise WeightsError(
                 f"weights: {shown(url)} must be sent without compression and with its length. Received: "
@@ -171,8 +201,8 @@ def _transfer_once(url: str, part: Path, start: int, headers: Mapping[str, str],
         size = start if resumed else 0
         total = None if remaining is None else size + remaining
         bar = tqdm(total=total, initial=size, unit="B", unit_scale=True, desc=part.stem[:20], disable=None)
-        with part.open("ab" if resumed else "wb") as file, bar:
-            for block in response.iter_content(BLOCK):
+        with open(part, "ab" if resumed else "wb", opener=_without_following) as file, bar:
+            for block in _received(response):
                 size += len(block)
                 if size > largest:
                     file.truncate(0)
@@ -181,11 +211,28 @@ def _transfer_once(url: str, part: Path, start: int, headers: Mapping[str, str],
                     )
                 file.write(block)
                 bar.update(len(block))
+                if not pace.add(len(block)):
+                    raise UnavailableError(
+                        f"weights: cannot download {shown(url)}: the server sent {pace.received:,} bytes in "
+                        f"{time.monotonic() - pace.start:.0f} s; the received part is kept for the next try, and "
+                        f"{SPEED}=0 waits for as long as it takes"
+                    )
             file.flush()
             os.fsync(file.fileno())
     if total is not None and size != total:
         raise ChunkedEncodingError(f"received {size:,} of {total:,} bytes")
     return True
+
+
+def _received(response: requests.Response) -> Iterator[bytes]:
+    """What a server sends, as soon as it comes: `iter_content` would wait until a block is full."""
+    try:
+        while block := response.raw.read1(BLOCK, decode_content=False):
+            yield block
+    except urllib3.exceptions.ProtocolError as error:
+        raise ChunkedEncodingError(error) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from error
 
 
 def _size(part: Path) -> int:

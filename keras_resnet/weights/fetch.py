@@ -5,7 +5,9 @@ Face hub are stored in the hub's own cache.
 
 Environment variables: HF_ENDPOINT, HF_HUB_OFFLINE, HF_HOME, HF_TOKEN, HF_HUB_ETAG_TIMEOUT (seconds for a request of
 metadata) and HF_HUB_DOWNLOAD_TIMEOUT (seconds for a request of a file) as in huggingface_hub; KERAS_HOME as in Keras;
-KERAS_RESNET_MIRROR: a base URL from which all files are downloaded that do not come from the hub.
+KERAS_RESNET_MIRROR: a base URL from which all files are downloaded that do not come from the hub;
+KERAS_RESNET_MIN_SPEED: bytes in a second that a download must have on average after its first minute; 10000 if it is
+not set, 0 for no limit.
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
 from keras_resnet.weights import metadata, timm_models
-from keras_resnet.weights.download import LARGEST, digest, download, matches, shown
+from keras_resnet.weights.deadlines import PATIENCE, within
+from keras_resnet.weights.download import LARGEST, UnavailableError, digest, download, matches, shown
 from keras_resnet.weights.table import Checkpoint, table
 from keras_resnet.weights.tensors import WeightsError
 
 HUB = "hf://"
 PACKAGE, SHIPPED = "package:", Path(__file__).parent / "shipped"
-REPOSITORY = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?!.*\.\.)(?P<revision>[\w.-]+(?:/[\w.-]+)*))?")
+# Names of folders in the cache: none may be "." or "..", which are other folders.
+NAME = r"(?!\.)[\w.-]+"
+REPOSITORY = re.compile(rf"hf://(?P<repository>{NAME}/{NAME})(?:@(?!.*\.\.)(?P<revision>{NAME}(?:/{NAME})*))?")
 FILES = ("model.safetensors", "pytorch_model.bin")
 # Files in the cache are named by these values of a hub's answer. Any other text could name a file outside the cache.
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -124,11 +129,19 @@ def from_url(url: str, expected: str) -> Path:
         if path.is_file() and matches(path, expected):
             return path
         raise WeightsError(
-            f"weights: HF_HUB_OFFLINE forbids the download of {name}, and {folder} has no good copy of it"
+            f"weights: HF_HUB_OFFLINE forbids the download of {name}, and {folder} has no good copy of it; "
+            f"{_by_hand(path)}, or unset HF_HUB_OFFLINE"
         )
     mirror = os.environ.get("KERAS_RESNET_MIRROR")
-    download(f"{mirror.rstrip('/')}/{name}" if mirror else url, path, expected)
+    try:
+        download(f"{mirror.rstrip('/')}/{name}" if mirror else url, path, expected)
+    except UnavailableError as error:
+        raise WeightsError(f"{error}. KERAS_RESNET_MIRROR can name another server; {_by_hand(path)}") from None
     return path
+
+
+def _by_hand(path: Path) -> str:
+    return f"without a network, copy the file to {path}"
 
 
 def from_hub(source: str, *files: str, largest: int = LARGEST) -> Path:
@@ -176,7 +189,8 @@ def _remote_metadata(url: str, source: str) -> HfFileMetadata:
         WeightsError: there is no such repository or revision.
     """
     try:
-        remote = huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        timeout = constants.HF_HUB_ETAG_TIMEOUT
+        remote = within(PATIENCE + 2 * timeout, lambda: huggingface_hub.get_hf_file_metadata(url, timeout=timeout))
     except errors.EntryNotFoundError:
         raise FileNotFoundError(url) from None
     except errors.RepositoryNotFoundError:
@@ -210,7 +224,12 @@ def _download_into_cache(
         headers.pop("authorization", None)  # the token is for the hub, not for its storage server
     folder = _cache_folder(repository)
     blob, link = folder / "blobs" / etag, folder / "snapshots" / commit / file
-    download(remote.location, blob, _expected_hash(etag), headers, largest)
+    try:
+        download(remote.location, blob, _expected_hash(etag), headers, largest)
+    except UnavailableError as error:
+        raise WeightsError(
+            f"{error}. {file} of {repository} goes to {folder}; HF_ENDPOINT can name another hub"
+        ) from None
     try:
         if not (link.exists() and link.samefile(blob)):
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +260,10 @@ def _from_cache(repository: str, revision: str, files: Sequence[str], reason: st
             if matches(path, _expected_hash(path.readlink().name) if path.is_symlink() else ""):
                 return path
             raise WeightsError(f"weights: {reason}, and {path} in the cache is damaged")
-    raise WeightsError(f"weights: {reason}, and {' or '.join(files)} is not in the cache, {_cache_folder(repository)}")
+    raise WeightsError(
+        f"weights: {reason}, and {' or '.join(files)} is not in the cache, {_cache_folder(repository)}. HF_ENDPOINT "
+        f"can name another hub; without a network, copy this folder from where `hf download {repository}` ran"
+    )
 
 
 def _cache_folder(repository: str) -> Path:

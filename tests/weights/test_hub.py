@@ -1,6 +1,7 @@
 """Weights from a hub or a URL, over real sockets: a download is complete and correct, or it fails with one sentence."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -294,6 +295,10 @@ def test_an_unreachable_server_gives_one_sentence(path):
     ("kind", "message"),
     [
         ("status", "the server answered 500 Internal Server Error"),
+        ("answers 204", "the server answered 204 No Content"),
+        ("answers 206", "the server answered 206 Partial Content"),
+        ("answers 300", "the server answered 300 Multiple Choices"),
+        ("answers 304", "the server answered 304 Not Modified"),
         ("page", "must be a file. Received: a web page"),
         ("page of bytes", "must be a file. Received: a web page"),
         ("gzip", "must be sent without compression and with its length. Received: Content-Encoding gzip"),
@@ -334,10 +339,50 @@ def test_a_token_does_not_follow_to_another_host(server, path):
     assert [request.authorization for request in server.requests] == ["Bearer hf_secret", ""]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_named(server, path):
+@pytest.mark.parametrize("kind", ["trickle", "trickling head"])
+def test_a_server_that_trickles_is_given_up(server, path, monkeypatch, kind):
+    monkeypatch.setattr("keras_resnet.weights.deadlines.PATIENCE", 0.2)
+    monkeypatch.setattr("keras_resnet.weights.download.PATIENCE", 0.2 - 2 * SECONDS)
+    server.faults["GET", ".h5"] = Fault(kind, seconds=0.02)
+    start = time.monotonic()
+    with pytest.raises(
+        ValueError, match="cannot download .*/weights.h5: (the server sent [0-9]+ bytes|no answer)"
+    ) as caught:
+        download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    one_sentence(caught)
+    assert time.monotonic() - start < 2
+    if kind == "trickle":  # what came is used by the next try, which waits for as long as it takes
+        assert "KERAS_RESNET_MIN_SPEED=0 waits" in str(caught.value)
+        monkeypatch.setenv("KERAS_RESNET_MIN_SPEED", "0")
+        monkeypatch.setattr("keras_resnet.weights.deadlines.PATIENCE", -1000)
+        server.faults.clear()
+        download(server.url + "/weights.h5", path, SHA)
+        assert server.requests[-1].range.startswith("bytes=")
+
+
+def test_a_speed_that_is_no_number_is_named(server, path, monkeypatch):
+    monkeypatch.setenv("KERAS_RESNET_MIN_SPEED", "fast")
+    with pytest.raises(ValueError, match="KERAS_RESNET_MIN_SPEED must be bytes in a second, .* Received: 'fast'"):
+        download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_part_that_is_a_link_is_not_followed(server, path, tmp_path, link):
     path.parent.mkdir()
-    path.with_name("weights.h5.part").symlink_to("/dev/full")
+    (tmp_path / "mine").write_bytes(CONTENT[:1000])
+    getattr(path.with_name("weights.h5.part"), link)(tmp_path / "mine")
+    download(server.serve_file("/weights.h5", CONTENT), path, SHA)
+    assert (tmp_path / "mine").read_bytes() == CONTENT[:1000]
+    assert path.read_bytes() == CONTENT
+    assert not path.is_symlink()
+    assert server.requests[0].range == ""
+
+
+def test_a_full_disk_is_named(server, path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ValueError, match="cannot store weights.h5 in .*: No space left on device") as caught:
         download(server.serve_file("/weights.h5", CONTENT), path, SHA)
     one_sentence(caught)
@@ -588,6 +633,35 @@ def test_a_storage_that_fails_leaves_no_file(hub, tmp_path):
         with pytest.raises(ValueError, match=why) as caught:
             fetch.from_hub(SOURCE, "model.safetensors")
         assert "secret" not in one_sentence(caught)
+    assert files_in(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_downloaded_says_what_to_do(hub, tmp_path, monkeypatch):
+    hub.commit("timm/any.thing", {"model.safetensors": CONTENT})
+    hub.faults["GET", ""] = Fault("status")
+    url = hub.serve_file("/weights.h5", CONTENT)
+    copied = f"without a network, copy the file to {tmp_path / 'keras' / 'models' / 'weights.h5'}"
+    for offline, source, parts in (
+        (False, url, ["answered 500", "KERAS_RESNET_MIRROR", copied]),
+        (False, SOURCE, ["answered 500", "model.safetensors", str(tmp_path / "hub"), "HF_ENDPOINT"]),
+        (True, url, ["HF_HUB_OFFLINE", copied]),
+        (True, SOURCE, ["HF_HUB_OFFLINE", str(tmp_path / "hub"), "HF_ENDPOINT", "`hf download timm/any.thing`"]),
+    ):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        with pytest.raises(ValueError, match="weights") as caught:
+            fetch.local_file(Checkpoint("ResNet18", "tag", source, hash=SHA), include_top=True)
+        message = one_sentence(caught)
+        assert [part for part in parts if part not in message] == []
+
+
+@pytest.mark.parametrize(
+    "source", ["x/y@.", "x/y@..", "x/y@../z", "x/y@a/.", "x/y@.git", "x/y@a/../b", "./y", "../y", "x/.."]
+)
+def test_a_source_cannot_name_a_folder_of_the_cache(hub, tmp_path, source):
+    with pytest.raises(ValueError, match="weights must be hf://owner/repository") as caught:
+        fetch.from_hub(f"hf://{source}", "config.json")
+    one_sentence(caught)
+    assert hub.requests == []
     assert files_in(tmp_path) == []
 
 
