@@ -22,3 +22,10 @@ def one_node(*signature: tf.TensorSpec) -> Callable[[Callable[..., tf.Tensor]], 
         signature: shapes and types of the arguments.
     """
     return tf.function(input_signature=signature, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def unless(reason: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+    """`value`; the graph raises an error with the text `reason` instead, unless that is ""."""
+    # `tf.debugging.Assert` would be a `tf.cond`, which takes longer.
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=reason == "", data=[reason])]):
+        return tf.identity(value)

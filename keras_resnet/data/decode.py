@@ -11,9 +11,12 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_resnet._internal.validation import integer, number, one_of, printable
-from keras_resnet.data.binary import one_node, part
-from keras_resnet.data.headers import Header, checked_jpeg_sides, read_header, refusal
+from keras_resnet.data.binary import one_node, part, unless
+from keras_resnet.data.gif import first_frame
+from keras_resnet.data.headers import Header, has_alpha, read_header, refusal
+from keras_resnet.data.jpeg import checked_sides
 from keras_resnet.data.orientation import orientation, stored_box, upright, upright_sides
+from keras_resnet.data.png import needed_chunks
 from keras_resnet.weights import Checkpoint
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -67,7 +70,7 @@ def decode_stored_part(
         The part as it is stored, uint8 (H, W, channels), and its orientation, for `upright`.
     """
     stored = orientation(content)
-    sides = upright_sides(checked_jpeg_sides(content), stored)
+    sides = upright_sides(checked_sides(content), stored)
     box = stored_box(choose_box(sides), sides, stored)
     return in_channels(tf.io.decode_and_crop_jpeg(content, box, channels=3), channels), stored
 
@@ -76,17 +79,15 @@ def decode_stored_part(
 def _decode_other(content: tf.Tensor) -> tf.Tensor:
     """Decodes a file of any format but JPEG to color."""
     header = read_header(content)
-    reason = refusal(header)
-    with tf.control_dependencies([tf.debugging.Assert(reason == "", [reason])]):
-        content = tf.identity(content)
+    content = unless(refusal(content, header), content)
+    # TensorFlow decodes a WebP with transparent pixels only to four channels. `channels=0`, with which it chooses the
+    # number itself, is not safe: TensorFlow 2.21 writes out of bounds if a WebP is animated.
     image = tf.case(
         [
+            (header.png == 0, lambda: tf.io.decode_png(needed_chunks(content, header), channels=3)),
             ((header.bmp == 0) & (header.bmp_bits == 8), lambda: _decode_palette(content, header)),
             (header.gif == 0, lambda: _decode_first_frame(content, header)),
-            (
-                _is_transparent_webp(content),
-                lambda: tf.io.decode_image(content, channels=4, expand_animations=False)[..., :3],
-            ),
+            (has_alpha(header), lambda: tf.io.decode_image(content, channels=4, expand_animations=False)[..., :3]),
         ],
         default=lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
     )
@@ -103,30 +104,16 @@ def _decode_palette(content: tf.Tensor, header: Header) -> tf.Tensor:
 
 
 def _decode_jpeg(content: tf.Tensor) -> tf.Tensor:
-    with tf.control_dependencies([checked_jpeg_sides(content)]):
+    with tf.control_dependencies([checked_sides(content)]):
         return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_first_frame(content: tf.Tensor, header: Header) -> tf.Tensor:
     """Decodes the first picture of a GIF. Where it does not cover the screen, Pillow fills the rest with a color."""
-    image = tf.io.decode_image(content, channels=3, expand_animations=False)
+    image = tf.io.decode_image(first_frame(content), channels=3, expand_animations=False)
     screen = tf.stack([header.gif_height, header.gif_width])
     covers = tf.reduce_all(tf.shape(image, tf.int64)[:2] == screen)
-    reason = "image must begin with a picture that covers the screen if it is a GIF"
-    with tf.control_dependencies([tf.debugging.Assert(covers, [reason])]):
-        return tf.identity(image)
-
-
-def _is_transparent_webp(content: tf.Tensor) -> tf.Tensor:
-    """Whether the file is a WebP that TensorFlow decodes only to four channels (RFC 9649 defines the bits).
-
-    `channels=0`, with which TensorFlow chooses the number of channels itself, is not safe: TensorFlow 2.21 writes out
-    of bounds if a WebP is animated.
-    """
-    start = tf.strings.substr(tf.strings.join([tf.strings.substr(content, 0, 25), " " * 25]), 0, 25)
-    kind, flags = tf.strings.substr(start, 8, 8), tf.cast(tf.io.decode_raw(start, tf.uint8), tf.int32)
-    still_with_alpha = tf.bitwise.bitwise_and(flags[20], 0x12) == 0x10
-    return tf.where(kind == "WEBPVP8L", flags[24] // 16 % 2 == 1, (kind == "WEBPVP8X") & still_with_alpha)
+    return unless(tf.where(covers, "", "image must begin with a picture that covers the screen if it is a GIF"), image)
 
 
 def in_channels(image: tf.Tensor, channels: int) -> tf.Tensor:

@@ -95,6 +95,25 @@ REFUSED = {
         encoded(Image.new("RGB", (4, 4)), "BMP")[:18] + (65_000).to_bytes(4, "little") * 2 + bytes(60),
         "must have at most 300,000,000 pixels",
     ),
+    "a JPEG of many scans": (
+        encoded(Image.new("L", (8, 8)), "JPEG", progressive=True)[:-2] + b"\xff\xda\0\x08\1" * 101,
+        "must have at most 100 scans",
+    ),
+    "an animated WebP": (
+        encoded(Image.new("L", (8, 8)), "WEBP", save_all=True, append_images=[Image.new("L", (8, 8), 9)]),
+        "must be one picture. Received: an animated WebP",
+    ),
+    "a TIFF": (
+        encoded(Image.new("L", (8, 8)), "TIFF"),
+        "converted to JPEG or PNG. Received: a TIFF file, which is not",
+    ),
+    "a HEIC": (b"\0\0\0\x18ftypheic" + bytes(20), "must be converted to JPEG or PNG. Received: a HEIC file"),
+    "an AVIF": (encoded(Image.new("RGB", (8, 8)), "AVIF"), "Received: an AVIF file, which is not read"),
+    "an SVG": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "Received: an SVG file, which is not read"),
+    "a file that begins as a HEIC and ends there": (
+        b"\0\0\0\x18ftyp",
+        "is not a readable JPEG, PNG, BMP, WebP or GIF$",
+    ),
     "no image": (b"a text", "is not a readable JPEG, PNG, BMP, WebP or GIF$"),
 }
 
@@ -105,6 +124,12 @@ def test_what_would_be_decoded_to_other_pixels_is_refused_with_the_reason(name, 
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ValueError, match=reason):
         read_image(tmp_path / "file", 3)
+
+
+def test_a_jpeg_of_one_scan_may_have_many_pictures_behind_it():
+    """Panoramas and films of phones are such files. A decoder reads the first picture."""
+    content = encoded(Image.new("RGB", (8, 8), (200, 200, 200)), "JPEG")
+    assert int(decode(tf.constant(content * 200), 3)[0, 0, 0]) == 200
 
 
 def test_a_gif_of_several_pictures_is_its_first():

@@ -6,26 +6,19 @@ import math
 
 import tensorflow as tf
 
+from keras_resnet.data.binary import one_node, unless
+
 MOST_BYTES = 5_000_000  # the first picture must end within these first bytes of the file
 MOST_BLOCKS = 100  # blocks before the first picture: comments, and data of the program that wrote the file
 IMAGE, EXTENSION, END = 0x2C, 0x21, 0x3B
 
 
-def screen(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Height and width of a GIF, int64, from its bytes."""
-    data = _bytes(content)
-    return tf.cast(_side(data, 8), tf.int64), tf.cast(_side(data, 6), tf.int64)
-
-
+@one_node(tf.TensorSpec((), tf.string))
 def first_frame(content: tf.Tensor) -> tf.Tensor:
-    """The bytes of a GIF up to the end of its first picture. Files of other formats are returned without change.
+    """The bytes of a GIF up to the end of its first picture.
 
     The graph raises an error if the GIF has no picture, or if its first picture is not inside the screen.
     """
-    return tf.cond(tf.strings.substr(content, 0, 4) == b"GIF8", lambda: _cut_after_picture(content), lambda: content)
-
-
-def _cut_after_picture(content: tf.Tensor) -> tf.Tensor:
     data = _bytes(tf.strings.substr(content, 0, MOST_BYTES))
     height, width = _side(data, 8), _side(data, 6)
     ends = _ends_of_parts(data)
@@ -48,8 +41,9 @@ def _cut_after_picture(content: tf.Tensor) -> tf.Tensor:
         (start, tf.constant(False), tf.constant(True)),
         maximum_iterations=MOST_BLOCKS,
     )
-    with tf.control_dependencies([tf.debugging.Assert(is_valid & done, ["GIF: no first picture"])]):
-        return tf.strings.join([tf.strings.substr(content, 0, place), bytes([END])])
+    reason = f"image must have a first picture, inside the screen and the first {MOST_BYTES:,} bytes, if it is a GIF"
+    content = unless(tf.where(is_valid & done, "", reason), content)
+    return tf.strings.join([tf.strings.substr(content, 0, place), bytes([END])])
 
 
 def _ends_of_parts(data: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,96 @@
+"""The sides of a JPEG, and its scans: a decoder goes through the whole image once for each. All in the graph."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from keras_resnet.data.binary import one_node, unless
+from keras_resnet.data.headers import MOST_PIXELS, pixels_of, refused_sides, too_few_or_many
+
+MOST_SCANS = 100  # encoders write about ten
+MOST_SCANNED = 500_000_000  # pixels times scans; a decoder needs seconds for them
+MOST_MARKS = 10_000  # places that are looked at; 650 MB after the picture have as many by chance
+SCAN = b"\xff\xda"
+# What follows: a length of two bytes, and the number of channels, which it must fit.
+STARTS = [bytes([0, 6 + 2 * channels, channels]) for channels in (1, 2, 3, 4)]
+MOST_SEGMENTS = 1000  # before the first scan
+FRAMES = [0xC0 + kind for kind in range(16) if kind not in (4, 8, 12)]
+SEQUENTIAL = [0xC0, 0xC1]
+
+
+def sides_of(content: tf.Tensor) -> tf.Tensor:
+    """Height and width of a JPEG, int32 (2,). The graph raises an error if the JPEG does not declare them."""
+    return tf.io.extract_jpeg_shape(content)[:2]
+
+
+def refusal(content: tf.Tensor, sides: tf.Tensor, most_pixels: int = MOST_PIXELS) -> tf.Tensor:
+    """Why a JPEG must not be decoded; "" if it can be.
+
+    Args:
+        content: scalar string, the bytes of the file.
+        sides: `sides_of` the file.
+        most_pixels: largest number of pixels.
+    """
+    after = tf.raw_ops.StringSplitV2(input=[content], sep=SCAN, maxsplit=MOST_MARKS).values[1:]
+    # Few nodes for an ordinary file.
+    may_be_wrong = too_few_or_many(sides, most_pixels) | _are_too_many(tf.size(after), sides)
+    return tf.cond(may_be_wrong, lambda: _refusal(content, sides, after, most_pixels), lambda: tf.constant(""))
+
+
+def _refusal(content: tf.Tensor, sides: tf.Tensor, after: tf.Tensor, most_pixels: int) -> tf.Tensor:
+    scans = _count_scans(after)
+    reason = tf.strings.join(
+        [
+            f"image must have at most {MOST_SCANS} scans of at most {MOST_SCANNED:,} pixels together. Received: ",
+            tf.strings.as_string(scans),
+            " scans",
+        ]
+    )
+    # A picture of one scan may have others in its thumbnail, and in pictures and films behind it.
+    too_many = _are_too_many(scans, sides) & ~_has_one_scan(content)
+    return tf.where(too_many, reason, refused_sides(sides, most_pixels))
+
+
+def _are_too_many(scans: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+    return (scans > MOST_SCANS) | (tf.cast(scans, tf.float32) * pixels_of(sides) > MOST_SCANNED)
+
+
+def checked_sides(content: tf.Tensor) -> tf.Tensor:
+    """Height and width of a JPEG, int32 (2,); an error in the graph if it must not be decoded."""
+    sides = sides_of(content)
+    return unless(refusal(content, sides), sides)
+
+
+def _count_scans(after: tf.Tensor) -> tf.Tensor:
+    """The number of scans, from the bytes after each FF DA.
+
+    A scan begins with FF DA, and these bytes do not occur inside a scan. A decoder accepts a scan only if the length
+    after FF DA fits the number of its channels. Without that condition, a film of some megabytes after the picture
+    would have a hundred such pairs of bytes by chance.
+    """
+    scans = tf.math.count_nonzero(tf.strings.substr(after, 0, 3)[:, None] == STARTS, dtype=tf.int32)
+    return tf.where(tf.size(after) == MOST_MARKS, MOST_MARKS, scans)
+
+
+@one_node(tf.TensorSpec((), tf.string))
+def _has_one_scan(content: tf.Tensor) -> tf.Tensor:
+    """Whether a decoder reads one scan only: the file is not progressive, and its first scan has all channels."""
+
+    def segment(place: tf.Tensor) -> tf.Tensor:
+        first = tf.strings.substr(content, tf.minimum(place, tf.strings.length(content)), 10)
+        return tf.cast(tf.io.decode_raw(first, tf.uint8, fixed_length=10), tf.int32)
+
+    def following(place: tf.Tensor, found: tf.Tensor, frame: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        frame = tf.where(tf.reduce_any(found[1] == FRAMES), found, frame)
+        place = place + 2 + 256 * found[2] + found[3]
+        return place, segment(place), frame
+
+    start = tf.constant(2)
+    _, scan, frame = tf.while_loop(
+        lambda _, found, __: (found[0] == 0xFF) & (found[1] != SCAN[1]),
+        following,
+        (start, segment(start), tf.zeros(10, tf.int32)),
+        maximum_iterations=MOST_SEGMENTS,
+    )
+    has_all_channels = (scan[1] == SCAN[1]) & (scan[4] == frame[9])
+    return has_all_channels & tf.reduce_any(frame[1] == SEQUENTIAL)
