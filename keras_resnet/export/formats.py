@@ -23,7 +23,7 @@ from keras_resnet._internal.validation import one_of
 from keras_resnet.export.checks import check_backend, checked_images
 from keras_resnet.export.folding import fold_batch_norm
 from keras_resnet.export.graphs import flat_float32
-from keras_resnet.export.network import classifier_scores, float_features
+from keras_resnet.export.network import FINITE, classifier_scores, finite_or_nan, float_features
 
 
 def onnx(model: keras.Model, path: str | os.PathLike[str]) -> Path:
@@ -89,7 +89,12 @@ def openvino(
     if precision == "int8":
         images = _single_images(checked_images("calibration", calibration, model))
         quantisation = _import_package("nncf")
-        converted = quantisation.quantize(converted, quantisation.Dataset(images), subset_size=len(images))
+        converted = quantisation.quantize(
+            converted,
+            quantisation.Dataset(images),
+            subset_size=len(images),
+            ignored_scope=quantisation.IgnoredScope(patterns=[f".*{FINITE}.*"]),
+        )
     library.save_model(converted, str(path), compress_to_fp16=False)
     return path
 
@@ -132,16 +137,25 @@ def litert(
         module.serve = function  # only functions of a module can be saved
         tf.saved_model.save(module, directory, signatures={"serving_default": function})
         converter = tf.lite.TFLiteConverter.from_saved_model(directory)
-        if precision == "int8":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: images
         with warnings.catch_warnings():
             # The converter uses its own deprecated interpreter to calibrate.
             warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
-            content = converter.convert()
+            content = _quantised(converter, images) if precision == "int8" else converter.convert()
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path
+
+
+def _quantised(converter: tf.lite.TFLiteConverter, images: list[dict[str, np.ndarray]]) -> bytes:
+    """A LiteRT file in int8. The operations of `finite_or_nan` stay in float32, because integers have no NaN."""
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: images
+    in_float32 = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=["SUM", "ABS", "LESS", "SELECT_V2"])
+    # Of TensorFlow's tools, only this one leaves single operations in float32.
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=lambda: images, debug_options=in_float32
+    )
+    return debugger.get_nondebug_quantized_model()
 
 
 def _serving_function(model: keras.Model) -> Any:
@@ -151,7 +165,9 @@ def _serving_function(model: keras.Model) -> Any:
     features, scores = float_features(folded, "float32"), classifier_scores(folded)
     image = tf.TensorSpec(model.input_shape, tf.float32, "image")
     return tf.function(
-        lambda image: {"probabilities": scores(features(image))}, input_signature=[image], autograph=False
+        lambda image: {"probabilities": finite_or_nan(image, scores(features(image)))},
+        input_signature=[image],
+        autograph=False,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_resnet._internal.keras_graph import producer
@@ -18,6 +19,7 @@ from keras_resnet.runtime.grouped_convolutions import without_xla
 from keras_resnet.runtime.precision import inner_layers
 
 Features = Callable[[tf.Tensor], tf.Tensor]  # pixels (N, H, W, C) -> embedding (N, F), both float32
+FINITE = "finite_pixels"  # name scope of `finite_or_nan`
 ACTIVATIONS = {
     keras.activations.softmax: tf.nn.softmax,
     keras.activations.sigmoid: tf.nn.sigmoid,
@@ -109,6 +111,18 @@ def float_features(model: keras.Model, precision: str) -> Features:
             return before.stateless_call(*constants, pixels, training=False)[0]
 
     return features
+
+
+def finite_or_nan(pixels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """`outputs`, float32 (N, F), but NaN for each image of `pixels` with a number that is NaN or infinite.
+
+    Some kernels of ReLU and of max-pooling, and all integers, turn NaN into a number: the probabilities would be
+    plausible and wrong.
+    """
+    with tf.name_scope(FINITE):
+        # A comparison, because optimisers of graphs replace x - x and 0 * x by 0.
+        is_finite = tf.abs(tf.reduce_sum(pixels, (1, 2, 3))) < tf.float32.max
+        return tf.where(is_finite[:, None], outputs, np.float32("nan"))
 
 
 def classifier_scores(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_resnet.export.network import Features
+from keras_resnet.export.network import Features, finite_or_nan
 
 Answer = dict[str, tf.Tensor]
 IMAGE_KEY = "image/encoded"  # the key of ImageNet's usual records, and of TensorFlow's own exports
@@ -71,8 +71,12 @@ class Served(tf.Module):
     ) -> None:
         super().__init__()
         pixels = tf.TensorSpec((None, *shape), tf.float32, "image")
+
+        def embed(image: tf.Tensor) -> tf.Tensor:
+            return finite_or_nan(image, features(image))
+
         # Traced once and called by all signatures, so that the file has the constants once.
-        self.embed = tf.function(features, input_signature=[pixels], autograph=False)
+        self.embed = tf.function(embed, input_signature=[pixels], autograph=False)
 
         def most_probable(probabilities: tf.Tensor) -> Answer:
             best = tf.math.top_k(probabilities, top_k)

@@ -89,6 +89,26 @@ def test_int8_says_nearly_the_same(name, package, trained, tmp_path):
     assert 1e-6 < np.abs(result - expected).max() < 0.1
 
 
+ALL_PRECISIONS = [(name, ()) for name in FORMATS] + [("openvino", ("int8",)), ("litert", ("int8",))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "precision"), ALL_PRECISIONS)
+def test_an_image_with_pixels_that_are_no_numbers_gets_no_probabilities(name, precision, trained, tmp_path):
+    file, write, read, packages = FORMATS[name]
+    for package in (*packages, *(["nncf"] if (name, precision) == ("openvino", ("int8",)) else [])):
+        needs.import_package(package)
+    model, images, _ = trained("v1")
+    write(model, tmp_path / file, *precision, *([images] if precision else []))
+    predict = read(tmp_path / file)
+    changed = images[:4].copy()
+    changed[:3, 2, 3, 1] = np.nan, np.inf, -np.inf
+    sound, result = (np.concatenate([predict(image[None]) for image in part]) for part in (images[:4], changed))
+    assert np.isfinite(sound).all()
+    assert np.isnan(result[:3]).all()
+    np.testing.assert_array_equal(result[3], sound[3])
+
+
 @pytest.mark.slow
 def test_openvino_computes_in_the_precision_that_it_is_asked_for(trained, tmp_path):
     core = needs.import_package("openvino").Core()

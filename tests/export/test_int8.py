@@ -279,19 +279,6 @@ def test_a_normalisation_that_is_turned_round_and_an_addition_of_three(rng):
 
 
 @pytest.mark.slow
-def test_pixels_that_are_no_numbers_get_no_answer(eight_bits):
-    features, images = eight_bits
-    serve, other_rows = tf.function(features, autograph=False), [0, 2, 3, 4]
-    expected = serve(tf.constant(images)).numpy()
-    for invalid in (np.nan, np.inf, -np.inf):
-        changed = images.copy()
-        changed[1, 2, 3, 0] = invalid
-        result = serve(tf.constant(changed)).numpy()
-        assert np.isnan(result[1]).all()
-        np.testing.assert_array_equal(result[other_rows], expected[other_rows])
-
-
-@pytest.mark.slow
 def test_what_has_no_8_bit_form_is_refused(rng):
     images = patches(rng, 2, 8)
     x = keras.Input((8, 8, 3))

@@ -348,6 +348,21 @@ def test_a_processor_that_cuts_sums_off_has_no_eight_bits(monkeypatch):
 
 
 @SLOW
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", precisions.PRECISIONS)
+def test_an_image_with_pixels_that_are_no_numbers_gets_no_answer(precision, calibrated, tmp_path):
+    model, images = calibrated
+    path = kr.export.saved_model(model, tmp_path, precision=precision, calibration=images, agreement=0.01)
+    signatures = tf.saved_model.load(str(path)).signatures
+    changed = images[:4].astype("float32")
+    changed[:3, 2, 3, 1] = np.nan, np.inf, -np.inf
+    for signature, output in (("serving_default", "probabilities"), ("features", "features")):
+        sound = call(signatures[signature], image=images[:4].astype("float32"))[output]
+        result = call(signatures[signature], image=changed)[output]
+        assert np.isnan(result[:3]).all()
+        np.testing.assert_array_equal(result[3], sound[3])
+
+
 def test_eight_bits_that_this_machine_has_not_become_bfloat16(calibrated, tmp_path, monkeypatch, caplog):
     model, images = calibrated
     monkeypatch.setattr(precisions, "available", lambda: False)
