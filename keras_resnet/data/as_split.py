@@ -46,7 +46,7 @@ def as_split(argument: str, data: Data, classes: Sequence[str]) -> Split:
         if isinstance(data, tf.data.Dataset):
             return _of_dataset(data, names_of(data) or tuple(classes))
         if isinstance(data, (tuple, list)) and len(data) == 2:
-            images, labels = map(np.asarray, data)
+            images, labels = _array("images", data[0]), _array("labels", data[1])
             return from_arrays(_raw(images), _indices(labels, len(classes)), classes)
     except ValueError as error:
         raise ValueError(f"{argument}: {error}") from error
@@ -74,6 +74,13 @@ def _what(data: Any) -> str:
     if isinstance(data, (tuple, list)):
         return f"a {kind} of {len(data)} values; weights of images are not supported"
     return f"{kind}; put images and labels in a pair: (x, y)" if hasattr(data, "shape") else kind
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array. Received: {type(values).__name__}, {error}") from error
 
 
 def _raw(images: np.ndarray) -> np.ndarray:
@@ -129,7 +136,7 @@ def _of_dataset(dataset: tf.data.Dataset, classes: tuple[str, ...]) -> Split:
     files = getattr(dataset, "file_paths", None)  # of `image_dataset_from_directory`
 
     def explain(_: str, number: int) -> str:
-        _, label = next(iter(raw.skip(number).take(1)), (None, NO_LABEL))
+        label = next(iter(raw.skip(number).take(1)), (None, NO_LABEL))[1]
         wrong = (
             "pixels outside of [0, 255]" if label == NOT_RAW else f"a label that is not one of {len(classes)} classes"
         )

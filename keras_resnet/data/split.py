@@ -129,6 +129,7 @@ class Split:
             (1150, 287)
         """
         number("share", share, "(0, 1)")
+        self.check_order("give the validation images yourself")
         integer("seed", seed, minimum=0)
         if isinstance(self.records, Indexed):
             held = _stratified(self.records.labels, share, seed)
@@ -189,24 +190,29 @@ class Split:
         """
         if integer("index", index, 0) >= integer("count", count):
             raise ValueError(f"index must be below count. Received: index={index}, count={count}")
-        return self if count == 1 else self._part(np.arange(index, self.size, count))
+        if count == 1:
+            return self
+        self.check_order("use one process")
+        return self._part(np.arange(index, self.size, count))
 
-    def check_order(self) -> None:
+    def check_order(self, otherwise: str) -> None:
         """Raises a `ValueError` if the images have another order in each iteration.
 
         Images are told apart by their numbers. In a dataset that is shuffled anew in each iteration, a held-out image
         has another number later, and is trained on. A stream's first images are read twice for this.
+
+        Args:
+            otherwise: what can be done with another order, for the error.
         """
         if isinstance(self.records, Stream) and not self.records.has_fixed_order:
             raise ValueError(
                 "the dataset must give the same images in the same order in each iteration. Received: a dataset whose "
-                "first images are others in the second iteration; type shuffle=False in image_dataset_from_directory, "
-                "reshuffle_each_iteration=False in shuffle(), leave augmentation to the recipe; or give the validation "
-                "images yourself"
+                "first images are others in the second iteration; type reshuffle_each_iteration=False in shuffle(), "
+                "shuffle=False in image_dataset_from_directory (without its validation_split, which would then take "
+                f"the last classes), and leave augmentation to the recipe; or {otherwise}"
             )
 
     def _part(self, numbers: np.ndarray) -> Split:
-        self.check_order()
         files = tuple(self.files[number] for number in numbers) if self.files else ()
         records = self.records.select(numbers)
         corrupt_records = CorruptRecords(self.corrupt_records.on_corrupt, records.describe, self.corrupt_records)
@@ -272,7 +278,8 @@ def from_arrays(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
             "labels must be integers, indices into classes; np.unique(labels, return_inverse=True) finds them. "
             f"Received: {labels.dtype}"
         )
-    indices = labels.astype("int64")
+    with np.errstate(invalid="ignore"):  # NaN is no integer, and refused in the next lines
+        indices = labels.astype("int64")
     if (indices != labels).any():
         raise ValueError(
             f"labels must be integers. Received: {labels.dtype} with the value {labels[indices != labels][0]}"

@@ -110,7 +110,7 @@ def fit(
     sizes, where = ImageSizes.for_model(model, recipe), placement_of(model)
     if directory is not None or where.processes > 1:
         # A training that continues skips the images that it has used, and each process those of the others.
-        train.check_order()
+        train.check_order("train without a directory, in one process")
     steps = steps_per_epoch(train, recipe.batch_size)
     epochs = recipe.epochs_of(steps)
     keras.utils.set_random_seed(recipe.seed)
@@ -191,7 +191,7 @@ def prepare_splits(
             )
         validation = in_channels_of(model, validation)
     elif recipe.validation_split:
-        train.check_order()
+        train.check_order("give the validation images yourself")
         try:
             train, validation = train.hold_out(recipe.validation_split, recipe.seed)
         except ValueError as error:

@@ -225,14 +225,14 @@ class HyperResNet(keras_tuner.HyperModel):
             keras_tuner.errors.FatalTypeError: an argument is unknown or has the wrong type.
         """
         given = Images(x, y, validation_data, train, validation)
-        recipe, *splits = self._prepare(hp, model, given, validation_split, batch_size, epochs, initial_epoch)
+        recipe, rest, held_out = self._prepare(hp, model, given, validation_split, batch_size, epochs, initial_epoch)
         self._executions[hp] = self._executions.get(hp, 0) + 1
         checkpoints = [callback for callback in callbacks if isinstance(callback, SaveBestEpoch)]
         others = [callback for callback in callbacks if callback not in checkpoints]
         for checkpoint in checkpoints:
             check_objective(checkpoint.objective, others, self.reward is not None)
         try:
-            result = fit(model, recipe, *splits, others)
+            result = fit(model, recipe, rest, held_out, others)
         except DivergedError as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         epoch = (result.best_epoch or len(result.history["loss"])) - 1

@@ -115,6 +115,8 @@ def refused(data, message, error=ValueError):
         (PIXELS, np.eye(4)[LABELS], r"one-hot vectors of 3 classes. Received: labels of shape \(6, 4\)"),
         (PIXELS, ONE_HOT * 0.9, r"one-hot vectors with one 1 and otherwise 0. Received: \[0.9 0.  0. \]"),
         (PIXELS, LABELS + 1, "labels must be indices into classes, in .0, 3.. Received: 1 to 3"),
+        (PIXELS, LABELS + np.nan, "labels must be integers. Received: float64 with the value nan"),
+        ([PIXELS[0], PIXELS[0, 1:]], [0, 1], "images must be an array. Received: list"),
         (PIXELS, None, r"Received: shape \(\)"),
     ],
 )
@@ -205,7 +207,9 @@ def test_images_are_held_out_of_a_dataset_that_is_shuffled_once():
 
 @pytest.mark.slow
 def test_a_shuffled_image_dataset_of_keras_gives_no_held_out_images(folder):
-    with pytest.raises(ValueError, match="type shuffle=False in image_dataset_from_directory"):
+    with pytest.raises(
+        ValueError, match="shuffle=False in image_dataset_from_directory .*; or give the validation images"
+    ):
         as_split("train", image_dataset(folder, shuffle=True, seed=1), CLASSES).hold_out(0.5)
     as_split("train", image_dataset(folder), CLASSES).hold_out(0.5)
 
@@ -218,4 +222,4 @@ def test_the_shards_of_a_dataset_whose_order_changes_are_refused_too():
 
 
 def test_images_in_memory_have_a_fixed_order():
-    from_arrays(PIXELS, LABELS, CLASSES).check_order()
+    from_arrays(PIXELS, LABELS, CLASSES).check_order("")
