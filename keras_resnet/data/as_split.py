@@ -97,7 +97,7 @@ def _raw(images: np.ndarray) -> np.ndarray:
 
 def _indices(labels: np.ndarray, count: int) -> np.ndarray:
     """Labels (N,) of integers (N, 1) or one-hot vectors (N, count); labels of another form are returned as they are."""
-    if labels.ndim != 2:
+    if labels.ndim != 2 or labels.dtype.kind not in "biuf":
         return labels
     if labels.shape[1] == 1:
         return labels[:, 0]
@@ -105,13 +105,13 @@ def _indices(labels: np.ndarray, count: int) -> np.ndarray:
         raise ValueError(
             f"labels must be integers, or one-hot vectors of {count} classes. Received: labels of shape {labels.shape}"
         )
-    indices = labels.argmax(axis=1)
-    if not np.array_equal(labels, np.eye(count)[indices]):
+    is_one_hot = (np.count_nonzero(labels, axis=1) == 1) & (labels.max(axis=1) == 1)
+    if not is_one_hot.all():
         raise ValueError(
             "labels must be integers, or one-hot vectors with one 1 and otherwise 0. "
-            f"Received: {labels[~(labels == np.eye(count)[indices]).all(axis=1)][0][:10]}"
+            f"Received: {labels[~is_one_hot][0][:10]}"
         )
-    return indices
+    return labels.argmax(axis=1)
 
 
 def _of_dataset(dataset: tf.data.Dataset, classes: tuple[str, ...]) -> Split:
@@ -137,10 +137,12 @@ def _of_dataset(dataset: tf.data.Dataset, classes: tuple[str, ...]) -> Split:
 
     def explain(_: str, number: int) -> str:
         label = next(iter(raw.skip(number).take(1)), (None, NO_LABEL))[1]
-        wrong = (
-            "pixels outside of [0, 255]" if label == NOT_RAW else f"a label that is not one of {len(classes)} classes"
-        )
-        return f"example {number} of the dataset has {wrong}"
+        if label == NOT_RAW:
+            return (
+                f"example {number} of the dataset has pixels outside of [0, 255]; raw pixels are not scaled, and "
+                "tf.clip_by_value(image, 0, 255) in a map() mends those that resizing has made"
+            )
+        return f"example {number} of the dataset has a label that is not one of {len(classes)} classes"
 
     return stream_of(raw, classes, len(files) if files else None, explain)
 
@@ -171,8 +173,9 @@ def _example(image: tf.Tensor, label: tf.Tensor, count: int) -> tuple[tf.Tensor,
     index = _index(label, count)
     if image.dtype == tf.uint8:
         return image, index
-    is_raw = tf.reduce_all((image >= 0) & (image <= 255))
-    pixels = tf.cast(tf.round(image) if image.dtype.is_floating else image, tf.uint8)
+    wide = tf.cast(image, tf.float32)  # 255 is no number of int8
+    is_raw = tf.reduce_all((wide >= 0) & (wide <= 255))
+    pixels = tf.cast(tf.round(wide), tf.uint8)
     return pixels, tf.where(is_raw, index, tf.constant(NOT_RAW, tf.int64))
 
 

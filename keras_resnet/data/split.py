@@ -129,8 +129,8 @@ class Split:
             (1150, 287)
         """
         number("share", share, "(0, 1)")
-        self.check_order("give the validation images yourself")
         integer("seed", seed, minimum=0)
+        self.check_order("give the validation images yourself")
         if isinstance(self.records, Indexed):
             held = _stratified(self.records.labels, share, seed)
         else:

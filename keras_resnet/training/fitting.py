@@ -104,6 +104,7 @@ def fit(
         >>> model = kr.ResNet20(input_shape=(32, 32, 1))
         >>> digits = kr.data.load("digits", "train")
         >>> kr.training.fit(model, kr.training.RECIPES["one_cycle"], digits)  # doctest: +SKIP
+        >>> kr.training.fit(model, "one_cycle", (x, y), validation=(xv, yv))  # doctest: +SKIP
     """
     recipe = recipe_named(recipe)
     train, validation = prepare_splits(model, recipe, train, validation)

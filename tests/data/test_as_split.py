@@ -170,6 +170,7 @@ def test_a_dataset_of_a_generator_that_ends_is_refused():
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
+        ((PIXELS // 2).astype("int8") - np.int8(1), LABELS, "example 0 of the dataset has pixels outside of .0, 255."),
         (PIXELS.astype("float32") * 2, LABELS, "example 2 of the dataset has pixels outside of .0, 255."),
         (PIXELS, ONE_HOT * [1, 1, 0.9], "example 2 of the dataset has a label that is not one of 3 classes"),
         (PIXELS, LABELS + 0.5, "example 0 of the dataset has a label that is not one of 3 classes"),
