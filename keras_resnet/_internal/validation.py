@@ -66,6 +66,20 @@ def integers(argument: str, values: Any, minimum: int = 1) -> tuple[int, ...]:
     return checked
 
 
+def text(argument: str, value: Any) -> str:
+    """`value`, if it is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a string. Received: {argument}={value!r:.100}")
+    return value
+
+
+def texts(argument: str, values: Any) -> tuple[str, ...]:
+    """`values` as a tuple of strings."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{argument} must be a sequence of strings. Received: {argument}={values!r:.100}")
+    return tuple(text(f"{argument}[{i}]", value) for i, value in enumerate(values))
+
+
 def function_or_none(argument: str, value: Any) -> None:
     """Raises a `TypeError` unless `value` is None or callable."""
     if value is not None and not callable(value):

@@ -19,7 +19,7 @@ from keras_resnet.evaluation.accuracy import in_channels_of
 from keras_resnet.export.serving import SIZE
 from keras_resnet.inputs import square_side
 from keras_resnet.training import batches
-from keras_resnet.training.run import as_checkpoint, load_run, open_model
+from keras_resnet.training.run_directory import as_checkpoint, open_model, open_run
 from keras_resnet.weights import Checkpoint
 
 
@@ -67,10 +67,10 @@ def open_network(
         if value is not None:
             raise ValueError(f"{argument} must not be given without --weights. Received: {argument}={value!r}")
     path = Path(model)
-    network = open_model(path)
     if not path.is_dir():
+        network = open_model(path)
         return OpenedNetwork(network, tuple(map(str, range(network.output.shape[-1]))), to_square, None, None)
-    run = load_run(path)
+    run, network = open_run(path)
     return OpenedNetwork(network, run.classes, batches.resize(run.recipe), as_checkpoint(run, network, path), run.data)
 
 

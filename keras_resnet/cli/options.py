@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from keras_resnet._internal.json_files import read_object
 from keras_resnet._internal.validation import known
 from keras_resnet.training.recipe import Recipe, recipe_of
 from keras_resnet.training.recipes import RECIPES
@@ -167,7 +167,7 @@ def task_from(name: str) -> dict[str, Any]:
     Args:
         name: name of a recipe or path of a JSON file. A name, and a file that holds only a recipe, give no options.
     """
-    content = json.loads(Path(name).read_text()) if name.endswith(".json") else {}
+    content = read_object(Path(name)) if name.endswith(".json") else {}
     return (
         {field: value for field, value in content.items() if field in _FROM_RECIPE_FILE} if "recipe" in content else {}
     )
@@ -181,12 +181,14 @@ def recipe_from(name: str, changes: dict[str, Any]) -> Recipe:
         changes: new values of fields, by name.
 
     Raises:
-        ValueError: there is no such recipe, or a value is outside its range.
-        OSError: the file cannot be read.
+        ValueError: there is no such recipe, the file cannot be read, or a value is outside its range.
     """
     if name.endswith(".json"):
-        content = json.loads(Path(name).read_text())
-        recipe = recipe_of(content.get("recipe", content))
+        content = read_object(Path(name))
+        try:
+            recipe = recipe_of(content.get("recipe", content))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{name} must hold the fields of a recipe. Received: {error}") from error
     else:
         recipe = RECIPES[known("value of --recipe", name, RECIPES, "keras-resnet recipes")]
     lists = {field: tuple(value) for field, value in changes.items() if isinstance(value, list)}

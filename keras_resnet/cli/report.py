@@ -22,7 +22,7 @@ from keras_resnet.weights import Checkpoint
 from keras_resnet.zoo import Row
 
 if TYPE_CHECKING:
-    from keras_resnet.training.run import Run
+    from keras_resnet.training.run_directory import Run
     from keras_resnet.tuning.run import Best
 
 

@@ -46,7 +46,7 @@ def evaluate(
     from keras_resnet.evaluation import published
     from keras_resnet.evaluation.accuracy import evaluate as measure
     from keras_resnet.training.batches import resize
-    from keras_resnet.training.run import load_run, open_model
+    from keras_resnet.training.run_directory import open_model, open_run
 
     if weights is not None:
         checkpoint = published.checkpoint_of(model, weights, own)
@@ -64,8 +64,7 @@ def evaluate(
             raise ValueError(f"{argument} must not be given without --weights. Received: {argument}={value!r}")
     split = "test" if split is None else split
     path = Path(model)
-    network = open_model(path)
-    recorded = load_run(path) if path.is_dir() else None
+    recorded, network = open_run(path) if path.is_dir() else (None, open_model(path))
     data = data or (recorded.data if recorded else None)
     if data is None:
         raise ValueError(

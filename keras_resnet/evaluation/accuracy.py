@@ -118,7 +118,7 @@ def outputs(model: keras.Model, split: Split, labels: Sequence[int] | None = Non
         ValueError: the output of the model does not fit the classes of the split or `labels`.
         TypeError: `labels` has an entry that is not an integer.
     """
-    count, shape = len(split.classes), model.output.shape
+    count, shape = len(split.classes), model.outputs[0].shape
     if labels is None:
         if shape[1:] != (count,):
             raise ValueError(

@@ -12,18 +12,19 @@ if TYPE_CHECKING:
     from keras_resnet.training.progress import ProgressBar
     from keras_resnet.training.recipe import Recipe
     from keras_resnet.training.recipes import RECIPES
-    from keras_resnet.training.run import Run, Task, load_run, train
+    from keras_resnet.training.run import train
+    from keras_resnet.training.run_directory import Run, Task, load_run
 else:
     # Imported on first use: `keras-resnet --help` reads the recipes, and must not wait for the import of Keras.
     MODULES = {
         "RECIPES": "recipes",
         "ProgressBar": "progress",
         "Recipe": "recipe",
-        "Run": "run",
-        "Task": "run",
+        "Run": "run_directory",
+        "Task": "run_directory",
         "evaluate": ".evaluation.accuracy",
         "fit": "fitting",
-        "load_run": "run",
+        "load_run": "run_directory",
         "train": "run",
     }
     __getattr__, __dir__ = lazy_names(__name__, MODULES)

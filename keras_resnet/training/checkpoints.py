@@ -13,9 +13,7 @@ import contextlib
 import json
 import logging
 import shutil
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from keras_resnet._internal.atomic_files import flush_directory, flush_file
+from keras_resnet._internal.json_files import read_object
 
 KEPT = 2
 ARRAYS, STATE = "arrays.npz", "state.json"
@@ -109,26 +108,33 @@ def save(directory: Path, number: int, arrays: Mapping[str, np.ndarray], state: 
     return path
 
 
-def newest(directory: Path) -> SavedState | None:
+def newest(directory: Path, check: Callable[[SavedState], object] = lambda saved: None) -> SavedState | None:
     """Reads the newest checkpoint; a broken one is skipped with a warning in the log, and the next older one is read.
 
     Args:
         directory: the directory of all checkpoints of a training.
+        check: function that raises a `ValueError` or `TypeError` if the content of a checkpoint is not sound.
 
     Returns:
-        The content of the checkpoint; None if there is no readable one.
+        The content of the checkpoint; None if there is no sound one.
     """
     for number in reversed(_numbers(directory)):
         path = directory / str(number)
         try:
-            return _read(path)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            saved = SavedState(path, read_arrays(path / ARRAYS), read_object(path / STATE))
+            check(saved)
+            return saved
+        except (ValueError, TypeError) as error:
             log.warning("checkpoint %s cannot be read and is skipped: %s", path, error)
     return None
 
 
-def _read(path: Path) -> SavedState:
-    return SavedState(path, read_arrays(path / ARRAYS), json.loads((path / STATE).read_text()))
+def keep_newest(directory: Path) -> None:
+    """Removes everything in a directory of checkpoints but the newest one."""
+    kept = str(max(_numbers(directory), default=""))
+    for path in directory.iterdir() if directory.is_dir() else ():
+        if path.name != kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
@@ -139,9 +145,18 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads a file of `write_arrays`; a wrong checksum of an array raises `zipfile.BadZipFile`."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    """Reads a file of `write_arrays`.
+
+    Raises:
+        ValueError: the file cannot be read, or a checksum is wrong; the error names the file.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # what NumPy raises for a damaged file depends on the damage
+        raise ValueError(
+            f"{path} must be a readable .npz file. Received: {type(error).__name__}: {str(error)[:200]}"
+        ) from error
 
 
 def _numbers(directory: Path) -> list[int]:

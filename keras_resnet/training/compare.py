@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_resnet._internal.validation import printable
 from keras_resnet.training.curves import loss_and_accuracy
-from keras_resnet.training.recipe import Recipe, recipe_of
+from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.run_directory import HISTORY, RECIPE, RUN, load_run, read_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class RunSummary:
 
     Attributes:
         directory: directory of the run.
-        asked: the fields of `run.Task` without the recipe: model, data, size, weights, freeze_until, on_corrupt.
+        asked: the fields of `Task` without the recipe: model, data, size, weights, freeze_until, on_corrupt.
         recipe: the recipe of the training.
         history: columns of history.csv by name, with one value for each epoch.
         best_epoch: number of the chosen epoch, from 1; None if no epoch was chosen.
@@ -53,34 +54,38 @@ def read_run(directory: Path) -> RunSummary:
         The summary of the run.
 
     Raises:
-        ValueError: there is no readable recipe.json in the directory.
+        ValueError: a file of the run cannot be read, or is of another run; the error names it.
+    """
+    task = read_task(directory)
+    run = load_run(directory) if (directory / RUN).exists() else None
+    history = read_history(directory / HISTORY) if run or (directory / HISTORY).exists() else {}
+    if run and (run.model, run.data) != (task.model, task.data):
+        raise ValueError(
+            f"{printable(directory)} must hold one run. Received: {RUN} of {run.model} on {run.data}, and {RECIPE} of "
+            f"{task.model} on {task.data}"
+        )
+    asked = {name: value for name, value in task.fields.items() if name != "recipe"}
+    results = (run.best_epoch, run.test_accuracy, run.seconds) if run else (None, None, None)
+    return RunSummary(directory, asked, task.recipe, history, *results)
+
+
+def read_history(path: Path) -> dict[str, list[float]]:
+    """The columns of a history.csv by name, with one value for each epoch; NaN for an empty field.
+
+    Raises:
+        ValueError: the file cannot be read, or a field is not a number.
     """
     try:
-        task = json.loads((directory / "recipe.json").read_text())
-        result_file = directory / "run.json"
-        result = json.loads(result_file.read_text()) if result_file.is_file() else {}
-        return RunSummary(
-            directory,
-            {name: task[name] for name in ("model", "data", "size", "weights", "freeze_until", "on_corrupt")},
-            recipe_of(task["recipe"]),
-            _history(directory / "history.csv"),
-            result.get("best_epoch"),
-            result.get("test_accuracy"),
-            result.get("seconds"),
-        )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        with path.open(newline="", encoding="utf-8") as file:
+            names, *rows = csv.reader(file, strict=True)
+        columns = {name: [float(row[number] or "nan") for row in rows] for number, name in enumerate(names)}
+        if columns["epoch"] != list(range(1, len(rows) + 1)) or any(len(row) != len(names) for row in rows):
+            raise ValueError("its lines are not those of epochs 1, 2, 3 and so on")
+    except (OSError, ValueError, KeyError, IndexError, csv.Error) as error:
         raise ValueError(
-            "directory must be a run directory, with a readable recipe.json. "
-            f"Received: {directory} ({type(error).__name__}: {error})"
+            f"{printable(path)} must have a line for each epoch. Received: {type(error).__name__}: {str(error)[:200]}"
         ) from error
-
-
-def _history(path: Path) -> dict[str, list[float]]:
-    if not path.is_file():
-        return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else ())}
+    return columns
 
 
 def differing(runs: Sequence[RunSummary]) -> list[str]:

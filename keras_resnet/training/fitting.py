@@ -63,6 +63,9 @@ def fit(
 ) -> Result:
     """Trains a model by a recipe. With a `directory`, a second call continues a training that was stopped or killed.
 
+    A training that has finished goes on if the second call has more epochs and is the same otherwise. The learning rate
+    then follows the schedule of all epochs, so the result is not that of so many epochs in one call.
+
     A model that was built under `keras_resnet.training.distribution.devices` is trained on those devices. Number of
     steps and result are the same as on one device: `batch_size` counts the images on all devices together.
 
@@ -135,6 +138,7 @@ def fit(
             model=model,
             epochs=epochs,
             steps=steps,
+            start=(state.epoch, state.step),  # for ProgressBar
             verbose=0,
         )
         validation_data = None

@@ -42,7 +42,11 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.stop()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Shows the bar."""
+        """Shows the bar, and says where a training continues."""
+        epoch, step = self.params.get("start", (0, 0))
+        if (epoch, step) != (0, 0) and epoch < self.params["epochs"]:
+            where = f"epoch {epoch + 1} of {self.params['epochs']}, step {step + 1} of {self.params['steps']}"
+            self.bar.console.print(f"continues at {where}", highlight=False, soft_wrap=True)
         self.bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

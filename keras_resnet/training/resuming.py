@@ -9,9 +9,10 @@ import hashlib
 import json
 import math
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,14 +22,18 @@ import numpy as np
 
 from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.keras_graph import build_metrics_and_optimizer
+from keras_resnet._internal.validation import boolean, integer, number
 from keras_resnet.data import Split
 from keras_resnet.training import checkpoints
 from keras_resnet.training.distribution import Placement, gather
 from keras_resnet.training.ema import average_weights, swap_average, update_average_statistics
-from keras_resnet.training.recipe import Recipe, current_names
+from keras_resnet.training.recipe import Recipe, current_names, recipe_of
 
 CHECK_EVERY = 20  # steps between two checks of the loss: each check waits for the device
 CHECKPOINTS, BEST = "checkpoints", "best.npz"
+
+
+LENGTH = {"epochs", "iterations"}  # the settings that only say when a training ends
 
 
 class DivergedError(ValueError):
@@ -89,7 +94,8 @@ class ResumeCallback(keras.callbacks.Callback):
         self.best: list[np.ndarray] | None = None
         self.signal: signal.Signals | None = None
         self.sums: list[np.ndarray] = []
-        saved = directory and checkpoints.newest(directory / CHECKPOINTS)
+        self.metrics_are_built = False
+        saved = directory and checkpoints.newest(directory / CHECKPOINTS, self._check)
         numbers = gather(int(saved.path.name) if saved else -1, where)
         if len(set(numbers)) > 1:
             raise ValueError(
@@ -99,27 +105,63 @@ class ResumeCallback(keras.callbacks.Callback):
         if saved:
             self._restore(saved)
 
-    def _restore(self, saved: checkpoints.SavedState) -> None:
-        settings = current_names(saved.state.pop("settings"))
+    def _check(self, saved: checkpoints.SavedState) -> None:
+        """Raises a `ValueError` or `TypeError` if a checkpoint is damaged. `_restore` refuses one of other settings."""
+        if not isinstance(saved.state.get("settings"), dict):
+            raise ValueError(f"{checkpoints.STATE} must have settings. Received: {list(saved.state)}")
+        state = state_of(saved.state)
+        if not all(np.isfinite(array).all() for array in saved.arrays.values() if array.dtype.kind == "f"):
+            raise ValueError(f"{checkpoints.ARRAYS} must have finite numbers")
+        if self._differences(saved):
+            return
+        if int(saved.path.name) != state.epoch * self.steps + state.step:
+            raise ValueError(f"its number must be that of its last step. Received: {state.epoch=}, {state.step=}")
+        if not self.metrics_are_built:
+            # Keras creates the variables of metrics for the first batch; they are needed before.
+            image, target = (
+                keras.KerasTensor((1, *x.shape[1:])) for x in (self.model.inputs[0], self.model.outputs[0])
+            )
+            build_metrics_and_optimizer(self.model, image, target)
+            self.metrics_are_built = True
+        check_shapes(checkpoints.ARRAYS, saved.arrays, numbered(self._variables(state)))
+
+    def _variables(self, state: State) -> dict[str, Sequence[Any]]:
+        """What a checkpoint holds of the model, by group. The sums of metrics are those of an unfinished epoch."""
+        return {
+            "model": self.model.variables,
+            "optimizer": self.model.optimizer.variables,
+            "sums": self.model.metrics_variables if state.step else [],
+        }
+
+    def _differences(self, saved: checkpoints.SavedState) -> list[str]:
+        """The settings of a checkpoint that are not those of this training, as text.
+
+        A training that has finished may go on for more epochs.
+        """
+        settings = current_names(saved.state["settings"])
         # Earlier versions did not write it. They chose the epoch on held-out images only; others were for the curves.
         settings.setdefault("validation", self.settings["validation"] if settings["validation_split"] else 0)
-        if settings != self.settings:
-            different = [name for name in self.settings if settings.get(name) != self.settings[name]]
+        different = {name: settings.get(name) for name in self.settings if settings.get(name) != self.settings[name]}
+        epochs = epochs_of(settings, self.steps)
+        if different.keys() <= LENGTH and saved.state["epoch"] == epochs < epochs_of(self.settings, self.steps):
+            return []
+        return [_setting_text(name, value) for name, value in different.items()]
+
+    def _restore(self, saved: checkpoints.SavedState) -> None:
+        if different := self._differences(saved):
             raise ValueError(
                 "directory must be new, or hold a training with the same settings. "
-                f"Received: {self.directory}, which holds a training with "
-                f"{', '.join(_setting_text(name, settings.get(name)) for name in different)}"
+                f"Received: {self.directory}, which holds a training with {', '.join(different)}"
             )
-        self.state = State(**saved.state)
-        # Keras creates the variables of metrics and optimizer for the first batch; they are needed before.
-        image, target = (keras.KerasTensor((1, *x.shape[1:])) for x in (self.model.inputs[0], self.model.output))
-        build_metrics_and_optimizer(self.model, image, target)
+        self.state = state_of(saved.state)
         assign(self.model.variables, saved.arrays, "model")
         assign(self.model.optimizer.variables, saved.arrays, "optimizer")
         self.sums = [array for name, array in saved.arrays.items() if name.startswith("sums/")]
-        best = saved.path.with_name(BEST)
-        if self.state.best_epoch is not None and best.exists():
-            self.best = list(checkpoints.read_arrays(best).values())
+        if self.state.best_epoch is not None:
+            best = saved.path.with_name(BEST)
+            arrays = checkpoints.read_arrays(best)
+            check_shapes(str(best), arrays, {str(n): variable for n, variable in enumerate(self.model.variables)})
+            self.best = [arrays[str(number)] for number in range(len(arrays))]
 
     def finish(self) -> list[np.ndarray]:
         """Gives the model the weights that are the result of the training; returns the weights of the last epoch."""
@@ -169,16 +211,8 @@ class ResumeCallback(keras.callbacks.Callback):
         """Writes a checkpoint; raises `DivergedError` if a variable is not finite."""
         now = time.monotonic()
         self.state.seconds, self.clock = self.state.seconds + now - self.clock, now
-        groups = {
-            "model": self.model.variables,
-            "optimizer": self.model.optimizer.variables,
-            "sums": self.model.metrics_variables if self.state.step else [],
-        }
-        arrays = {
-            f"{group}/{number}": keras.ops.convert_to_numpy(variable)
-            for group, variables in groups.items()
-            for number, variable in enumerate(variables)
-        }
+        variables = numbered(self._variables(self.state))
+        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise self._diverged("a weight")  # the last step made it infinite, after its loss was computed
         if self.directory is None or not self.writes:
@@ -211,10 +245,7 @@ class ResumeCallback(keras.callbacks.Callback):
         with average_weights(self.model):
             self.best = [keras.ops.convert_to_numpy(variable) for variable in self.model.variables]
         if self.directory and self.writes:
-            (self.directory / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-            path = self.directory / CHECKPOINTS / BEST
-            with atomic_write(path) as temporary:
-                checkpoints.write_arrays({str(number): array for number, array in enumerate(self.best)}, temporary)
+            save_best(self.best, self.directory / CHECKPOINTS)
 
     def _stop_requested(self) -> bool:
         """Whether a process got a signal. All processes stop after the same step, since none can train alone."""
@@ -232,6 +263,13 @@ class ResumeCallback(keras.callbacks.Callback):
         hint = f"; saved in {self.directory}, the same call continues from there" if self.directory else ""
         raise Stopped(f"stopped by {number.name} in {position}{hint}", number)
 
+    def _acknowledge(self) -> None:
+        """Says on stderr what follows from Ctrl-C: the step, and the checkpoint after it, may take a while."""
+        when = "after this step" if self.where.processes == 1 else f"after at most {CHECK_EVERY} steps"
+        how = (", saving a checkpoint", "stop without saving") if self.directory else ("", "stop at once")
+        with contextlib.suppress(RuntimeError):  # if the signal came while Python wrote to stderr
+            print(f"\nstopping {when}{how[0]}; press Ctrl-C again to {how[1]}", file=sys.stderr, flush=True)
+
     @contextlib.contextmanager
     def stop_on_signals(self) -> Iterator[None]:
         """Makes Ctrl-C and SIGTERM end the training after the current step; a second signal ends it at once.
@@ -246,15 +284,17 @@ class ResumeCallback(keras.callbacks.Callback):
         def request_stop(number: int, frame: FrameType | None) -> None:
             self.signal = signal.Signals(number)
             signal.signal(number, handlers[signal.Signals(number)])
+            if number == signal.SIGINT:
+                self._acknowledge()
 
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in handlers:
-            signal.signal(number, request_stop)
+        handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+        for each in handlers:
+            signal.signal(each, request_stop)
         try:
             yield
         finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
 
 
 class LearningRateInLogs(keras.callbacks.Callback):
@@ -269,10 +309,68 @@ class LearningRateInLogs(keras.callbacks.Callback):
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
+def save_best(values: Sequence[Any], directory: Path) -> None:
+    """Writes the values of all variables of the model in the best epoch to a directory of checkpoints."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with atomic_write(directory / BEST) as temporary:
+        arrays = {str(n): keras.ops.convert_to_numpy(value) for n, value in enumerate(values)}
+        checkpoints.write_arrays(arrays, temporary)
+
+
+def state_of(content: Mapping[str, Any]) -> State:
+    """The state in the content of a checkpoint's state.json.
+
+    Raises:
+        ValueError: a field is missing, unknown or of another kind.
+    """
+    fields = {name: value for name, value in content.items() if name != "settings"}
+    names = [field.name for field in dataclasses.fields(State)]
+    if sorted(fields) != sorted(names):
+        raise ValueError(f"{checkpoints.STATE} must have {', '.join(names)}. Received: {', '.join(map(repr, fields))}")
+    try:
+        state = State(**fields)
+        for name in ("epoch", "step"):
+            integer(name, getattr(state, name), minimum=0)
+        boolean("ended", state.ended)
+        number("best", state.best, "[-inf, 1]")
+        number("seconds", state.seconds, "[0, inf)")
+        if state.best_epoch is not None and not 1 <= integer("best_epoch", state.best_epoch) <= state.epoch:
+            raise ValueError(f"best_epoch must be at most {state.epoch}. Received: best_epoch={state.best_epoch}")
+        lengths = {len(values) for values in state.history.values()}
+        numeric = all(isinstance(value, int | float) for values in state.history.values() for value in values)
+        if not numeric or lengths - {state.epoch}:
+            raise ValueError(f"history must have a number for each of {state.epoch} epochs")
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{checkpoints.STATE}: {error}") from error
+    return state
+
+
+def numbered(groups: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """The variables of some groups by the names that their arrays have in a checkpoint: `GROUP/NUMBER`."""
+    return {f"{group}/{n}": variable for group, variables in groups.items() for n, variable in enumerate(variables)}
+
+
+def check_shapes(file: str, arrays: Mapping[str, np.ndarray], variables: Mapping[str, Any]) -> None:
+    """Raises a `ValueError` unless there is an array for each variable, of its shape."""
+    found = {name: array.shape for name, array in arrays.items()}
+    expected = {name: tuple(variable.shape) for name, variable in variables.items()}
+    if found != expected:
+        wrong = next(name for name in {**expected, **found} if found.get(name) != expected.get(name))
+        raise ValueError(
+            f"{file} must have the arrays of this network and optimizer. Received: {wrong} with the shape "
+            f"{found.get(wrong)} instead of {expected.get(wrong)}"
+        )
+
+
+def epochs_of(settings: Mapping[str, Any], steps: int) -> int:
+    """The number of epochs of a training with these settings."""
+    return recipe_of({name: settings[name] for name in LENGTH}).epochs_of(steps)
+
+
 def assign(variables: list[Any], arrays: Mapping[str, np.ndarray], group: str) -> None:
     """Assigns the arrays `GROUP/NUMBER` of a checkpoint to variables, which are in the order of the numbers."""
-    for number, variable in enumerate(variables):
-        variable.assign(arrays[f"{group}/{number}"])
+    for n, variable in enumerate(variables):
+        variable.assign(arrays[f"{group}/{n}"])
 
 
 def write_history(history: Mapping[str, list[float]], path: Path) -> None:

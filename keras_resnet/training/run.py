@@ -1,15 +1,9 @@
-"""A run: a training from the data source to a directory with all results.
-
-recipe.json   everything needed to repeat it      run.json      settings and results of a finished run
-history.csv   loss, accuracy and rate by epoch    curves.png    plot of loss and accuracy
-model.keras   the network as plain Keras          last.keras    the last epoch, if the best one was chosen
-export/1/     a SavedModel for TF Serving         samples/      some test images to try the network on
-tensorboard/  logs for TensorBoard                checkpoints/  only while the training is unfinished
-"""
+"""A run: a training from the data source to a directory with all results, see `run_directory`."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -24,74 +18,38 @@ import keras_resnet
 from keras_resnet import zoo
 from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.keras_graph import TensorBoard
-from keras_resnet._internal.validation import printable
-from keras_resnet.data import Split
+from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.sources import load_splits
 from keras_resnet.data.summary import warn
 from keras_resnet.evaluation.accuracy import evaluate
 from keras_resnet.export import saved_model
 from keras_resnet.export.serving import CHANNELS
 from keras_resnet.inputs import square_side
-from keras_resnet.resnet import let_keras_recurse
 from keras_resnet.stages import freeze
-from keras_resnet.training import distribution
+from keras_resnet.training import checkpoints, distribution
 from keras_resnet.training.batches import ImageSizes, resize
 from keras_resnet.training.curves import plot_curves
 from keras_resnet.training.fitting import fit, prepare_splits
 from keras_resnet.training.losses import ACTIVATIONS
-from keras_resnet.training.recipe import Recipe, current_names, recipe_of
-from keras_resnet.training.resuming import CHECKPOINTS
-from keras_resnet.training.summary import summary
-from keras_resnet.weights import Checkpoint
-from keras_resnet.weights.keras_files import open_keras_file
-from keras_resnet.weights.tensors import WeightsError
-
-SAMPLES = 8
-FILES = (
-    *("recipe.json", "run.json", "history.csv", "curves.png", "model.keras", "last.keras"),
-    *("export", "samples", "tensorboard", CHECKPOINTS),
+from keras_resnet.training.resuming import CHECKPOINTS, LENGTH, save_best
+from keras_resnet.training.run_directory import (
+    FILES,
+    LAST,
+    MODEL,
+    RECIPE,
+    RUN,
+    Run,
+    Task,
+    as_checkpoint,
+    load_run,
+    open_model,
+    open_run,
+    read_task,
 )
+from keras_resnet.training.summary import summary
 
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """The settings of a run. The file `recipe.json` holds them and the versions of the libraries.
-
-    Attributes:
-        model: one of `keras_resnet.list_models()`.
-        data: a data source, as in `keras_resnet.data.load`.
-        recipe: how to train.
-        size: side of the images in pixels, if the recipe has no size; None: the size of the model in the zoo.
-        weights: initial weights: a tag, "hf://timm/<model>" or the path of a file; None: random weights.
-        freeze_until: the layers before this stage are not trained, see `keras_resnet.freeze`; None: all are trained.
-        on_corrupt: what to do with a file that is not a readable image: "stop" or "skip".
-    """
-
-    model: str
-    data: str
-    recipe: Recipe
-    size: int | None = None
-    weights: str | None = None
-    freeze_until: str | None = None
-    on_corrupt: str = "stop"
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """The content of `run.json`: settings and results of a finished run."""
-
-    model: str
-    data: str
-    classes: tuple[str, ...]
-    recipe: Recipe
-    parameters: int
-    test_images: int
-    test_accuracy: float
-    best_epoch: int | None
-    seconds: float
-    skipped: tuple[str, ...]
-    versions: dict[str, str]
-    on_corrupt: str = "stop"
+__all__ = ["FILES", "Run", "Task", "as_checkpoint", "load_run", "open_model", "open_run", "save", "train"]
+SAMPLES = 8
 
 
 def train(
@@ -104,6 +62,10 @@ def train(
 ) -> Run:
     """Trains a model of the zoo and writes a run directory. The same call continues a run that was stopped or killed.
 
+    If the run is finished already, the same call returns its result. With more epochs, and all else the same, it goes
+    on from its last checkpoint: the learning rate then follows the schedule of all epochs, so the result is not that of
+    so many epochs in one run.
+
     Validation images choose the best epoch: those of the data source if it has some besides its test images,
     otherwise the `validation_split` of the recipe, which is held out of the training images. The test images are used
     only once, at the end.
@@ -114,6 +76,7 @@ def train(
             and process 0 writes the files.
         callbacks: Keras callbacks; only process 0 uses them.
         overwrite: True: replace a finished run, or a run of another task. An unfinished run of the same task continues.
+            False: the files in `out` are never replaced by those of another task.
         devices: number of devices that share each batch, see `keras_resnet.training.distribution.devices`.
         write_line: function that gets each line of the summary before the training begins, for example `print`.
 
@@ -121,16 +84,19 @@ def train(
         The content of `run.json`.
 
     Raises:
-        ValueError: an argument is wrong, or `out` holds a finished run or a run of another task. `out` is then
+        ValueError: an argument is wrong, or `out` holds a run of another task or damaged files. `out` is then
             unchanged.
 
     Example:
         >>> from keras_resnet.training import RECIPES
-        >>> from keras_resnet.training.run import Task, train
+        >>> from keras_resnet.training import Task, train
         >>> train(Task("ResNet20", "digits", RECIPES["one_cycle"]), "runs/digits").test_accuracy  # doctest: +SKIP
     """
     row = zoo.row_of(task.model)
     out, recipe = Path(out), task.recipe
+    if not overwrite and (finished := _finished(out, task)):
+        write_line(f"{out} is finished; nothing to do: --overwrite trains it anew, more --epochs go on from its end")
+        return finished
     loaded = load_splits(task.data, on_corrupt=task.on_corrupt)
     test = loaded["test"]
     keras.utils.set_random_seed(recipe.seed)
@@ -142,11 +108,11 @@ def train(
         where = distribution.placement_of(model)
         training, validation = prepare_splits(model, recipe, loaded["train"], loaded.get("val"))
         # Files are removed only after all arguments are checked.
-        obsolete = _obsolete_files(out, task, overwrite)
+        prepare = _preparation(out, task, overwrite, steps_per_epoch(training, recipe.batch_size))
         distribution.gather(0, where)  # wait until all processes have checked `out`
         first = where.process == 0
         if first:
-            _prepare_directory(out, task, obsolete)
+            prepare(test)
         distribution.gather(0, where)  # wait until the directory is prepared
         if first:
             title = "validation" if "val" in loaded else "validation (held out of the training images)"
@@ -160,7 +126,7 @@ def train(
     final = _build(task, sizes.evaluation, test)
     if validation is not None and first:
         final.set_weights(result.last_weights)
-        save(final, out / "last.keras")
+        save(final, out / LAST)
     final.set_weights(model.get_weights())
     accuracy = evaluate(final, test, recipe.batch_size, resize=resize(recipe))
     run = Run(
@@ -198,7 +164,7 @@ def _build(task: Task, side: int | None, split: Split) -> keras.Model:
 
 def _write_results(run: Run, model: keras.Model, history: dict[str, list[float]], test: Split, out: Path) -> None:
     """Writes the files of a finished run; `run.json` is the last one, because it marks the run as finished."""
-    save(model, out / "model.keras")
+    save(model, out / MODEL)
     plot_curves(history, f"{run.model} on {run.data}", out / "curves.png", run.best_epoch)
     _write_samples(test, out / "samples")
     if keras.backend.backend() == "tensorflow" and test.channels in CHANNELS:
@@ -210,8 +176,8 @@ def _write_results(run: Run, model: keras.Model, history: dict[str, list[float]]
             checkpoint=as_checkpoint(run, model, out),
             resize=resize(run.recipe),
         )
-    _write_json(dataclasses.asdict(run), out / "run.json")
-    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    _write_json(dataclasses.asdict(run), out / RUN)
+    checkpoints.keep_newest(out / CHECKPOINTS)  # from which more epochs can go on
 
 
 def save(model: keras.Model, path: Path) -> None:
@@ -220,108 +186,111 @@ def save(model: keras.Model, path: Path) -> None:
         model.save(temporary)
 
 
-def load_run(directory: Path) -> Run:
-    """Reads `run.json` of a run directory.
+def _preparation(out: Path, task: Task, overwrite: bool, steps: int) -> Callable[[Split], None]:
+    """The function that prepares `out` for a training; it gets the test images. Until it is called nothing changes.
+
+    Args:
+        out: the run directory.
+        task: the settings of the run.
+        overwrite: as in `train`.
+        steps: number of steps of an epoch.
 
     Raises:
-        ValueError: the directory has no readable `run.json`.
+        ValueError: `out` holds something that must not be replaced.
     """
-    try:
-        content = json.loads((directory / "run.json").read_text())
-        lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
-        return Run(**{**content, **lists, "recipe": recipe_of(content["recipe"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            "directory must be a run directory, with a readable run.json. "
-            f"Received: {directory} ({type(error).__name__}: {error})"
-        ) from error
-
-
-def as_checkpoint(run: Run, model: keras.Model, directory: Path) -> Checkpoint:
-    """A row for the weights of a run, like the rows of published checkpoints."""
-    return Checkpoint(
-        run.model,
-        "own run",
-        str(directory),
-        size=square_side(model),
-        crop_pct=run.recipe.crop_pct,
-        top1=100 * run.test_accuracy,
-        top1_source=f"{run.test_images:,} test images",
-        data=run.data,
-        classes=len(run.classes),
-        channels=model.input_shape[-1],
-    )
-
-
-def open_model(path: Path) -> keras.Model:
-    """Loads the model of a run directory, or a `.keras` file.
-
-    Raises:
-        ValueError: there is no such file, or it is not a readable `.keras` file.
-    """
-    file = path / "model.keras" if path.is_dir() else path
-    if not file.is_file() or file.suffix != ".keras":
-        problem = "there is no such file" if not file.is_file() else "the file name does not end in .keras"
-        if str(path) in zoo.ROWS:
-            problem = (
-                f"a model of the zoo; for published weights add --weights, see keras-resnet models {path} --weights"
-            )
-        raise ValueError(f"model must be a run directory or a .keras file. Received: {file}, {problem}")
-    let_keras_recurse(blocks=zoo.DEEPEST)
-    try:
-        return open_keras_file(file)
-    except ValueError as error:
-        raise WeightsError(f"model must be a readable .keras file. Received: {printable(file)} ({error})") from error
-
-
-def _obsolete_files(out: Path, task: Task, overwrite: bool) -> list[str] | None:
-    """The files and directories to remove from `out` before a run; None if an unfinished run of this task continues."""
-    fields = _task_fields(task)
     existing = [name for name in FILES if (out / name).exists()]
-    different: list[str] = []
-    if "run.json" not in existing and "recipe.json" in existing:
-        unfinished = json.loads((out / "recipe.json").read_text())
-        if isinstance(unfinished.get("recipe"), dict):
-            unfinished["recipe"] = current_names(unfinished["recipe"])
-        different = [_difference(name, unfinished.get(name), fields[name]) for name in fields]
-        different = [text for text in different if text]
-        if not different:
-            return None
-    if existing and not overwrite:
-        content = f"an unfinished run with another {', '.join(different)}" if different else ", ".join(existing)
+    start = functools.partial(_start, out, task, existing)
+    finished = RUN in existing
+    if not existing or (finished and overwrite):
+        return start
+    problem = f"which holds {', '.join(existing)}"
+    if RECIPE in existing:
+        try:
+            before = _task_before(out)
+            different = _differences(before, task)
+            if not different and not finished:
+                return lambda test: None  # `fit` continues from the checkpoint
+            if not different:
+                open_run(out)  # raises the error for which it is not taken as finished
+            if finished and _is_longer(before, task, steps):
+                _check_last_checkpoint(out)
+                return functools.partial(_reopen, out, task)
+            problem = (
+                f"which holds {'a finished' if finished else 'an unfinished'} run with another {', '.join(different)}"
+            )
+        except ValueError as error:
+            problem = f"where {error}"
+    if not overwrite:
         raise ValueError(
             "out must be a new directory, unless overwrite=True (on the command line --overwrite) is given. "
-            f"Received: {out}, which holds {content}"
+            f"Received: {out}, {problem}"
         )
-    return existing
+    return start
 
 
-def _difference(name: str, before: Any, now: Any) -> str:
-    """How a field of a task differs from the one in a file; "" if it does not."""
-    if before == now:
-        return ""
-    if name != "recipe" or not isinstance(before, dict):
-        return name
+def _task_before(out: Path) -> Task:
+    """The settings of the run in a directory. Those of a finished run may be longer in recipe.json, see `_reopen`."""
+    task = read_task(out)
+    return dataclasses.replace(task, recipe=load_run(out).recipe) if (out / RUN).exists() else task
+
+
+def _finished(out: Path, task: Task) -> Run | None:
+    """The run in a directory, if it is finished and has these settings."""
+    try:
+        if not (out / RUN).exists() or _differences(_task_before(out), task):
+            return None
+        return open_run(out)[0]
+    except ValueError:  # `_preparation` says what is damaged, after all arguments are checked
+        return None
+
+
+def _differences(before: Task, now: Task) -> list[str]:
+    """How the fields of two tasks differ, as text."""
+    old, new = before.fields, now.fields
+    different = [name for name in new if name != "recipe" and old[name] != new[name]]
     changed = [
-        f"{field} (was {before.get(field)}, is {now[field]})" for field in now if before.get(field) != now[field]
+        f"{name} (was {old['recipe'][name]}, is {value})"
+        for name, value in new["recipe"].items()
+        if old["recipe"][name] != value
     ]
-    return f"recipe: {', '.join(changed)}"
+    return different + ([f"recipe: {', '.join(changed)}"] if changed else [])
 
 
-def _prepare_directory(out: Path, task: Task, obsolete: list[str] | None) -> None:
-    """Removes obsolete files and writes `recipe.json`; does nothing if an unfinished run continues."""
-    if obsolete is None:
-        return
+def _is_longer(before: Task, now: Task, steps: int) -> bool:
+    """Whether a task is another one with more epochs."""
+    length = {name: getattr(now.recipe, name) for name in LENGTH}
+    same = dataclasses.replace(before, recipe=dataclasses.replace(before.recipe, **length)).fields == now.fields
+    return same and before.recipe.epochs_of(steps) < now.recipe.epochs_of(steps)
+
+
+def _check_last_checkpoint(out: Path) -> None:
+    open_run(out)
+    if checkpoints.newest(out / CHECKPOINTS) is None:
+        weights = out / (LAST if (out / LAST).exists() else MODEL)
+        raise ValueError(
+            f"{out / CHECKPOINTS} must hold a readable checkpoint, from which the training goes on for more epochs. "
+            f"Received: none; a new training can start from the weights, with another --out and --weights {weights}"
+        )
+
+
+def _start(out: Path, task: Task, obsolete: Sequence[str], test: Split) -> None:
+    """Removes obsolete files and writes `recipe.json`."""
     out.mkdir(parents=True, exist_ok=True)
     for name in obsolete:
         path = out / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    _write_json({**_task_fields(task), "versions": _versions()}, out / "recipe.json")
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    _write_json({**task.fields, "versions": _versions()}, out / RECIPE)
 
 
-def _task_fields(task: Task) -> dict[str, Any]:
-    """The fields of a task as they are after writing and reading JSON."""
-    return json.loads(json.dumps(dataclasses.asdict(task)))
+def _reopen(out: Path, task: Task, test: Split) -> None:
+    """Makes a finished run an unfinished one with more epochs. A kill at any place leaves one of the two."""
+    run, model = open_run(out)
+    if run.best_epoch is not None:
+        network = _build(task, square_side(model), test)  # has the variables of the training, also those of seeds
+        network.set_weights(model.get_weights())
+        save_best(network.variables, out / CHECKPOINTS)
+    _write_json({**task.fields, "versions": _versions()}, out / RECIPE)
+    (out / RUN).unlink()
 
 
 def _versions() -> dict[str, str]:

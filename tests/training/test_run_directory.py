@@ -1,0 +1,414 @@
+"""A run directory that is finished, goes on, or was edited: a call continues soundly, or its error names the file."""
+
+import csv
+import dataclasses
+import json
+import logging
+import re
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnet.training import Recipe, fit, run
+from keras_resnet.training.compare import read_run
+from keras_resnet.training.resuming import Stopped
+from tests.cli.test_cli import invoke
+from tests.conftest import UNTRACED
+from tests.data.test_sources import write_png
+from tests.small_training import of_one_block, without_export
+from tests.training.test_resuming import AtStep, die, images
+
+pytestmark = UNTRACED
+
+RECIPE = Recipe(epochs=2, batch_size=12, pad_and_crop=0.0, validation_split=0.2, learning_rate=0.05)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_trainings():
+    tf.config.run_functions_eagerly(True)
+    with pytest.MonkeyPatch.context() as patch:
+        of_one_block(patch)
+        without_export(patch)
+        yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for name, value in (("dark", 20), ("bright", 200)):
+        for number in range(20):
+            write_png(folder / name / f"{number}.png", (8, 8, 3), value + number)
+    return folder
+
+
+def task(photos, **changes):
+    return run.Task("ResNet20", f"folder:{photos}", dataclasses.replace(RECIPE, **changes), 8)
+
+
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished") / "run"
+    run.train(task(photos), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def stopped(photos, tmp_path_factory):
+    """An unfinished run with two checkpoints: after the first epoch, and after one step of the second."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(Stopped):
+        run.train(task(photos), out, [AtStep(3, die(15))])
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["2", "3", "best.npz", "lock"]
+    return out
+
+
+def lines_of(photos, out, callbacks=(), **changes):
+    lines = []
+    result = run.train(task(photos, **changes), out, callbacks, write_line=lines.append)
+    return result, lines
+
+
+@pytest.mark.slow
+def test_a_finished_run_says_so_and_nothing_is_done(photos, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    result, lines = lines_of(photos, finished, [AtStep(1, lambda: pytest.fail("trained again"))])
+    assert result == run.load_run(finished)
+    assert lines == [
+        f"{finished} is finished; nothing to do: --overwrite trains it anew, more --epochs go on from its end"
+    ]
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+@pytest.mark.slow
+def test_the_command_line_answers_a_finished_run_with_its_result(photos, finished):
+    options = ("--recipe", finished / "recipe.json", "--out", finished)
+    result = invoke("train", "ResNet20", "--data", f"folder:{photos}", *options)
+    assert result.exit_code == 0, result.exception
+    assert result.output.startswith(f"{finished} is finished; nothing to do")
+    assert "100.00% of the 8 test images are right" in result.output
+
+
+@pytest.mark.slow
+def test_more_epochs_go_on_from_the_end_of_a_finished_run(photos, finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "run")
+    with (out / "history.csv").open(newline="") as file:
+        first = list(csv.DictReader(file))
+    # A kill after the run was made an unfinished one, and one in mid-epoch, are continued by the same call.
+    steps = []
+    with pytest.raises(Stopped, match="in epoch 3, step 1 of 2"):
+        run.train(task(photos, epochs=4), out, [AtStep(1, die(15))])
+    assert not (out / "run.json").exists()
+    result, _ = lines_of(photos, out, [AtStep(1, lambda: steps.append(1))], epochs=4)
+    assert (result.recipe.epochs, steps) == (4, [1])
+    with (out / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[:2] == first
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    accuracies = [float(row["val_accuracy"]) for row in rows]
+    assert result.best_epoch == 1 + int(np.argmax(accuracies))
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["8"]
+    # The weights of the best epoch of before are kept if no later epoch is better.
+    if result.best_epoch <= 2:
+        kept = (run.open_run(path)[1].get_weights() for path in (finished, out))
+        for one, two in zip(*kept, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_fewer_epochs_or_no_checkpoint_do_not_go_on(photos, finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"a finished run with another recipe: epochs \(was 2, is 1\)"):
+        run.train(task(photos, epochs=1), out)
+    shutil.rmtree(out / "checkpoints")
+    message = "Received: none; a new training can start from the weights, with another --out and --weights .*last.keras"
+    with pytest.raises(ValueError, match=message):
+        run.train(task(photos, epochs=4), out)
+    assert run.load_run(out) == run.load_run(finished)
+
+
+@pytest.mark.slow
+def test_a_training_that_continues_says_where(photos, stopped, tmp_path):
+    out = shutil.copytree(stopped, tmp_path / "run")
+    result = invoke(
+        *("train", "ResNet20", "--data", f"folder:{photos}", "--recipe", out / "recipe.json", "--out", out),
+    )
+    assert "\ncontinues at epoch 2 of 2, step 2 of 2\n" in result.output
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_acknowledged_at_once_and_a_second_one_ends_without_saving(photos, tmp_path, capfd):
+    def twice():
+        die(2)()
+        assert "stopping after this step, saving a checkpoint; press Ctrl-C again" in capfd.readouterr().err
+        die(2)()
+
+    with pytest.raises(KeyboardInterrupt) as ended:
+        run.train(task(photos), tmp_path / "run", [AtStep(1, twice)])
+    assert not isinstance(ended.value, Stopped)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["lock"]
+
+
+# Edits. Each has the file, a function that edits it, and what the call then says; None: a sound checkpoint is used.
+
+
+def content(text):
+    return lambda path: path.write_text(text)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def gone(path):
+    path.unlink()
+
+
+def field(**values):
+    """Changes fields of a JSON file; None removes one."""
+
+    def edit(path):
+        fields = {**json.loads(path.read_text()), **values}
+        path.write_text(json.dumps({name: value for name, value in fields.items() if value is not None}))
+
+    return edit
+
+
+def arrays(change):
+    def edit(path):
+        with np.load(path) as file:
+            values = dict(file)
+        np.savez(path, **change(values))
+
+    return edit
+
+
+def single_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def nan_weight(path):
+    model = keras.saving.load_model(path)
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    model.save(path)
+
+
+def other_model(path):
+    image = keras.Input((8, 8, 3))
+    keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(image))).save(path)
+
+
+FINISHED = {
+    "run.json cut": ("run.json", cut, "run.json must be a readable JSON file"),
+    "run.json empty": ("run.json", content(""), "run.json must be a readable JSON file"),
+    "run.json list": ("run.json", content("[1]"), "run.json must hold a JSON object"),
+    "run.json number": ("run.json", content("7"), "run.json must hold a JSON object"),
+    "run.json deep": ("run.json", content('{"a":' * 10**5), "run.json must be a readable JSON file"),
+    "run.json no classes": ("run.json", field(classes=None), "readable run.json.*classes"),
+    "run.json extra": ("run.json", field(more=1), "readable run.json.*more"),
+    "run.json accuracy NaN": ("run.json", field(test_accuracy=float("nan")), "test_accuracy must be in .0, 1."),
+    "run.json accuracy text": ("run.json", field(test_accuracy="0.9"), "test_accuracy must be a number"),
+    "run.json recipe list": ("run.json", field(recipe=[]), "run.json.*a recipe must be an object"),
+    "run.json a class less": ("run.json", field(classes=["dark"]), "model.keras must be the network that run.json"),
+    "run.json class twice": ("run.json", field(classes=["dark"] * 2), "classes must be different names"),
+    "run.json class numbers": ("run.json", field(classes=[1, 2]), "classes.0. must be a string"),
+    "model.keras cut": ("model.keras", cut, "must be a readable .keras file. Received: .*model.keras"),
+    "model.keras empty": ("model.keras", content(""), "must be a readable .keras file. Received: .*model.keras"),
+    "model.keras gone": ("model.keras", gone, "model.keras, there is no such file"),
+    "model.keras NaN": ("model.keras", nan_weight, "must have finite weights. Received: .*model.keras"),
+    "model.keras of another": ("model.keras", other_model, "model.keras must be the network that run.json describes"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edit", FINISHED)
+def test_an_edited_finished_run_is_not_opened(edit, finished, tmp_path):
+    name, change, message = FINISHED[edit]
+    for file in ("run.json", "model.keras"):
+        shutil.copy(finished / file, tmp_path / file)
+    change(tmp_path / name)
+    with pytest.raises(ValueError, match=message):
+        run.open_run(tmp_path)
+
+
+@pytest.mark.slow
+def test_each_command_refuses_an_edited_run_and_names_the_file(photos, finished, tmp_path):
+    train = ("train", "ResNet20", "--data", f"folder:{photos}", "--recipe", finished / "recipe.json", "--out")
+    for name in ("run.json", "model.keras"):
+        out = shutil.copytree(finished, tmp_path / name, ignore=shutil.ignore_patterns("tensorboard"))
+        cut(out / name)
+        sample = min((out / "samples").iterdir())
+        commands = [
+            ("evaluate", out),
+            ("predict", sample, "--model", out),
+            ("export", out, "--out", tmp_path / "deploy"),
+            (*train, out),
+            *([("runs", out)] if name == "run.json" else []),
+        ]
+        for command in commands:
+            error = invoke(*command).exception
+            assert isinstance(error, ValueError), (command, error)
+            assert str(out) in str(error), (command, error)
+            assert name in str(error), (command, error)
+            assert ("--overwrite" in str(error)) is (command[0] == "train")
+
+
+UNREADABLE = {
+    "recipe.json": (cut, content(""), content("[]"), content("3"), field(model=7), field(recipe=None), field(size="8")),
+    "history.csv": (
+        *(
+            content(text)
+            for text in ("", "epoch\n\0", "epoch,loss\n1,x\n", "epoch,loss\n2,0.5\n", "epoch,loss\n1,2,3\n")
+        ),
+        lambda path: path.write_bytes(b"\xff\xfe"),
+        gone,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_runs_names_the_file_that_it_cannot_read(name, tmp_path):
+    recipe = dataclasses.asdict(RECIPE)
+    settings = {"model": "ResNet20", "data": "digits", "recipe": recipe, "size": 8}
+    numbers = {"parameters": 3, "test_images": 4, "test_accuracy": 0.5, "best_epoch": 1, "seconds": 2.0}
+    result = {"model": "ResNet20", "data": "digits", "classes": ["a"], "recipe": recipe, "skipped": [], "versions": {}}
+    for number, edit in enumerate(UNREADABLE[name]):
+        out = tmp_path / str(number)
+        out.mkdir()
+        (out / "recipe.json").write_text(json.dumps(settings))
+        (out / "run.json").write_text(json.dumps({**result, **numbers}))
+        (out / "history.csv").write_text("epoch,loss,accuracy\n1,0.5,\n")
+        assert read_run(out).history["loss"] == [0.5]
+        edit(out / name)
+        with pytest.raises(ValueError, match=name):
+            read_run(out)
+
+
+def test_a_result_of_another_run_is_not_compared(tmp_path):
+    (tmp_path / "recipe.json").write_text(json.dumps({"model": "ResNet20", "data": "digits", "recipe": {}}))
+    fields = {"model": "ResNet56", "data": "digits", "classes": ["a"], "recipe": {}, "skipped": [], "versions": {}}
+    numbers = {"parameters": 3, "test_images": 4, "test_accuracy": 0.5, "best_epoch": 1, "seconds": 2.0}
+    (tmp_path / "run.json").write_text(json.dumps({**fields, **numbers}))
+    (tmp_path / "history.csv").write_text("epoch,loss\n1,0.5\n")
+    with pytest.raises(
+        ValueError, match="must hold one run. Received: run.json of ResNet56 on digits, and recipe.json"
+    ):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "1", '{"recipe": 3}', '{"recipe": {"epochs": "x"}}', '{"epoch": 3}'])
+def test_a_recipe_file_that_is_none_is_named(tmp_path, text):
+    (tmp_path / "recipe.json").write_text(text)
+    words = ("train", "ResNet20", "--data", "digits", "--recipe", tmp_path / "recipe.json", "--out", tmp_path / "run")
+    error = invoke(*words).exception
+    assert isinstance(error, ValueError)
+    assert str(error).startswith(f"{tmp_path}/recipe.json must "), error
+
+
+# Checkpoints, of a network that is quick to train. If the newest one is damaged, the older one is used.
+
+
+def network():
+    keras.utils.set_random_seed(1)
+    image = keras.Input((8, 8, 1))
+    return keras.Model(image, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(image)))
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory):
+    """A directory of `fit` with checkpoints after the first epoch and after one step of the second."""
+    directory = tmp_path_factory.mktemp("checkpoints")
+    fit(network(), RECIPE, images(), directory=directory / "whole")
+    with pytest.raises(Stopped):
+        fit(network(), RECIPE, images(), callbacks=[AtStep(6, die(15))], directory=directory)
+    assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == ["5", "6", "best.npz", "lock"]
+    return directory
+
+
+NEWEST = {
+    "state cut": ("6/state.json", cut),
+    "state list": ("6/state.json", content("[]")),
+    "state without history": ("6/state.json", field(history=None)),
+    "state with more": ("6/state.json", field(more=1)),
+    "state of text": ("6/state.json", field(epoch="1")),
+    "state of another step": ("6/state.json", field(step=0)),
+    "best accuracy NaN": ("6/state.json", field(best=float("nan"))),
+    "settings of no recipe": ("6/state.json", field(settings=[])),
+    "arrays cut": ("6/arrays.npz", cut),
+    "arrays empty": ("6/arrays.npz", content("")),
+    "an array missing": ("6/arrays.npz", arrays(lambda values: {k: v for k, v in values.items() if k != "model/0"})),
+    "an array more": ("6/arrays.npz", arrays(lambda values: {**values, "model/999": np.zeros(1)})),
+    "an array of another shape": ("6/arrays.npz", arrays(lambda values: {**values, "optimizer/2": np.zeros(1)})),
+    "an array of NaN": ("6/arrays.npz", arrays(lambda values: {**values, "model/0": np.nan * values["model/0"]})),
+    "a single array": ("6/arrays.npz", single_array),
+    "arrays of pickle": ("6/arrays.npz", arrays(lambda values: {**values, "model/0": np.array([{}], object)})),
+    "arrays of another checkpoint": ("6/arrays.npz", lambda path: shutil.copy(path.parents[1] / "5/arrays.npz", path)),
+    "renamed": ("6", lambda path: path.rename(path.with_name("9"))),
+    "a file in its place": ("6", lambda path: (shutil.rmtree(path), path.write_text(""))),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edit", NEWEST)
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(edit, two_checkpoints, tmp_path, caplog):
+    name, change = NEWEST[edit]
+    directory = shutil.copytree(two_checkpoints, tmp_path / "copy")
+    change(directory / "checkpoints" / name)
+    with caplog.at_level(logging.WARNING, "keras_resnet.training"):
+        fit(network(), RECIPE, images(), directory=directory)
+    assert re.search(r"checkpoints/\d+ cannot be read and is skipped", caplog.text)
+    assert (directory / "history.csv").read_text() == (directory / "whole" / "history.csv").read_text()
+
+
+BEST = {
+    "gone": gone,
+    "cut": cut,
+    "empty": content(""),
+    "of another network": arrays(lambda values: {**values, "0": np.zeros(3)}),
+    "with less": arrays(lambda values: {"0": values["0"]}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edit", BEST)
+def test_damaged_best_weights_are_named(edit, two_checkpoints, tmp_path):
+    directory = shutil.copytree(two_checkpoints, tmp_path / "copy")
+    BEST[edit](directory / "checkpoints" / "best.npz")
+    with pytest.raises(ValueError, match="best.npz must"):
+        fit(network(), RECIPE, images(), directory=directory)
+
+
+@pytest.mark.slow
+def test_a_damaged_recipe_file_of_an_unfinished_run_is_named_and_can_be_overwritten(photos, stopped, tmp_path):
+    out = shutil.copytree(stopped, tmp_path / "run")
+    cut(out / "recipe.json")
+    with pytest.raises(ValueError, match=r"overwrite=True .* where .*/recipe.json must be a readable JSON file"):
+        run.train(task(photos), out)
+    assert run.train(task(photos), out, overwrite=True).recipe == RECIPE
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_network_is_refused(two_checkpoints, tmp_path):
+    directory = shutil.copytree(two_checkpoints, tmp_path / "copy")
+    image = keras.Input((8, 8, 1))
+    other = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.MaxPool2D()(image))))
+    with pytest.raises(ValueError, match="same settings. Received: .*copy, which holds a training with another model"):
+        fit(other, RECIPE, images(), directory=directory)
+
+
+@pytest.mark.slow
+def test_fit_goes_on_for_more_epochs_in_the_same_directory(two_checkpoints, tmp_path):
+    directory = shutil.copytree(two_checkpoints / "whole", tmp_path / "copy")
+    first = (directory / "history.csv").read_text().splitlines()
+    longer = dataclasses.replace(RECIPE, epochs=3)
+    result = fit(
+        network(), longer, images(), callbacks=[AtStep(6, lambda: pytest.fail("trained twice"))], directory=directory
+    )
+    assert (directory / "history.csv").read_text().splitlines()[:3] == first
+    assert len(result.history["loss"]) == 3
+    with pytest.raises(ValueError, match="which holds a training with epochs=3"):
+        fit(network(), RECIPE, images(), directory=directory)
