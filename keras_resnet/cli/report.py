@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from keras_resnet._internal.validation import printable
 from keras_resnet.stages import Stage
 from keras_resnet.training.compare import RunSummary, differing, names
 from keras_resnet.training.recipe import Recipe
@@ -198,7 +199,8 @@ def error(message: object) -> None:
     """Prints an error message on stderr, on one line."""
     console = Console(stderr=True)
     console.print("[red]Error:[/red]", end=" ")
-    say(" ".join(str(message).split()), console)
+    text = str(message).encode("utf-8", "backslashreplace").decode()  # names of files may be no UTF-8
+    say(" ".join(text.split()), console)
 
 
 def _program() -> str:
@@ -208,7 +210,7 @@ def _program() -> str:
 
 def prediction(path: Path, predictions: Sequence[tuple[str, float]], console: Console) -> None:
     """Prints the most probable classes of an image with their probabilities, on one line."""
-    say(f"{path}: {', '.join(f'{name} {probability:.1%}' for name, probability in predictions)}", console)
+    say(f"{printable(path)}: {', '.join(f'{name} {probability:.1%}' for name, probability in predictions)}", console)
 
 
 def _macs(macs: int) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,7 +13,8 @@ from rich.console import Console
 from keras_resnet.cli.options import DATA_HELP, ON_CORRUPT_HELP, Model, SizeWithWeights, Weights, with_own_file
 from keras_resnet.cli.startup import start_keras
 
-Predictions: TypeAlias = Sequence[tuple[str, float]]  # classes with their probabilities, the most probable first
+if TYPE_CHECKING:
+    from keras_resnet.cli.predictions import Predictions
 
 
 @with_own_file
@@ -83,7 +85,13 @@ def evaluate(
 
 @with_own_file
 def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files: JPEG, PNG, BMP, WebP or GIF.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE|DIR...",
+            help="Image files (JPEG, PNG, BMP, WebP or GIF), and directories, whose images are used at any depth.",
+        ),
+    ],
     model: Annotated[
         str,
         typer.Option(
@@ -101,8 +109,27 @@ def predict(
         ),
     ] = None,
     top: Annotated[
-        int, typer.Option(help="Number of classes to print for each image, the most probable first.", min=1)
-    ] = 3,
+        int | None,
+        typer.Option(
+            help="Number of classes for each image, the most probable first.",
+            min=1,
+            show_default="3; with --csv or --json 5",
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a CSV file with the columns file, class_1, probability_1 and so on, and error.",
+            show_default="print lines",
+        ),
+    ] = None,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print JSON: a list of objects with file, and predictions (class, probability) or error."
+        ),
+    ] = False,
     *,
     own: Mapping[str, Any],
 ) -> None:
@@ -116,16 +143,27 @@ def predict(
             f"Received: weights={weights!r}, {', '.join(own)}"
         )
     start_keras()
-    from keras_resnet.cli import report
+    from keras_resnet.cli import predictions, report
+    from keras_resnet.data.folders import images_below
 
-    results = _local_predictions(images, model, weights, own) if server is None else _ask_server(images, server, model)
-    failed = False
-    for path, result in results:
-        if isinstance(result, ValueError):
-            failed = True
-            report.error(result)
-        else:
-            report.prediction(path, result[:top], Console())
+    top = top or (3 if csv is None and not json else 5)
+    files = [Path(file) for path in images for file in (images_below(path) if path.is_dir() else [path])]
+    results = _local_predictions(files, model, weights, own) if server is None else _ask_server(files, server, model)
+    failed = 0
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(predictions.as_csv(csv, top))] if csv else []
+        if json:
+            writers.append(stack.enter_context(predictions.as_json()))
+        elif not csv:
+            writers.append(stack.enter_context(predictions.as_lines(Console())))
+        for path, result in results:
+            if isinstance(result, ValueError):
+                failed += 1
+                report.error(result)
+            for write in writers:
+                write(path, result if isinstance(result, ValueError) else result[:top])
+    if csv and not json:
+        report.say(f"{csv}: {len(files) - failed:,} images, and {failed:,} files that cannot be read", Console())
     if failed:
         raise typer.Exit(1)
 

@@ -219,6 +219,21 @@ def _folders(directory: Path) -> list[Path]:
         return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not _is_added(entry.name))
 
 
+def images_below(directory: Path) -> list[str]:
+    """The sorted names of all images below a directory; a warning counts the files that are not read.
+
+    Raises:
+        ValueError: there are none.
+    """
+    files = _files(directory)
+    if not files.images:
+        others = _counts(files.others) or "no files"
+        raise ValueError(f"{printable(directory)} must hold images ({' '.join(SUFFIXES)}). Received: {others}")
+    if files.others:
+        _warn_of_kinds(directory, files.others)
+    return files.images
+
+
 class Files(NamedTuple):
     """The files of a class folder: sorted names of the images, and the number of other files by their kind."""
 
@@ -271,12 +286,16 @@ def _warn_of_other_files(directory: Path, classes: list[Files]) -> None:
         if loose := sum(entry.is_file() and entry.name.lower().endswith(SUFFIXES) for entry in entries):
             others["images in no class folder"] = loose
     if others:
-        LOGGER.warning(
-            "%s: not read: %s (only files that end in %s are read)",
-            printable(directory),
-            _counts(others),
-            " ".join(SUFFIXES),
-        )
+        _warn_of_kinds(directory, others)
+
+
+def _warn_of_kinds(directory: Path, others: collections.Counter[str]) -> None:
+    LOGGER.warning(
+        "%s: not read: %s (only files that end in %s are read)",
+        printable(directory),
+        _counts(others),
+        " ".join(SUFFIXES),
+    )
 
 
 def _check_every_class(directory: Path, names: tuple[str, ...], classes: list[Files]) -> None:

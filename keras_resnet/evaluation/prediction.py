@@ -1,45 +1,60 @@
-"""Prediction for image files, one after the other, so that an unreadable file does not affect the others."""
+"""Prediction for image files, in batches; an unreadable file does not affect the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_resnet._internal.validation import integer, printable
 from keras_resnet.data.decode import read_image, to_square
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.inputs import square_side
 
 
 def predict_files(
-    model: keras.Model, files: Iterable[Path], resize: Resize = to_square
+    model: keras.Model, files: Iterable[Path], resize: Resize = to_square, batch_size: int = 32
 ) -> Iterator[tuple[Path, np.ndarray | ValueError]]:
-    """Predicts the classes of image files, one after the other.
+    """Predicts the classes of image files. Only the images of one batch are in memory.
 
     Args:
         model: a model that takes square images (N, H, W, C) with fixed sides and 1 or 3 channels.
         files: paths of the image files.
         resize: function that resizes an image to the input size of the model, as in `keras_resnet.data.pipeline`.
+        batch_size: images per batch.
 
     Yields:
-        The path and the output of the model (classes,) for each file. If a file is not a readable image, the second
-        entry is a `ValueError` that names it.
+        The path and the output of the model (classes,) for each file, in order. If a file is not a readable image, or
+        the output is not finite, the second entry is a `ValueError` that names the file.
 
     Raises:
         ValueError: the model does not take square images of a fixed size with 1 or 3 channels.
     """
+    integer("batch_size", batch_size)
     size, channels = square_side(model), model.inputs[0].shape[-1]
     if channels not in (1, 3):
         raise ValueError(
             "model must take images with 1 or 3 channels. "
             f"Received: a model with the input shape {model.inputs[0].shape}"
         )
-    for file in files:
-        try:
-            image = resize(read_image(file, channels), size)
-        except ValueError as error:
-            yield file, error
-            continue
-        yield file, keras.ops.convert_to_numpy(model(image[None], training=False))[0]
+    remaining = iter(files)
+    while batch := list(itertools.islice(remaining, batch_size)):
+        images = [_image_or_error(file, channels, lambda image: resize(image, size)) for file in batch]
+        readable = [image for image in images if not isinstance(image, ValueError)]
+        outputs = iter(keras.ops.convert_to_numpy(model(np.stack(readable), training=False)) if readable else ())
+        for file, image in zip(batch, images, strict=True):
+            output = image if isinstance(image, ValueError) else next(outputs)
+            if not isinstance(output, ValueError) and not np.isfinite(output).all():
+                output = ValueError(f"{printable(file)}: the model gives numbers that are not finite")
+            yield file, output
+
+
+def _image_or_error(file: Path, channels: int, resize: Callable[[Any], Any]) -> np.ndarray | ValueError:
+    try:
+        return np.asarray(resize(read_image(file, channels)))
+    except ValueError as error:
+        return error
