@@ -29,7 +29,6 @@ def print_version(asked: bool) -> None:
 app = typer.Typer(
     name="keras-resnet",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
 )
 

@@ -13,6 +13,7 @@ import typer
 
 from keras_resnet._internal.json_files import read_object
 from keras_resnet._internal.validation import known
+from keras_resnet.cli import completion
 from keras_resnet.training.recipe import Recipe, recipe_of
 from keras_resnet.training.recipes import RECIPES
 
@@ -27,12 +28,20 @@ ON_CORRUPT_HELP = (
     "log a warning that names the file."
 )
 _FROM_RECIPE_FILE = ("size", "weights", "freeze_until", "on_corrupt")  # a typed option replaces the file's value
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model. `keras-resnet models` lists all names.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of a model. `keras-resnet models` lists all names.",
+        autocompletion=completion.models,
+    ),
+]
 Model = Annotated[
     str,
     typer.Argument(
         metavar="RUN|NAME",
         help="Directory that `keras-resnet train` wrote, a .keras file, or, with --weights, the name of a model.",
+        autocompletion=completion.models,
     ),
 ]
 Size = Annotated[
@@ -63,6 +72,7 @@ RecipeName = Annotated[
         "--recipe",
         help="Name of a recipe, which `keras-resnet recipes` lists, or the path of a run's recipe.json, to train in "
         "the same way again.",
+        autocompletion=completion.recipes,
     ),
 ]
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import keras_resnet as kr
 from keras_resnet import cli
-from keras_resnet.cli import COMMANDS
+from keras_resnet.cli import COMMANDS, completion
 from keras_resnet.data import idx, load
 from keras_resnet.data.sources import SOURCES
 from tests import needs, processes
@@ -289,6 +289,33 @@ def test_help_answers_at_once_and_explains():
     help_texts = processes.printed(processes.fresh("-c", code, *names)).split("Usage: ")[1:]
     assert [re.match(r"keras-resnet (\w*)", text)[1] for text in help_texts] == ["", *names]
     assert all(kind in help_texts[1 + names.index("train")] for kind in SOURCES)
+
+
+def completed(*words):
+    """What the tab key completes at the end of a command line, in a new interpreter without Keras."""
+    code = (
+        "import sys; sys.argv[0] = 'keras-resnet'; from keras_resnet.cli import main\n"
+        "try: main()\n"
+        "finally: assert 'keras' not in sys.modules and 'tensorflow' not in sys.modules"
+    )
+    environment = {
+        "_KERAS_RESNET_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(("keras-resnet", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    ended = processes.fresh("-c", code, environment=environment)
+    assert "Error" not in ended.stderr, ended.stderr
+    return ended.stdout.split()
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_a_shell_completes_commands_options_models_and_recipes():
+    assert completed("ev") == ["evaluate"]
+    assert completed("train", "ResNet20", "--overw") == ["--overwrite"]
+    assert completed("summary", "SEResNeXt") == ["SEResNeXt50_32x4d", "SEResNeXt101_32x4d"]
+    assert completed("tune", "--recipe", "timm_") == ["timm_a1", "timm_a2", "timm_a3"]
+    assert completion.models("") == kr.list_models()
 
 
 @pytest.mark.slow
