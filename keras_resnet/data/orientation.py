@@ -1,8 +1,9 @@
 """Orientation of photographs: the tag 0x0112 of EXIF, which cameras and phones write. All in the graph.
 
-EXIF is read in JPEG (segment APP1), PNG (chunk eXIf) and WebP (chunk EXIF). Pillow's `ImageOps.exif_transpose` gives
-the same images. It also reads an orientation in XMP if EXIF has none, and ImageMagick's text chunks in PNG; here these
-files stay as they are.
+EXIF is read in JPEG (segment APP1), PNG (chunk eXIf) and WebP (chunk EXIF). If a JPEG has no orientation in EXIF, that
+of XMP is read (segment APP1, too). Pillow's `ImageOps.exif_transpose` gives the same images. It also reads XMP in PNG
+and WebP, and ImageMagick's text chunks in PNG; here these files stay as they are, because a second search in all files
+would take longer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from keras_resnet.data.binary import one_node
 MOST_EXIF = 65_536  # bytes of EXIF that are read; a segment of a JPEG cannot be longer
 HEAD = 262_144  # first bytes of a JPEG in which EXIF is searched; programs write it at the beginning
 TIFF_MARKS = (b"II*\0", b"MM\0*")  # EXIF data begins as a TIFF file, little-endian or big-endian
+APP1 = b"\xff\xe1"  # does not occur in the pixels of a JPEG
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
+XMP_ORIENTATION = b"tiff:Orientation"  # an attribute or an element
+XMP_VALUES = [form % value for form in (b'="%d', b">%d") for value in range(1, 9)]
 MOST_NAMES = 20  # places where the bytes of a name may occur by chance
 ORIENTATION, SHORT = 0x0112, 3  # the tag, and the type of its value
 # Values of the tag whose images are stored on their side, mirrored left to right, or upside down.
@@ -38,20 +43,21 @@ def orientation(content: tf.Tensor) -> tf.Tensor:
     """
     kind = tf.strings.substr(content, 0, 4)
     is_png, is_webp = kind == b"\x89PNG", kind == b"RIFF"
-    name = tf.where(is_png, b"eXIf", tf.where(is_webp, b"EXIF", b"Exif\0\0"))
+    name = tf.where(is_png, b"eXIf", tf.where(is_webp, b"EXIF", APP1))
     # A search for the name of the chunk: a loop over the chunks took as long as half of the decoding.
     searched = tf.strings.substr(content, 0, tf.where(is_png | is_webp, 2**30, HEAD))
     parts = tf.raw_ops.StringSplitV2(input=[searched], sep=name, maxsplit=MOST_NAMES).values[1:]
-    # In a WebP, a length of four bytes follows the name.
-    skipped = tf.where(is_webp, 4, 0)
+    # In a WebP, a length of four bytes follows the name; in a JPEG, one of two bytes.
+    skipped = tf.where(is_webp, 4, tf.where(is_png, 0, 2))
     return tf.cond(tf.size(parts) > 0, lambda: _orientation_in(parts, skipped), lambda: tf.constant(1))
 
 
 @one_node(tf.TensorSpec((None,), tf.string), SCALAR)
 def _orientation_in(parts: tf.Tensor, skipped: tf.Tensor) -> tf.Tensor:
-    """The orientation in EXIF data, which has the form of a TIFF file; it begins in a part, after `skipped` bytes."""
+    """The orientation in EXIF data, or else in XMP. One of the parts begins with it, after `skipped` bytes."""
     candidates = tf.strings.substr(tf.strings.join([parts, "\0" * 4]), skipped, MOST_EXIF)
-    # Some programs write the name that EXIF has in a JPEG into a WebP, too.
+    of_xmp = _orientation_in_xmp(tf.boolean_mask(candidates, tf.strings.substr(candidates, 0, len(XMP)) == XMP))
+    # EXIF data has the form of a TIFF file. In a JPEG a name is before it, and some programs write it into a WebP, too.
     candidates = tf.strings.regex_replace(candidates, "^Exif\\x00\\x00", "")
     marks = tf.strings.substr(candidates, 0, 4)
     exif = tf.concat([tf.boolean_mask(candidates, (marks == TIFF_MARKS[0]) | (marks == TIFF_MARKS[1])), [b""]], 0)[0]
@@ -68,8 +74,17 @@ def _orientation_in(parts: tf.Tensor, skipped: tf.Tensor) -> tf.Tensor:
     tags = tf.reshape(tags[: tf.size(tags) // 12 * 12], (-1, 12))
     numbers = tags @ tf.tensordot(BYTES_OF_ENTRY, pair, 1)
     values = tf.boolean_mask(numbers[:, 2], (numbers[:, 0] == ORIENTATION) & (numbers[:, 1] == SHORT))
-    value = tf.concat([values, [1]], 0)[0]
+    value = tf.concat([values, of_xmp, [1]], 0)[0]
     return tf.where((value >= 1) & (value <= 8), value, 1)
+
+
+def _orientation_in_xmp(texts: tf.Tensor) -> tf.Tensor:
+    """The orientations in texts of XMP, int32 (n,)."""
+    after = tf.raw_ops.StringSplitV2(input=texts, sep=XMP_ORIENTATION, maxsplit=1)
+    after = tf.boolean_mask(after.values, after.indices[:, 1] == 1)
+    starts = tf.stack([tf.strings.substr(after, 0, 3), tf.strings.substr(after, 0, 2)], 1)
+    is_value = tf.reduce_any(starts[:, :, None] == XMP_VALUES, 1)
+    return tf.cast(tf.where(is_value)[:, 1], tf.int32) % 8 + 1
 
 
 def upright(image: tf.Tensor, stored: tf.Tensor) -> tf.Tensor:

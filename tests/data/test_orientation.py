@@ -65,6 +65,28 @@ def test_exif_is_found_after_other_segments():
     assert int(orientation(tf.constant(content))) == 3
 
 
+XMP = {
+    "an attribute": b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d"/>',
+    "an element": b"<rdf:Description><tiff:Orientation>%d</tiff:Orientation></rdf:Description>",
+}
+
+
+@pytest.mark.parametrize("form", XMP)
+def test_the_orientation_of_xmp_is_read_if_exif_has_none(form):
+    camera = Image.Exif()
+    camera[0x010F] = "a camera"
+    for exif in (b"", camera):
+        content = encoded(1, exif=exif, xmp=XMP[form] % 6)
+        assert int(orientation(tf.constant(content))) == 6
+        np.testing.assert_allclose(decode(tf.constant(content), 3).numpy().astype(int), by_pillow(content), atol=1)
+    assert int(orientation(tf.constant(encoded(3, xmp=XMP[form] % 6)))) == 3
+
+
+@pytest.mark.parametrize("text", [b"tiff:Orientation", b'tiff:Orientation="9"', b"tiff:Orientation=6", b"\xff", b""])
+def test_broken_xmp_turns_nothing(text):
+    assert int(orientation(tf.constant(encoded(1, exif=b"", xmp=text)))) == 1
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -196,6 +196,12 @@ def progressive(scans):
     return data[:last] + data[last:-2] * scans + data[-2:]
 
 
+def large(jpeg_file, side=4000):
+    """The progressive JPEG, whose header declares many pixels."""
+    place = jpeg_file.index(b"\xff\xc2") + 5
+    return jpeg_file[:place] + side.to_bytes(2, "big") * 2 + jpeg_file[place + 4 :]
+
+
 def bomb(count, side=4000):
     """A small GIF file with many large pictures of one colour."""
     data = encoded(Image.new("P", (side, side)), format="GIF")
@@ -246,6 +252,7 @@ WRONG = {
         encoded(format="PNG")[:33] + chunk(b"ABCD") + encoded(format="PNG")[33:],
         "cannot be decoded",
     ),
+    "many scans of a large JPEG": (large(progressive(80)), "at most 100 scans of at most 500,000,000 pixels together"),
     "many scans": (progressive(3000), "at most 100 scans of at most 500,000,000 pixels together. Received: 30"),
 }
 
