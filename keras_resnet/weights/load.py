@@ -15,6 +15,7 @@ import numpy as np
 from keras_resnet import layers
 from keras_resnet._internal.validation import printable
 from keras_resnet.complexity import flat_layers
+from keras_resnet.inputs import IMAGENET_MEAN
 from keras_resnet.stages import parse_block
 from keras_resnet.weights import readers
 from keras_resnet.weights.conversion import Conversion, Tensors
@@ -72,12 +73,12 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
     else:
         path, name = checkpoint, printable(checkpoint)
     # A checkpoint without a model is one of the hub, whose network is known.
-    known = isinstance(checkpoint, Checkpoint) and bool(checkpoint.form or not checkpoint.model)
+    known = checkpoint if isinstance(checkpoint, Checkpoint) and (checkpoint.form or not checkpoint.model) else None
     shapes = {key: tuple(variable.shape) for key, variable in variables.items()}
     with readers.open_tensors(path, _bytes(variables) + SPARE, state) as tensors:
         try:
             named = _in_keras_terms(tensors, model)
-            conversions = checkpoint.conversions if known else _assumed(model, is_torch(tensors), named, shapes)
+            conversions = known.conversions if known else _assumed(model, is_torch(tensors), named, shapes)
             for convert in conversions:
                 named = convert(named)
             matched = match_tensors(named, shapes)
@@ -88,7 +89,8 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
         variables[key].assign(value)
     if is_torch(tensors) and not known:
         _tell_of_zeros(model, name)
-        _tell_of_pixels(model, name)
+        if not isinstance(checkpoint, Checkpoint) or tuple(checkpoint.mean) == IMAGENET_MEAN:
+            _tell_of_pixels(model, name)
     _tell_of_heads(model, named, matched, HEAD[0] in variables, name)
 
 
@@ -109,10 +111,10 @@ def _assumed(
         _check_constants(model, example)
         _check_strides(model, example)
     except WeightsError as error:
-        zoo = next((row.model for row in table() if row.model.lower() == model.name), example.model)
+        named = next((row for row in table() if row.form == example.form and row.model.lower() == model.name), example)
         raise WeightsError(
-            f"the file is of keras.applications' {example.model}. Build its form: keras_resnet.{zoo}(weights=file), or "
-            f'with weights=weights.like("{zoo}", "keras", file). For this model {error}'
+            f"the file is of keras.applications' {named.model}. Build its form: keras_resnet.{named.model}("
+            f'weights=keras_resnet.weights.like("{named.model}", "{named.tag}", file)). For this model {error}'
         ) from None
     return example.conversions
 

@@ -19,6 +19,7 @@ OTHER_HEADS = re.compile(
     r"(fc|heads?|linear|last_linear|(aux_)?classifier|logits|predict(or|ions?)|dense|mlp|top|output"
     r"|proj(ector|ection)?(_head)?|contrastive_head)(_?\d+)?"
 )
+KERAS_HUB = re.compile(r"(v\d_)?stack_?\d+_block_?\d+_")
 SHOWN = 4
 MOST_CHANNELS = 32  # of an image; a first kernel with more input channels is not adapted
 
@@ -43,7 +44,8 @@ def match_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) ->
         available[stem] = _with_channels(available[stem], shapes[stem])
     needed = dict(shapes)
     if _has_other_classes(available, shapes) or not any(name in available for name in HEAD):
-        needed, available = ({name: x for name, x in d.items() if name not in HEAD} for d in (needed, available))
+        needed = {name: shape for name, shape in needed.items() if name not in HEAD}
+        available = {name: tensor for name, tensor in available.items() if name not in HEAD}
     _check(available, needed)
     return {name: available[name] for name in needed}
 
@@ -105,6 +107,8 @@ def _check(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
         _listed("not in the model: ", [name for name in tensors if name not in shapes]),
         _listed("not floating point: ", [name for name in tensors if tensors[name].dtype not in FLOATS]),
     ]
+    if any(KERAS_HUB.match(name) for name in tensors):
+        reasons.insert(0, "KerasHub's networks have other layers; its published ResNets are timm's: hf://timm/<model>")
     if any(reasons):
         raise WeightsError("; ".join(filter(None, reasons)))
 

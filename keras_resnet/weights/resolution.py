@@ -71,7 +71,7 @@ def resolve(model: str, weights: str | os.PathLike[str] | Checkpoint) -> Checkpo
         return find(model, weights)  # for a file with the name of a tag, write ./name
     source = parse_source(weights)
     text = os.fspath(weights)
-    if isinstance(source, Checkpoint) or source.is_file():
+    if isinstance(source, Checkpoint) or source.exists():  # the reader says what a directory is
         return source
     if not isinstance(weights, str) or os.sep in text or source.suffix in SUFFIXES:
         return source  # a path: the reader raises the error that there is no such file

@@ -50,7 +50,7 @@ def chosen(tensors: Mapping[str, T], state: str, tell: Callable[[str], object]) 
         rule = f"one of the sets in the file: {allowed}" if allowed else "left out for this file, which has one set"
         raise WeightsError(f"state must be {rule}. Received: state={state!r:.60}")
     first, *others = sorted(candidates, key=_rank)
-    if others and _rank(first) == _rank(others[0]):
+    if others and _are_equal(first, others[0]):
         listed = ", ".join(map(_shown, candidates[:SHOWN]))
         raise WeightsError(
             f"a file of several networks needs the name of one: {listed}. Type, for example, --state "
@@ -109,6 +109,11 @@ def _is_in(state: str, prefix: str) -> bool:
 def _rank(prefix: str) -> list[int]:
     parts = [part for part in prefix.split(".") if part and part not in SILENT]
     return [PREFERRED.index(part) if part in PREFERRED else len(PREFERRED) for part in parts]
+
+
+def _are_equal(first: str, second: str) -> bool:
+    """Whether neither of two sets is preferred; one inside of another is not."""
+    return not second.startswith(first) and _rank(first) == _rank(second)[: len(_rank(first))]
 
 
 def _of(first: str, prefixes: Iterable[str], tensors: Mapping[str, T]) -> Iterable[tuple[str, T]]:

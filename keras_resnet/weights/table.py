@@ -206,7 +206,7 @@ def like(
     """
     if not isinstance(state, str):
         raise TypeError(f"state must be a string. Received: state={state!r:.60}")
-    changes = {
+    changes: dict[str, Any] = {
         "mean": None if mean is None else _statistics("mean", mean, "[0, 1]"),
         "std": None if std is None else _statistics("std", std, "(0, 1]"),
         "size": None if size is None else _side(size),

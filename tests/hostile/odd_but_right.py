@@ -169,6 +169,11 @@ def _(state, legacy):
     return {"state_dict": state, "epoch": 90, "args": None, "lr": 0.1, "steps": counter, 7: [1, (2, 3)]}
 
 
+@torch_case("in a wrapper that is not known", harmless)
+def _(state, legacy):
+    return {"best": 0.9, "ema": {"weights": state}}
+
+
 @torch_case("with parameters and attributes", harmless)
 def _(state, legacy):
     ordered = call("collections", "OrderedDict")

@@ -57,6 +57,8 @@ OTHERS = {
     "with a transposed kernel": lambda arrays: arrays | {"predictions/kernel": arrays["predictions/kernel"].T.copy()},
     "with an axis more": lambda arrays: arrays | {MIDDLE: arrays[MIDDLE][None]},
     "with a head by two names": lambda arrays: arrays | {f"probs/{n}": arrays[f"predictions/{n}"] for n in BOTH},
+    "of two networks": lambda arrays: {f"{n}.{name}": array for n in "ab" for name, array in arrays.items()},
+    "with another name for all layers": lambda arrays: {f"stack0_{name}": array for name, array in arrays.items()},
     "empty": lambda arrays: {},
 }
 

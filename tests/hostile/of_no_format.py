@@ -20,6 +20,11 @@ for name, data in {
     "a pickle of protocol 0": b"cos\nsystem\n(S'touch canary'\ntR.",
     "a script": b"#!/bin/sh\ntouch canary\n",
     "PK and nothing": b"PK",
+    "a web page with a declaration of XML": b'\n<?xml version="1.0"?><!DOCTYPE html><html>',
+    "a configuration": b'{"module": "keras_hub.src.models.resnet.resnet_backbone", "class_name": "ResNetBackbone"}',
+    "an index of a TensorFlow checkpoint": bytes(200) + bytes.fromhex("57fb808b247547db"),
+    "a network for LiteRT": b"\x1c\0\0\0TFL3" + bytes(100),
+    "bzip2": b"BZh9" + bytes(100),
     "Git's pointer to a large file": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 102\n",
 }.items():
 
@@ -60,3 +65,17 @@ def _(folder, model):
 def _(folder, model):
     (folder / "model.h5").symlink_to(folder / "model.h5")
     return folder / "model.h5"
+
+
+for name, files in {
+    "a preset of KerasHub": ("config.json", "metadata.json", "model.weights.h5"),
+    "a SavedModel": ("saved_model.pb", "fingerprint.pb"),
+    "a repository": ("model.safetensors", "config.json"),
+    "a training run": ("run.json", "model.keras"),
+}.items():
+
+    @case(f"no weights: the folder of {name}")
+    def _(folder, model, files=files):
+        for file in files:
+            (folder / file).write_bytes(b"{}")
+        return folder

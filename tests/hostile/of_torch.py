@@ -209,7 +209,13 @@ for name, wrapped in {
     "a tensor alone": lambda state: state[LAST],
     "a text alone": lambda state: "conv1",
     "nothing alone": lambda state: None,
-    "a wrapper that is not known": lambda state: {"ema": {"weights": state}},
+    "networks of unknown names": lambda state: {"a": state, "b": {"\n\x1b[31m": state}},
+    "33 networks": lambda state: {f"network{number}": state for number in range(33)},
+    "a dict in 10 dicts, 7 deep": lambda state: functools.reduce(
+        lambda inner, _: Code(code(inner) + b"q\0}(" + b"".join(code(str(i)) + b"h\0" for i in range(10)) + b"u"),
+        range(7),
+        state,
+    ),
     "a wrapper of a list": lambda state: {"state_dict": [state]},
     "a wrapper in itself": lambda state: Code(b"}q\0(" + code("state_dict") + b"h\0u"),
     "wrappers nested 1,000 deep": lambda state: functools.reduce(

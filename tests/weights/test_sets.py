@@ -119,6 +119,8 @@ def test_the_network_that_is_kept_after_a_training_comes_first(names, first, oth
 def test_a_file_of_networks_of_which_none_is_preferred_asks_for_a_name():
     with pytest.raises(ValueError, match="the name of one: a, b. Type, for example, --state a, or state='a'"):
         choose([f"a.{FIRST}", f"b.{FIRST}"])
+    with pytest.raises(ValueError, match="the name of one: a, b.c. Type"):
+        choose([f"a.{FIRST}", f"b.c.{FIRST}"])
     assert choose([f"a.{FIRST}", f"b.{FIRST}"], "b")[0] == [FIRST]
 
 

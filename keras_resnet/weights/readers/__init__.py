@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from keras_resnet.weights.readers import hdf5, safetensors_files, torch_files, zips
+from keras_resnet._internal.validation import printable
+from keras_resnet.weights.readers import hdf5, not_weights, safetensors_files, torch_files, zips
 from keras_resnet.weights.readers.torch_files import Choose
 from keras_resnet.weights.sets import chosen
 from keras_resnet.weights.tensors import LONGEST_NAME, MOST_TENSORS, Tensor, WeightsError
@@ -41,7 +42,7 @@ def open_tensors(
     if not path.is_file():
         raise WeightsError(
             "weights must be the path of an existing file; tags are for models of the zoo, such as ResNet50. "
-            f"Received: {str(path)!r}, {'a directory' if path.is_dir() else 'no such file'}"
+            f"Received: {printable(path)!r}, {not_weights.directory_of(path) if path.is_dir() else 'no such file'}"
         )
     with contextlib.ExitStack() as stack:
         try:
@@ -87,6 +88,8 @@ def _reader(path: Path, choose: Choose) -> Reader:
     """The reader of one set in a file. Those of torch choose before they check that the tensors are valid."""
     with path.open("rb") as file:
         start = file.read(512)
+        file.seek(max(path.stat().st_size - 8, 0))
+        end = file.read(8)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return functools.partial(_one_set, hdf5.open_hdf5, choose)
     if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
@@ -95,14 +98,10 @@ def _reader(path: Path, choose: Choose) -> Reader:
         return _zip_reader(path, choose)
     if start[:1] == b"\x80":
         return functools.partial(torch_files.open_pickle, choose=choose)
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise WeightsError(
-            "a file of weights must not be a web page. Received: a page that was downloaded instead of the file"
-        )
-    received = f"a file that starts with the bytes {start[:8].hex(' ')}" if start else "an empty file"
+    kind = f"a file that starts with the bytes {start[:8].hex(' ')}" if start else "an empty file"
     raise WeightsError(
         "a file of weights must be Keras HDF5, .weights.h5, .keras, safetensors, npz or a torch checkpoint. "
-        f"Received: {received}"
+        f"Received: {not_weights.file_of(start, end) or kind}"
     )
 
 

@@ -243,6 +243,8 @@ def _tensors(checkpoint: Any, fetch: Fetch, choose: Choose) -> dict[str, Tensor]
         raise WeightsError(
             f"a checkpoint must have a state dict. Received: {kind}; load it in torch, and save model.state_dict()"
         )
+    if not found:
+        raise WeightsError("a checkpoint must have a state dict. Received: dicts without tensors")
     return {name: _tensor(name, value, fetch) for name, value in choose(found).items()}
 
 
