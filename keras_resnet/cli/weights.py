@@ -130,6 +130,7 @@ def predict(
             "--json", help="Print JSON: a list of objects with file, and predictions (class, probability) or error."
         ),
     ] = False,
+    size: SizeWithWeights = None,
     *,
     own: Mapping[str, Any],
 ) -> None:
@@ -137,18 +138,21 @@ def predict(
 
     If a file cannot be read, an error names it, the other files are done, and the exit status is 1.
     """
-    if server is not None and (weights is not None or own):
-        raise ValueError(
-            "weights must not be given with --server, which has its own weights, nor options for a file of weights. "
-            f"Received: weights={weights!r}, {', '.join(own)}"
-        )
+    for argument, value in {"weights": weights, "size": size, **own}.items():
+        if value is not None and server is not None:
+            raise ValueError(
+                f"{argument} must not be given with --server, which has its own weights. Received: {argument}={value!r}"
+            )
     start_keras()
     from keras_resnet.cli import predictions, report
     from keras_resnet.data.folders import images_below
 
     top = top or (3 if csv is None and not json else 5)
     files = [Path(file) for path in images for file in (images_below(path) if path.is_dir() else [path])]
-    results = _local_predictions(files, model, weights, own) if server is None else _ask_server(files, server, model)
+    if server is None:
+        results = _local_predictions(files, model, weights, own, size)
+    else:
+        results = _ask_server(files, server, model)
     failed = 0
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(predictions.as_csv(csv, top))] if csv else []
@@ -176,12 +180,12 @@ def _ask_server(images: Sequence[Path], server: str, model: str) -> Iterator[tup
 
 
 def _local_predictions(
-    images: Sequence[Path], model: str, weights: str | None, own: Mapping[str, Any]
+    images: Sequence[Path], model: str, weights: str | None, own: Mapping[str, Any], size: int | None
 ) -> Iterator[tuple[Path, Predictions | ValueError]]:
     from keras_resnet.cli.networks import open_network
     from keras_resnet.evaluation.prediction import predict_files
 
-    network = open_network(model, weights, own)
+    network = open_network(model, weights, own, size)
     for path, result in predict_files(network.model, images, network.resize):
         if isinstance(result, ValueError):
             yield path, result
@@ -208,6 +212,13 @@ def convert(
     out: Annotated[
         Path, typer.Option(help="File to write. Its name ends in .keras, .weights.h5, .safetensors or .npz.")
     ],
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Only for your own file of weights: side in pixels of the images for evaluation.",
+            show_default="that of the model",
+        ),
+    ] = None,
     *,
     own: Mapping[str, Any],
 ) -> None:
@@ -218,7 +229,7 @@ def convert(
     from keras_resnet.evaluation import published
     from keras_resnet.weights.save import check_path, save_weights
 
-    checkpoint = published.checkpoint_of(model, source, own)
+    checkpoint = published.checkpoint_of(model, source, own if size is None else {**own, "size": size})
     check_path(out, checkpoint)
     network = zoo.create_model(model, weights=checkpoint)
     save_weights(network, out, checkpoint, model)

@@ -101,6 +101,29 @@ def test_like_is_not_said_of_what_is_known(tmp_path):
         assert "like must not be given for the published checkpoint 'akamaster'" in str(result.exception)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("predict", "a.png", "--model", "m", "--server", "h:1", "--weights", "f"),
+            "weights must not be given with --s",
+        ),
+        (
+            ("predict", "a.png", "--model", "m", "--server", "h:1", "--mean", "0.5"),
+            "mean must not be given with --server",
+        ),
+        (("predict", "a.png", "--model", "m", "--state", "ema"), "state must not be given without --weights"),
+        (("evaluate", "runs/1", "--like", "zoo"), "like must not be given without --weights"),
+        (
+            ("convert", "akamaster", "--model", "ResNet20", "--std", "1", "--out", "a.keras"),
+            "std must not be given for",
+        ),
+    ],
+)
+def test_options_for_ones_own_file_are_not_given_without_one(arguments, message):
+    assert message in str(invoke(*arguments).exception)
+
+
 @pytest.mark.slow
 @needs_cifar
 def test_predict_says_the_names_of_classes(cifar_folder):

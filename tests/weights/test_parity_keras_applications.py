@@ -145,6 +145,9 @@ def test_the_numbers_are_those_of_keras_applications(name, tmp_path, rng, cheap_
                 n for n in extra if not n.endswith("_pad") and "max_pooling2d" not in n and "input_layer" not in n
             }
             assert unexplained == set()
+    # By its path alone: names in the file show its form.
+    file = getattr(kr, name)(weights=tmp_path / "notop.h5", depths=CUT, include_top=False, pooling="avg")
+    np.testing.assert_array_equal(file(images, training=False), ours(images, training=False))
 
 
 def features(model, names):
