@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_resnet import layers
+from keras_resnet._internal.keras_graph import functional_graph
 from keras_resnet._internal.validation import integer
 from keras_resnet.layers import Tensor
 
@@ -112,12 +113,13 @@ def square_side(model: keras.Model) -> int:
     """The side of the square images (N, H, W, C) that `model` takes.
 
     Raises:
-        ValueError: the model takes images that are not square, or of any size.
+        ValueError: the model takes images that are not square, or of any size, or no images.
+        TypeError: the model is neither functional nor sequential, or its input is not known.
     """
-    _, height, width, _ = model.inputs[0].shape
-    if height is None or height != width:
-        raise ValueError(f"model must take square images of a fixed size. Received: {model.inputs[0].shape}")
-    return height
+    shape = functional_graph(model).inputs[0].shape
+    if len(shape) != 4 or shape[1] is None or shape[1] != shape[2]:
+        raise ValueError(f"model must take square images (N, H, W, C) of a fixed size. Received: {shape}")
+    return shape[1]
 
 
 def check_sides(x: Tensor, smallest: int) -> None:

@@ -27,7 +27,12 @@ from keras_resnet.cli.startup import start_keras
 def train(
     name: Name,
     data: Annotated[str, typer.Option(help=DATA_HELP)],
-    out: Annotated[Path, typer.Option(help="Directory of the run. An unfinished run in it is continued.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Directory of the run. An unfinished run in it is continued, and a finished one if --epochs is larger."
+        ),
+    ],
     changes: dict[str, Any],
     recipe: RecipeName = "one_cycle",
     size: Annotated[

@@ -133,7 +133,10 @@ def labels(directory: Path, shards: list[Path]) -> Labels:
 
 
 def _labels_from_file(file: Path) -> Labels:
-    lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"data: {file} must be a text file in UTF-8. Received: {error}") from error
     numbered = [re.fullmatch(r"(\d+):\s*(.+)", line) for line in lines]
     if not lines:
         raise ValueError(f"data: {file} must name the classes, one on each line. Received: an empty file")

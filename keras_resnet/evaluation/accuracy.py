@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_resnet._internal.keras_graph import functional_graph
 from keras_resnet._internal.validation import integers
 from keras_resnet.data import Split, pipeline
 from keras_resnet.data.as_split import Data, as_split, numbered
@@ -95,7 +96,7 @@ def in_channels_of(model: keras.Model, split: Split) -> Split:
             f"Received: {keras.config.image_data_format()!r}"
         )
     try:
-        return split.with_channels(model.inputs[0].shape[-1])
+        return split.with_channels(functional_graph(model).inputs[0].shape[-1])
     except ValueError as error:
         raise ValueError(
             f"model must take images with {split.channels} channels, as in the split. "

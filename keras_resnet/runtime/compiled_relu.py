@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_resnet._internal.keras_graph import all_layers, nodes_of, number_of_calls
+from keras_resnet._internal.keras_graph import all_layers, functional_graph, nodes_of, number_of_calls
 from keras_resnet.runtime.calls import replaced_calls
 
 LEAST = 3_000_000  # smallest number of elements of a tensor that is compiled
@@ -60,7 +60,7 @@ def _adds_two_of_one_shape(layer: Any) -> bool:
 def _readers(model: keras.Model) -> dict[int, list[Any]]:
     """The layers that read a tensor, by the id of the tensor; None in the list stands for an output of a model."""
     readers: dict[int, list[Any]] = defaultdict(list)
-    for graph in (model, *all_layers(model)):
+    for graph in (functional_graph(model), *all_layers(model)):
         for node in nodes_of(graph):
             for tensor in node.input_tensors:
                 readers[id(tensor)].append(node.operation)

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet._internal.keras_graph import producer
+from keras_resnet._internal.keras_graph import functional_graph, producer
 from keras_resnet.runtime.calls import replaced_calls
 
 
@@ -15,8 +15,8 @@ def logits(model: keras.Model) -> contextlib.AbstractContextManager[None]:
     """Makes `model` return logits inside the block: losses are exact and numerically stable only on logits.
 
     Args:
-        model: a functional model that ends in a `Softmax` layer, or in a layer with a softmax, a sigmoid or no
-            activation.
+        model: a functional or sequential model that ends in a `Softmax` layer, or in a layer with a softmax, a sigmoid
+            or no activation.
 
     Raises:
         ValueError: the last layer is another one.
@@ -30,7 +30,7 @@ def logits(model: keras.Model) -> contextlib.AbstractContextManager[None]:
         ...     float(model(keras.ops.ones((1, 2)))[0, 0])
         2.0
     """
-    head = producer(model.output).operation
+    head = producer(functional_graph(model).outputs[0]).operation
     if isinstance(head, keras.layers.Softmax):
         return replaced_calls({head: lambda layer, inputs, mask=None: inputs})
     kinds = (keras.activations.softmax, keras.activations.sigmoid, keras.activations.linear)

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet._internal.keras_graph import all_layers, producer
+from keras_resnet._internal.keras_graph import all_layers, functional_graph, producer
 from keras_resnet._internal.validation import one_of
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -56,7 +56,7 @@ def inner_layers(model: keras.Model) -> list[keras.layers.Layer]:
     pixels = (keras.layers.InputLayer, keras.layers.Normalization, keras.layers.Rescaling)
     layers = all_layers(model)
     ends = {layer for layer in layers if isinstance(layer, pixels)}
-    tensor = model.output
+    tensor = functional_graph(model).outputs[0]
     # From the output backwards while the tensors are vectors: the input of the pooling has rank 4.
     while len(tensor.shape) == 2:
         node = producer(tensor)

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet._internal.keras_graph import nodes_of, single_input, takes_training
+from keras_resnet._internal.keras_graph import functional_graph, nodes_of, single_input, takes_training
 from keras_resnet.runtime.calls import replaced_calls
 
 
@@ -55,10 +55,11 @@ def remat_blocks(model: keras.Model) -> Iterator[None]:
     Args:
         model: a functional model with one input and one output.
     """
-    segments = _segments(model)
+    graph = functional_graph(model)
+    segments = _segments(graph)
 
     def call(model: Any, inputs: Any, training: bool | None = None, mask: None = None) -> Any:
-        x = single_input(model, inputs)
+        x = single_input(graph, inputs)
         for segment in segments:
             x = _recomputed(segment, x, training) if training else segment(x, training)
         return x
@@ -128,7 +129,7 @@ def _segments(model: keras.Model) -> list[Segment]:
                 open_tensors.discard(id(tensor))
         open_tensors.update(map(id, node.outputs))
         (target,) = node.outputs
-        if open_tensors == {id(target)} and (id(target) in branching or target is model.output):
+        if open_tensors == {id(target)} and (id(target) in branching or target is model.outputs[0]):
             segments.append(Segment(part, source, target))
             source, part = target, []
     return segments

@@ -64,6 +64,11 @@ def read_run(directory: Path) -> RunSummary:
             f"{printable(directory)} must hold one run. Received: {RUN} of {run.model} on {run.data}, and {RECIPE} of "
             f"{task.model} on {task.data}"
         )
+    if run and (run.best_epoch or 0) > len(history["epoch"]):
+        raise ValueError(
+            f"{printable(directory / HISTORY)} must have the epochs of {RUN}. "
+            f"Received: {len(history['epoch'])} epochs, of which number {run.best_epoch} is the best"
+        )
     asked = {name: value for name, value in task.fields.items() if name != "recipe"}
     results = (run.best_epoch, run.test_accuracy, run.seconds) if run else (None, None, None)
     return RunSummary(directory, asked, task.recipe, history, *results)

@@ -138,7 +138,8 @@ def fit(
             model=model,
             epochs=epochs,
             steps=steps,
-            start=(state.epoch, state.step),  # for ProgressBar
+            start=(state.epoch, state.step),  # this and the next one are for ProgressBar
+            directory=directory,
             verbose=0,
         )
         validation_data = None

@@ -9,6 +9,8 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from keras_resnet._internal.validation import printable
+
 
 class ProgressBar(keras.callbacks.Callback):
     """A Keras callback that shows the progress. If `console` is not a terminal, it only prints the line of each epoch.
@@ -46,7 +48,8 @@ class ProgressBar(keras.callbacks.Callback):
         epoch, step = self.params.get("start", (0, 0))
         if (epoch, step) != (0, 0) and epoch < self.params["epochs"]:
             where = f"epoch {epoch + 1} of {self.params['epochs']}, step {step + 1} of {self.params['steps']}"
-            self.bar.console.print(f"continues at {where}", highlight=False, soft_wrap=True)
+            text = f"continues {printable(self.params['directory'])} at {where}"
+            self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         self.bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

@@ -90,20 +90,6 @@ class Run:
     versions: dict[str, str]
     on_corrupt: str = "stop"
 
-    def __post_init__(self) -> None:
-        for name in ("model", "data"):
-            text(name, getattr(self, name))
-        if len(set(texts("classes", self.classes))) < max(len(self.classes), 1):
-            raise ValueError(f"classes must be different names, at least one. Received: classes={self.classes!r:.100}")
-        for name in ("parameters", "test_images"):
-            integer(name, getattr(self, name), minimum=0)
-        if self.best_epoch is not None:
-            integer("best_epoch", self.best_epoch)
-        number("test_accuracy", self.test_accuracy, "[0, 1]")
-        number("seconds", self.seconds, "[0, inf)")
-        texts("skipped", self.skipped)
-        one_of("on_corrupt", self.on_corrupt, ON_CORRUPT)
-
 
 def read_task(directory: Path) -> Task:
     """Reads `recipe.json` of a run directory: the settings of a finished or unfinished run.
@@ -134,12 +120,29 @@ def load_run(directory: Path) -> Run:
     try:
         content = read_object(directory / RUN)
         lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
-        return Run(**{**content, **lists, "recipe": recipe_of(content["recipe"])})
+        run = Run(**{**content, **lists, "recipe": recipe_of(content["recipe"])})
+        _check_run(run)
+        return run
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             "directory must be a run directory, with a readable run.json. "
             f"Received: {directory} ({type(error).__name__}: {error})"
         ) from error
+
+
+def _check_run(run: Run) -> None:
+    """Raises a `ValueError` or `TypeError` if a field has a value that no training writes."""
+    for name in ("model", "data"):
+        text(name, getattr(run, name))
+    for name in ("classes", "skipped"):
+        texts(name, getattr(run, name))
+    for name in ("parameters", "test_images"):
+        integer(name, getattr(run, name), minimum=0)
+    if run.best_epoch is not None:
+        integer("best_epoch", run.best_epoch)
+    number("test_accuracy", run.test_accuracy, "[0, 1]")
+    number("seconds", run.seconds, "[0, inf)")
+    one_of("on_corrupt", run.on_corrupt, ON_CORRUPT)
 
 
 def open_run(directory: Path) -> tuple[Run, keras.Model]:

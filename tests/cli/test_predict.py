@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_resnet.data import from_arrays
+from keras_resnet.evaluation import evaluate
 from keras_resnet.evaluation.prediction import predict_files
 from tests.cli.test_cli import invoke
 from tests.data.test_sources import write_png
@@ -185,3 +187,12 @@ def test_a_model_of_another_kind_is_refused_with_what_to_do(kind, tmp_path):
         error = invoke(*command, *([tmp_path / "net.keras"] if command[0] == "predict" else [])).exception
         with pytest.raises(ValueError, match=message):
             raise error
+
+
+def test_evaluate_says_which_models_it_takes():
+    split = from_arrays(np.zeros((2, 4, 4, 3), "uint8"), np.arange(2), ("a", "b"))
+    assert evaluate(brightness(sequential=True), split, labels=[0, 1]) == 0.5
+    with pytest.raises(TypeError, match="model must be a functional or sequential keras.Model .* Received: Subclass"):
+        evaluate(Subclass(), split)
+    with pytest.raises(ValueError, match="must take square images .N, H, W, C. of a fixed size. Received: .None, 5."):
+        evaluate(functional((5,), keras.layers.Dense(2)), split)

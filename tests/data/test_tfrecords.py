@@ -129,11 +129,15 @@ def test_a_file_beside_the_shards_names_classes_and_the_first_label(tmp_path, fi
 
 @pytest.mark.parametrize(
     ("lines", "message"),
-    [("", "Received: an empty file"), ("1:a\n3:b\n", "must number the classes from 1 to 2, each number once")],
+    [
+        ("", "Received: an empty file"),
+        ("1:a\n3:b\n", "must number the classes from 1 to 2, each number once"),
+        ("k\xe4fer\n", "labels.txt must be a text file in UTF-8"),
+    ],
 )
 def test_a_file_of_labels_is_checked(tmp_path, lines, message):
     write_shards(tmp_path, "train", grey(0), [1])
-    (tmp_path / "labels.txt").write_text(lines)
+    (tmp_path / "labels.txt").write_text(lines, encoding="latin-1")
     with pytest.raises(ValueError, match=message):
         kr.data.load(f"tfrecord:{tmp_path}", "train")
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import gc
 import json
 import shutil
@@ -387,3 +388,23 @@ def test_a_training_leaves_no_graph_in_memory(optimizer):
     for _ in range(2):
         kr.training.fit(model, recipe, split)
     assert living_graphs() <= once
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"precision": "bfloat16", "ema_decay": 0.5}, {"remat": True}])
+def test_a_sequential_model_trains_as_a_functional_one(colours, changes, eager):
+    def history(as_model):
+        keras.utils.set_random_seed(0)
+        layers = [
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, "softmax"),
+        ]
+        model = as_model(keras.Input((8, 8, 1)), layers)
+        recipe = dataclasses.replace(QUICK, learning_rate=1e-3, epochs=1, **changes)
+        return kr.training.fit(model, recipe, colours, colours).history
+
+    def functional(image, layers):
+        return keras.Model(image, functools.reduce(lambda x, layer: layer(x), layers, image))
+
+    assert history(lambda image, layers: keras.Sequential([image, *layers])) == history(functional)
