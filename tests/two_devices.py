@@ -24,7 +24,7 @@ tf.config.set_logical_device_configuration(
 )
 
 import keras_resnet as kr  # noqa: E402
-from keras_resnet.data.split import from_arrays  # noqa: E402
+from keras_resnet.data.constructors import from_arrays  # noqa: E402
 from keras_resnet.evaluation.accuracy import evaluate  # noqa: E402
 from keras_resnet.training import distribution  # noqa: E402
 from keras_resnet.training.resuming import Stopped  # noqa: E402

@@ -24,8 +24,8 @@ def functional_graph(model: Any) -> Any:
     graph = getattr(model, "_functional", model)
     if not hasattr(graph, "operations"):
         raise TypeError(
-            "model must be a functional or sequential keras.Model whose input is known. "
-            f"Received: {type(model).__name__}"
+            "model must be a functional or sequential keras.Model whose input is known: keras.Model(image, output) "
+            f"with image = keras.Input((height, width, channels)). Received: {type(model).__name__}"
         )
     return graph
 

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.split import Split, from_arrays, stream_of
+from keras_resnet.data.constructors import from_arrays, stream_of
+from keras_resnet.data.split import Split
 
 Data: TypeAlias = Split | tuple[Any, Any] | list[Any] | tf.data.Dataset
 CHECKED = 64  # examples whose pixels are read to find out whether they are raw

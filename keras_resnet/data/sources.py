@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from keras_resnet._internal.validation import one_of
 from keras_resnet.data import folders, framing, idx, tfrecords
+from keras_resnet.data.constructors import from_arrays, from_files, make
 from keras_resnet.data.corrupt import ON_CORRUPT
 from keras_resnet.data.records import in_range
-from keras_resnet.data.split import Split, from_arrays, from_files, make
+from keras_resnet.data.split import Split
 
 SPLITS = ("train", "val", "test")
 # Some data sets, for example ImageNet, publish labels of the validation split, and none of the test split.

@@ -205,14 +205,7 @@ def open_model(path: Path) -> keras.Model:
 
 def _classifier(model: Any, file: Path) -> keras.Model:
     """The model of a file as a functional model of images, without loss and optimizer."""
-    try:
-        inputs, outputs = model.inputs, model.outputs
-    except AttributeError as error:  # a subclass of keras.Model, or a sequential model that saw no images
-        raise ValueError(
-            "model must be a functional or sequential Keras model whose input shape is known. "
-            f"Received: {file} with a {type(model).__name__}, whose input shape is not known; build it as "
-            "keras.Model(image, output) with image = keras.Input((height, width, channels)), and save that"
-        ) from error
+    inputs, outputs = model.inputs, model.outputs
     if [len(tensor.shape) for tensor in (*inputs, *outputs)] != [4, 2] or len(inputs) != 1:
         raise ValueError(
             "model must have one input, images (N, H, W, C), and one output, scores (N, classes). "

@@ -158,10 +158,10 @@ def functional(shape, outputs):
 
 
 OTHERS = {
-    "a subclass": (Subclass, "functional or sequential Keras model whose input shape is known.*with a Subclass"),
+    "a subclass": (Subclass, "whose input is known: .*keras.Input.* Received: Subclass"),
     "a sequential model without an input": (
         lambda: keras.Sequential([keras.layers.Dense(3)]),
-        "functional or sequential Keras model whose input shape is known.*with a Sequential",
+        "whose input is known: .*keras.Input.* Received: Sequential",
     ),
     "numbers in place of images": (
         lambda: functional((5,), keras.layers.Dense(3)),

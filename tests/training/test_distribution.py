@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
-from keras_resnet.data.split import from_arrays
+from keras_resnet.data.constructors import from_arrays
 from keras_resnet.training import Recipe, distribution, run
 from keras_resnet.training.batches import ImageSizes, validation_batches
 from keras_resnet.training.distribution import Placement
