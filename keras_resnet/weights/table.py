@@ -231,9 +231,10 @@ def like(
 
 
 def _plain(model: str) -> Checkpoint:
-    """A checkpoint with the network of the zoo and the size of the model's published ones."""
-    size = next((row.size for row in checkpoints_of(model) if row.data == "cifar10"), Checkpoint.size)
-    return Checkpoint(model, ZOO, "", form="torch", size=size, data="")
+    """A checkpoint with the network of the zoo; a network for CIFAR gets whole images of their size."""
+    small = next((row for row in checkpoints_of(model) if row.data == "cifar10"), None)
+    plain = Checkpoint(model, ZOO, "", form="torch", data="")
+    return dataclasses.replace(plain, size=small.size, crop_pct=small.crop_pct) if small else plain
 
 
 def _statistics(name: str, values: float | Sequence[float], interval: str) -> tuple[float, ...]:

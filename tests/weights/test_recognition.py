@@ -89,13 +89,17 @@ def test_zeros_are_not_moved_in_blocks_with_gates():
         weights.find("ResNet20", "akamaster").conversions[0](tensors)
 
 
-def test_the_pixels_that_are_assumed_are_said_where_the_network_prepares_them(both, caplog):
+def test_the_pixels_that_are_assumed_are_said(both, model, caplog):
     with caplog.at_level(logging.WARNING, "keras_resnet"):
-        kr.load_weights(tiny(shortcut=kr.shortcuts.zero_pad_both, mean=(0.5,) * 3, std=(0.25,) * 3), both[1])
-        assert f"{PIXELS}; the model takes (pixels / 255 - mean) / std with mean (0.5, 0.5, 0.5) and" in caplog.text
-        caplog.clear()
-        kr.load_weights(tiny(shortcut=kr.shortcuts.zero_pad_both, include_preprocessing=False), both[1])
-        assert PIXELS not in caplog.text
+        kr.load_weights(model, both[1])
+    assert f"{PIXELS}; the model takes (pixels / 255 - mean) / std with mean (0.485, 0.456, 0.406)" in caplog.text
+
+
+def test_a_network_that_prepares_no_pixels_says_nothing_of_them(both, caplog):
+    bare = tiny(shortcut=kr.shortcuts.zero_pad_both, include_preprocessing=False)
+    with caplog.at_level(logging.WARNING, "keras_resnet"):
+        kr.load_weights(bare, both[1])
+    assert caplog.text == ""
 
 
 def test_other_pixels_are_asked_for_without_code(both, images):
@@ -155,9 +159,12 @@ def test_layers_that_only_keras_applications_has_show_its_form(names, form):
 def test_the_command_line_describes_ones_own_file(both):
     path = str(both[1])
     found = published.checkpoint_of("ResNet20", path)
-    assert (found.form, found.size, found.classes, found.mean) == ("", 32, 10, kr.inputs.IMAGENET_MEAN)
-    found = published.checkpoint_of("ResNet20", path, {"like": "zoo", "mean": (0.5, 0.5, 0.5), "crop_pct": 1.0})
-    assert (found.form, found.size, found.mean, found.crop_pct) == ("torch", 32, (0.5,) * 3, 1.0)
+    assert (found.form, found.classes, found.mean) == ("", 10, kr.inputs.IMAGENET_MEAN)
+    assert (found.size, found.crop_pct) == (32, 1.0)  # images of CIFAR are not cropped
+    found = published.checkpoint_of("ResNet20", path, {"like": "zoo", "mean": (0.5, 0.5, 0.5), "crop_pct": 0.9})
+    assert (found.form, found.size, found.mean, found.crop_pct) == ("torch", 32, (0.5,) * 3, 0.9)
+    plain = weights.like("ResNet20", "zoo", path)
+    assert (plain.size, plain.crop_pct, weights.like("ResNet50", "zoo", path).crop_pct) == (32, 1.0, 0.875)
     found = published.checkpoint_of("ResNet20", path, {"like": "akamaster", "std": 1})
     assert (found.form, found.std) == ("akamaster", (1.0,) * 3)
     with pytest.raises(ValueError, match="mean must not be given for the published checkpoint 'akamaster'"):
