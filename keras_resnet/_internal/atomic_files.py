@@ -7,6 +7,36 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from keras_resnet._internal.validation import printable
+
+
+class CannotWriteError(OSError):
+    """A file cannot be written, for example on a full disk; the message is one sentence with its path."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+@contextlib.contextmanager
+def writing(path: Path, *others: type[Exception]) -> Iterator[None]:
+    """Errors of the file system inside the block name the file that the user asked for.
+
+    Args:
+        path: path of the file or directory.
+        others: errors of libraries that raise their own in place of an `OSError`.
+
+    Raises:
+        CannotWriteError: in place of an `OSError` or one of `others`.
+    """
+    try:
+        yield
+    except CannotWriteError:
+        raise
+    except (OSError, *others) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).rpartition("; ")[2].partition("\n")[0]
+        number = error.errno if isinstance(error, OSError) else None
+        raise CannotWriteError(number, f"cannot write {printable(path)}: {reason or error}") from error
+
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
@@ -21,6 +51,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Yields:
         Path of the temporary file: in the same directory, with the same ending. The block must write this file.
 
+    Raises:
+        CannotWriteError: in place of an `OSError`, also one that is raised inside the block.
+
     Example:
         >>> import pathlib, tempfile
         >>> from keras_resnet._internal.atomic_files import atomic_write
@@ -32,12 +65,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
         'epoch,loss'
     """
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        flush_file(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        try:
+            yield temporary
+            flush_file(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def flush_file(path: Path) -> None:

@@ -7,11 +7,13 @@ It was written for Keras 3.15; `setup.cfg` allows no later minor version. To all
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 from keras.src.backend.common import global_state
+from keras.src.saving import saving_lib
 from keras.src.saving.serialization_lib import ObjectSharingScope
 
 
@@ -62,6 +64,25 @@ def deserialized(config: Mapping[str, Any]) -> Any:
     """The model that a configuration of `keras.saving` describes, with layers that several parts share made once."""
     with ObjectSharingScope():
         return keras.saving.deserialize_keras_object(config)
+
+
+def keras_file(model: keras.Model) -> bytes:
+    """The content of the `.keras` file of a model.
+
+    It is made in memory, because HDF5 may end the process if it cannot write to the disk.
+    """
+    file = io.BytesIO()
+    saving_lib.save_model(model, file)
+    return file.getvalue()
+
+
+def weights_file(model: keras.Model) -> bytes:
+    """The content of the `.weights.h5` file of a model, made in memory as that of `keras_file`."""
+    file = io.BytesIO()
+    store = saving_lib.H5IOStore(file, mode="w")
+    saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+    store.close()
+    return file.getvalue()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_resnet._internal.atomic_files import atomic_write
+
 CELL = 1.7  # width of an image in inches
 SHOWN = 2  # classes that the title of a mixed label names
 TEXT = 0.15  # height of a line of text in inches
@@ -57,7 +59,8 @@ def plot_images(images: np.ndarray, titles: Sequence[str], path: Path, columns: 
     for axes, image, title in zip(cells, images, wrapped_titles):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(title, fontsize=7.5, pad=3)
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary)
 
 
 def label_titles(labels: np.ndarray, classes: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet._internal.atomic_files import atomic_write, flush_file, writing
 from keras_resnet._internal.validation import one_of
 from keras_resnet.export.checks import check_backend, checked_images
 from keras_resnet.export.folding import fold_batch_norm
@@ -95,7 +95,13 @@ def openvino(
             subset_size=len(images),
             ignored_scope=quantisation.IgnoredScope(patterns=[f".*{FINITE}.*"]),
         )
-    library.save_model(converted, str(path), compress_to_fp16=False)
+    # Both files are written elsewhere first, so that one that is there already stays if the disk is full.
+    with writing(path, RuntimeError), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        complete = Path(folder) / path.name
+        library.save_model(converted, str(complete), compress_to_fp16=False)
+        for name in (path.with_suffix(".bin").name, path.name):
+            flush_file(complete.with_name(name))
+            complete.with_name(name).replace(path.with_name(name))
     return path
 
 
@@ -135,7 +141,8 @@ def litert(
     with tempfile.TemporaryDirectory() as directory:
         module = tf.Module()
         module.serve = function  # only functions of a module can be saved
-        tf.saved_model.save(module, directory, signatures={"serving_default": function})
+        with writing(Path(directory), tf.errors.OpError):
+            tf.saved_model.save(module, directory, signatures={"serving_default": function})
         converter = tf.lite.TFLiteConverter.from_saved_model(directory)
         with warnings.catch_warnings():
             # The converter uses its own deprecated interpreter to calibrate.
@@ -174,7 +181,8 @@ def _serving_function(model: keras.Model) -> Any:
 def _path_in_directory(path: str | os.PathLike[str]) -> Path:
     """`path` with `~` expanded; its directory is created if it does not exist."""
     expanded = Path(path).expanduser()
-    expanded.parent.mkdir(parents=True, exist_ok=True)
+    with writing(expanded):
+        expanded.parent.mkdir(parents=True, exist_ok=True)
     return expanded
 
 

@@ -8,6 +8,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from keras_resnet._internal.atomic_files import atomic_write
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # is part of paths and URLs, and of files in three formats
 MARK = "{{model}}"
 
@@ -69,7 +71,8 @@ def write(directory: str | os.PathLike[str], name: str) -> list[Path]:
         path = Path(directory).expanduser() / relative
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(template.read_text(encoding="utf-8").replace(MARK, name), encoding="utf-8")
+            with atomic_write(path) as temporary:
+                temporary.write_text(template.read_text(encoding="utf-8").replace(MARK, name), encoding="utf-8")
             written.append(path)
     return written
 

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet._internal.atomic_files import flush_file
+from keras_resnet._internal.atomic_files import flush_file, writing
 from keras_resnet._internal.validation import directory, integer, number, one_of
 from keras_resnet.classes import names_of
 from keras_resnet.data.decode import resize_for, to_square
@@ -101,6 +101,7 @@ def saved_model(
             has layers without an "int8" form, or another argument is out of its range.
         TypeError: the model is neither functional nor sequential, or its input is not known; or another argument has
             the wrong type.
+        OSError: the files cannot be written, for example on a full disk; nothing is left of the version.
 
     Example:
         >>> import keras_resnet as kr
@@ -144,18 +145,19 @@ def saved_model(
         to_pixels,
         ON_INVALID[on_invalid],
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     # Not the number of the process: processes in containers often have the same one, and the name must not be that of a
     # directory that a killed process left.
     temporary = target.with_name(f".{version}-{secrets.token_hex(8)}")
     try:
-        tf.saved_model.save(served, str(temporary), signatures=served.endpoints)
-        if warmup is not None:
-            warm_up.write(warmup, target.parent.name, temporary)
         files = model_card.describe_files(checkpoint, size, resize)
-        model_card.write(
-            model_card.facts(model, checkpoint, served_features.precision, files, classes), temporary / "card.txt"
-        )
+        facts = model_card.facts(model, checkpoint, served_features.precision, files, classes)
+        with writing(target, tf.errors.OpError):
+            tf.saved_model.save(served, str(temporary), signatures=served.endpoints)
+            if warmup is not None:
+                warm_up.write(warmup, target.parent.name, temporary)
+            model_card.write(facts, temporary / "card.txt")
         _check_export(temporary, np.zeros((1, *(side or size for side in model.input_shape[1:])), "float32"))
         _publish(temporary, target)
     finally:

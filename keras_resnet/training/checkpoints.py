@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
-from keras_resnet._internal.atomic_files import flush_directory, flush_file
+from keras_resnet._internal.atomic_files import flush_directory, flush_file, writing
 from keras_resnet._internal.json_files import read_object
 
 KEPT = 2
@@ -85,6 +85,11 @@ def save(directory: Path, number: int, arrays: Mapping[str, np.ndarray], state: 
     Raises:
         OSError: the checkpoint could not be written, for example on a full disk; earlier checkpoints do not change.
     """
+    with writing(directory):
+        return _save(directory, number, arrays, state)
+
+
+def _save(directory: Path, number: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     for unfinished in directory.glob(".*"):  # from a process that was killed while it wrote
         shutil.rmtree(unfinished, ignore_errors=True)

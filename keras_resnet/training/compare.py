@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.validation import printable
 from keras_resnet.training.curves import loss_and_accuracy
 from keras_resnet.training.recipe import Recipe
@@ -123,4 +124,5 @@ def plot_runs(runs: Sequence[RunSummary], path: Path) -> None:
             axes.plot(run.history.get("epoch", []), values, label=label, linewidth=2)
         axes.set(ylabel=f"validation {quantity}")
     figure.legend(*panels["loss"].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary)

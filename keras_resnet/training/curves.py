@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_resnet._internal.atomic_files import atomic_write
+
 PARTS = {"": ("training", "tab:blue"), "val_": ("validation", "tab:orange")}
 
 
@@ -33,7 +35,8 @@ def plot_curves(history: Mapping[str, Sequence[float]], title: str, path: Path, 
         panels["accuracy"].axvline(best_epoch, color="tab:grey", linestyle=":")
     epoch = f"epoch {best_epoch}, the best" if best_epoch is not None else "last epoch"
     panels["accuracy"].set_title(f"{epoch}: {accuracies[(best_epoch or 0) - 1]:.1%}", fontsize="medium")
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary)
 
 
 def loss_and_accuracy() -> tuple[Any, dict[str, Any]]:

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import zoo
-from keras_resnet._internal.atomic_files import atomic_write
-from keras_resnet._internal.keras_graph import TensorBoard
+from keras_resnet._internal.atomic_files import atomic_write, writing
+from keras_resnet._internal.keras_graph import TensorBoard, keras_file
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.sources import load_splits
 from keras_resnet.data.summary import warn
@@ -183,7 +183,7 @@ def _write_results(run: Run, model: keras.Model, history: dict[str, list[float]]
 def save(model: keras.Model, path: Path) -> None:
     """Saves a model as a `.keras` file; if the process is killed meanwhile, a file that was there before stays."""
     with atomic_write(path) as temporary:
-        model.save(temporary)
+        temporary.write_bytes(keras_file(model))
 
 
 def _preparation(out: Path, task: Task, overwrite: bool, steps: int) -> Callable[[Split], None]:
@@ -312,4 +312,6 @@ def _write_samples(split: Split, directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     for number, (image, label) in enumerate(split.examples.take(SAMPLES)):
         name = "".join(c if c.isalnum() else "_" for c in split.classes[int(label)])
-        (directory / f"{number}_is_{name}.png").write_bytes(tf.io.encode_png(image).numpy())
+        path = directory / f"{number}_is_{name}.png"
+        with writing(path):
+            path.write_bytes(tf.io.encode_png(image).numpy())

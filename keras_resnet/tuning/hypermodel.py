@@ -35,6 +35,7 @@ from keras_resnet.tuning.budget import Budget
 from keras_resnet.tuning.design import Design, apply_values
 from keras_resnet.tuning.feasibility import check_reachable, nearest
 from keras_resnet.tuning.latency import latency
+from keras_resnet.tuning.persistence import AtomicCheckpoint
 from keras_resnet.tuning.source import code
 from keras_resnet.tuning.space import dimensions_of
 
@@ -248,7 +249,7 @@ class HyperResNet(keras_tuner.HyperModel):
         for checkpoint in checkpoints:
             check_reported(checkpoint.objective, tuple(metrics))
             # Saved once at the end: only now the model has the moving average, or the weights of the best epoch.
-            checkpoint.set_model(model)
+            checkpoint.set_model(AtomicCheckpoint(model))
             checkpoint.on_epoch_end(epoch, metrics)
         # KerasTuner computes the sum of several objectives only if it gets a history, not a dictionary.
         history = keras.callbacks.History()

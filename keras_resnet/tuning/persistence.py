@@ -21,16 +21,49 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 from keras_tuner import HyperParameters
 from keras_tuner.engine.trial import Trial
+from keras_tuner.errors import FatalError
 
-from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet._internal.atomic_files import CannotWriteError, atomic_write
+from keras_resnet._internal.keras_graph import weights_file
 from keras_resnet._internal.validation import one_of
 from keras_resnet.training.recipe import current_names
 
 ORACLE, PREVIOUS, SEARCH = "oracle.json", "oracle.previous.json", "search.json"
 STATUSES = ("RUNNING", "IDLE", "INVALID", "STOPPED", "COMPLETED", "FAILED")
 LOGGER = logging.getLogger("keras_resnet.tuning")
+
+
+class CheckpointError(FatalError, CannotWriteError):
+    """A checkpoint cannot be written. KerasTuner ends the search, and does not take it for a network that fails."""
+
+
+class AtomicCheckpoint:
+    """Stands for a model in KerasTuner's callback, and saves its weights atomically.
+
+    Args:
+        model: the model.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def save_weights(self, path: str) -> None:
+        """Writes a `.weights.h5` file.
+
+        Raises:
+            CheckpointError: the file cannot be written, for example on a full disk; one that was there before stays.
+        """
+        try:
+            with atomic_write(Path(path)) as temporary:
+                temporary.write_bytes(weights_file(self._model))
+        except CannotWriteError as error:
+            raise CheckpointError(error.errno, error.strerror) from error
 
 
 def check(directory: Path, description: dict[str, Any]) -> None:

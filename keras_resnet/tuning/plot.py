@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet.tuning.results import TrialResult, pareto_front
 
 
@@ -36,7 +37,8 @@ def plot_trials(trials: Sequence[TrialResult], title: str, path: Path) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary)
 
 
 def _points(trials: Sequence[TrialResult]) -> tuple[list[float], list[float]]:

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from safetensors.numpy import save
 
-from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet._internal.atomic_files import atomic_write, writing
+from keras_resnet._internal.keras_graph import keras_file, weights_file
 from keras_resnet._internal.validation import one_of
 from keras_resnet.weights.load import variables_of
 from keras_resnet.weights.metadata import is_zoo_network, metadata_of, write_metadata
@@ -35,10 +36,12 @@ def save_weights(
 
     Raises:
         ValueError: the ending or type is not supported, or the network needs metadata and the format has none.
+        OSError: the file cannot be written, for example on a full disk; a file that was there before stays.
     """
     path, ending = Path(path), check_path(path, checkpoint)
     one_of("dtype", dtype, DTYPES if ending in (".safetensors", ".npz") else DTYPES[:1])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         WRITERS[ending](model, temporary, metadata_of(checkpoint, name, model.output.shape[-1]), dtype)
 
@@ -78,12 +81,12 @@ def _npz(model: keras.Model, path: Path, metadata: dict[str, str], dtype: str) -
 
 
 def _keras(model: keras.Model, path: Path, metadata: dict[str, str], dtype: str) -> None:
-    model.save(path)
+    path.write_bytes(keras_file(model))
     write_metadata(path, metadata)
 
 
 def _weights_h5(model: keras.Model, path: Path, metadata: dict[str, str], dtype: str) -> None:
-    model.save_weights(path)
+    path.write_bytes(weights_file(model))
 
 
 Writer = Callable[[keras.Model, Path, dict[str, str], str], None]
