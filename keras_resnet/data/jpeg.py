@@ -16,6 +16,9 @@ STARTS = [bytes([0, 6 + 2 * channels, channels]) for channels in (1, 2, 3, 4)]
 MOST_SEGMENTS = 1000  # before the first scan
 FRAMES = [0xC0 + kind for kind in range(16) if kind not in (4, 8, 12)]
 SEQUENTIAL = [0xC0, 0xC1]
+# Markers that a length follows: frames and tables, DQT, DNL, DRI, APP0 to APP15, COM. A decoder passes over others,
+# such as fill bytes and restarts, in its own way: to it, a file with them could look different.
+WITH_LENGTH = [*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE]
 
 
 def sides_of(content: tf.Tensor) -> tf.Tensor:
@@ -87,10 +90,10 @@ def _has_one_scan(content: tf.Tensor) -> tf.Tensor:
 
     start = tf.constant(2)
     _, scan, frame = tf.while_loop(
-        lambda _, found, __: (found[0] == 0xFF) & (found[1] != SCAN[1]),
+        lambda _, found, __: (found[0] == 0xFF) & tf.reduce_any(found[1] == WITH_LENGTH),
         following,
         (start, segment(start), tf.zeros(10, tf.int32)),
         maximum_iterations=MOST_SEGMENTS,
     )
-    has_all_channels = (scan[1] == SCAN[1]) & (scan[4] == frame[9])
-    return has_all_channels & tf.reduce_any(frame[1] == SEQUENTIAL)
+    is_scan = (scan[0] == SCAN[0]) & (scan[1] == SCAN[1])
+    return is_scan & (scan[4] == frame[9]) & tf.reduce_any(frame[1] == SEQUENTIAL)

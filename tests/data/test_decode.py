@@ -132,6 +132,18 @@ def test_a_jpeg_of_one_scan_may_have_many_pictures_behind_it():
     assert int(decode(tf.constant(content * 200), 3)[0, 0, 0]) == 200
 
 
+@pytest.mark.parametrize("before", [b"\xff", b"\xff\xd0", b"\xff\x01", b"x"])
+def test_scans_cannot_be_hidden_behind_markers_that_decoders_pass_over(before):
+    """A reader that takes the bytes after such a marker for a length jumps to another, harmless header."""
+    content = encoded(Image.new("L", (8, 8)), "JPEG", progressive=True)
+    frame, last = content.index(b"\xff\xc2"), content.rindex(b"\xff\xda")
+    content = content[:frame] + before + content[frame:last] + content[last:-2] * 120 + content[-2:]
+    harmless = encoded(Image.new("L", (8, 8)), "JPEG")[2:]
+    content += bytes(70_000 - len(content)) + (b"\xff\xdb\0\x02" * 20_000 + harmless)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have at most 100 scans"):
+        decode(tf.constant(content), 1)
+
+
 def test_a_gif_of_several_pictures_is_its_first():
     first, second = (Image.new("L", (64, 48), level) for level in (200, 30))
     content = encoded(first, "GIF", save_all=True, append_images=[second, first, second])
