@@ -102,9 +102,9 @@ def run(result: Run, out: Path, console: Console) -> None:
         console,
     )
     program, run_dir = shlex.quote(_program()), shlex.quote(str(out))
-    sample = shlex.quote(str(min((out / "samples").iterdir())))
     say(f"  # measure the accuracy again\n  {program} evaluate {run_dir}", console)
-    say(f"  # classify an image\n  {program} predict {sample} --model {run_dir}", console)
+    for sample in sorted((out / "samples").glob("*.png"))[:1]:  # none if the user removed them
+        say(f"  # classify an image\n  {program} predict {shlex.quote(str(sample))} --model {run_dir}", console)
     if (out / "export").exists():
         mount = shlex.quote(f"{(out / 'export').resolve()}:/models/{result.model}:ro")
         serve = f"docker run --rm -p 8501:8501 -v {mount} -e MODEL_NAME={result.model} tensorflow/serving"

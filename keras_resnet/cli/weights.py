@@ -113,6 +113,7 @@ def predict(
         typer.Option(
             help="Number of classes for each image, the most probable first.",
             min=1,
+            max=100_000,
             show_default="3; with --csv or --json 5",
         ),
     ] = None,

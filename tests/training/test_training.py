@@ -391,7 +391,7 @@ def test_a_training_leaves_no_graph_in_memory(optimizer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"precision": "bfloat16", "ema_decay": 0.5}, {"remat": True}])
+@pytest.mark.parametrize("changes", [{}, {"precision": "bfloat16", "ema_decay": 0.5}])
 def test_a_sequential_model_trains_as_a_functional_one(colours, changes, eager):
     def history(as_model):
         keras.utils.set_random_seed(0)
