@@ -20,9 +20,10 @@ from keras_resnet.stages import parse_block
 from keras_resnet.weights import readers
 from keras_resnet.weights.conversion import Conversion, Tensors
 from keras_resnet.weights.fetch import local_file, parse_source
-from keras_resnet.weights.matching import HEAD, Shape, is_head, match_tensors
+from keras_resnet.weights.matching import HEAD, Shape, match_tensors
 from keras_resnet.weights.readers.hdf5 import UNNAMED
 from keras_resnet.weights.recognition import example_of, form_of, is_torch
+from keras_resnet.weights.sets import is_head
 from keras_resnet.weights.table import Checkpoint, table
 from keras_resnet.weights.tensors import Tensor, WeightsError
 from keras_resnet.weights.torch_names import in_keras_terms

@@ -9,16 +9,12 @@ import numpy as np
 
 from keras_resnet.stages import CLASSIFIER
 from keras_resnet.weights.conversion import stem_of
+from keras_resnet.weights.sets import is_head
 from keras_resnet.weights.tensors import FLOATS, Tensor, WeightsError, changed
 
 Shape = tuple[int, ...]
 
 HEAD = (f"{CLASSIFIER}/kernel", f"{CLASSIFIER}/bias")
-# The first part of the names of other heads: of several layers, for another task, or added to a network without one.
-OTHER_HEADS = re.compile(
-    r"(fc|heads?|linear|last_linear|(aux_)?classifier|logits|predict(or|ions?)|dense|mlp|top|output"
-    r"|proj(ector|ection)?(_head)?|contrastive_head)(_?\d+)?"
-)
 KERAS_HUB = re.compile(r"(v\d_)?stack_?\d+_block_?\d+_")
 SHOWN = 4
 MOST_CHANNELS = 32  # of an image; a first kernel with more input channels is not adapted
@@ -48,11 +44,6 @@ def match_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) ->
         available = {name: tensor for name, tensor in available.items() if name not in HEAD}
     _check(available, needed)
     return {name: available[name] for name in needed}
-
-
-def is_head(name: str) -> bool:
-    """Whether a name is that of a classifier or another head, in Keras or in torch."""
-    return OTHER_HEADS.fullmatch(re.split(r"[./]", name)[0]) is not None
 
 
 def _with_channels(kernel: Tensor, shape: Shape) -> Tensor:

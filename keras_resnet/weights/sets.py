@@ -22,8 +22,11 @@ WRAPPERS = (*AVERAGES, "state_dict", "model_state_dict", "model", "net", "module
 TRAINED = ("encoder_q", "base_encoder", "online_encoder", "student", "backbone", "encoder")
 PREFERRED = (*WRAPPERS, *TRAINED)
 SILENT = ("module", "_orig_mod")  # from DataParallel and torch.compile: they say nothing about a set
-# A classifier next to a network that is a part of another one: `fc.weight` next to `backbone.conv1.weight`.
-HEADS = re.compile(r"(fc|head|linear|classifier|last_linear)\.")
+# The first part of the names of a classifier or another head: of several layers, for another task, added afterwards.
+HEADS = re.compile(
+    r"(fc|heads?|linear|last_linear|(aux_)?classifier|logits|predict(or|ions?)|dense|mlp|top|output"
+    r"|proj(ector|ection)?(_head)?|contrastive_head)(_?\d+)?"
+)
 MOST_NETWORKS = 32
 SHOWN, LONGEST_SHOWN = 6, 60  # names in a message, and letters of a name
 
@@ -57,7 +60,7 @@ def chosen(tensors: Mapping[str, T], state: str, tell: Callable[[str], object]) 
             f"{_shown(first)}, or state={_shown(first)!r} of load_weights or weights.like"
         )
     result = {name.removeprefix(first): tensor for name, tensor in _of(first, prefixes, tensors)}
-    head = _head_beside(first, tensors) if first and not any(map(HEADS.match, result)) else {}
+    head = _head_beside(first, tensors) if first and not any(map(is_head, result)) else {}
     left_out = _left_out(first, prefixes, tensors, head)
     if left_out:
         more = ", ..." if len(left_out) > SHOWN else ""
@@ -68,6 +71,11 @@ def chosen(tensors: Mapping[str, T], state: str, tell: Callable[[str], object]) 
     elif unusual := _without_wrappers(first):
         tell(f"the names are read without {unusual[:LONGEST_SHOWN]!r}")
     return {**result, **{name: tensors[full] for name, full in head.items()}}
+
+
+def is_head(name: str) -> bool:
+    """Whether a name is that of a classifier or another head, in Keras or in torch."""
+    return HEADS.fullmatch(re.split(r"[./]", name)[0]) is not None
 
 
 def _prefixes(tensors: Iterable[str]) -> list[str]:
@@ -128,7 +136,7 @@ def _head_beside(first: str, tensors: Iterable[str]) -> dict[str, str]:
     for count in range(len(parts) - 1, -1, -1):
         level = "".join(f"{part}." for part in parts[:count])
         names = {name.removeprefix(level): name for name in tensors if name.startswith(level)}
-        if head := {short: name for short, name in names.items() if HEADS.match(short)}:
+        if head := {short: name for short, name in names.items() if is_head(short)}:
             return head
     return {}
 
