@@ -28,11 +28,12 @@ def writing(path: Path, *others: type[Exception]) -> Iterator[None]:
     Raises:
         CannotWriteError: in place of an `OSError` or one of `others`.
     """
+    kinds: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield
     except CannotWriteError:
         raise
-    except (OSError, *others) as error:
+    except kinds as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).rpartition("; ")[2].partition("\n")[0]
         number = error.errno if isinstance(error, OSError) else None
         raise CannotWriteError(number, f"cannot write {printable(path)}: {reason or error}") from error

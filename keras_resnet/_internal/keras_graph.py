@@ -93,7 +93,8 @@ def variables_without_values() -> Iterator[list[keras.Variable]]:
         The variables, which grow with each layer. Neither they nor the layers can be used after the block.
     """
     name = "uninitialized_variables"  # Keras would give values to those in this list after the next scope
-    before, variables = global_state.get_global_attribute(name), []
+    variables: list[keras.Variable] = []
+    before = global_state.get_global_attribute(name)
     global_state.set_global_attribute(name, variables)
     try:
         with keras.StatelessScope(initialize_variables=False):
