@@ -107,9 +107,9 @@ class ResumeCallback(keras.callbacks.Callback):
             )
             build_metrics_and_optimizer(self.model, image, target)
             self.metrics_are_built = True
-        check_shapes(checkpoints.ARRAYS, saved.arrays, numbered(self._variables(state)))
+        check_shapes(checkpoints.ARRAYS, saved.arrays, numbered(self._variable_groups(state)))
 
-    def _variables(self, state: State) -> dict[str, Sequence[Any]]:
+    def _variable_groups(self, state: State) -> dict[str, Sequence[Any]]:
         """What a checkpoint holds of the model, by group. The sums of metrics are those of an unfinished epoch."""
         return {
             "model": self.model.variables,
@@ -195,7 +195,7 @@ class ResumeCallback(keras.callbacks.Callback):
         """Writes a checkpoint; raises `DivergedError` if a variable is not finite."""
         now = time.monotonic()
         self.state.seconds, self.clock = self.state.seconds + now - self.clock, now
-        variables = numbered(self._variables(self.state))
+        variables = numbered(self._variable_groups(self.state))
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise self._diverged("a weight")  # the last step made it infinite, after its loss was computed

@@ -124,7 +124,7 @@ def test_fit_refuses_a_model_that_does_not_fit(colours):
     with pytest.raises(ValueError, match="train must have at least two classes. Received: .'one',."):
         kr.training.fit(tiny(input_shape=(8, 8, 1), classes=2), QUICK, one)
     for shape in ((None, None, 1), (8, 12, 1)):
-        with pytest.raises(ValueError, match="model must take square images of a fixed size"):
+        with pytest.raises(ValueError, match="model must take square images .* of a fixed size"):
             kr.training.fit(tiny(input_shape=shape, classes=2), QUICK, colours)
     with pytest.raises(
         ValueError, match="model must take images with 1 channels, as in the split. Received: .*.None, 8, 8, 3."
