@@ -19,7 +19,7 @@ from keras_resnet.shortcuts import Shortcut
 from keras_resnet.stems import Stem
 from keras_resnet.strides import Strides
 from keras_resnet.weights import Checkpoint, like, limits
-from keras_resnet.weights.fetch import local_file
+from keras_resnet.weights.fetch import HUB, local_file
 from keras_resnet.weights.resolution import classes_of, constructor_arguments, contents, recognized, resolve
 from keras_resnet.weights.tensors import WeightsError
 
@@ -129,7 +129,7 @@ def constructor(name: str, doc: str, fields: Mapping[str, Any]) -> Constructor:
                 source = like(name, tag, source) if (tag := recognized(name, source, found)) else source
             if isinstance(source, Checkpoint):
                 changes |= constructor_arguments(name, source, fields, explicit, DEFAULTS)
-                if not source.model:
+                if source.source.startswith(HUB) and not source.model:
                     source = _checked(source)
             elif "classes" not in explicit and found and found.classes:
                 changes["classes"] = found.classes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from keras_resnet._internal.validation import integer, number, one_of
 from keras_resnet.inputs import IMAGENET_MEAN
@@ -26,7 +27,7 @@ def within_limits(checkpoint: Checkpoint) -> Checkpoint:
     Raises:
         ValueError, TypeError: a field is outside its limits; the message names it.
     """
-    channels = _whole("in_chans", checkpoint.channels, 1, MOST_CHANNELS)
+    channels = whole("in_chans", checkpoint.channels, 1, MOST_CHANNELS)
     mean = tuple(number("mean", value, "[-1000, 1000]") for value in checkpoint.mean)
     std = tuple(number("std", value, "[0.0001, 1000]") for value in checkpoint.std)
     if len(mean) != len(std) or len(mean) not in (len(IMAGENET_MEAN), channels):
@@ -38,10 +39,10 @@ def within_limits(checkpoint: Checkpoint) -> Checkpoint:
         channels=channels,
         mean=mean,
         std=std,
-        size=_whole("size", checkpoint.size, 1, LARGEST_SIDE),
+        size=whole("size", checkpoint.size, 1, LARGEST_SIDE),
         crop_pct=number("crop_pct", checkpoint.crop_pct, f"[{SMALLEST_CROP}, 1]"),
         interpolation=one_of("interpolation", checkpoint.interpolation, INTERPOLATIONS),
-        classes=_whole("num_classes", checkpoint.classes, 0, MOST_CLASSES),
+        classes=whole("num_classes", checkpoint.classes, 0, MOST_CLASSES),
     )
 
 
@@ -67,5 +68,6 @@ def check_file(source: str, parameters: int, path: Path) -> None:
         )
 
 
-def _whole(name: str, value: int, least: int, most: int) -> int:
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """`value` as an int, if it is a whole number from `least` to `most`."""
     return int(number(name, integer(name, value, least), f"[{least}, {most}]"))

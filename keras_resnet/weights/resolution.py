@@ -201,8 +201,9 @@ def constructor_arguments(
         )
     changes = {**checkpoint.fields, "mean": checkpoint.mean, "std": checkpoint.std}
     path = Path(checkpoint.source)
-    if classes := (classes_of(checkpoint, path) if path.is_file() else checkpoint.classes):
-        changes["classes"] = classes
+    if "classes" not in explicit:
+        classes = classes_of(checkpoint, path) if path.is_file() else checkpoint.classes
+        changes |= {"classes": classes} if classes else {}
     if checkpoint.channels != 3 and "input_tensor" not in explicit:
         side = checkpoint.size if explicit.get("include_top", True) else None
         shape = (side, side, checkpoint.channels)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from keras_resnet import gates, shortcuts, stems
-from keras_resnet._internal.validation import integer, number
+from keras_resnet._internal.validation import number
 from keras_resnet.blocks import BASIC_DEPTHS, BOTTLENECK_DEPTHS, RS_DEPTHS, bottleneck_block, residual_block
 from keras_resnet.gates import Gate
-from keras_resnet.weights.limits import within_limits
+from keras_resnet.weights.limits import MOST_CHANNELS, whole, within_limits
 from keras_resnet.weights.table import Checkpoint
 from keras_resnet.weights.tensors import WeightsError
 
@@ -115,7 +115,7 @@ def checkpoint_of(source: str, fetch: Callable[..., Path]) -> Checkpoint:
         channels, height, size = facts.get("test_input_size") or facts["input_size"]
         if height != size:
             raise ValueError(f"input_size must be square. Received: {height} x {size}")
-        channels = integer("in_chans", model_args.get("in_chans", channels))
+        channels = whole("in_chans", model_args.get("in_chans", channels), 1, MOST_CHANNELS)
         checkpoint = within_limits(
             Checkpoint(
                 model="",
