@@ -19,24 +19,26 @@ def first_frame(content: tf.Tensor) -> tf.Tensor:
 
     The graph raises an error if the GIF has no picture, or if its first picture is not inside the screen.
     """
-    data = _bytes(tf.strings.substr(content, 0, MOST_BYTES))
-    height, width = _side(data, 8), _side(data, 6)
+    data = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, MOST_BYTES), tf.uint8), tf.int32)
+    last = tf.size(data) - 1
+    screen = tf.unstack(data[6:11], 5)
+    width, height = screen[0] + 256 * screen[1], screen[2] + 256 * screen[3]
     ends = _ends_of_parts(data)
 
     def after(place: tf.Tensor, done: tf.Tensor, is_valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The position after a block, whether the block was the picture, and whether it was a valid block."""
-        is_image = data[place] == IMAGE
-        if_image = tf.minimum(place, tf.size(data) - 10)
-        left, top, wide, high = (_side(data, if_image + offset) for offset in (1, 3, 5, 7))
+        kind, *block = tf.unstack(tf.gather(data, tf.minimum(place + tf.range(10), last)))
+        is_image = kind == IMAGE
+        left, top, wide, high = (block[at] + 256 * block[at + 1] for at in (0, 2, 4, 6))
         inside = (left + wide <= width) & (top + high <= height)
-        parts = tf.where(is_image, place + 11 + _palette_bytes(data, if_image + 9), place + 2)
-        end = ends[tf.minimum(parts, tf.size(data) - 1)]
-        is_valid = tf.where(is_image, inside, data[place] == EXTENSION) & (parts < tf.size(data)) & (data[end] == 0)
+        parts = tf.where(is_image, place + 11 + _palette_bytes(block[8]), place + 2)
+        end = tf.gather(ends, tf.minimum(parts, last))
+        is_valid = tf.where(is_image, inside, kind == EXTENSION) & (parts <= last) & (tf.gather(data, end) == 0)
         return end + 1, is_image, is_valid
 
-    start = 13 + _palette_bytes(data, tf.constant(10))
+    start = 13 + _palette_bytes(screen[4])
     place, done, is_valid = tf.while_loop(
-        lambda place, done, is_valid: is_valid & ~done & (place < tf.size(data)),
+        lambda place, done, is_valid: is_valid & ~done & (place <= last),
         after,
         (start, tf.constant(False), tf.constant(True)),
         maximum_iterations=MOST_BLOCKS,
@@ -66,15 +68,6 @@ def _ends_of_parts(data: tf.Tensor) -> tf.Tensor:
     return ends
 
 
-def _bytes(content: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32)
-
-
-def _side(data: tf.Tensor, place: tf.Tensor | int) -> tf.Tensor:
-    return data[place] + 256 * data[place + 1]
-
-
-def _palette_bytes(data: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """The number of bytes of the palette that the flags at `place` announce; 0 if there is no palette."""
-    flags = data[place]
+def _palette_bytes(flags: tf.Tensor) -> tf.Tensor:
+    """The number of bytes of the palette that flags announce; 0 if there is no palette."""
     return tf.where(flags >= 128, 3 * 2 ** (flags % 8 + 1), 0)

@@ -82,6 +82,11 @@ MARKS = {
     "png_name": b"IDAT",
 }
 HEADER_BYTES = 41
+REASONS = (
+    "image must have 8 bits per channel if it is a gray PNG: the range of 16 bits is not known",
+    "image must be without compression, with 8 or 24 bits per pixel, if it is a BMP",
+    "image must be one picture. Received: an animated WebP",
+)
 ANIMATED = 2  # in the flags of a WebP
 # Files that people have among their images, and that are not read: place and bytes of their mark. Photographs of
 # cameras (DNG, NEF, ARW, CR2) are TIFF files.
@@ -170,47 +175,55 @@ def refusal(content: tf.Tensor, header: Header, most_pixels: int = MOST_PIXELS) 
     is_plain = (
         (header.bmp_header >= 40) & ((header.bmp_bits == 8) | (header.bmp_bits == 24)) & (header.bmp_compression == 0)
     )
-    reasons = {
-        "image must have 8 bits per channel if it is a gray PNG: the range of 16 bits is not known": (
-            (header.png == 0) & (header.png_bits == 16) & (header.png_colors % 4 == 0)  # 4 has transparency
-        ),
-        "image must be without compression, with 8 or 24 bits per pixel, if it is a BMP": (header.bmp == 0) & ~is_plain,
-        "image must be one picture. Received: an animated WebP": (
-            (header.extended == 0) & (header.extended_flags // ANIMATED % 2 == 1)
-        ),
-    }
-    is_wrong = tf.stack(list(reasons.values()))
-
-    def text() -> tf.Tensor:
-        of_sides = refused_sides(sides, most_pixels)
-        first = tf.strings.reduce_join(tf.boolean_mask(list(reasons), is_wrong)[:1])
-        first = tf.where(of_sides == "", first, of_sides)
-        return tf.cond(tf.reduce_any(_kinds(header)), lambda: first, lambda: _other_kind(content))
-
+    is_wrong = tf.stack(
+        [
+            (header.png == 0) & (header.png_bits == 16) & (header.png_colors % 4 == 0),  # 4 has transparency
+            (header.bmp == 0) & ~is_plain,
+            (header.extended == 0) & (header.extended_flags // ANIMATED % 2 == 1),
+        ]
+    )
     # Few nodes, and no texts, for a file that is not refused. The sides of other formats are zeros.
     is_refused = tf.reduce_any(is_wrong) | too_few_or_many(sides, most_pixels)
-    return tf.cond(is_refused, text, lambda: tf.constant(""))
+    is_known = tf.reduce_any(_kinds(header))
+    return tf.cond(is_refused, lambda: _text(content, is_known, sides, most_pixels, is_wrong), lambda: tf.constant(""))
 
 
-@one_node(tf.TensorSpec((), tf.string))
+@one_node(
+    tf.TensorSpec((), tf.string),
+    tf.TensorSpec((), tf.bool),
+    tf.TensorSpec((2,), tf.int64),
+    tf.TensorSpec((), tf.int32),
+    tf.TensorSpec((len(REASONS),), tf.bool),
+)
+def _text(
+    content: tf.Tensor, is_known: tf.Tensor, sides: tf.Tensor, most_pixels: tf.Tensor, is_wrong: tf.Tensor
+) -> tf.Tensor:
+    """The reason to refuse a file: its sides, one of `REASONS`, or its format if that is not known to `Header`."""
+    of_sides = refused_sides(sides, most_pixels)
+    other = tf.strings.reduce_join(tf.where(is_wrong, REASONS, ""))
+    return tf.where(is_known, tf.where(of_sides == "", other, of_sides), _other_kind(content))
+
+
 def _other_kind(content: tf.Tensor) -> tf.Tensor:
     """The reason why a file of a known format is not read; "" if the format is not known."""
     names, places, marks = zip(*OTHER_KINDS, strict=True)
     starts = tf.fill([len(marks)], tf.strings.join([part(content, 0, HEADER_BYTES), "\0" * HEADER_BYTES]))
     found = tf.strings.substr(starts, places, [len(mark) for mark in marks]) == marks
     texts = [f"image must be converted to JPEG or PNG. Received: {name} file, which is not read" for name in names]
-    return tf.strings.reduce_join(tf.boolean_mask(texts, found)[:1])
+    return tf.strings.reduce_join(tf.where(found, texts, ""))
 
 
-def too_few_or_many(sides: tf.Tensor, most_pixels: int) -> tf.Tensor:
+def too_few_or_many(sides: tf.Tensor, most_pixels: tf.Tensor | int) -> tf.Tensor:
     """Whether an image of these sides, height and width, has no pixels, or more than `most_pixels`."""
     pixels = pixels_of(sides)
-    return (pixels < 1) | (pixels > most_pixels)
+    return (pixels < 1) | (pixels > tf.cast(most_pixels, tf.float32))
 
 
-def refused_sides(sides: tf.Tensor, most_pixels: int) -> tf.Tensor:
+def refused_sides(sides: tf.Tensor, most_pixels: tf.Tensor) -> tf.Tensor:
     """The reason if an image of these sides has too few or too many pixels; otherwise ""."""
-    too_many = tf.strings.join([f"image must have at most {most_pixels:,} pixels. Received: ", text_of(sides)])
+    # TensorFlow writes no commas into numbers.
+    most = tf.strings.regex_replace(tf.strings.as_string(most_pixels), r"(\d)(\d{3})(\d{3})$", r"\1,\2,\3")
+    too_many = tf.strings.join(["image must have at most ", most, " pixels. Received: ", text_of(sides)])
     text = tf.where(pixels_of(sides) < 1, "image must have pixels. Received: none", too_many)
     return tf.where(too_few_or_many(sides, most_pixels), text, "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from keras_resnet.data.binary import one_node, unless
-from keras_resnet.data.headers import MOST_PIXELS, pixels_of, refused_sides, too_few_or_many
+from keras_resnet.data.headers import MOST_PIXELS, pixels_of, refused_sides
 
 MOST_SCANS = 100  # encoders write about ten
 MOST_SCANNED = 500_000_000  # pixels times scans; a decoder needs seconds for them
@@ -34,14 +34,34 @@ def refusal(content: tf.Tensor, sides: tf.Tensor, most_pixels: int = MOST_PIXELS
         sides: `sides_of` the file.
         most_pixels: largest number of pixels.
     """
-    after = tf.raw_ops.StringSplitV2(input=[content], sep=SCAN, maxsplit=MOST_MARKS).values[1:]
-    # Few nodes for an ordinary file.
-    may_be_wrong = too_few_or_many(sides, most_pixels) | _are_too_many(tf.size(after), sides)
-    return tf.cond(may_be_wrong, lambda: _refusal(content, sides, after, most_pixels), lambda: tf.constant(""))
+    return tf.cond(
+        _may_be_wrong(content, sides, most_pixels),
+        lambda: _refusal(content, sides, most_pixels),
+        lambda: tf.constant(""),
+    )
 
 
-def _refusal(content: tf.Tensor, sides: tf.Tensor, after: tf.Tensor, most_pixels: int) -> tf.Tensor:
-    scans = _count_scans(after)
+def checked_sides(content: tf.Tensor) -> tf.Tensor:
+    """Height and width of a JPEG, int32 (2,); an error in the graph if it must not be decoded."""
+    sides = sides_of(content)
+    is_sound = ~_may_be_wrong(content, sides, MOST_PIXELS)
+    return tf.cond(is_sound, lambda: sides, lambda: unless(_refusal(content, sides, MOST_PIXELS), sides))
+
+
+def _may_be_wrong(content: tf.Tensor, sides: tf.Tensor, most_pixels: int) -> tf.Tensor:
+    """False for most files that can be decoded, and never for others. It has few nodes, see `one_node`."""
+    # One more than the scans, thumbnails included.
+    pieces = tf.size(_split_at_scans(content))
+    return (pieces > MOST_SCANS) | (tf.cast(pieces, tf.float32) * pixels_of(sides) > most_pixels)
+
+
+def _split_at_scans(content: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.StringSplitV2(input=[content], sep=SCAN, maxsplit=MOST_MARKS).values
+
+
+@one_node(tf.TensorSpec((), tf.string), tf.TensorSpec((2,), tf.int32), tf.TensorSpec((), tf.int32))
+def _refusal(content: tf.Tensor, sides: tf.Tensor, most_pixels: tf.Tensor) -> tf.Tensor:
+    scans = _count_scans(content)
     reason = tf.strings.join(
         [
             f"image must have at most {MOST_SCANS} scans of at most {MOST_SCANNED:,} pixels together. Received: ",
@@ -49,33 +69,23 @@ def _refusal(content: tf.Tensor, sides: tf.Tensor, after: tf.Tensor, most_pixels
             " scans",
         ]
     )
+    too_many = (scans > MOST_SCANS) | (tf.cast(scans, tf.float32) * pixels_of(sides) > MOST_SCANNED)
     # A picture of one scan may have others in its thumbnail, and in pictures and films behind it.
-    too_many = _are_too_many(scans, sides) & ~_has_one_scan(content)
-    return tf.where(too_many, reason, refused_sides(sides, most_pixels))
+    return tf.where(too_many & ~_has_one_scan(content), reason, refused_sides(sides, most_pixels))
 
 
-def _are_too_many(scans: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
-    return (scans > MOST_SCANS) | (tf.cast(scans, tf.float32) * pixels_of(sides) > MOST_SCANNED)
-
-
-def checked_sides(content: tf.Tensor) -> tf.Tensor:
-    """Height and width of a JPEG, int32 (2,); an error in the graph if it must not be decoded."""
-    sides = sides_of(content)
-    return unless(refusal(content, sides), sides)
-
-
-def _count_scans(after: tf.Tensor) -> tf.Tensor:
-    """The number of scans, from the bytes after each FF DA.
+def _count_scans(content: tf.Tensor) -> tf.Tensor:
+    """The number of places where a scan may begin.
 
     A scan begins with FF DA, and these bytes do not occur inside a scan. A decoder accepts a scan only if the length
     after FF DA fits the number of its channels. Without that condition, a film of some megabytes after the picture
     would have a hundred such pairs of bytes by chance.
     """
+    after = _split_at_scans(content)[1:]
     scans = tf.math.count_nonzero(tf.strings.substr(after, 0, 3)[:, None] == STARTS, dtype=tf.int32)
     return tf.where(tf.size(after) == MOST_MARKS, MOST_MARKS, scans)
 
 
-@one_node(tf.TensorSpec((), tf.string))
 def _has_one_scan(content: tf.Tensor) -> tf.Tensor:
     """Whether a decoder reads one scan only: the file is not progressive, and its first scan has all channels."""
 
@@ -84,8 +94,9 @@ def _has_one_scan(content: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.io.decode_raw(first, tf.uint8, fixed_length=10), tf.int32)
 
     def following(place: tf.Tensor, found: tf.Tensor, frame: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        frame = tf.where(tf.reduce_any(found[1] == FRAMES), found, frame)
-        place = place + 2 + 256 * found[2] + found[3]
+        _, marker, high, low, *_ = tf.unstack(found)
+        frame = tf.where(tf.reduce_any(marker == FRAMES), found, frame)
+        place = place + 2 + 256 * high + low
         return place, segment(place), frame
 
     start = tf.constant(2)

@@ -17,9 +17,8 @@ MOST_EXIF = 65_536  # bytes of EXIF that are read; a segment of a JPEG cannot be
 HEAD = 262_144  # first bytes of a JPEG in which EXIF is searched; programs write it at the beginning
 TIFF_MARKS = (b"II*\0", b"MM\0*")  # EXIF data begins as a TIFF file, little-endian or big-endian
 APP1 = b"\xff\xe1"  # does not occur in the pixels of a JPEG
-XMP = b"http://ns.adobe.com/xap/1.0/\0"
-XMP_ORIENTATION = b"tiff:Orientation"  # an attribute or an element
-XMP_VALUES = [form % value for form in (b'="%d', b">%d") for value in range(1, 9)]
+# The name of XMP in a JPEG, and its orientation as an attribute or an element; \C is any byte.
+XMP = r'^http://ns\.adobe\.com/xap/1\.0/\x00\C*?tiff:Orientation(?:="|>)([0-9])\C*$'
 MOST_NAMES = 20  # places where the bytes of a name may occur by chance
 ORIENTATION, SHORT = 0x0112, 3  # the tag, and the type of its value
 # Values of the tag whose images are stored on their side, mirrored left to right, or upside down.
@@ -56,7 +55,8 @@ def orientation(content: tf.Tensor) -> tf.Tensor:
 def _orientation_in(parts: tf.Tensor, skipped: tf.Tensor) -> tf.Tensor:
     """The orientation in EXIF data, or else in XMP. One of the parts begins with it, after `skipped` bytes."""
     candidates = tf.strings.substr(tf.strings.join([parts, "\0" * 4]), skipped, MOST_EXIF)
-    of_xmp = _orientation_in_xmp(tf.boolean_mask(candidates, tf.strings.substr(candidates, 0, len(XMP)) == XMP))
+    digits = tf.strings.regex_replace(candidates, XMP, r"\1")
+    of_xmp = tf.where(tf.strings.length(digits) == 1, tf.io.decode_raw(digits, tf.uint8, fixed_length=1)[:, 0], 0)
     # EXIF data has the form of a TIFF file. In a JPEG a name is before it, and some programs write it into a WebP, too.
     candidates = tf.strings.regex_replace(candidates, "^Exif\\x00\\x00", "")
     marks = tf.strings.substr(candidates, 0, 4)
@@ -74,17 +74,8 @@ def _orientation_in(parts: tf.Tensor, skipped: tf.Tensor) -> tf.Tensor:
     tags = tf.reshape(tags[: tf.size(tags) // 12 * 12], (-1, 12))
     numbers = tags @ tf.tensordot(BYTES_OF_ENTRY, pair, 1)
     values = tf.boolean_mask(numbers[:, 2], (numbers[:, 0] == ORIENTATION) & (numbers[:, 1] == SHORT))
-    value = tf.concat([values, of_xmp, [1]], 0)[0]
+    value = tf.concat([values, [tf.cast(tf.reduce_max(of_xmp), tf.int32) - ord("0")]], 0)[0]
     return tf.where((value >= 1) & (value <= 8), value, 1)
-
-
-def _orientation_in_xmp(texts: tf.Tensor) -> tf.Tensor:
-    """The orientations in texts of XMP, int32 (n,)."""
-    after = tf.raw_ops.StringSplitV2(input=texts, sep=XMP_ORIENTATION, maxsplit=1)
-    after = tf.boolean_mask(after.values, after.indices[:, 1] == 1)
-    starts = tf.stack([tf.strings.substr(after, 0, 3), tf.strings.substr(after, 0, 2)], 1)
-    is_value = tf.reduce_any(starts[:, :, None] == XMP_VALUES, 1)
-    return tf.cast(tf.where(is_value)[:, 1], tf.int32) % 8 + 1
 
 
 def upright(image: tf.Tensor, stored: tf.Tensor) -> tf.Tensor:

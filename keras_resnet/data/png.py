@@ -37,48 +37,41 @@ def needed_chunks(content: tf.Tensor, header: Header) -> tf.Tensor:
 def _needed_chunks(content: tf.Tensor) -> tf.Tensor:
     size = tf.strings.length(content)
 
-    def head(place: tf.Tensor) -> tf.Tensor:
-        """Length and name of the chunk at `place`, int32 (2,); zeros at the end of the file."""
-        first = tf.strings.substr(content, place, 8)
-        return tf.io.decode_raw(first, tf.int32, little_endian=False, fixed_length=8)
+    def chunk(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The place, name and length of the chunk at `place`; the name is 0 at the end of the file."""
+        first = tf.strings.substr(content, tf.minimum(place, size), 8)
+        length, name = tf.unstack(tf.io.decode_raw(first, tf.int32, little_endian=False, fixed_length=8))
+        return place, tf.where(length < 0, 0, name), tf.minimum(length, size)
 
-    def following(place: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        return tf.minimum(place + 12 + tf.minimum(length, size), size)
+    def is_before_pixels(name: tf.Tensor) -> tf.Tensor:
+        return (tf.bitwise.bitwise_and(name, NOT_NEEDED) > 0) | (name == PALETTE)
 
-    def is_before_pixels(chunk: tf.Tensor) -> tf.Tensor:
-        is_known = (tf.bitwise.bitwise_and(chunk[1], NOT_NEEDED) > 0) | (chunk[1] == PALETTE)
-        return is_known & (chunk[0] >= 0)
+    def skip(
+        place: tf.Tensor, name: tf.Tensor, length: tf.Tensor, palette: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        found = tf.strings.substr(content, place, tf.minimum(12 + length, PALETTE_BYTES))
+        return *chunk(place + 12 + length), tf.where(name == PALETTE, found, palette)
 
-    def is_pixels(chunk: tf.Tensor) -> tf.Tensor:
-        return (chunk[1] == PIXELS) & (chunk[0] >= 0)
-
-    def skip(place: tf.Tensor, chunk: tf.Tensor, palette: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        count = tf.where(chunk[1] == PALETTE, tf.minimum(12 + chunk[0], PALETTE_BYTES), 0)
-        palette = tf.strings.join([palette, tf.strings.substr(content, place, count)])
-        place = following(place, chunk[0])
-        return place, head(place), tf.strings.substr(palette, 0, PALETTE_BYTES)
-
-    begin = tf.minimum(HEADER_BYTES, size)
-    begin, first, palette = tf.while_loop(
-        lambda _, chunk, __: is_before_pixels(chunk),
+    begin, name, length, palette = tf.while_loop(
+        lambda _, name, __, ___: is_before_pixels(name),
         skip,
-        (begin, head(begin), tf.constant("")),
+        (*chunk(tf.constant(HEADER_BYTES)), tf.constant("")),
         maximum_iterations=MOST_CHUNKS,
     )
     # Encoders write chunks of pixels of one length, and then a shorter one. A loop over all of them took a third of the
     # time of decoding.
-    step = 12 + first[0]
+    step = 12 + length
     count = (size - begin) // step
     rows = tf.reshape(tf.io.decode_raw(tf.strings.substr(content, begin, count * step), tf.uint8), (count, step))
     is_same = tf.reduce_all(rows[:, :8] == rows[:1, :8], 1)
-    end = begin + step * tf.reduce_sum(tf.math.cumprod(tf.cast(is_same, tf.int32)))
-    end, last = tf.while_loop(
-        lambda _, chunk: is_pixels(chunk),
-        lambda place, chunk: (following(place, chunk[0]), head(following(place, chunk[0]))),
-        (end, head(end)),
+    same = step * tf.reduce_sum(tf.math.cumprod(tf.cast(is_same, tf.int32)))
+    end, last, _ = tf.while_loop(
+        lambda _, name, __: name == PIXELS,
+        lambda place, _, length: chunk(place + 12 + length),
+        chunk(begin + same),
         maximum_iterations=MOST_CHUNKS,
     )
-    is_complete = ~is_before_pixels(first) & ~is_pixels(last)
+    is_complete = ~is_before_pixels(name) & (last != PIXELS)
     reason = f"image must have at most {MOST_CHUNKS:,} chunks if it is a PNG"
     pixels = unless(tf.where(is_complete, "", reason), tf.strings.substr(content, begin, end - begin))
     return tf.strings.join([tf.strings.substr(content, 0, HEADER_BYTES), palette, pixels, END])
