@@ -97,17 +97,14 @@ def read_task(directory: Path) -> Task:
     Raises:
         ValueError: the directory has no readable `recipe.json`.
     """
-    content = read_object(directory / RECIPE)
     try:
+        content = read_object(directory / RECIPE)
         fields = {field.name: content[field.name] for field in dataclasses.fields(Task) if field.name in content}
         return Task(**{**fields, "recipe": recipe_of(content["recipe"])})
-    except KeyError as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{printable(directory / RECIPE)} must have the field {error}. Received: {list(content)}"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{printable(directory / RECIPE)} must have the settings of a run. Received: {error}"
+            "directory must be a run directory, with a readable recipe.json. "
+            f"Received: {printable(directory)} ({type(error).__name__}: {error})"
         ) from error
 
 

@@ -161,7 +161,7 @@ def test_runs_are_compared_in_a_table_and_a_plot(two_runs, tmp_path):
 
 
 def test_what_is_no_run_is_not_compared(tmp_path):
-    assert "recipe.json must be a readable JSON file" in str(invoke("runs", tmp_path).exception)
+    assert "must be a run directory, with a readable recipe.json" in str(invoke("runs", tmp_path).exception)
 
 
 def test_a_data_set_is_described_without_a_preview(tmp_path):
