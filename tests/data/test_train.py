@@ -182,6 +182,7 @@ def test_wrong_arguments_are_refused(options, error, message):
 # Crops
 
 
+@pytest.mark.slow  # traces all readers of files
 def test_the_centre_square_is_the_default(tmp_path):
     image = np.zeros((8, 16, 3), "uint8")
     image[:, 4:12] = 255
