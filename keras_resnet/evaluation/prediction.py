@@ -13,6 +13,7 @@ import numpy as np
 from keras_resnet._internal.validation import integer, printable
 from keras_resnet.data.decode import read_image, to_square
 from keras_resnet.data.pipeline import Resize
+from keras_resnet.evaluation.probabilities import probabilities_of
 from keras_resnet.inputs import square_side
 
 
@@ -28,8 +29,8 @@ def predict_files(
         batch_size: images per batch.
 
     Yields:
-        The path and the output of the model (classes,) for each file, in order. If a file is not a readable image, or
-        the output is not finite, the second entry is a `ValueError` that names the file.
+        The path and the probabilities of the classes (classes,) for each file, in order. If a file is not a readable
+        image, or the output is not finite, the second entry is a `ValueError` that names the file.
 
     Raises:
         ValueError: the model does not take square images of a fixed size with 1 or 3 channels.
@@ -41,16 +42,20 @@ def predict_files(
             "model must take images with 1 or 3 channels. "
             f"Received: a model with the input shape {model.inputs[0].shape}"
         )
-    remaining = iter(files)
+    probabilities, remaining = probabilities_of(model), iter(files)
     while batch := list(itertools.islice(remaining, batch_size)):
         images = [_image_or_error(file, channels, lambda image: resize(image, size)) for file in batch]
         readable = [image for image in images if not isinstance(image, ValueError)]
-        outputs = iter(keras.ops.convert_to_numpy(model(np.stack(readable), training=False)) if readable else ())
+        outputs = iter(_outputs(model, np.stack(readable)) if readable else ())
         for file, image in zip(batch, images, strict=True):
             output = image if isinstance(image, ValueError) else next(outputs)
             if not isinstance(output, ValueError) and not np.isfinite(output).all():
                 output = ValueError(f"{printable(file)}: the model gives numbers that are not finite")
-            yield file, output
+            yield file, output if isinstance(output, ValueError) else probabilities(output[None])[0]
+
+
+def _outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    return keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=False), "float32"))
 
 
 def _image_or_error(file: Path, channels: int, resize: Callable[[Any], Any]) -> np.ndarray | ValueError:

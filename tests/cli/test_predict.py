@@ -157,6 +157,17 @@ def functional(shape, outputs):
     return keras.Model(image, outputs(image))
 
 
+def test_logits_are_answered_as_probabilities(photos):
+    """The softmax of the outputs, as in an export of the same network."""
+    model = brightness()
+    model.layers[-1].activation = keras.activations.linear
+    file = photos / "deep" / ODD_NAMES[1]
+    ((_, found),) = predict_files(model, [file])
+    ((_, expected),) = predict_files(brightness(), [file])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert found.sum() == pytest.approx(1)
+
+
 OTHERS = {
     "a subclass": (Subclass, "whose input is known: .*keras.Input.* Received: Subclass"),
     "a sequential model without an input": (
