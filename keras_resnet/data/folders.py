@@ -25,6 +25,7 @@ SPLIT_NAMES = {
 # too: they hold copies of images, which would come into training and test.
 ADDED_BY_SYSTEMS = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"})
 LOGGER = logging.getLogger("keras_resnet.data")
+LOOSE = "images in no class folder"
 
 Scanned = tuple[list[str], list[int], tuple[str, ...]]  # file names, labels, class names
 
@@ -275,6 +276,10 @@ def _others(classes: Iterable[Files]) -> collections.Counter[str]:
     return sum((files.others for files in classes), collections.Counter())
 
 
+def _numbered(count: int, thing: str) -> str:
+    return f"{count or 'no'} {thing}{'' if count == 1 else 's'}"
+
+
 def _counts(others: collections.Counter[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
 
@@ -284,18 +289,14 @@ def _warn_of_other_files(directory: Path, classes: list[Files]) -> None:
     others = _others(classes)
     with os.scandir(directory) as entries:
         if loose := sum(entry.is_file() and entry.name.lower().endswith(SUFFIXES) for entry in entries):
-            others["images in no class folder"] = loose
+            others[LOOSE] = loose
     if others:
         _warn_of_kinds(directory, others)
 
 
 def _warn_of_kinds(directory: Path, others: collections.Counter[str]) -> None:
-    LOGGER.warning(
-        "%s: not read: %s (only files that end in %s are read)",
-        printable(directory),
-        _counts(others),
-        " ".join(SUFFIXES),
-    )
+    reason = "" if others.keys() == {LOOSE} else f" (only files that end in {' '.join(SUFFIXES)} are read)"
+    LOGGER.warning("%s: not read: %s%s", printable(directory), _counts(others), reason)
 
 
 def _check_every_class(directory: Path, names: tuple[str, ...], classes: list[Files]) -> None:
@@ -318,9 +319,9 @@ def _labelled(
     if not pairs:
         others = _counts(_others(classes))
         raise ValueError(
-            f"data: {directory} must have images ({' '.join(SUFFIXES)}) for {split!r} in one folder for each class. "
-            f"Received: {len(names)} folders, {sum(len(files.images) for files in classes) or 'no'} images"
-            f"{f', {others}' if others else ''}"
+            f"data: {directory} must have images ({' '.join(SUFFIXES)}) for {split!r} in one folder for each class; "
+            f"a class of one image has it for training. Received: {_numbered(len(names), 'folder')}, "
+            f"{_numbered(sum(len(files.images) for files in classes), 'image')}{f', {others}' if others else ''}"
         )
     if split == "train":
         # Shuffled once here: otherwise a shuffle buffer smaller than the data would give one class after the other.

@@ -16,9 +16,11 @@ from keras_resnet.data.pipeline import Resize
 from keras_resnet.evaluation.probabilities import probabilities_of
 from keras_resnet.inputs import square_side
 
+BATCH_PIXELS = 32 * 224**2  # of all images of a batch together
+
 
 def predict_files(
-    model: keras.Model, files: Iterable[Path], resize: Resize = to_square, batch_size: int = 32
+    model: keras.Model, files: Iterable[Path], resize: Resize = to_square, batch_size: int | None = None
 ) -> Iterator[tuple[Path, np.ndarray | ValueError]]:
     """Predicts the classes of image files. Only the images of one batch are in memory.
 
@@ -26,7 +28,7 @@ def predict_files(
         model: a model that takes square images (N, H, W, C) with fixed sides and 1 or 3 channels.
         files: paths of the image files.
         resize: function that resizes an image to the input size of the model, as in `keras_resnet.data.pipeline`.
-        batch_size: images per batch.
+        batch_size: images per batch. None: 32 of 224 x 224 pixels, and as many more or fewer of another size.
 
     Yields:
         The path and the probabilities of the classes (classes,) for each file, in order. If a file is not a readable
@@ -35,15 +37,15 @@ def predict_files(
     Raises:
         ValueError: the model does not take square images of a fixed size with 1 or 3 channels.
     """
-    integer("batch_size", batch_size)
     size, channels = square_side(model), model.inputs[0].shape[-1]
     if channels not in (1, 3):
         raise ValueError(
             "model must take images with 1 or 3 channels. "
             f"Received: a model with the input shape {model.inputs[0].shape}"
         )
+    count = min(max(1, BATCH_PIXELS // size**2), 256) if batch_size is None else integer("batch_size", batch_size)
     probabilities, remaining = probabilities_of(model), iter(files)
-    while batch := list(itertools.islice(remaining, batch_size)):
+    while batch := list(itertools.islice(remaining, count)):
         images = [_image_or_error(file, channels, lambda image: resize(image, size)) for file in batch]
         readable = [image for image in images if not isinstance(image, ValueError)]
         outputs = iter(_outputs(model, np.stack(readable)) if readable else ())

@@ -270,11 +270,15 @@ class HyperResNet(keras_tuner.HyperModel):
         if getattr(self.fit, "__func__", None) is not HyperResNet.fit:
             return  # a `fit` of the user's own may report other metrics, and read other images
         check_objective(objective, given["callbacks"], self.reward is not None)
-        self._splits = None  # arrays may have changed since the last search
+        self.forget_images()  # arrays may have changed since the last search
         hp = keras_tuner.HyperParameters()
         images = Images(*(given[name] for name in Images._fields))
         settings = (given[name] for name in ("validation_split", "batch_size", "epochs", "initial_epoch"))
         self._prepare(hp, self.build(hp), images, *settings)
+
+    def forget_images(self) -> None:
+        """Forgets the images of a search, which are kept from one trial to the next."""
+        self._splits = None
 
     def _prepare(
         self,

@@ -23,6 +23,7 @@ from typing import Any
 
 import keras
 from keras_tuner import HyperParameters
+from keras_tuner.engine.hyperparameters import Choice
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FatalError
 
@@ -32,6 +33,7 @@ from keras_resnet._internal.validation import one_of
 from keras_resnet.training.recipe import current_names
 
 ORACLE, PREVIOUS, SEARCH = "oracle.json", "oracle.previous.json", "search.json"
+MOST_TRIALS = 1_000_000  # numbers of trials that are gone are filled up to the last one
 STATUSES = ("RUNNING", "IDLE", "INVALID", "STOPPED", "COMPLETED", "FAILED")
 LOGGER = logging.getLogger("keras_resnet.tuning")
 
@@ -199,7 +201,9 @@ def _numbers(directory: Path, started: Sequence[str]) -> list[str]:
     """The numbers of all trials that began, as KerasTuner writes them; also of those whose directories are gone."""
     found = [path.parent.name.removeprefix("trial_") for path in directory.glob("trial_*/trial.json")]
     numbers = {number for number in (*started, *found) if number.isdecimal()}
-    gone = set(range(max(map(int, numbers), default=0))) - set(map(int, numbers))
+    if (last := max(map(int, numbers), default=0)) > MOST_TRIALS:
+        raise ValueError(f"the number of a trial must be at most {MOST_TRIALS:,}. Received: {last}")
+    gone = set(range(last)) - set(map(int, numbers))
     width = max(map(len, numbers), default=1)
     return sorted(numbers | {str(number).zfill(width) for number in gone}, key=int)
 
@@ -215,7 +219,8 @@ def _trial(oracle: Any, directory: Path, number: str) -> Trial:
         one_of("trial_id", trial.trial_id, (number,))
         one_of("status", trial.status, STATUSES)
         for parameter in oracle.hyperparameters.space:
-            if parameter.name in trial.hyperparameters.values and hasattr(parameter, "values"):
+            # Of a range (`Float`, `Int`) `values` are only examples.
+            if parameter.name in trial.hyperparameters.values and isinstance(parameter, Choice):
                 one_of(parameter.name, trial.hyperparameters.values[parameter.name], parameter.values)
         if trial.status == "COMPLETED" and not is_score(trial.score):
             return _failed(trial, f"{path} has the score {trial.score}")

@@ -119,8 +119,11 @@ class ResumableTuner:
         """
         fit_kwargs["callbacks"] = callbacks_of(fit_kwargs.get("callbacks"))
         self.hypermodel.check_search(self.oracle.objective, *fit_args, **fit_kwargs)
-        with contextlib.nullcontext() if self._is_worker_process() else self._exclusive():
-            self._search(*fit_args, **fit_kwargs)
+        try:
+            with contextlib.nullcontext() if self._is_worker_process() else self._exclusive():
+                self._search(*fit_args, **fit_kwargs)
+        finally:
+            self.hypermodel.forget_images()
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:

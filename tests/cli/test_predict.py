@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_resnet.data import from_arrays
-from keras_resnet.evaluation import evaluate
+from keras_resnet.evaluation import evaluate, prediction
 from keras_resnet.evaluation.prediction import predict_files
 from tests.cli.test_cli import invoke
 from tests.data.test_sources import write_png
@@ -118,6 +118,20 @@ def test_batches_give_what_single_images_give_and_read_no_more_than_a_batch(phot
             assert str(one) == str(two)
         else:
             np.testing.assert_allclose(one, two, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "count"), [(4, 6), (1024, 1)])
+def test_the_pixels_of_a_batch_are_bounded(side, count, photos, monkeypatch):
+    """32 images of 224 x 224 pixels together; the six files here are one batch of 4 x 4 pixels."""
+    image = keras.Input((side, side, 3))
+    model = keras.Model(image, keras.layers.Dense(2, "softmax")(keras.layers.GlobalAveragePooling2D()(image)))
+    sizes = []
+    monkeypatch.setattr(
+        prediction, "_outputs", lambda model, images: sizes.append(len(images)) or np.ones((len(images), 2))
+    )
+    files = sorted((photos / "deep").iterdir()) * 2
+    assert len(list(predict_files(model, files))) == 6
+    assert max(sizes) == count
 
 
 @pytest.mark.slow

@@ -259,6 +259,11 @@ EDITED = {
         lambda path: edit(path, hyperparameters={"space": [], "values": {"depth_2": 99}}),
         "depth_2 must be one of 1, 2, 3, 4. Received: depth_2=99",
     ),
+    "a far number": (
+        "oracle.json",
+        lambda path: edit(path, start_order=["0", "1", "999999999999"]),
+        "number of a trial must be at most 1,000,000. Received: 999999999999",
+    ),
     "no search": ("search.json", lambda path: path.write_text("[]"), "no readable search.json"),
 }
 
@@ -272,6 +277,31 @@ def test_a_file_with_another_content_than_the_search_wrote_is_named(name, tmp_pa
     with pytest.raises(ValueError, match=f"directory must .* Received: {directory}.*{message}"):
         tuner_of("RandomSearch", tmp_path, 2)
     assert contents(tmp_path) == before
+
+
+def test_any_value_of_a_range_is_one_that_a_search_wrote(tmp_path):
+    """Of a `Float` without a step, KerasTuner lists ten examples of values."""
+    directory, _ = finished(tmp_path, 1)
+    tuner = tuner_of("RandomSearch", tmp_path, 1)
+    rate = tuner.oracle.hyperparameters.Float("rate", 1e-4, 1e-1, sampling="log")
+    file = directory / "trial_0" / "trial.json"
+    content = json.loads(file.read_text())
+    content["hyperparameters"]["values"]["rate"] = 0.0123
+    file.write_text(json.dumps(content))
+    assert 0.0123 not in tuner.oracle.hyperparameters.get_config()["space"][-1]["config"].get("values", [])
+    assert rate == 1e-4
+    (directory / "oracle.json").write_text("{}")  # otherwise nothing has changed
+    (directory / "oracle.json").unlink()
+    persistence.refresh(tuner.oracle, directory)
+    assert tuner.oracle.trials["0"].hyperparameters.values["rate"] == 0.0123
+
+
+@pytest.mark.slow
+def test_images_are_forgotten_after_a_search(tmp_path, digits):
+    tuner = tuner_of("RandomSearch", tmp_path, 1, trained_space())
+    tuner.search(*digits, verbose=0)
+    assert tuner.oracle.trials["0"].status == "COMPLETED"
+    assert tuner.hypermodel._splits is None
 
 
 def test_the_remedy_for_an_edited_file_works(tmp_path):
