@@ -44,18 +44,19 @@ def as_csv(file: Path, top: int) -> Iterator[Write]:
     """
     numbers = range(1, top + 1)
     names = [name for number in numbers for name in (f"class_{number}", f"probability_{number}")]
+    rows = [["file", *names, "error"]]
+
+    def write(path: Path, result: Predictions | ValueError) -> None:
+        if isinstance(result, ValueError):
+            cells, error = [], str(result)
+        else:
+            cells, error = [cell for name, share in result for cell in (name, f"{share:.6g}")], ""
+        rows.append([printable(path), *cells, *[""] * (len(names) - len(cells)), error])
+
+    yield write
+    # Not around the block: errors of other work in it are not errors of this file.
     with atomic_write(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as text:
-        rows = csv.writer(text)
-        rows.writerow(["file", *names, "error"])
-
-        def write(path: Path, result: Predictions | ValueError) -> None:
-            if isinstance(result, ValueError):
-                cells, error = [], str(result)
-            else:
-                cells, error = [cell for name, share in result for cell in (name, f"{share:.6g}")], ""
-            rows.writerow([printable(path), *cells, *[""] * (len(names) - len(cells)), error])
-
-        yield write
+        csv.writer(text).writerows(rows)
 
 
 @contextlib.contextmanager

@@ -164,8 +164,8 @@ def _check_raw(examples: tf.data.Dataset) -> None:
     if images and max(image.max() for image in images) <= 1:
         low = min(image.min() for image in images)
         raise ValueError(
-            "images must be raw pixels, from 0 to 255, which the models normalize themselves. "
-            f"Received: images from {low:.3g} to {max(image.max() for image in images):.3g}"
+            "images must be raw pixels, from 0 to 255, which the models normalize themselves; cast images that are raw "
+            f"and nearly black to uint8. Received: images from {low:.3g} to {max(image.max() for image in images):.3g}"
         )
 
 

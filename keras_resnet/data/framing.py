@@ -1,6 +1,6 @@
 """The bytes of a TFRecord file: where its records begin, and their checksums.
 
-TensorFlow stops to read a file at the first damaged record. With this file the records after it are read too.
+TensorFlow stops reading a file at the first damaged record. With this file the records after it are read too.
 
 The format (tensorflow/core/lib/io/record_writer.h): of each record 8 bytes of length, 4 of the length's checksum, the
 record, and 4 bytes of its checksum. The checksum is a CRC-32C, which is rotated and added to a constant.

@@ -15,7 +15,7 @@ MOST_PIXELS = 300_000_000  # more than any camera has; they take 900 MB
 class Header(NamedTuple):
     """Numbers in the first bytes of a file, int64 scalars; those of the formats that it does not have mean nothing."""
 
-    png: tf.Tensor  # 0 if the file begins as a PNG; so for the next five, of which three are kinds of WebP
+    png: tf.Tensor  # 0 if the file begins as a PNG; the same for gif, bmp and the three kinds of WebP
     gif: tf.Tensor
     bmp: tf.Tensor
     lossy: tf.Tensor

@@ -71,12 +71,13 @@ def output_count(model: keras.Model) -> int:
     """Number of outputs of a model, which are its classes.
 
     Raises:
+        TypeError: the model is neither functional nor sequential, or its input is not known.
         ValueError: the output is not (N, classes).
     """
-    shape = getattr(model.output, "shape", None)  # several outputs are a list
-    if shape is None or len(shape) != 2 or not shape[1]:
-        raise ValueError(f"model must have an output (N, classes). Received: a model with the output shape {shape}")
-    return shape[1]
+    shapes = [tensor.shape for tensor in functional_graph(model).outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 2 or not shapes[0][1]:
+        raise ValueError(f"model must have one output (N, classes). Received: a model with the outputs {shapes}")
+    return shapes[0][1]
 
 
 def in_channels_of(model: keras.Model, split: Split) -> Split:

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_resnet._internal.keras_graph import producer
+from keras_resnet._internal.keras_graph import functional_graph, producer
 
 
 def probabilities_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """A function from outputs (N, classes) of a model to probabilities: the softmax, if the model gives logits.
 
     Args:
-        model: a functional model. If its last layer has a softmax or a sigmoid, outputs are probabilities; if it has
-            no activation, they are logits. Outputs of other layers are probabilities if each row sums to 1.
+        model: a functional or sequential model. It gives logits if its last layer has no activation, such as
+            `Dense(10)`, and several outputs. Outputs of all other models are returned as they are.
     """
-    last = producer(model.outputs[0]).operation
-    if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in (
-        keras.activations.softmax,
-        keras.activations.sigmoid,
-    ):
-        return lambda outputs: outputs
-    has_no_activation = getattr(last, "activation", None) is keras.activations.linear
+    last = _last_layer(model)
+    is_logits = getattr(last, "activation", None) is keras.activations.linear and last.output.shape[-1] != 1
+    return _softmax if is_logits else lambda outputs: outputs
 
-    def from_outputs(outputs: np.ndarray) -> np.ndarray:
-        if not has_no_activation and outputs.min() >= 0 and np.allclose(outputs.sum(-1), 1, atol=1e-3):
-            return outputs
-        shifted = np.exp(outputs - outputs.max(-1, keepdims=True))
-        return shifted / shifted.sum(-1, keepdims=True)
 
-    return from_outputs
+def _last_layer(model: keras.Model) -> Any:
+    """The layer that gives the output of a model; of a nested model its last layer."""
+    operation = producer(functional_graph(model).outputs[0]).operation
+    return _last_layer(operation) if isinstance(operation, keras.Model) else operation
+
+
+def _softmax(outputs: np.ndarray) -> np.ndarray:
+    shifted = np.exp(outputs - outputs.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)

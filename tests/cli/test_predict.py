@@ -11,6 +11,7 @@ import pytest
 from keras_resnet.data import from_arrays
 from keras_resnet.evaluation import evaluate, prediction
 from keras_resnet.evaluation.prediction import predict_files
+from keras_resnet.evaluation.probabilities import probabilities_of
 from tests.cli.test_cli import invoke
 from tests.data.test_sources import write_png
 
@@ -180,6 +181,26 @@ def test_logits_are_answered_as_probabilities(photos):
     ((_, expected),) = predict_files(brightness(), [file])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert found.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax", "linear"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_last_layer_says_what_outputs_are(activation, nested):
+    """Also in a sequential model, and in a model around one; a sigmoid gets no softmax on top."""
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3, activation)]
+    model = keras.Sequential([keras.Input((2, 2, 1)), *layers])
+    if nested:
+        image = keras.Input((2, 2, 1))
+        model = keras.Model(image, model(image))
+    outputs = np.array([[0.5, 0.25, 0.25], [2.0, 1.0, 0.0]])
+    found = probabilities_of(model)(outputs)
+    expected = np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True) if activation == "linear" else outputs
+    np.testing.assert_allclose(found, expected)
+
+
+def test_one_output_is_no_distribution():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    assert probabilities_of(model)(np.array([[0.3]])).tolist() == [[0.3]]
 
 
 OTHERS = {

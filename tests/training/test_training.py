@@ -111,6 +111,17 @@ def test_images_that_are_held_out_and_a_training_that_continues_need_a_fixed_ord
     assert not list(tmp_path.iterdir())
 
 
+def test_fit_says_which_models_it_takes(colours):
+    class Subclass(keras.Model):
+        pass
+
+    for model in (Subclass(), keras.Sequential([keras.layers.Dense(2)])):
+        with pytest.raises(
+            TypeError, match="model must be a functional or sequential keras.Model whose input is known"
+        ):
+            kr.training.fit(model, QUICK, colours)
+
+
 def test_validation_images_have_the_classes_of_the_training_images(colours):
     other = dataclasses.replace(colours, classes=("bright", "dark"))
     with pytest.raises(ValueError, match="must have the classes of train, dark, bright. Received: bright, dark"):
