@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 from keras.src.backend.common import global_state
-from keras.src.saving import saving_lib
+from keras.src.saving import saving_lib, serialization_lib
 from keras.src.saving.serialization_lib import ObjectSharingScope
 
 
@@ -64,6 +64,18 @@ def deserialized(config: Mapping[str, Any]) -> Any:
     """The model that a configuration of `keras.saving` describes, with layers that several parts share made once."""
     with ObjectSharingScope():
         return keras.saving.deserialize_keras_object(config)
+
+
+def class_of(config: Mapping[str, Any]) -> Any:
+    """The class or function that Keras finds for the description of an object; None if it finds none."""
+    name, registered = config.get("class_name"), config.get("registered_name", config.get("class_name"))
+    if name == "function":
+        name = config.get("config")
+    try:
+        # The last argument is otherwise the whole description, which the texts of errors would contain.
+        return serialization_lib._retrieve_class_or_fn(name, registered, config.get("module"), "class", {})
+    except Exception:  # for example for a module that does not exist; `deserialized` raises the error
+        return None
 
 
 def keras_file(model: keras.Model) -> bytes:

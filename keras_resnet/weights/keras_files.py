@@ -14,7 +14,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_resnet._internal.keras_graph import deserialized, nested_graphs, nodes_of, variables_without_values
+from keras_resnet._internal.keras_graph import (
+    class_of,
+    deserialized,
+    nested_graphs,
+    nodes_of,
+    variables_without_values,
+)
 from keras_resnet.weights.readers import hdf5, zips
 from keras_resnet.weights.tensors import WeightsError
 
@@ -26,13 +32,15 @@ LARGEST_TENSOR = 2**28  # numbers in an output of a layer, for one image; as flo
 SPARE = 2**20  # bytes of variables that the file need not account for
 LARGEST_EXPANSION = 4  # Keras does not compress; weights lose a tenth if another program does
 # Layers for sound, text and sequences, and lists of layers: some of them need memory or time that neither their
-# variables nor their outputs show.
+# variables nor their outputs show. A class that inherits from one of them is refused too: Keras' cells inherit from
+# DropoutRNNCell, lookups from IndexLookup.
 REFUSED = frozenset(
     (
-        *("Bidirectional", "CategoryEncoding", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Discretization", "FlaxLayer"),
-        *("GRU", "GRUCell", "HashedCrossing", "Hashing", "IntegerLookup", "JaxLayer", "LSTM", "LSTMCell", "Lambda"),
-        *("MelSpectrogram", "Pipeline", "RNN", "STFTSpectrogram", "SimpleRNN", "SimpleRNNCell", "StackedRNNCells"),
-        *("StringLookup", "TFSMLayer", "TextVectorization", "TimeDistributed", "TorchModuleWrapper"),
+        *("Bidirectional", "CategoryEncoding", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "ConvLSTMCell"),
+        *("Discretization", "DropoutRNNCell", "FeatureSpace", "FlaxLayer", "GRU", "GRUCell", "HashedCrossing"),
+        *("Hashing", "IndexLookup", "IntegerLookup", "JaxLayer", "LSTM", "LSTMCell", "Lambda", "MelSpectrogram"),
+        *("Pipeline", "RNN", "STFTSpectrogram", "SimpleRNN", "SimpleRNNCell", "StackedRNNCells", "StringLookup"),
+        *("TFSMLayer", "TextVectorization", "TimeDistributed", "TorchModuleWrapper"),
     )
 )
 
@@ -98,11 +106,15 @@ def _children(part: Any) -> list[Any]:
 
 def _check_object(part: dict[str, Any]) -> None:
     """Checks the description of an object, and removes what could make Keras build more than it describes."""
-    kind = _kind(part)
-    if kind in REFUSED:
-        raise WeightsError(f"a network for images must have no layer of {kind}. Received: {_name(part)!r}")
+    for text in _names(part):
+        # Keras looks for a class by f"{module}.{class_name}", but writes no class name that has a part of the module.
+        if "." in text:
+            raise WeightsError(f"class_name must be a name without dots. Received: {text[:50]!r}")
+    kinds = _kinds(part)
+    if refused := kinds & REFUSED:
+        raise WeightsError(f"a network for images must have no layer of {min(refused)}. Received: {_name(part)!r}")
     part.pop("compile_config", None)  # of a model in the model; metrics and losses can be of any size
-    if kind == NORMALIZATION:
+    if NORMALIZATION in kinds:
         # Keras would build the layer for any shape in here. It is built when it is called.
         part.pop("build_config", None)
         axis = part["config"].get("axis", -1)
@@ -110,12 +122,20 @@ def _check_object(part: dict[str, Any]) -> None:
             raise WeightsError(f"{NORMALIZATION} must have one axis. Received: {len(axis)} in {_name(part)!r}")
 
 
-def _kind(part: dict[str, Any]) -> str:
-    return str(part.get("class_name")).rpartition(">")[2]
+def _names(part: dict[str, Any]) -> list[str]:
+    """The names of the class that a description has: a function is described by its name in place of a `config`."""
+    return [name for name in (part.get("class_name"), part.get("config")) if isinstance(name, str)]
+
+
+def _kinds(part: dict[str, Any]) -> set[str]:
+    """The names of the class that Keras finds for a description and of the classes that it inherits from."""
+    inherited = {kind.__name__ for kind in getattr(class_of(part), "__mro__", ())}
+    return inherited | {name.rpartition(">")[2] for name in _names(part)}
 
 
 def _name(part: dict[str, Any]) -> str:
-    return str(part["config"].get("name"))[:50]
+    config = part.get("config")
+    return str(config.get("name") if isinstance(config, dict) else config)[:50]
 
 
 def _check_size(config: dict[str, Any], available: int) -> None:
@@ -127,10 +147,11 @@ def _check_size(config: dict[str, Any], available: int) -> None:
     normalizations = set()
 
     def without_normalization(part: dict[str, Any]) -> dict[str, Any]:
-        if _kind(part) != NORMALIZATION:
+        if NORMALIZATION not in _kinds(part):
             return part
         normalizations.add(name := part["config"]["name"])
-        return {**part, "class_name": "Rescaling", "config": {"name": name, "scale": 1.0, "offset": 0.0}}
+        as_rescaling = {"module": "keras.layers", "class_name": "Rescaling", "registered_name": None}
+        return {**part, **as_rescaling, "config": {"name": name, "scale": 1.0, "offset": 0.0}}
 
     sketch = json.loads(json.dumps(config), object_hook=without_normalization)
     with variables_without_values() as variables:

@@ -52,6 +52,22 @@ def with_config(path, change, out):
     return out
 
 
+def last(**values):
+    """The last layer gets another description of its class, or parts of it."""
+    return lambda config: config["config"]["layers"][-1].update(values)
+
+
+def normalization(**values):
+    """A normalization with statistics for a huge shape is described in another way."""
+
+    def change(config):
+        layer = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Normalization")
+        layer.update(build_config={"input_shape": [None, 10**10]}, **values)
+        layer["config"].update(mean=1.0, variance=1.0)
+
+    return change
+
+
 def edited(kind, **values):
     return lambda config: layers(config)[kind].update(values)
 
@@ -65,8 +81,23 @@ CHANGES = {
     "a batch": (edited("InputLayer", batch_shape=[10**9, 8, 8, 3]), TOO_LARGE),
     "negative sides": (edited("InputLayer", batch_shape=[-1, -8, -8, -3]), "readable .keras file"),
     "axes of a normalization": (edited("Normalization", axis=[1, 2, 3]), "Normalization must have one axis"),
-    "sound": (lambda config: config["config"]["layers"][-1].update(class_name="STFTSpectrogram"), "no layer of STFT"),
-    "code": (lambda config: config["config"]["layers"][-1].update(class_name="Lambda"), "no layer of Lambda"),
+    "sound": (last(class_name="STFTSpectrogram"), "no layer of STFT"),
+    "code": (last(class_name="Lambda"), "no layer of Lambda"),
+    "a part of the module": (last(module="keras", class_name="layers.GRU"), "without dots. Received: 'layers.GRU'"),
+    "a part of the module of a normalization": (
+        normalization(module="keras", class_name="layers.Normalization"),
+        "without dots. Received: 'layers.Normalization'",
+    ),
+    "a class as a function": (last(class_name="function", config="layers.GRU"), "without dots. Received: 'layers.GRU'"),
+    "a cell": (last(module="keras.src.layers.rnn.conv_lstm", class_name="ConvLSTMCell"), "no layer of ConvLSTMCell"),
+    "a class that others inherit from": (
+        last(module="keras.src.layers.preprocessing.index_lookup", class_name="IndexLookup"),
+        "no layer of IndexLookup",
+    ),
+    "a class that inherits": (
+        last(module="keras.src.layers.rnn.conv_lstm", class_name="ConvLSTM"),
+        "no layer of RNN",
+    ),
     "a list": (lambda config: b"[]", "must describe a model. Received: a list"),
     "nothing": (lambda config: b"{}", "must be a functional or sequential keras.Model"),
     "no text": (lambda config: b"\xff\xfe\xfd", "readable .keras file"),
@@ -112,14 +143,21 @@ def test_variables_of_metrics_in_a_file_are_not_built(original, tmp_path, name):
     open_keras_file(with_config(original[1] / f"{name}.keras", change, tmp_path / "bomb.keras"))
 
 
-def test_a_normalization_is_built_for_its_own_input(original, tmp_path):
-    def change(config):
-        for layer in config["config"]["layers"]:
-            if layer["class_name"] == "Normalization":
-                layer["build_config"] = {"input_shape": [None, 10**10]}
-                layer["config"].update(mean=1.0, variance=1.0)
-
+@pytest.mark.parametrize("module", ["keras.layers", "keras.src.layers.preprocessing.normalization"])
+def test_a_normalization_is_built_for_its_own_input(original, tmp_path, module):
+    change = normalization(module=module)
     open_keras_file(with_config(original[1] / "tiny.keras", change, tmp_path / "bomb.keras"))
+
+
+@pytest.mark.parametrize("base", ["RNN", "Hashing", "Lambda"])
+def test_a_class_that_inherits_from_a_refused_one_is_refused(original, tmp_path, base):
+    keras.saving.register_keras_serializable("tests")(type("Usual", (getattr(keras.layers, base),), {}))
+    change = last(module="usual", class_name="Usual", registered_name="tests>Usual")
+    try:
+        with pytest.raises(ValueError, match=f"no layer of {base}"):
+            open_keras_file(with_config(original[1] / "tiny.keras", change, tmp_path / "net.keras"))
+    finally:
+        keras.saving.get_custom_objects().pop("tests>Usual")
 
 
 def test_weights_that_share_their_bytes_are_refused(original, tmp_path):
