@@ -112,7 +112,7 @@ OWN_FILE: Mapping[str, Any] = {
         tuple, "R,G,B", "Mean of the pixels / 255: one number for each channel, or one for all.", parser=_numbers
     ),
     "std": _own_file(tuple, "R,G,B", "Standard deviation of the pixels / 255, as --mean.", parser=_numbers),
-    "crop_pct": _own_file(float, "FRACTION", "Part of the image that the crop for evaluation keeps, in (0, 1]."),
+    "crop_pct": _own_file(float, "FRACTION", "Part of the image that the crop for evaluation keeps, in [0.25, 1]."),
     "interpolation": _own_file(str, "bilinear|bicubic", "Interpolation of the resizing for evaluation."),
 }
 

@@ -22,8 +22,6 @@ from keras_resnet.weights import like as weights_like
 from keras_resnet.weights.resolution import contents, recognized, resolve
 from keras_resnet.weights.table import ZOO
 
-SMALL = 64  # side in pixels of images that are not cropped for evaluation, such as those of CIFAR
-
 
 def checkpoint_of(name: str, weights: str, own: Mapping[str, Any] = MappingProxyType({})) -> Checkpoint:
     """The description of the checkpoint that `weights` names.
@@ -67,8 +65,7 @@ def checkpoint_of(name: str, weights: str, own: Mapping[str, Any] = MappingProxy
     if tag in ("", ZOO):
         # A file with a thousand classes is most probably for ImageNet; with ten it may be for any data.
         data = "imagenet" if classes == len(imagenet_classes()) else ""
-        prepared = {"size": row.size, "crop_pct": 1.0} if row.size <= SMALL else {"size": row.size}
-        checkpoint = weights_like(name, ZOO, source, **{**prepared, **changes})
+        checkpoint = weights_like(name, ZOO, source, **changes)
         # Without a form, names in the file may show it when it is loaded.
         return dataclasses.replace(checkpoint, classes=classes, data=data, form="torch" if tag else "")
     return dataclasses.replace(weights_like(name, tag, source, **changes), classes=classes)

@@ -12,11 +12,16 @@ from typing import Any
 
 from keras_resnet._internal.validation import integer, number, one_of
 from keras_resnet.inputs import IMAGENET_MEAN
-from keras_resnet.weights.table import INTERPOLATIONS, MOST_CLASSES, Checkpoint
+from keras_resnet.weights.table import (
+    INTERPOLATIONS,
+    LARGEST_SIDE,
+    MOST_CLASSES,
+    SMALLEST_CROP,
+    SMALLEST_STD,
+    Checkpoint,
+)
 from keras_resnet.weights.tensors import WeightsError
 
-LARGEST_SIDE = 1024  # pixels; timm's residual networks have at most 416, all of timm at most 1024
-SMALLEST_CROP = 0.25  # images are resized to size / crop_pct; timm has no value below 0.8
 MOST_CHANNELS = 256  # of images; satellites have up to 242
 MOST_PARAMETERS = 10**9  # the largest ResNeXt of timm, 32x48d, has 0.83e9
 
@@ -29,7 +34,7 @@ def within_limits(checkpoint: Checkpoint) -> Checkpoint:
     """
     channels = whole("in_chans", checkpoint.channels, 1, MOST_CHANNELS)
     mean = tuple(number("mean", value, "[-1000, 1000]") for value in checkpoint.mean)
-    std = tuple(number("std", value, "[0.0001, 1000]") for value in checkpoint.std)
+    std = tuple(number("std", value, f"[{SMALLEST_STD}, 1000]") for value in checkpoint.std)
     if len(mean) != len(std) or len(mean) not in (len(IMAGENET_MEAN), channels):
         raise ValueError(
             f"mean and std must have {channels} numbers, one for each channel. Received: mean={mean}, std={std}"

@@ -200,7 +200,6 @@ def constructor_arguments(
             f"weights={checkpoint.tag!r} do not fit {model} with these arguments; they need " + "; ".join(differing)
         )
     changes = {**checkpoint.fields, "mean": checkpoint.mean, "std": checkpoint.std}
-    path = Path(checkpoint.source)
     if "classes" not in explicit:
         classes = classes_of(checkpoint, path) if path.is_file() else checkpoint.classes
         changes |= {"classes": classes} if classes else {}

@@ -15,13 +15,19 @@ from typing import Any
 from keras_resnet._internal.validation import integer, known, number, one_of
 from keras_resnet.inputs import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights.conversion import Conversion
+from keras_resnet.weights.models import SIDES
 from keras_resnet.weights.variants import VARIANTS
 
 CLASSES = {"imagenet": 1000, "cifar10": 10, "fashion_mnist": 10}
 CHANNELS = {"fashion_mnist": 1}  # of images that are not red, green and blue
 # A limit, because a network is built with the number of classes in an untrusted file. ImageNet-22k has 21,841.
 MOST_CLASSES = 100_000
-MOST_PIXELS = 100_000  # in one side of an image
+# What `like` accepts can be written into a file and read again, and images are resized to size / crop_pct: these limits
+# are those of strangers' files too.
+LARGEST_SIDE = 4096  # of an image, in pixels
+SMALLEST_CROP = 0.25
+SMALLEST_STD = 0.0001
+SMALL = 64  # side in pixels of images that are not cropped for evaluation, such as those of CIFAR
 INTERPOLATIONS = ("bilinear", "bicubic")
 ZOO = "zoo"  # in place of a tag: the network of the zoo as it is
 
@@ -180,17 +186,17 @@ def like(
         state: name of the set of weights, if the file has several: the key in a torch checkpoint, such as
             "state_dict_ema", or what the names have in front, such as "encoder_k". "": a moving average if there is
             one, then `encoder_q`, `student` or `backbone`.
-        mean, std: mean and standard deviation of the pixels / 255, in [0, 1] and (0, 1], one number for each of red,
-            green and blue or one for all. None: those of `tag`, as are the others.
-        size: side in pixels of the images for evaluation.
-        crop_pct: part of the image that the crop for evaluation keeps, in (0, 1].
+        mean, std: mean and standard deviation of the pixels / 255, in [0, 1] and [0.0001, 1], one number for each of
+            red, green and blue or one for all. None: those of `tag`, as are the others.
+        size: side in pixels of the images for evaluation, at most 4096.
+        crop_pct: part of the image that the crop for evaluation keeps, in [0.25, 1].
         interpolation: of resizing for evaluation, "bilinear" or "bicubic".
 
     Returns:
         A `Checkpoint`; pass it as `weights=` of the model or to `keras_resnet.load_weights`.
 
     Raises:
-        ValueError: the model has no such checkpoint, or an argument is outside its range.
+        ValueError: there is no such model, it has no such checkpoint, or an argument is outside its range.
         TypeError: an argument has the wrong type.
 
     Example:
@@ -206,11 +212,13 @@ def like(
     """
     if not isinstance(state, str):
         raise TypeError(f"state must be a string. Received: state={state!r:.60}")
+    known("model", model, SIDES, "keras_resnet.list_models()")
+    side = None if size is None else integer("size", size)
     changes: dict[str, Any] = {
         "mean": None if mean is None else _statistics("mean", mean, "[0, 1]"),
-        "std": None if std is None else _statistics("std", std, "(0, 1]"),
-        "size": None if size is None else _side(size),
-        "crop_pct": None if crop_pct is None else number("crop_pct", crop_pct, "(0, 1]"),
+        "std": None if std is None else _statistics("std", std, f"[{SMALLEST_STD}, 1]"),
+        "size": None if side is None else int(number("size", side, f"[1, {LARGEST_SIDE}]")),
+        "crop_pct": None if crop_pct is None else number("crop_pct", crop_pct, f"[{SMALLEST_CROP}, 1]"),
         "interpolation": None if interpolation is None else one_of("interpolation", interpolation, INTERPOLATIONS),
     }
     return dataclasses.replace(
@@ -231,10 +239,10 @@ def like(
 
 
 def _plain(model: str) -> Checkpoint:
-    """A checkpoint with the network of the zoo; a network for CIFAR gets whole images of their size."""
-    small = next((row for row in checkpoints_of(model) if row.data == "cifar10"), None)
-    plain = Checkpoint(model, ZOO, "", form="torch", data="")
-    return dataclasses.replace(plain, size=small.size, crop_pct=small.crop_pct) if small else plain
+    """A checkpoint with the network of the zoo and the size of its images; those of CIFAR are not cropped."""
+    size = SIDES[model]
+    plain = Checkpoint(model, ZOO, "", form="torch", data="", size=size)
+    return dataclasses.replace(plain, crop_pct=1.0) if size <= SMALL else plain
 
 
 def _statistics(name: str, values: float | Sequence[float], interval: str) -> tuple[float, ...]:
@@ -248,9 +256,3 @@ def _statistics(name: str, values: float | Sequence[float], interval: str) -> tu
         shown = tuple(round(float(entry) / 255, 4) for entry in entries)
         raise ValueError(f"{name} must be that of pixels / 255: type {shown}. Received: {name}={values!r:.60}")
     return tuple(number(name, entry, interval) for entry in entries)
-
-
-def _side(size: int) -> int:
-    if integer("size", size) > MOST_PIXELS:
-        raise ValueError(f"size must be at most {MOST_PIXELS:,}. Received: size={size}")
-    return size

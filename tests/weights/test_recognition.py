@@ -10,7 +10,11 @@ from safetensors.numpy import save_file
 import keras_resnet as kr
 from keras_resnet import weights
 from keras_resnet.evaluation import published
+from keras_resnet.resnet import DEFAULTS
+from keras_resnet.weights import metadata
+from keras_resnet.weights.models import SIDES
 from keras_resnet.weights.recognition import form_of
+from keras_resnet.weights.resolution import constructor_arguments
 from tests.conftest import randomise
 from tests.torch_names import torch_state
 
@@ -129,10 +133,10 @@ def test_what_is_not_changed_is_that_of_the_tag():
         ({"mean": (0.5, 0.5)}, ValueError, r"mean must be one number or three. Received: mean=\(0.5, 0.5\)"),
         ({"mean": "0.5"}, TypeError, "mean must be one number or three. Received: mean='0.5'"),
         ({"mean": (0.5, None, 0.5)}, TypeError, r"mean must be a number in \[0, 1\]. Received: mean=None"),
-        ({"std": 0}, ValueError, r"std must be in \(0, 1\]. Received: std=0"),
-        ({"std": (float("nan"),) * 3}, ValueError, r"std must be in \(0, 1\]. Received: std=nan"),
-        ({"size": 10**6}, ValueError, "size must be at most 100,000. Received: size=1000000"),
-        ({"crop_pct": 87.5}, ValueError, r"crop_pct must be in \(0, 1\]. Received: crop_pct=87.5"),
+        ({"std": 0}, ValueError, r"std must be in \[0.0001, 1\]. Received: std=0"),
+        ({"std": (float("nan"),) * 3}, ValueError, r"std must be in \[0.0001, 1\]. Received: std=nan"),
+        ({"size": 10**6}, ValueError, r"size must be in \[1, 4096\]. Received: size=1000000"),
+        ({"crop_pct": 87.5}, ValueError, r"crop_pct must be in \[0.25, 1\]. Received: crop_pct=87.5"),
         ({"interpolation": "area"}, ValueError, "interpolation must be one of 'bilinear', 'bicubic'"),
     ],
     ids=str,
@@ -140,6 +144,44 @@ def test_what_is_not_changed_is_that_of_the_tag():
 def test_preparation_of_pixels_outside_its_range_is_refused(change, error, message):
     with pytest.raises(error, match=message):
         weights.like("ResNet50", "zoo", "net.pth", **change)
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"size": 4096, "crop_pct": 0.25, "mean": 1, "std": 0.0001, "interpolation": "bicubic"},
+        {"size": np.int64(1), "crop_pct": 1, "mean": 0, "std": 1, "interpolation": "bilinear"},
+    ],
+)
+def test_what_is_said_of_ones_own_file_is_in_a_card_again(extreme, tmp_path):
+    mine = weights.like("ResNet20", "zoo", "mine.pth", **extreme)
+    save_file({"a": np.zeros(1)}, tmp_path / "net.safetensors", metadata.metadata_of(mine, "ResNet20", 10))
+    again = metadata.read_metadata(tmp_path / "net.safetensors")
+    assert {name: getattr(again, name) for name in extreme} == {name: getattr(mine, name) for name in extreme}
+    assert [again.size, again.crop_pct] == [extreme["size"], extreme["crop_pct"]]
+
+
+def test_the_models_that_weights_know_are_those_of_the_zoo():
+    assert {name: row.size for name, row in kr.zoo.ROWS.items()} == SIDES
+
+
+@pytest.mark.parametrize("name", ["ResNet20", "ResNet164", "ResNet1001V2", "WideResNet28_10"])
+def test_images_of_networks_for_cifar_are_not_cropped(name):
+    plain = weights.like(name, "zoo", "mine.h5")
+    assert (plain.size, plain.crop_pct) == (32, 1.0)
+
+
+@pytest.mark.parametrize("tag", ["zoo", "imagenet"])
+def test_a_model_that_is_unknown_is_refused(tag):
+    with pytest.raises(ValueError, match="unknown model; .* Did you mean .*ResNet50.* Received: 'ResNet5'"):
+        weights.like("ResNet5", tag, "mine.h5")
+
+
+def test_a_path_in_the_home_directory_has_the_classes_of_its_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_file({"predictions/kernel": np.zeros((64, 7)), "predictions/bias": np.zeros(7)}, tmp_path / "mine.safetensors")
+    mine = weights.like("ResNet20", "zoo", "~/mine.safetensors")
+    assert constructor_arguments("ResNet20", mine, kr.zoo.ROWS["ResNet20"].fields, {}, DEFAULTS)["classes"] == 7
 
 
 @pytest.mark.parametrize(
