@@ -91,7 +91,7 @@ def move_zero_padding_to_end(tensors: Tensors) -> Tensors:
         raise WeightsError(
             "zeros on both sides cannot be moved to the end in blocks with other layers; build the network with "
             "shortcut=keras_resnet.shortcuts.zero_pad_both, or if the file has its zeros at the end, load "
-            f'weights.like(model, "zoo", file). Received: {others[0]:.60}'
+            f'weights.like(model, "zoo", file), or type --like zoo. Received: {others[0]:.60}'
         )
     order: np.ndarray | None = None  # of the channels that a block reads: our channel i is their channel order[i]
     result = dict(tensors)

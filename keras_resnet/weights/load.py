@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import keras
 import numpy as np
 
-from keras_resnet import layers
+from keras_resnet import layers, strides
 from keras_resnet._internal.validation import printable
 from keras_resnet.complexity import flat_layers
 from keras_resnet.inputs import IMAGENET_MEAN
@@ -26,7 +26,7 @@ from keras_resnet.weights.recognition import example_of, form_of, is_torch
 from keras_resnet.weights.sets import is_head
 from keras_resnet.weights.table import Checkpoint, table
 from keras_resnet.weights.tensors import Tensor, WeightsError
-from keras_resnet.weights.torch_names import in_keras_terms
+from keras_resnet.weights.torch_names import classifiers, in_keras_terms
 from keras_resnet.weights.variants import VARIANTS
 
 SPARE = 200 * 2**20  # bytes of memory that a file may need in addition to its weights
@@ -92,6 +92,8 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
         _tell_of_zeros(model, name)
         if not isinstance(checkpoint, Checkpoint) or tuple(checkpoint.mean) == IMAGENET_MEAN:
             _tell_of_pixels(model, name)
+    if HEAD[0] in matched:
+        _tell_of_classifiers(tensors, name)
     _tell_of_heads(model, named, matched, HEAD[0] in variables, name)
 
 
@@ -105,8 +107,9 @@ def _assumed(
     """
     if in_torch:
         return VARIANTS["akamaster"].conversions if _pads_at_end(model) else ()
-    example = example_of(form_of(tensors))
-    if example is None or all(key in shapes or is_head(key) for key in tensors):
+    form = form_of(tensors)
+    example = example_of(form)
+    if example is None or form == form_of(shapes):  # the model has these layers itself
         return ()
     try:
         _check_constants(model, example)
@@ -141,6 +144,12 @@ def _tell_of_pixels(model: keras.Model, name: str) -> None:
             _listed(mean),
             _listed(std),
         )
+
+
+def _tell_of_classifiers(tensors: Tensors, name: str) -> None:
+    found = [module for module in classifiers(tensors) if len(tensors[f"{module}.weight"].shape) > 1]
+    if len(found) > 1:
+        logger.warning("weights: %s has several classifiers, %s; %s is loaded.", name, ", ".join(found), found[0])
 
 
 def _tell_of_heads(model: keras.Model, tensors: Tensors, matched: Tensors, has_head: bool, name: str) -> None:
@@ -204,28 +213,34 @@ def _check_constants(model: keras.Model, checkpoint: Checkpoint) -> None:
         if isinstance(layer, keras.layers.Normalization) and layer.name == "preprocessing":
             if layers.channels(layer.output) != len(checkpoint.mean):
                 continue  # no statistics are published for this number of channels
-            model_mean, model_std = _statistics(layer)
-            if not np.allclose((checkpoint.mean, checkpoint.std), (model_mean, model_std), atol=1e-6):
-                needed, received = (
-                    map(_listed, (checkpoint.mean, checkpoint.std)),
-                    map(_listed, (model_mean, model_std)),
-                )
+            mean, std = _statistics(layer)
+            if not np.allclose((checkpoint.mean, checkpoint.std), (mean, std), atol=1e-6):
                 raise WeightsError(
-                    f"mean and std must be {' and '.join(needed)} for weights {checkpoint.tag!r}. "
-                    f"Received: {' and '.join(received)} in {model.name!r}"
+                    f"mean and std must be {_listed(checkpoint.mean)} and {_listed(checkpoint.std)} for weights "
+                    f"{checkpoint.tag!r}. Received: {_listed(mean)} and {_listed(std)} in {model.name!r}"
                 )
 
 
 def _check_strides(model: keras.Model, checkpoint: Checkpoint) -> None:
-    """Raises an error if the strides of bottleneck blocks are not in the convolutions where the checkpoint has them."""
-    block = checkpoint.fields.get("block")
-    part = "1_conv" if getattr(block, "keywords", {}).get("stride_in") == "1x1" else "2_conv"
-    for layer in flat_layers(model):
-        parsed = parse_block(layer.name)
-        if parsed is None or parsed.part not in ("1_conv", "2_conv") or max(layer.strides) == 1:
+    """Raises an error if a bottleneck block has a stride where the form of the checkpoint has none."""
+    parsed = [(layer, block) for layer in flat_layers(model) if (block := parse_block(layer.name))]
+    depths: dict[int, int] = {}  # of each stage
+    for _, block in sorted(parsed, key=lambda pair: pair[1]):
+        depths[block.stage] = block.block
+    variant = VARIANTS[checkpoint.form]
+    place = variant.fields.get("strides", strides.in_first_block)
+    plan = dict(zip(depths, place(list(depths.values()), 4, None)))
+    for layer, block in parsed:
+        if block.part not in ("1_conv", "2_conv") or max(layer.strides) == 1:
             continue
-        if parsed.part != part:
-            raise WeightsError(f"{part} of the blocks must have the stride. Received: a stride in {layer.name!r}")
+        if block.part != variant.strided:
+            raise WeightsError(
+                f"{variant.strided} of the blocks must have the stride. Received: a stride in {layer.name!r}"
+            )
+        if plan[block.stage][block.block - 1].stride == 1:
+            raise WeightsError(
+                f"strides must be keras_resnet.strides.{place.__name__}. Received: a stride in {layer.name!r}"
+            )
 
 
 def _statistics(layer: keras.layers.Normalization) -> tuple[np.ndarray, np.ndarray]:

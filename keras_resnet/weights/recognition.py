@@ -1,4 +1,4 @@
-"""Recognition: the form of a network that the names in its file show, and the words that say what was assumed."""
+"""Recognition: the form of a network that the names in its file show, and a published example of the form."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def is_torch(names: Iterable[str]) -> bool:
 
 
 def form_of(names: Iterable[str]) -> str:
-    """The variant of keras.applications that alone has layers with these names; "" if they show none.
+    """The variant that networks of keras.applications with these names have; "" if the names show none.
 
     Args:
-        names: `layer/variable` of the tensors in a file with Keras' names.
+        names: `layer/variable` of the tensors in a file with Keras' names, or of the variables of a model.
     """
     found = set(names)
-    if any(name.endswith("/depthwise_kernel") for name in found):
+    if "conv2_block1_2_conv/depthwise_kernel" in found:
         return "keras_next"
     if {"conv2_block1_preact_bn/gamma", "conv1_conv/bias", "conv2_block1_3_conv/bias"} <= found:
         return "keras_v2"
@@ -32,5 +32,7 @@ def form_of(names: Iterable[str]) -> str:
 
 def example_of(form: str, model: str = "") -> Checkpoint | None:
     """A published checkpoint of a form: of a zoo model, or of any if `model` is ""; None if there is none."""
+    if not form:
+        return None
     rows: Sequence[Checkpoint] = checkpoints_of(model) if model else table()
-    return next((row for row in rows if form and row.form == form), None)
+    return next((row for row in rows if row.form == form), None)

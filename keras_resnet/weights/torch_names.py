@@ -7,7 +7,7 @@ of kuangliu or akamaster.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from keras_resnet.stages import CLASSIFIER, POST, block_name
 from keras_resnet.weights.conversion import fold_biases
@@ -66,7 +66,7 @@ def in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ranks = {
         name.removesuffix(".weight"): len(tensor.shape) for name, tensor in tensors.items() if name.endswith(".weight")
     }
-    head = next((module for module in HEADS if module in ranks), "")
+    head = next(iter(classifiers(tensors)), "")
     converted: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name.endswith(COUNTERS):
@@ -76,6 +76,12 @@ def in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise WeightsError(f"the file must have one tensor for {key!r}. Received: two, the second is {name!r}")
         converted[key] = _in_keras_layout(key, tensor)
     return fold_biases(converted)
+
+
+def classifiers(names: Iterable[str]) -> list[str]:
+    """The modules of a state dict that have usual names of a classifier; the first one is that of the network."""
+    found = set(names)
+    return [module for module in HEADS if f"{module}.weight" in found]
 
 
 def _renamed(name: str) -> str:

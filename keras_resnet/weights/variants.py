@@ -25,11 +25,13 @@ class Variant(NamedTuple):
         fields: arguments of `ResNet` that replace those of the zoo's model.
         epsilon: epsilon of all batch norms.
         conversions: functions that convert the tensors of a file, in this order.
+        strided: the part of a bottleneck block that has the stride of the block.
     """
 
     fields: Mapping[str, Any]
     epsilon: float
     conversions: tuple[Conversion, ...] = ()
+    strided: str = "2_conv"
 
 
 KERAS_EPSILON = 1.001e-5
@@ -43,6 +45,7 @@ VARIANTS = {
         {"block": functools.partial(bottleneck_block, stride_in="1x1"), "norm": KERAS_NORM},
         KERAS_EPSILON,
         (fold_biases, bgr_to_rgb),
+        strided="1_conv",
     ),
     # keras.applications.ResNet50V2 and so on: the last block of a stage has the stride; convolutions that no batch norm
     # follows have biases.

@@ -53,6 +53,13 @@ def test_a_classifier_of_the_right_shape_is_loaded_under_each_usual_name(name, m
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_of_two_classifiers_the_one_that_is_loaded_is_named(model, state, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "keras_resnet"):
+        loaded, _ = load({**state, "classifier.weight": ZEROS, "head.weight": ZEROS[0]}, tmp_path)
+    assert "net.safetensors has several classifiers, fc, classifier; fc is loaded." in caplog.text
+    np.testing.assert_array_equal(loaded.get_layer("predictions").kernel, model.get_layer("predictions").kernel)
+
+
 @pytest.mark.parametrize(
     ("heads", "listed"),
     [

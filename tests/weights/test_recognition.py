@@ -3,6 +3,7 @@
 import functools
 import logging
 
+import keras
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -15,6 +16,7 @@ from keras_resnet.weights import metadata
 from keras_resnet.weights.models import SIDES
 from keras_resnet.weights.recognition import form_of
 from keras_resnet.weights.resolution import constructor_arguments
+from keras_resnet.weights.variants import KERAS_NORM
 from tests.conftest import randomise
 from tests.torch_names import torch_state
 
@@ -89,7 +91,7 @@ def test_a_network_with_zeros_on_both_sides_takes_the_file_as_it_is(both, images
 def test_zeros_are_not_moved_in_blocks_with_gates():
     model = tiny(shortcut=kr.shortcuts.zero_pad, gate=kr.gates.squeeze_excite)
     tensors = {f"{layer.name}/{weight.name}": weight for layer in model.layers for weight in layer.weights}
-    with pytest.raises(ValueError, match="build the network with shortcut=keras_resnet.shortcuts.zero_pad_both"):
+    with pytest.raises(ValueError, match="shortcut=keras_resnet.shortcuts.zero_pad_both, .*--like zoo"):
         weights.find("ResNet20", "akamaster").conversions[0](tensors)
 
 
@@ -192,10 +194,43 @@ def test_a_path_in_the_home_directory_has_the_classes_of_its_file(tmp_path, monk
         (["conv1_conv/kernel", "conv2_block1_2_conv/depthwise_kernel"], "keras_next"),
         (["conv1_conv/kernel", "conv1_bn/gamma", "conv2_block1_1_conv/kernel"], ""),
         (["conv1_conv/bias"], ""),
+        (["conv1/kernel", "conv1_bn/gamma", "conv_dw_1/depthwise_kernel", "conv_dw_1_bn/gamma"], ""),  # MobileNet
     ],
 )
 def test_layers_that_only_keras_applications_has_show_its_form(names, form):
     assert form_of(names) == form
+
+
+def test_a_model_of_keras_applications_gets_its_own_layers_as_they_are(tmp_path):
+    """A file of more layers than the model is an error that names them, not one of another form."""
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv1_conv")(image)
+    x = keras.layers.BatchNormalization(name="conv1_bn")(x)
+    x = keras.layers.Conv2D(4, 1, name="conv2_block1_1_conv")(x)
+    body = keras.Model(image, x)
+    extended = keras.Model(image, keras.layers.Conv2D(4, 1, name="mine")(x))
+    extended.save_weights(tmp_path / "mine.weights.h5")
+    with pytest.raises(ValueError, match="does not fit 'functional.*: not in the model: mine/kernel, mine/bias$"):
+        kr.load_weights(body, tmp_path / "mine.weights.h5")
+
+
+def test_strides_in_other_blocks_than_those_of_keras_applications_v2_are_refused(tmp_path):
+    names = ("conv2_block1_preact_bn/gamma", "conv1_conv/bias", "conv2_block1_3_conv/bias")
+    save_file({name: np.zeros(8, "float32") for name in names}, tmp_path / "v2.safetensors")
+    build = functools.partial(
+        kr.ResNet,
+        (2, 2),
+        filters=(8, 16),
+        input_shape=(16, 16, 3),
+        ordering="full_preactivation",
+        norm=KERAS_NORM,
+        include_preprocessing=False,
+        include_top=False,
+    )
+    with pytest.raises(ValueError, match="strides must be keras_resnet.strides.in_last_block. .*'conv3_block1_2_conv'"):
+        kr.load_weights(build(), tmp_path / "v2.safetensors")
+    with pytest.raises(ValueError, match="not in the file: "):
+        kr.load_weights(build(strides=kr.strides.in_last_block), tmp_path / "v2.safetensors")
 
 
 def test_the_command_line_describes_ones_own_file(both):
