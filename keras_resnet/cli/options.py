@@ -106,7 +106,7 @@ OWN_FILE: Mapping[str, Any] = {
         str,
         "NAME",
         "Set of weights, if the file has several: the key in a torch checkpoint, such as state_dict_ema, or what the "
-        "names have in front, such as encoder_k.",
+        "names have in front, such as encoder_k; '.' for the one with nothing in front.",
     ),
     "mean": _own_file(
         tuple, "R,G,B", "Mean of the pixels / 255: one number for each channel, or one for all.", parser=_numbers

@@ -6,7 +6,7 @@ A set is what the names of a network have in front: `state_dict_ema.module.` or 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from keras_resnet.weights.tensors import WeightsError
@@ -20,8 +20,11 @@ AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 WRAPPERS = (*AVERAGES, "state_dict", "model_state_dict", "model", "net", "module", "_orig_mod")
 # Then the network that is kept after a training of several: in MoCo 1 to 3, BYOL, distillation, detection.
 TRAINED = ("encoder_q", "base_encoder", "online_encoder", "student", "backbone", "encoder")
-PREFERRED = (*WRAPPERS, *TRAINED)
+# The teacher of a student is its moving average. DINO evaluates and releases the teacher: `--checkpoint_key teacher` is
+# the default of its evaluation (Caron et al. 2021, arXiv:2104.14294, section 3.1).
+STUDENT, TEACHER = "student", "teacher"
 SILENT = ("module", "_orig_mod")  # from DataParallel and torch.compile: they say nothing about a set
+BARE, WITHOUT = ".", "the one without a prefix"  # as `state`, and in a message
 # The first part of the names of a classifier or another head: of several layers, for another task, added afterwards.
 HEADS = re.compile(
     r"(fc|heads?|linear|last_linear|(aux_)?classifier|logits|predict(or|ions?)|dense|mlp|top|output"
@@ -36,8 +39,9 @@ def chosen(tensors: Mapping[str, T], state: str, tell: Callable[[str], object]) 
 
     Args:
         tensors: the tensors of a file, or descriptions of tensors, by name; they have a `shape`.
-        state: name of the set, such as "state_dict" or "encoder_k": parts of the names in front. "": a moving average
-            if there is one, then the network that is kept after a training of several.
+        state: name of the set, such as "state_dict" or "encoder_k": parts of the names in front; ".": the set without
+            a prefix. "": a moving average if there is one, also the teacher of a student; then the set without a
+            prefix; then the network that is kept after a training of several.
         tell: a function that gets a sentence if there are several sets, or names in front that are not usual.
 
     Returns:
@@ -49,11 +53,14 @@ def chosen(tensors: Mapping[str, T], state: str, tell: Callable[[str], object]) 
     prefixes = _prefixes(tensors)
     candidates = [prefix for prefix in prefixes if _is_in(state, prefix)]
     if not candidates:
-        allowed = ", ".join(filter(None, map(_shown, prefixes[:SHOWN])))
-        rule = f"one of the sets in the file: {allowed}" if allowed else "left out for this file, which has one set"
+        allowed = ", ".join(_shown(prefix) or BARE for prefix in prefixes[:SHOWN])
+        only = "left out for this file, which has one set"
+        rule = only if allowed == BARE else f"one of the sets in the file: {allowed}"
         raise WeightsError(f"state must be {rule}. Received: state={state!r:.60}")
-    first, *others = sorted(candidates, key=_rank)
-    if others and _are_equal(first, others[0]):
+    averages = (*AVERAGES, TEACHER) if any(STUDENT in prefix.split(".") for prefix in prefixes) else AVERAGES
+    preferred = (*averages, None, *WRAPPERS, *TRAINED)  # None: the end of the names in front
+    first, *others = sorted(candidates, key=lambda prefix: _rank(prefix, preferred))
+    if others and _are_equal(first, others[0], preferred):
         listed = ", ".join(map(_shown, candidates[:SHOWN]))
         raise WeightsError(
             f"a file of several networks needs the name of one: {listed}. Type, for example, --state "
@@ -66,8 +73,7 @@ def chosen(tensors: Mapping[str, T], state: str, tell: Callable[[str], object]) 
         more = ", ..." if len(left_out) > SHOWN else ""
         listed = ", ".join(left_out[:SHOWN]) + more
         choice = "; state= or --state chooses another" if len(prefixes) > 1 else ""
-        own = _shown(first) or "the one without a prefix"
-        tell(f"the file has several sets: {own} is loaded, not {listed}{choice}")
+        tell(f"the file has several sets: {_shown(first) or WITHOUT} is loaded, not {listed}{choice}")
     elif unusual := _without_wrappers(first):
         tell(f"the names are read without {unusual[:LONGEST_SHOWN]!r}")
     return {**result, **{name: tensors[full] for name, full in head.items()}}
@@ -110,18 +116,21 @@ def _shown(prefix: str) -> str:
 
 def _is_in(state: str, prefix: str) -> bool:
     """Whether all parts of `state` are in a prefix, in this order."""
+    if state == BARE:
+        return not _shown(prefix)
     rest = iter(prefix.split("."))
     return all(part in rest for part in state.split(".") if part)
 
 
-def _rank(prefix: str) -> list[int]:
+def _rank(prefix: str, preferred: Sequence[str | None]) -> list[int]:
     parts = [part for part in prefix.split(".") if part and part not in SILENT]
-    return [PREFERRED.index(part) if part in PREFERRED else len(PREFERRED) for part in parts]
+    return [preferred.index(part) if part in preferred else len(preferred) for part in (*parts, None)]
 
 
-def _are_equal(first: str, second: str) -> bool:
+def _are_equal(first: str, second: str, preferred: Sequence[str | None]) -> bool:
     """Whether neither of two sets is preferred; one inside of another is not."""
-    return not second.startswith(first) and _rank(first) == _rank(second)[: len(_rank(first))]
+    ranks = _rank(first, preferred)[:-1]
+    return bool(ranks) and not second.startswith(first) and ranks == _rank(second, preferred)[: len(ranks)]
 
 
 def _of(first: str, prefixes: Iterable[str], tensors: Mapping[str, T]) -> Iterable[tuple[str, T]]:
@@ -148,8 +157,8 @@ def _left_out(first: str, prefixes: Iterable[str], tensors: Mapping[str, T], hea
     for name, tensor in tensors.items():
         if name in kept or len(tensor.shape) < 2:  # counters and biases need no word
             continue
-        other = max((prefix for prefix in prefixes if name.startswith(prefix)), key=len, default="")
-        found[_shown(other) if other and other != first else _shown(_differing(name, first))] = None
+        other = max((prefix for prefix in prefixes if name.startswith(prefix)), key=len, default=first)
+        found[_shown(_differing(name, first)) if other == first else _shown(other) or WITHOUT] = None
     return list(found)
 
 

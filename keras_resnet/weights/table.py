@@ -184,8 +184,9 @@ def like(
             "zoo": the network of the zoo as it is, with ImageNet's mean and std.
         path: path of your file.
         state: name of the set of weights, if the file has several: the key in a torch checkpoint, such as
-            "state_dict_ema", or what the names have in front, such as "encoder_k". "": a moving average if there is
-            one, then `encoder_q`, `student` or `backbone`.
+            "state_dict_ema", or what the names have in front, such as "encoder_k"; ".": the one with nothing in front.
+            "": a moving average if there is one, also the `teacher` of a `student`; then the one with nothing in
+            front; then `encoder_q` or `backbone`.
         mean, std: mean and standard deviation of the pixels / 255, in [0, 1] and [0.0001, 1], one number for each of
             red, green and blue or one for all. None: those of `tag`, as are the others.
         size: side in pixels of the images for evaluation, at most 4096.

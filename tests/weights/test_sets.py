@@ -102,8 +102,12 @@ def test_of_an_encoder_and_its_copy_the_trained_one_is_loaded_and_the_rest_is_na
 @pytest.mark.parametrize(
     ("names", "first", "others"),
     [
-        (["teacher.", "student."], "student", "teacher"),
-        (["student.backbone.", "teacher.backbone."], "student.backbone", "teacher.backbone"),
+        (["teacher.", "student."], "teacher", "student"),
+        (["student.module.backbone.", "teacher.backbone."], "teacher.backbone", "student.backbone"),
+        (["", "ema."], "ema", "the one without a prefix"),
+        (["module.", "ema.module."], "ema", "the one without a prefix"),
+        (["model.", "model.ema."], "model.ema", "model"),
+        (["module.", "teacher."], "the one without a prefix", "teacher"),
         (["momentum_encoder.", "backbone."], "backbone", "momentum_encoder"),
         (["module.base_encoder.", "module.momentum_encoder."], "base_encoder", "momentum_encoder"),
         (["", "teacher."], "the one without a prefix", "teacher"),
@@ -137,6 +141,22 @@ def test_a_file_of_networks_of_which_none_is_preferred_asks_for_a_name():
 def test_a_set_that_is_not_there_is_answered_with_those_that_are(names, message):
     with pytest.raises(ValueError, match=message):
         choose([f"{prefix}{FIRST}" for prefix in names], "emma")
+
+
+@pytest.mark.parametrize("others", [["ema."], ["student.", "teacher."]])
+def test_a_dot_asks_for_the_set_without_a_prefix(others):
+    tensors = {f"{prefix}{FIRST}": np.full((2, 2), number) for number, prefix in enumerate(["", *others])}
+    assert chosen(tensors, ".", lambda text: None)[FIRST][0, 0] == 0
+    with pytest.raises(ValueError, match=rf"state must be one of the sets in the file: \., {others[0][:-1]}"):
+        chosen(tensors, "emma", print)
+    with pytest.raises(ValueError, match="state must be one of the sets in the file: ema. Received: state='.'"):
+        choose([f"ema.{FIRST}"], ".")
+
+
+def test_a_teacher_without_a_student_is_not_preferred():
+    with pytest.raises(ValueError, match="the name of one: small, teacher"):
+        choose([f"small.{FIRST}", f"teacher.{FIRST}"])
+    assert choose([f"backbone.{FIRST}", f"teacher.{FIRST}"])[1][0].startswith("the file has several sets: backbone is")
 
 
 def test_a_classifier_beside_the_network_is_its_classifier(model, state, tmp_path):
