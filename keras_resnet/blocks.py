@@ -47,6 +47,7 @@ class Conv(NamedTuple):
     dilation: int = 1
     groups: int = 1
     conv: Convolution = conv
+    argument: str = "conv"  # of the block, that has `conv`
 
 
 def residual_block(
@@ -215,7 +216,7 @@ def _bottleneck_convs(
     conv: Convolution = conv,
 ) -> tuple[Conv, ...]:
     width = inner_width(filters, groups, base_width)
-    last = Conv(filters * integer("expansion", expansion), 1, conv=last_conv)
+    last = Conv(filters * integer("expansion", expansion), 1, conv=last_conv, argument="last_conv")
     if one_of("stride_in", stride_in, ("1x1", "3x3")) == "1x1":
         # The 3x3 convolution is after the stride, so it has the dilation of the blocks after this one.
         first = Conv(width, 1, integer("stride", stride), conv=conv)
@@ -266,7 +267,7 @@ def _residual(
     for i, row in enumerate(convs, start=1):
         if i > 1:
             y = norm_act(order.before, y, f"{name}_{i - 1}")
-        y = row.conv(y, *row[:-1], name=f"{name}_{i}_conv")
+        y = row.conv(y, *row[:-2], name=f"{name}_{i}_conv")
         if i < len(convs):
             y = norm_act(order.after, y, f"{name}_{i}")
     y = norm_act(order.last, y, f"{name}_{len(convs)}", last_gamma if order.last == ("bn",) else "ones")
@@ -291,7 +292,7 @@ def _residual_cost(
     for i, row in enumerate(convs, start=1):
         if i > 1:
             x.norm(order.before)
-        x.conv(row.filters, row.kernel, row.stride, row.groups, bias=layers.has_bias(row.conv))
+        x.conv(row.filters, row.kernel, row.stride, row.groups, bias=layers.has_bias(row.argument, row.conv))
         if i < len(convs):
             x.norm(order.after)
     x.norm(order.last)

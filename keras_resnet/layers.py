@@ -204,13 +204,17 @@ def biased_conv(
     return conv(x, filters, kernel, stride, dilation, groups, name=name, bias="zeros")
 
 
-def has_bias(convolution: Convolution) -> bool:
+def has_bias(argument: str, convolution: Convolution) -> bool:
     """Whether a convolution of this file has a bias, for the cost of a network.
+
+    Args:
+        argument: name of the argument that has the convolution, for the error.
+        convolution: the convolution.
 
     Raises:
         ValueError: the cost of the convolution is not known.
     """
-    check_cost_known("conv", convolution, (conv, biased_conv, conv_same))
+    check_cost_known(argument, convolution, (conv, biased_conv, conv_same))
     if isinstance(convolution, functools.partial):
         return convolution.func is biased_conv or convolution.keywords.get("bias") is not None
     return convolution is biased_conv

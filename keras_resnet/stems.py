@@ -64,7 +64,7 @@ def imagenet(
 
 @cost_of("stem", imagenet)
 def _imagenet_cost(x: Sketch, filters: int, after: Operations, conv: Convolution = conv) -> None:
-    x.conv(filters, 7, 2, bias=has_bias(conv))
+    x.conv(filters, 7, 2, bias=has_bias("conv", conv))
     x.norm(after)
     x.stride(2)
 

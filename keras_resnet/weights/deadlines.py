@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -21,30 +22,41 @@ def within(seconds: float, function: Callable[[], T]) -> T:
     """The result of a function that waits for a server.
 
     Raises:
-        TimeoutError: the function takes longer. It goes on in a thread of its own, and its result is closed.
+        TimeoutError: the function takes longer. It goes on in a thread of its own, and its result is closed, as after
+            Ctrl-C.
     """
     results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
     given_up = threading.Event()
 
     def run() -> None:
         try:
-            result = function()
+            results.put((function(), None))
         except BaseException as error:  # raised below
             results.put((None, error))
-            return
-        results.put((result, None))
-        if given_up.is_set() and hasattr(result, "close"):
-            result.close()
+        if given_up.is_set():
+            _close(results)
 
     threading.Thread(target=run, daemon=True).start()
     try:
         result, error = results.get(timeout=seconds)
-    except queue.Empty:
+    except BaseException as stop:
+        # Each thread looks for a result after it told the other, so one of them finds it.
         given_up.set()
-        raise TimeoutError(f"no answer within {seconds:g} s") from None
+        _close(results)
+        if isinstance(stop, queue.Empty):
+            raise TimeoutError(f"no answer within {seconds:g} s") from None
+        raise
     if error is not None:
         raise error
     return result  # type: ignore[return-value]
+
+
+def _close(results: queue.SimpleQueue[tuple[T | None, BaseException | None]]) -> None:
+    """Closes a result that is not waited for any more."""
+    with contextlib.suppress(queue.Empty):
+        result, _ = results.get_nowait()
+        if hasattr(result, "close"):
+            result.close()
 
 
 class Pace:

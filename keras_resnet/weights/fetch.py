@@ -199,6 +199,8 @@ def _remote_metadata(url: str, source: str) -> HfFileMetadata:
         raise WeightsError(f"weights: the repository has no such revision. Received: {source}") from None
     except errors.HfHubHTTPError as error:
         raise ConnectionError(f"{shown(url)}: the hub answered {error.response.status_code}") from None
+    except TimeoutError as error:
+        raise ConnectionError(f"{shown(url)}: the hub cannot be reached ({error})") from None
     except Exception as error:  # the type depends on the HTTP library of the hub's client
         reason = f"cannot be reached ({' '.join(str(error).split())[:100]})"
         if "timeout" in type(error).__name__.lower():

@@ -265,9 +265,10 @@ def test_arguments_of_a_block_that_change_no_cost_are_no_error():
     assert cost({**fields, "block": functools.partial(kr.bottleneck_block, last_gamma="ones")}, (32, 32, 3)) == plain
     biased = functools.partial(kr.bottleneck_block, last_conv=functools.partial(kr.layers.conv, bias="zeros"))
     assert cost({**fields, "block": biased}, (32, 32, 3)).parameters == plain.parameters + 32
-    other = functools.partial(kr.bottleneck_block, last_conv=lambda *arguments, **options: None)
-    with pytest.raises(ValueError, match="conv must be one of biased_conv, conv, conv_same, whose cost is known"):
-        cost({**fields, "block": other}, (32, 32, 3))
+    for argument in ("conv", "last_conv"):
+        other = functools.partial(kr.bottleneck_block, **{argument: lambda *arguments, **options: None})
+        with pytest.raises(ValueError, match=f"^{argument} must be one of biased_conv, conv, conv_same, whose cost is"):
+            cost({**fields, "block": other}, (32, 32, 3))
 
 
 def test_the_pareto_front_has_no_nan_and_names_its_metrics():

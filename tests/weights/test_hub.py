@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import queue
 import re
 import shutil
 import signal
@@ -20,7 +21,7 @@ import safetensors.numpy
 from huggingface_hub import constants
 
 import keras_resnet as kr
-from keras_resnet.weights import fetch, timm_models
+from keras_resnet.weights import deadlines, fetch, timm_models
 from keras_resnet.weights.download import BLOCK, download
 from keras_resnet.weights.table import Checkpoint
 from tests import needs, processes
@@ -350,7 +351,7 @@ def test_a_server_that_trickles_is_given_up(server, path, monkeypatch, kind):
     ) as caught:
         download(server.serve_file("/weights.h5", CONTENT), path, SHA)
     one_sentence(caught)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30  # much more than it takes, for machines with other work
     if kind == "trickle":  # what came is used by the next try, which waits for as long as it takes
         assert "KERAS_RESNET_MIN_SPEED=0 waits" in str(caught.value)
         monkeypatch.setenv("KERAS_RESNET_MIN_SPEED", "0")
@@ -358,6 +359,58 @@ def test_a_server_that_trickles_is_given_up(server, path, monkeypatch, kind):
         server.faults.clear()
         download(server.url + "/weights.h5", path, SHA)
         assert server.requests[-1].range.startswith("bytes=")
+
+
+class Response:
+    """What a server answers; it counts how often it is closed."""
+
+    def __init__(self):
+        self.closed = threading.Semaphore(0)
+
+    def close(self):
+        self.closed.release()
+
+
+def test_an_answer_after_the_deadline_is_closed():
+    response, asked = Response(), threading.Event()
+    with pytest.raises(TimeoutError, match="no answer within 0.01 s"):
+        deadlines.within(0.01, lambda: asked.wait() and response)
+    asked.set()
+    assert response.closed.acquire(timeout=30)
+
+
+@pytest.mark.parametrize("stop", [queue.Empty, KeyboardInterrupt])
+@pytest.mark.parametrize("answers_first", [False, True])
+def test_an_answer_at_the_moment_of_giving_up_is_closed(monkeypatch, stop, answers_first):
+    response, asked, answered = Response(), threading.Event(), threading.Event()
+
+    class Results(queue.SimpleQueue):
+        def put(self, item):
+            super().put(item)
+            answered.set()
+
+        def get(self, timeout):
+            if answers_first:
+                asked.set()
+                assert answered.wait(30)
+            raise stop
+
+    monkeypatch.setattr(queue, "SimpleQueue", Results)
+    with pytest.raises(TimeoutError if stop is queue.Empty else stop):
+        deadlines.within(1, lambda: asked.wait() and response)
+    asked.set()
+    assert response.closed.acquire(timeout=30)
+    assert not response.closed.acquire(timeout=0.01)
+
+
+def test_a_hub_that_trickles_is_said_to_give_no_answer_in_time(monkeypatch):
+    monkeypatch.setattr(fetch, "PATIENCE", 0.01 - 2 * constants.HF_HUB_ETAG_TIMEOUT)
+    waiting = threading.Event()
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url, timeout: waiting.wait())
+    monkeypatch.setattr(fetch, "_from_cache", lambda repository, revision, files, reason: reason)
+    reason = fetch.from_hub(SOURCE, "model.safetensors")
+    waiting.set()
+    assert reason.endswith("the hub cannot be reached (no answer within 0.01 s)")
 
 
 def test_a_speed_that_is_no_number_is_named(server, path, monkeypatch):
