@@ -10,6 +10,7 @@ The newest `KEPT` checkpoints are kept.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import shutil
@@ -22,9 +23,12 @@ from filelock import FileLock, Timeout
 
 from keras_resnet._internal.atomic_files import flush_directory, flush_file, writing
 from keras_resnet._internal.json_files import read_object
+from keras_resnet._internal.validation import printable
 
 KEPT = 2
 ARRAYS, STATE = "arrays.npz", "state.json"
+# A file is missing, another kind of file has its name, or a damaged zip archive points outside of itself.
+DAMAGE = {None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL}
 log = logging.getLogger("keras_resnet.training")
 
 
@@ -62,7 +66,7 @@ def exclusive(directory: Path, work: str = "training") -> Iterator[None]:
     except Timeout:
         raise ValueError(
             f"directory must be used by one {work} at a time; wait for the other one, or use another directory. "
-            f"Received: {directory}, which a {work} of another process uses"
+            f"Received: {printable(directory)}, which a {work} of another process uses"
         ) from None
     try:
         yield
@@ -108,7 +112,7 @@ def _save(directory: Path, number: int, arrays: Mapping[str, np.ndarray], state:
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for outdated in [*directory.glob(".*"), *(directory / str(number) for number in _numbers(directory)[:-KEPT])]:
+    for outdated in [*directory.glob(".*"), *(directory / str(number) for number in numbers(directory)[:-KEPT])]:
         shutil.rmtree(outdated, ignore_errors=True)
     return path
 
@@ -121,22 +125,34 @@ def newest(directory: Path, check: Callable[[SavedState], object] = lambda saved
         check: function that raises a `ValueError` or `TypeError` if the content of a checkpoint is not sound.
 
     Returns:
-        The content of the checkpoint; None if there is no sound one.
+        The content of the checkpoint; None if the directory has no checkpoint.
+
+    Raises:
+        ValueError: no checkpoint in the directory is sound.
+        OSError, MemoryError: a checkpoint cannot be read now, which does not say that it is broken.
     """
-    for number in reversed(_numbers(directory)):
+    newest_problem = None
+    for number in reversed(numbers(directory)):
         path = directory / str(number)
         try:
             saved = SavedState(path, read_arrays(path / ARRAYS), read_object(path / STATE))
             check(saved)
             return saved
         except (ValueError, TypeError) as error:
-            log.warning("checkpoint %s cannot be read and is skipped: %s", path, error)
+            _raise_other_than_damage(error.__cause__, path / STATE)
+            log.warning("checkpoint %s cannot be read and is skipped: %s", printable(path), error)
+            newest_problem = newest_problem or f"{path.name}: {error}"
+    if newest_problem:
+        raise ValueError(
+            f"{printable(directory)} must hold a sound checkpoint, from which the training continues; remove this "
+            f"directory to train from the first epoch. Received: no sound one; the newest is {newest_problem}"
+        )
     return None
 
 
 def keep_newest(directory: Path) -> None:
     """Removes everything in a directory of checkpoints but the newest one."""
-    kept = str(max(_numbers(directory), default=""))
+    kept = str(max(numbers(directory), default=""))
     for path in directory.iterdir() if directory.is_dir() else ():
         if path.name != kept:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -153,18 +169,28 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Reads a file of `write_arrays`.
 
     Raises:
-        ValueError: the file cannot be read, or a checksum is wrong; the error names the file.
+        ValueError: the file is missing or damaged; the error names the file.
+        OSError, MemoryError: the file cannot be read now, which does not say that it is damaged.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # what NumPy raises for a damaged file depends on the damage
+        _raise_other_than_damage(error, path)
         raise ValueError(
-            f"{path} must be a readable .npz file. Received: {type(error).__name__}: {str(error)[:200]}"
+            f"{printable(path)} must be a readable .npz file. Received: {type(error).__name__}: {str(error)[:200]}"
         ) from error
 
 
-def _numbers(directory: Path) -> list[int]:
+def _raise_other_than_damage(error: BaseException | None, path: Path) -> None:
+    """Raises an error that says nothing about the content of a file: of the disk, of permissions or of memory."""
+    if isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, OSError) and error.errno not in DAMAGE:
+        raise OSError(error.errno, error.strerror, printable(path)) from error
+
+
+def numbers(directory: Path) -> list[int]:
     """The numbers of the checkpoints in a directory, in ascending order."""
     paths = directory.iterdir() if directory.is_dir() else ()
     return sorted(int(path.name) for path in paths if path.name.isdecimal())

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_resnet._internal.keras_graph import forget_compile_arguments
+from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.as_split import Data, as_split, names_of, numbered
 from keras_resnet.data.corrupt import name_corrupt_files
@@ -131,6 +132,7 @@ def fit(
             stack.enter_context(checkpoints.exclusive(Path(directory) / CHECKPOINTS))
         settings = settings_of(model, recipe, train, validation)
         resume = ResumeCallback(model, settings, steps, None if directory is None else Path(directory), where)
+        resume.restore()
         state = resume.state
         callback_list = CallbacksOfSeveralFits(
             [EvaluateAverage(), LearningRateInLogs(), *callbacks, resume],
@@ -168,6 +170,27 @@ def fit(
         callback_list.end()
         last_weights = resume.finish()
     return Result(state.history, state.best_epoch, state.seconds, last_weights)
+
+
+def check_continues(
+    model: keras.Model, recipe: Recipe, train: Split, validation: Split | None, directory: Path
+) -> None:
+    """Raises a `ValueError` unless `fit` can go on from a checkpoint in a directory. No file changes.
+
+    Args:
+        model: the model for `fit`; it is compiled.
+        recipe: the recipe for `fit`.
+        train, validation: what `prepare_splits` returns.
+        directory: the directory for `fit`.
+    """
+    steps = steps_per_epoch(train, recipe.batch_size)
+    _compile(model, recipe, recipe.epochs_of(steps) * steps)
+    settings = settings_of(model, recipe, train, validation)
+    if ResumeCallback(model, settings, steps, directory, placement_of(model)).saved is None:
+        raise ValueError(
+            f"{printable(directory / CHECKPOINTS)} must hold a checkpoint, from which the training goes on. "
+            "Received: none"
+        )
 
 
 def prepare_splits(

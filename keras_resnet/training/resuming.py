@@ -21,6 +21,7 @@ import numpy as np
 
 from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.keras_graph import build_metrics_and_optimizer
+from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split
 from keras_resnet.training import checkpoints
 from keras_resnet.training.distribution import Placement, gather
@@ -58,13 +59,16 @@ class ResumeCallback(keras.callbacks.Callback):
         model: a compiled model.
         settings: what must be the same when the training is resumed, see `settings_of`.
         steps: number of steps of an epoch.
-        directory: the directory for checkpoints and history.csv. If it holds a checkpoint, the training continues from
-            the newest one. None: nothing is saved.
+        directory: the directory for checkpoints and history.csv. If it holds a checkpoint, `restore` continues from the
+            newest sound one. None: nothing is saved.
         where: the devices and processes of the training; process 0 writes the files.
 
+    Attributes:
+        saved: the checkpoint for `restore`; None if there is none.
+
     Raises:
-        ValueError: the newest checkpoint in `directory` belongs to a training with other settings, or the processes
-            find different ones.
+        ValueError: `directory` has checkpoints, but no sound one; the newest sound one belongs to a training with other
+            settings; or the processes find different ones.
     """
 
     def __init__(
@@ -78,19 +82,36 @@ class ResumeCallback(keras.callbacks.Callback):
         self.best: list[np.ndarray] | None = None
         self.signal: signal.Signals | None = None
         self.sums: list[np.ndarray] = []
-        self.metrics_are_built = False
-        saved = directory and checkpoints.newest(directory / CHECKPOINTS, self._check)
-        numbers = gather(int(saved.path.name) if saved else -1, where)
+        self.saved: checkpoints.SavedState | None = None
+        if directory is not None:
+            self._find(directory)
+
+    def _find(self, directory: Path) -> None:
+        if checkpoints.numbers(directory / CHECKPOINTS):
+            # Keras creates the variables of metrics for the first batch; `_check` needs them before.
+            image, target = (
+                keras.KerasTensor((1, *x.shape[1:])) for x in (self.model.inputs[0], self.model.outputs[0])
+            )
+            build_metrics_and_optimizer(self.model, image, target)
+            self.saved = checkpoints.newest(directory / CHECKPOINTS, self._check)
+        numbers = gather(int(self.saved.path.name) if self.saved else -1, self.where)
         if len(set(numbers)) > 1:
             raise ValueError(
-                f"directory must be on a file system that all processes share. Received: {directory}, "
+                f"directory must be on a file system that all processes share. Received: {printable(directory)}, "
                 f"in which the processes find the newest checkpoints {numbers} (-1: none)"
             )
-        if saved:
-            self._restore(saved)
+        if self.saved and (different := self._differences(self.saved)):
+            raise ValueError(
+                "directory must be new, or hold a training with the same settings. "
+                f"Received: {printable(directory)}, which holds a training with {', '.join(different)}"
+            )
 
     def _check(self, saved: checkpoints.SavedState) -> None:
-        """Raises a `ValueError` or `TypeError` if a checkpoint is damaged. `_restore` refuses one of other settings."""
+        """Raises a `ValueError` or `TypeError` if a checkpoint is damaged.
+
+        The number and the arrays of a checkpoint of other settings are not checked: they fit another training. Not
+        checked in any checkpoint are the values of finite numbers, and best.npz, which `restore` reads.
+        """
         if not isinstance(saved.state.get("settings"), dict):
             raise ValueError(f"{checkpoints.STATE} must have settings. Received: {list(saved.state)}")
         state = state_of(saved.state)
@@ -100,13 +121,6 @@ class ResumeCallback(keras.callbacks.Callback):
             return
         if int(saved.path.name) != state.epoch * self.steps + state.step:
             raise ValueError(f"its number must be that of its last step. Received: {state.epoch=}, {state.step=}")
-        if not self.metrics_are_built:
-            # Keras creates the variables of metrics for the first batch; they are needed before.
-            image, target = (
-                keras.KerasTensor((1, *x.shape[1:])) for x in (self.model.inputs[0], self.model.outputs[0])
-            )
-            build_metrics_and_optimizer(self.model, image, target)
-            self.metrics_are_built = True
         check_shapes(checkpoints.ARRAYS, saved.arrays, numbered(self._variable_groups(state)))
 
     def _variable_groups(self, state: State) -> dict[str, Sequence[Any]]:
@@ -131,12 +145,15 @@ class ResumeCallback(keras.callbacks.Callback):
             return []
         return [_setting_text(name, value) for name, value in different.items()]
 
-    def _restore(self, saved: checkpoints.SavedState) -> None:
-        if different := self._differences(saved):
-            raise ValueError(
-                "directory must be new, or hold a training with the same settings. "
-                f"Received: {self.directory}, which holds a training with {', '.join(different)}"
-            )
+    def restore(self) -> None:
+        """Gives the model, the optimizer and the state what the checkpoint holds; does nothing if there is none.
+
+        Raises:
+            ValueError: the weights of the best epoch are damaged.
+        """
+        if self.saved is None:
+            return
+        saved, self.saved = self.saved, None  # the arrays are not needed any more
         self.state = state_of(saved.state)
         assign(self.model.variables, saved.arrays, "model")
         assign(self.model.optimizer.variables, saved.arrays, "optimizer")

@@ -18,6 +18,7 @@ import keras_resnet
 from keras_resnet import zoo
 from keras_resnet._internal.atomic_files import atomic_write, writing
 from keras_resnet._internal.keras_graph import TensorBoard, keras_file
+from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.sources import load_splits
 from keras_resnet.data.summary import warn
@@ -29,7 +30,7 @@ from keras_resnet.stages import freeze
 from keras_resnet.training import checkpoints, distribution
 from keras_resnet.training.batches import ImageSizes, resize
 from keras_resnet.training.curves import plot_curves
-from keras_resnet.training.fitting import fit, prepare_splits
+from keras_resnet.training.fitting import check_continues, fit, prepare_splits
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.resuming import CHECKPOINTS, LENGTH, save_best
 from keras_resnet.training.run_directory import (
@@ -108,7 +109,8 @@ def train(
         where = distribution.placement_of(model)
         training, validation = prepare_splits(model, recipe, loaded["train"], loaded.get("val"))
         # Files are removed only after all arguments are checked.
-        prepare = _preparation(out, task, overwrite, steps_per_epoch(training, recipe.batch_size))
+        check = functools.partial(check_continues, model, recipe, training, validation, out)
+        prepare = _preparation(out, task, overwrite, steps_per_epoch(training, recipe.batch_size), check)
         distribution.gather(0, where)  # wait until all processes have checked `out`
         first = where.process == 0
         if first:
@@ -186,7 +188,9 @@ def save(model: keras.Model, path: Path) -> None:
         temporary.write_bytes(keras_file(model))
 
 
-def _preparation(out: Path, task: Task, overwrite: bool, steps: int) -> Callable[[Split], None]:
+def _preparation(
+    out: Path, task: Task, overwrite: bool, steps: int, check: Callable[[], None]
+) -> Callable[[Split], None]:
     """The function that prepares `out` for a training; it gets the test images. Until it is called nothing changes.
 
     Args:
@@ -194,6 +198,7 @@ def _preparation(out: Path, task: Task, overwrite: bool, steps: int) -> Callable
         task: the settings of the run.
         overwrite: as in `train`.
         steps: number of steps of an epoch.
+        check: function that raises a `ValueError` unless the training can go on from the last checkpoint.
 
     Raises:
         ValueError: `out` holds something that must not be replaced.
@@ -213,7 +218,7 @@ def _preparation(out: Path, task: Task, overwrite: bool, steps: int) -> Callable
             if not different:
                 open_run(out)  # raises the error for which it is not taken as finished
             if finished and _is_longer(before, task, steps):
-                _check_last_checkpoint(out)
+                _check_longer(out, check)
                 return functools.partial(_reopen, out, task)
             problem = (
                 f"which holds {'a finished' if finished else 'an unfinished'} run with another {', '.join(different)}"
@@ -223,7 +228,7 @@ def _preparation(out: Path, task: Task, overwrite: bool, steps: int) -> Callable
     if not overwrite:
         raise ValueError(
             "out must be a new directory, unless overwrite=True (on the command line --overwrite) is given. "
-            f"Received: {out}, {problem}"
+            f"Received: {printable(out)}, {problem}"
         )
     return start
 
@@ -263,14 +268,16 @@ def _is_longer(before: Task, now: Task, steps: int) -> bool:
     return same and before.recipe.epochs_of(steps) < now.recipe.epochs_of(steps)
 
 
-def _check_last_checkpoint(out: Path) -> None:
+def _check_longer(out: Path, check: Callable[[], None]) -> None:
+    """Raises a `ValueError` unless a finished run can go on for more epochs. `check` is as in `_preparation`."""
     open_run(out)
-    if checkpoints.newest(out / CHECKPOINTS) is None:
-        weights = out / (LAST if (out / LAST).exists() else MODEL)
+    try:
+        check()
+    except ValueError as error:
+        weights = printable(out / (LAST if (out / LAST).exists() else MODEL))
         raise ValueError(
-            f"{out / CHECKPOINTS} must hold a readable checkpoint, from which the training goes on for more epochs. "
-            f"Received: none; a new training can start from the weights, with another --out and --weights {weights}"
-        )
+            f"{error}; a new training can start from the weights, with another --out and --weights {weights}"
+        ) from error
 
 
 def _start(out: Path, task: Task, obsolete: Sequence[str], test: Split) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints of a training are atomic: a failure or a kill during a write leaves the previous checkpoint."""
 
+import errno
 import itertools
 import logging
 import os
@@ -60,6 +61,42 @@ def test_a_broken_one_is_passed_over_for_the_one_before(tmp_path, caplog, file, 
     with caplog.at_level(logging.WARNING, "keras_resnet.training"):
         assert checkpoints.newest(tmp_path).state == {"number": 1}
     assert str(tmp_path / "2") in caplog.text
+
+
+def test_none_that_is_sound_is_an_error_that_says_what_to_remove(tmp_path):
+    for number in (1, 2):
+        (save(tmp_path, number) / checkpoints.ARRAYS).write_text("")
+    with pytest.raises(ValueError, match="remove this directory .* the newest is 2: .*arrays.npz must be a readable"):
+        checkpoints.newest(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+@pytest.mark.parametrize("file", [checkpoints.ARRAYS, checkpoints.STATE])
+def test_a_file_that_cannot_be_read_now_is_not_taken_as_damaged(file, number, tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    path = save(tmp_path, 2) / file
+    read = Path.open
+
+    def fail(self, *arguments, **options):
+        if self == path:
+            raise OSError(number, os.strerror(number))
+        return read(self, *arguments, **options)
+
+    for method in ("open", "read_text"):
+        monkeypatch.setattr(Path, method, fail if method == "open" else lambda self, **_: fail(self).read())
+    with pytest.raises(OSError, match=f"{os.strerror(number)}: .*2/{file}"):
+        checkpoints.newest(tmp_path)
+
+
+def test_too_little_memory_is_not_taken_as_damage(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "load", fail)
+    with pytest.raises(MemoryError):
+        checkpoints.newest(tmp_path)
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):

@@ -130,6 +130,51 @@ def test_fewer_epochs_or_no_checkpoint_do_not_go_on(photos, finished, tmp_path):
     assert run.load_run(out) == run.load_run(finished)
 
 
+def add_images(photos, out):
+    for name in ("dark", "bright"):
+        for number in range(20, 25):
+            write_png(photos / name / f"{number}.png", (8, 8, 3), number)
+
+
+def edit_state(**values):
+    return lambda photos, out: field(**values)(out / "checkpoints" / "4" / "state.json")
+
+
+def edit_setting(photos, out):
+    path = out / "checkpoints" / "4" / "state.json"
+    field(settings={**json.loads(path.read_text())["settings"], "learning_rate": 9.0})(path)
+
+
+def edit_arrays(name):
+    def edit(photos, out):
+        arrays(lambda values: {**values, name: np.zeros((1, 2, 3))})(out / "checkpoints" / "4" / "arrays.npz")
+
+    return edit
+
+
+NOT_LONGER = {
+    "more images": (add_images, "holds a training with .*images="),
+    "a setting": (edit_setting, "holds a training with .*learning_rate=9.0"),
+    "a field of the state": (edit_state(more=1), "no sound one; the newest is 4: state.json must have"),
+    "a weight of another shape": (edit_arrays("model/0"), "the newest is 4: arrays.npz must have the arrays"),
+    "a momentum of another shape": (edit_arrays("optimizer/2"), "the newest is 4: arrays.npz must have the arrays"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edit", NOT_LONGER)
+def test_a_finished_run_that_cannot_go_on_stays_as_it_is(edit, photos, finished, tmp_path):
+    change, message = NOT_LONGER[edit]
+    photos, out = shutil.copytree(photos, tmp_path / "photos"), shutil.copytree(finished, tmp_path / "run")
+    for name in ("recipe.json", "run.json"):
+        field(data=f"folder:{photos}")(out / name)
+    change(photos, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=f"{message}.*; a new training can start from the weights, with another --out"):
+        run.train(task(photos, epochs=4), out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.slow
 def test_a_training_that_continues_says_where(photos, stopped, tmp_path):
     out = shutil.copytree(stopped, tmp_path / "run")
