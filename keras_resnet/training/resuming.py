@@ -159,10 +159,27 @@ class ResumeCallback(keras.callbacks.Callback):
         assign(self.model.optimizer.variables, saved.arrays, "optimizer")
         self.sums = [array for name, array in saved.arrays.items() if name.startswith("sums/")]
         if self.state.best_epoch is not None:
-            best = saved.path.with_name(BEST)
-            arrays = checkpoints.read_arrays(best)
-            check_shapes(str(best), arrays, {str(n): variable for n, variable in enumerate(self.model.variables)})
-            self.best = [arrays[str(number)] for number in range(len(arrays))]
+            self._restore_best(saved.path.with_name(BEST))
+
+    def _restore_best(self, path: Path) -> None:
+        if not path.exists():
+            checkpoints.log.warning(
+                "%s is missing, with the weights of epoch %d, the best one until now: the best epoch is chosen among "
+                "those that follow; if none follows, the last epoch is the result",
+                printable(path),
+                self.state.best_epoch,
+            )
+            self.state.best, self.state.best_epoch = -math.inf, None
+            return
+        try:
+            arrays = checkpoints.read_arrays(path)
+            check_shapes(printable(path), arrays, {str(n): variable for n, variable in enumerate(self.model.variables)})
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; remove this file to continue without it: the best epoch is then chosen among those that "
+                "follow"
+            ) from error
+        self.best = [arrays[str(number)] for number in range(len(arrays))]
 
     def finish(self) -> list[np.ndarray]:
         """Gives the model the weights that are the result of the training; returns the weights of the last epoch."""
@@ -235,11 +252,16 @@ class ResumeCallback(keras.callbacks.Callback):
             raise self._diverged(f"the loss, {loss},")
 
     def _diverged(self, name: str) -> DivergedError:
-        saved = self.directory and checkpoints.newest(self.directory / CHECKPOINTS)
+        directory = self.directory and self.directory / CHECKPOINTS
+        saved = directory and checkpoints.numbers(directory)
         return DivergedError(
             f"{name} is not a finite number in epoch {self.state.epoch + 1}, step {self.state.step}; a lower "
             f"learning_rate, a longer warmup or clip_norm=1 may help. "
-            + (f"The last good checkpoint is {saved.path}" if saved else "No checkpoint was saved before")
+            + (
+                f"The last good checkpoint is {printable(directory / str(saved[-1]))}"
+                if directory and saved
+                else "No checkpoint was saved before"
+            )
         )
 
     def _save_best(self) -> None:
@@ -261,14 +283,16 @@ class ResumeCallback(keras.callbacks.Callback):
             self.save()
         number = self.signal or signal.SIGTERM
         position = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
-        hint = f"; saved in {self.directory}, the same call continues from there" if self.directory else ""
+        hint = f"; saved in {printable(self.directory)}, the same call continues from there" if self.directory else ""
         raise Stopped(f"stopped by {number.name} in {position}{hint}", number)
 
     def _acknowledge(self) -> None:
         """Says on stderr what follows from Ctrl-C: the step, and the checkpoint after it, may take a while."""
         when = "after this step" if self.where.processes == 1 else f"after at most {CHECK_EVERY} steps"
         how = (", saving a checkpoint", "stop without saving") if self.directory else ("", "stop at once")
-        with contextlib.suppress(RuntimeError):  # if the signal came while Python wrote to stderr
+        # RuntimeError: the signal came while Python wrote to stderr. OSError: Ctrl-C ended the reader of stderr too,
+        # as in `train 2>&1 | tee log`. ValueError: stderr is closed. None of them may prevent the checkpoint.
+        with contextlib.suppress(RuntimeError, OSError, ValueError):
             print(f"\nstopping {when}{how[0]}; press Ctrl-C again to {how[1]}", file=sys.stderr, flush=True)
 
     @contextlib.contextmanager

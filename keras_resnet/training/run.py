@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -51,6 +52,7 @@ from keras_resnet.training.summary import summary
 
 __all__ = ["FILES", "Run", "Task", "as_checkpoint", "load_run", "open_model", "open_run", "save", "train"]
 SAMPLES = 8
+log = logging.getLogger("keras_resnet.training")
 
 
 def train(
@@ -96,7 +98,12 @@ def train(
     row = zoo.row_of(task.model)
     out, recipe = Path(out), task.recipe
     if not overwrite and (finished := _finished(out, task)):
-        write_line(f"{out} is finished; nothing to do: --overwrite trains it anew, more --epochs go on from its end")
+        line = (
+            f"{printable(out)} is finished; nothing to do: overwrite=True (on the command line --overwrite) trains it "
+            "anew, more epochs go on from its end"
+        )
+        log.info(line)
+        write_line(line)
         return finished
     loaded = load_splits(task.data, on_corrupt=task.on_corrupt)
     test = loaded["test"]

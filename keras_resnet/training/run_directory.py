@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -31,6 +32,8 @@ from keras_resnet.weights.tensors import WeightsError
 
 RECIPE, RUN, HISTORY, MODEL, LAST = "recipe.json", "run.json", "history.csv", "model.keras", "last.keras"
 FILES = (RECIPE, RUN, HISTORY, "curves.png", MODEL, LAST, "export", "samples", "tensorboard", CHECKPOINTS)
+
+Content = TypeVar("Content")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,15 +100,12 @@ def read_task(directory: Path) -> Task:
     Raises:
         ValueError: the directory has no readable `recipe.json`.
     """
-    try:
-        content = read_object(directory / RECIPE)
-        fields = {field.name: content[field.name] for field in dataclasses.fields(Task) if field.name in content}
-        return Task(**{**fields, "recipe": recipe_of(content["recipe"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            "directory must be a run directory, with a readable recipe.json. "
-            f"Received: {printable(directory)} ({type(error).__name__}: {error})"
-        ) from error
+    return _read(directory, RECIPE, _task_of)
+
+
+def _task_of(content: dict[str, Any]) -> Task:
+    fields = {field.name: content[field.name] for field in dataclasses.fields(Task) if field.name in content}
+    return Task(**{**fields, "recipe": recipe_of(content["recipe"])})
 
 
 def load_run(directory: Path) -> Run:
@@ -114,17 +114,30 @@ def load_run(directory: Path) -> Run:
     Raises:
         ValueError: the directory has no readable `run.json`.
     """
-    try:
-        content = read_object(directory / RUN)
-        lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
-        run = Run(**{**content, **lists, "recipe": recipe_of(content["recipe"])})
-        _check_run(run)
-        return run
-    except (ValueError, TypeError, KeyError) as error:
+    return _read(directory, RUN, _run_of)
+
+
+def _run_of(content: dict[str, Any]) -> Run:
+    lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
+    run = Run(**{**content, **lists, "recipe": recipe_of(content["recipe"])})
+    _check_run(run)
+    return run
+
+
+def _read(directory: Path, name: str, create: Callable[[dict[str, Any]], Content]) -> Content:
+    """What `create` makes of the object in a JSON file of a run directory."""
+    path = directory / name
+    if not path.exists():
         raise ValueError(
-            "directory must be a run directory, with a readable run.json. "
-            f"Received: {directory} ({type(error).__name__}: {error})"
-        ) from error
+            f"directory must be a run directory, with a readable {name}. Received: {printable(directory)}, without it"
+        )
+    content = read_object(path)
+    try:
+        return create(content)
+    except KeyError as error:
+        raise ValueError(f"{printable(path)} must have {error}. Received: {list(content)!r:.200}") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{printable(path)} must be as a training writes it: {error}") from error
 
 
 def _check_run(run: Run) -> None:
@@ -191,7 +204,7 @@ def open_model(path: Path) -> keras.Model:
             problem = (
                 f"a model of the zoo; for published weights add --weights, see keras-resnet models {path} --weights"
             )
-        raise ValueError(f"model must be a run directory or a .keras file. Received: {file}, {problem}")
+        raise ValueError(f"model must be a run directory or a .keras file. Received: {printable(file)}, {problem}")
     let_keras_recurse(blocks=zoo.DEEPEST)
     try:
         model = open_keras_file(file)
@@ -206,15 +219,15 @@ def _classifier(model: Any, file: Path) -> keras.Model:
     if [len(tensor.shape) for tensor in (*inputs, *outputs)] != [4, 2] or len(inputs) != 1:
         raise ValueError(
             "model must have one input, images (N, H, W, C), and one output, scores (N, classes). "
-            f"Received: {file} with the inputs {[tensor.shape for tensor in inputs]} and the outputs "
+            f"Received: {printable(file)} with the inputs {[tensor.shape for tensor in inputs]} and the outputs "
             f"{[tensor.shape for tensor in outputs]}"
         )
     for variable in model.weights:
         if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
             raise ValueError(
-                f"model must have finite weights. Received: {file}, with NaN or infinity in {variable.path}"
+                f"model must have finite weights. Received: {printable(file)}, with NaN or infinity in {variable.path}"
             )
     if isinstance(model, keras.Sequential) or not isinstance(model.output, keras.KerasTensor):
-        image = keras.Input(inputs[0].shape[1:])  # for batches of any size
+        image = keras.Input(inputs[0].shape[1:], dtype=inputs[0].dtype, name=inputs[0].name)  # for batches of any size
         return keras.Model(image, keras.tree.flatten(model(image))[0], name=model.name)
     return model

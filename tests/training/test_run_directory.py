@@ -1,20 +1,24 @@
 """A run directory that is finished, goes on, or was edited: a call continues soundly, or its error names the file."""
 
+import contextlib
 import csv
 import dataclasses
 import json
 import logging
+import os
 import re
 import shutil
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnet.training import Recipe, fit, run
+from keras_resnet.training import Recipe, checkpoints, fit, run
 from keras_resnet.training.compare import read_run
 from keras_resnet.training.resuming import Stopped
+from keras_resnet.training.run_directory import read_task
 from tests.cli.test_cli import invoke
 from tests.conftest import UNTRACED
 from tests.data.test_sources import write_png
@@ -73,12 +77,15 @@ def lines_of(photos, out, callbacks=(), **changes):
 
 
 @pytest.mark.slow
-def test_a_finished_run_says_so_and_nothing_is_done(photos, finished):
+def test_a_finished_run_says_so_and_nothing_is_done(photos, finished, caplog):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    result, lines = lines_of(photos, finished, [AtStep(1, lambda: pytest.fail("trained again"))])
+    with caplog.at_level(logging.INFO, "keras_resnet.training"):
+        result, lines = lines_of(photos, finished, [AtStep(1, lambda: pytest.fail("trained again"))])
     assert result == run.load_run(finished)
+    assert lines == caplog.messages
     assert lines == [
-        f"{finished} is finished; nothing to do: --overwrite trains it anew, more --epochs go on from its end"
+        f"{finished} is finished; nothing to do: overwrite=True (on the command line --overwrite) trains it anew, "
+        "more epochs go on from its end"
     ]
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
@@ -95,6 +102,7 @@ def test_the_command_line_answers_a_finished_run_with_its_result(photos, finishe
 @pytest.mark.slow
 def test_more_epochs_go_on_from_the_end_of_a_finished_run(photos, finished, tmp_path):
     out = shutil.copytree(finished, tmp_path / "run")
+    field(best=1.0)(out / "checkpoints" / "4" / "state.json")  # no epoch can be better
     with (out / "history.csv").open(newline="") as file:
         first = list(csv.DictReader(file))
     # A kill after the run was made an unfinished one, and one in mid-epoch, are continued by the same call.
@@ -108,14 +116,12 @@ def test_more_epochs_go_on_from_the_end_of_a_finished_run(photos, finished, tmp_
         rows = list(csv.DictReader(file))
     assert rows[:2] == first
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    accuracies = [float(row["val_accuracy"]) for row in rows]
-    assert result.best_epoch == 1 + int(np.argmax(accuracies))
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["8"]
-    # The weights of the best epoch of before are kept if no later epoch is better.
-    if result.best_epoch <= 2:
-        kept = (run.open_run(path)[1].get_weights() for path in (finished, out))
-        for one, two in zip(*kept, strict=True):
-            np.testing.assert_array_equal(one, two)
+    # The weights of the best epoch of before are kept, because no later epoch is better.
+    assert result.best_epoch == run.load_run(finished).best_epoch
+    kept = (run.open_run(path)[1].get_weights() for path in (finished, out))
+    for one, two in zip(*kept, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.slow
@@ -253,8 +259,8 @@ FINISHED = {
     "run.json list": ("run.json", content("[1]"), "run.json must hold a JSON object"),
     "run.json number": ("run.json", content("7"), "run.json must hold a JSON object"),
     "run.json deep": ("run.json", content('{"a":' * 10**5), "run.json must be a readable JSON file"),
-    "run.json no classes": ("run.json", field(classes=None), "readable run.json.*classes"),
-    "run.json extra": ("run.json", field(more=1), "readable run.json.*more"),
+    "run.json no classes": ("run.json", field(classes=None), "run.json must be as a training writes it: .*classes"),
+    "run.json extra": ("run.json", field(more=1), "run.json must be as a training writes it: .*more"),
     "run.json accuracy NaN": ("run.json", field(test_accuracy=float("nan")), "test_accuracy must be in .0, 1."),
     "run.json accuracy text": ("run.json", field(test_accuracy="0.9"), "test_accuracy must be a number"),
     "run.json recipe list": ("run.json", field(recipe=[]), "run.json.*a recipe must be an object"),
@@ -416,7 +422,6 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(edit, two_checkpoint
 
 
 BEST = {
-    "gone": gone,
     "cut": cut,
     "empty": content(""),
     "of another network": arrays(lambda values: {**values, "0": np.zeros(3)}),
@@ -429,8 +434,51 @@ BEST = {
 def test_damaged_best_weights_are_named(edit, two_checkpoints, tmp_path):
     directory = shutil.copytree(two_checkpoints, tmp_path / "copy")
     BEST[edit](directory / "checkpoints" / "best.npz")
-    with pytest.raises(ValueError, match="best.npz must"):
+    with pytest.raises(ValueError, match="best.npz must .*; remove this file to continue without it"):
         fit(network(), RECIPE, images(), directory=directory)
+
+
+@pytest.mark.slow
+def test_missing_best_weights_are_said_and_the_best_epoch_is_one_that_follows(two_checkpoints, tmp_path, caplog):
+    directory = shutil.copytree(two_checkpoints, tmp_path / "copy")
+    field(best=1.0, best_epoch=1)(directory / "checkpoints/6/state.json")  # no epoch can be better
+    gone(directory / "checkpoints" / "best.npz")
+    with caplog.at_level(logging.WARNING, "keras_resnet.training"):
+        result = fit(network(), RECIPE, images(), directory=directory)
+    assert "best.npz is missing, with the weights of epoch 1" in caplog.text
+    assert result.best_epoch == 2
+    assert (directory / "history.csv").read_text() == (directory / "whole" / "history.csv").read_text()
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_a_checkpoint_also_when_nobody_reads_stderr(tmp_path, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    stderr = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with pytest.raises(Stopped):
+        fit(network(), RECIPE, images(), callbacks=[AtStep(2, die(2))], directory=tmp_path)
+    with contextlib.suppress(BrokenPipeError):
+        stderr.close()
+    assert checkpoints.newest(tmp_path / "checkpoints").state["step"] == 2
+
+
+def test_a_sequential_model_keeps_name_and_dtype_of_its_input(tmp_path):
+    image = keras.Input((4, 4, 3), dtype="uint8", name="picture")
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2)]
+    keras.Sequential([image, *layers]).save(tmp_path / "model.keras")
+    (opened,) = run.open_model(tmp_path / "model.keras").inputs
+    assert (opened.dtype, opened.name, opened.shape) == ("uint8", "picture", (None, 4, 4, 3))
+
+
+def test_the_error_for_a_damaged_recipe_file_names_it_once(tmp_path):
+    (tmp_path / "recipe.json").write_text('{"model": "ResNet20"}')
+    with pytest.raises(ValueError, match=r"^[^ ]*/recipe.json must have 'recipe'. Received: \['model'\]$"):
+        read_task(tmp_path)
+    cut(tmp_path / "recipe.json")
+    with pytest.raises(ValueError, match="^.*/recipe.json must be a readable JSON file. Received: ") as error:
+        read_task(tmp_path)
+    assert str(error.value).count("Received") == 1
 
 
 @pytest.mark.slow

@@ -347,7 +347,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path):
     with pytest.raises(ValueError, match="must be a run directory, with a readable run.json"):
         run.load_run(tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(ValueError, match="must be a run directory"):
+    with pytest.raises(ValueError, match="run.json must have 'recipe'"):
         run.load_run(tmp_path)
     with pytest.raises(ValueError, match="model must be a run directory or a .keras file"):
         run.open_model(tmp_path)
