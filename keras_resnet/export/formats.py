@@ -157,10 +157,11 @@ def _quantised(converter: tf.lite.TFLiteConverter, images: list[dict[str, np.nda
     """A LiteRT file in int8. The operations of `finite_or_nan` stay in float32, because integers have no NaN."""
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: images
-    in_float32 = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=["SUM", "ABS", "LESS", "SELECT_V2"])
     # Of TensorFlow's tools, only this one leaves single operations in float32.
+    in_float32 = ["ABS", "LESS", "REDUCE_ALL", "SELECT_V2"]
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=in_float32)
     debugger = tf.lite.experimental.QuantizationDebugger(
-        converter=converter, debug_dataset=lambda: images, debug_options=in_float32
+        converter=converter, debug_dataset=lambda: images, debug_options=options
     )
     return debugger.get_nondebug_quantized_model()
 

@@ -120,8 +120,9 @@ def finite_or_nan(pixels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     plausible and wrong.
     """
     with tf.name_scope(FINITE):
-        # A comparison, because optimisers of graphs replace x - x and 0 * x by 0.
-        is_finite = tf.abs(tf.reduce_sum(pixels, (1, 2, 3))) < tf.float32.max
+        # A comparison, because optimisers of graphs replace x - x and 0 * x by 0. Of each pixel, and not of their sum:
+        # the sum is larger than 65,504, the largest number of float16, to which engines convert a network.
+        is_finite = tf.reduce_all(tf.abs(pixels) < tf.float32.max, (1, 2, 3))
         return tf.where(is_finite[:, None], outputs, np.float32("nan"))
 
 

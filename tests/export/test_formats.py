@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -107,6 +108,28 @@ def test_an_image_with_pixels_that_are_no_numbers_gets_no_probabilities(name, pr
     assert np.isfinite(sound).all()
     assert np.isnan(result[:3]).all()
     np.testing.assert_array_equal(result[3], sound[3])
+
+
+@pytest.mark.slow
+def test_an_onnx_file_that_is_converted_to_float16_says_nearly_the_same(trained, tmp_path):
+    """Of sound images. The sum of the pixels of an image is larger than any number of float16."""
+    needs.import_package("tf2onnx")
+    needs.import_package("onnxruntime")
+    tools = pytest.importorskip("onnxruntime.transformers.float16", reason="needs onnxruntime's tools for transformers")
+    onnx = pytest.importorskip("onnx", reason="needs onnx, which tf2onnx installs")
+    model, images, expected = trained("v1")
+    path = kr.export.onnx(model, tmp_path / "net.onnx")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*will be truncated")  # the tool says it of every large constant
+        converted = tools.convert_float_to_float16(onnx.load(path), keep_io_types=True)
+    onnx.save(converted, path)
+    images = images.copy()
+    images[0] = 255
+    images[-3:, 2, 3, 1] = np.nan, np.inf, -np.inf
+    result = read_onnx(path)(images)
+    assert np.isfinite(result[:-3]).all()
+    np.testing.assert_allclose(result[1:-3], expected[1:-3], atol=0.05)
+    assert np.isnan(result[-3:]).all()
 
 
 @pytest.mark.slow
