@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_resnet.data.binary import one_node, unless
 
 MOST_BYTES = 5_000_000  # the first picture must end within these first bytes of the file
+FEW_BYTES = 256_000  # searched first: in most files the first picture ends within them
 MOST_BLOCKS = 100  # blocks before the first picture: comments, and data of the program that wrote the file
 IMAGE, EXTENSION, END = 0x2C, 0x21, 0x3B
 
@@ -19,7 +20,17 @@ def first_frame(content: tf.Tensor) -> tf.Tensor:
 
     The graph raises an error if the GIF has no picture, or if its first picture is not inside the screen.
     """
-    data = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, MOST_BYTES), tf.uint8), tf.int32)
+    place, is_found = _end_of_first(content, FEW_BYTES)
+    search_all = ~is_found & (tf.strings.length(content) > FEW_BYTES)
+    place, is_found = tf.cond(search_all, lambda: _end_of_first(content, MOST_BYTES), lambda: (place, is_found))
+    reason = f"image must have a first picture, inside the screen and the first {MOST_BYTES:,} bytes, if it is a GIF"
+    content = unless(tf.where(is_found, "", reason), content)
+    return tf.strings.join([tf.strings.substr(content, 0, place), bytes([END])])
+
+
+def _end_of_first(content: tf.Tensor, most_bytes: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The position after the first picture of a GIF, and whether it was found in the first `most_bytes` of the file."""
+    data = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, most_bytes), tf.uint8), tf.int32)
     last = tf.size(data) - 1
     screen = tf.unstack(data[6:11], 5)
     width, height = screen[0] + 256 * screen[1], screen[2] + 256 * screen[3]
@@ -43,9 +54,9 @@ def first_frame(content: tf.Tensor) -> tf.Tensor:
         (start, tf.constant(False), tf.constant(True)),
         maximum_iterations=MOST_BLOCKS,
     )
-    reason = f"image must have a first picture, inside the screen and the first {MOST_BYTES:,} bytes, if it is a GIF"
-    content = unless(tf.where(is_valid & done, "", reason), content)
-    return tf.strings.join([tf.strings.substr(content, 0, place), bytes([END])])
+    # A picture that ends with the last byte may be one that was cut there: the rest of the file has to be searched.
+    is_whole = (place <= last) | (tf.strings.length(content) <= most_bytes)
+    return place, is_valid & done & is_whole
 
 
 def _ends_of_parts(data: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_resnet.data import gif
 from keras_resnet.data.decode import decode, read_image, resize_and_crop, to_square
 from tests import needs
 from tests.conftest import SHARED
@@ -148,6 +149,34 @@ def test_a_gif_of_several_pictures_is_its_first():
     first, second = (Image.new("L", (64, 48), level) for level in (200, 30))
     content = encoded(first, "GIF", save_all=True, append_images=[second, first, second])
     np.testing.assert_array_equal(decode(tf.constant(content), 1), np.full((48, 64, 1), 200))
+
+
+def noise_gif(side, count=1):
+    """A GIF of pictures that cannot be compressed; one of 300x300 takes 130 kB."""
+    rng = np.random.default_rng(0)
+    first, *others = (Image.fromarray(rng.integers(0, 256, (side, side), "uint8"), "L") for _ in range(count))
+    return encoded(first, "GIF", save_all=True, append_images=others)
+
+
+@pytest.mark.parametrize(("side", "count", "searches"), [(300, 4, [256_000]), (600, 1, [256_000, None])])
+def test_of_a_gif_only_the_first_bytes_are_searched_if_its_first_picture_ends_there(side, count, searches, monkeypatch):
+    """A search of all bytes of an animation of 2.3 MB took ten times as long as the decoding of its first picture."""
+    content, sizes = noise_gif(side, count), []
+    search = gif._ends_of_parts
+    monkeypatch.setattr(gif, "_ends_of_parts", lambda data: sizes.append(len(data)) or search(data))
+    first = gif.first_frame.python_function(tf.constant(content)).numpy()
+    assert sizes == [size or len(content) for size in searches]
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    np.testing.assert_array_equal(tf.io.decode_gif(first)[0], expected)
+
+
+def test_the_end_of_a_gifs_first_picture_is_the_same_wherever_the_first_search_ends(monkeypatch):
+    content = noise_gif(16, 2)
+    expected = gif.first_frame(tf.constant(content)).numpy()
+    assert len(expected) < len(content) - 300
+    for few in [*range(14, 60, 23), *range(770, len(expected) + 20, 29), *range(len(expected) - 4, len(expected) + 2)]:
+        monkeypatch.setattr(gif, "FEW_BYTES", few)
+        assert gif.first_frame.python_function(tf.constant(content)).numpy() == expected, few
 
 
 @needs.shared_data
