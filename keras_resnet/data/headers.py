@@ -221,9 +221,9 @@ def too_few_or_many(sides: tf.Tensor, most_pixels: tf.Tensor | int) -> tf.Tensor
 
 def refused_sides(sides: tf.Tensor, most_pixels: tf.Tensor) -> tf.Tensor:
     """The reason if an image of these sides has too few or too many pixels; otherwise ""."""
-    # TensorFlow writes no commas into numbers.
-    most = tf.strings.regex_replace(tf.strings.as_string(most_pixels), r"(\d)(\d{3})(\d{3})$", r"\1,\2,\3")
-    too_many = tf.strings.join(["image must have at most ", most, " pixels. Received: ", text_of(sides)])
+    too_many = tf.strings.join(
+        ["image must have at most ", with_commas(most_pixels), " pixels. Received: ", text_of(sides)]
+    )
     text = tf.where(pixels_of(sides) < 1, "image must have pixels. Received: none", too_many)
     return tf.where(too_few_or_many(sides, most_pixels), text, "")
 
@@ -231,6 +231,14 @@ def refused_sides(sides: tf.Tensor, most_pixels: tf.Tensor) -> tf.Tensor:
 def text_of(sides: tf.Tensor) -> tf.Tensor:
     """Height and width as people write them: 640x480 is 640 wide."""
     return tf.strings.reduce_join(tf.strings.as_string(sides[::-1]), separator="x")
+
+
+def with_commas(number: tf.Tensor) -> tf.Tensor:
+    """An integer up to 999,999,999,999 as people write it. TensorFlow writes no commas into numbers."""
+    text = tf.strings.as_string(number)
+    for _ in range(3):  # one comma each, from the right
+        text = tf.strings.regex_replace(text, r"(\d)(\d{3})(,|$)", r"\1,\2\3")
+    return text
 
 
 def pixels_of(sides: tf.Tensor) -> tf.Tensor:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import tensorflow as tf
 
 from keras_resnet.data.binary import one_node, unless
-from keras_resnet.data.headers import MOST_PIXELS, pixels_of, refused_sides
+from keras_resnet.data.headers import MOST_PIXELS, pixels_of, refused_sides, text_of, with_commas
 
 MOST_SCANS = 100  # encoders write about ten
-MOST_SCANNED = 500_000_000  # pixels times scans; a decoder needs seconds for them
+# Pixels times scans. A decoder needs 1 to 5 ns for each: 2 to 10 seconds. A progressive panorama of 200 megapixels has
+# as many. Servers allow fewer.
+MOST_SCANNED = 2_000_000_000
 MOST_MARKS = 10_000  # places that are looked at; 650 MB after the picture have as many by chance
 SCAN = b"\xff\xda"
 # What follows: a length of two bytes, and the number of channels, which it must fit.
@@ -26,17 +28,20 @@ def sides_of(content: tf.Tensor) -> tf.Tensor:
     return tf.io.extract_jpeg_shape(content)[:2]
 
 
-def refusal(content: tf.Tensor, sides: tf.Tensor, most_pixels: int = MOST_PIXELS) -> tf.Tensor:
+def refusal(
+    content: tf.Tensor, sides: tf.Tensor, most_pixels: int = MOST_PIXELS, most_scanned: int = MOST_SCANNED
+) -> tf.Tensor:
     """Why a JPEG must not be decoded; "" if it can be.
 
     Args:
         content: scalar string, the bytes of the file.
         sides: `sides_of` the file.
         most_pixels: largest number of pixels.
+        most_scanned: largest number of pixels times scans; at least `most_pixels`.
     """
     return tf.cond(
         _may_be_wrong(content, sides, most_pixels),
-        lambda: _refusal(content, sides, most_pixels),
+        lambda: _refusal(content, sides, most_pixels, most_scanned),
         lambda: tf.constant(""),
     )
 
@@ -45,7 +50,7 @@ def checked_sides(content: tf.Tensor) -> tf.Tensor:
     """Height and width of a JPEG, int32 (2,); an error in the graph if it must not be decoded."""
     sides = sides_of(content)
     is_sound = ~_may_be_wrong(content, sides, MOST_PIXELS)
-    return tf.cond(is_sound, lambda: sides, lambda: unless(_refusal(content, sides, MOST_PIXELS), sides))
+    return tf.cond(is_sound, lambda: sides, lambda: unless(_refusal(content, sides, MOST_PIXELS, MOST_SCANNED), sides))
 
 
 def _may_be_wrong(content: tf.Tensor, sides: tf.Tensor, most_pixels: int) -> tf.Tensor:
@@ -59,19 +64,31 @@ def _split_at_scans(content: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.StringSplitV2(input=[content], sep=SCAN, maxsplit=MOST_MARKS).values
 
 
-@one_node(tf.TensorSpec((), tf.string), tf.TensorSpec((2,), tf.int32), tf.TensorSpec((), tf.int32))
-def _refusal(content: tf.Tensor, sides: tf.Tensor, most_pixels: tf.Tensor) -> tf.Tensor:
-    scans = _count_scans(content)
+@one_node(
+    tf.TensorSpec((), tf.string),
+    tf.TensorSpec((2,), tf.int32),
+    tf.TensorSpec((), tf.int32),
+    tf.TensorSpec((), tf.int32),
+)
+def _refusal(content: tf.Tensor, sides: tf.Tensor, most_pixels: tf.Tensor, most_scanned: tf.Tensor) -> tf.Tensor:
+    place, is_only = _first_scan(content)
+    scans = _count_scans(tf.strings.substr(content, place, tf.strings.length(content)))
     reason = tf.strings.join(
         [
-            f"image must have at most {MOST_SCANS} scans of at most {MOST_SCANNED:,} pixels together. Received: ",
+            f"image must have at most {MOST_SCANS} scans of at most ",
+            with_commas(most_scanned),
+            " pixels together. Received: ",
             tf.strings.as_string(scans),
-            " scans",
+            " scans of ",
+            text_of(sides),
+            " pixels",
         ]
     )
-    too_many = (scans > MOST_SCANS) | (tf.cast(scans, tf.float32) * pixels_of(sides) > MOST_SCANNED)
-    # A picture of one scan may have others in its thumbnail, and in pictures and films behind it.
-    return tf.where(too_many & ~_has_one_scan(content), reason, refused_sides(sides, most_pixels))
+    too_many = (scans > MOST_SCANS) | (
+        tf.cast(scans, tf.float32) * pixels_of(sides) > tf.cast(most_scanned, tf.float32)
+    )
+    # A picture of one scan may have others in pictures and films behind it.
+    return tf.where(too_many & ~is_only, reason, refused_sides(sides, most_pixels))
 
 
 def _count_scans(content: tf.Tensor) -> tf.Tensor:
@@ -86,8 +103,13 @@ def _count_scans(content: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.size(after) == MOST_MARKS, MOST_MARKS, scans)
 
 
-def _has_one_scan(content: tf.Tensor) -> tf.Tensor:
-    """Whether a decoder reads one scan only: the file is not progressive, and its first scan has all channels."""
+def _first_scan(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where the first scan begins, and whether a decoder reads no other one.
+
+    It reads one scan only if the file is not progressive, and if this scan has all channels. The thumbnail and its
+    scans lie before, inside a segment of metadata. The place is an earlier one if the segments end there, because a
+    marker is none of `WITH_LENGTH`; a decoder passes over everything before it.
+    """
 
     def segment(place: tf.Tensor) -> tf.Tensor:
         first = tf.strings.substr(content, tf.minimum(place, tf.strings.length(content)), 10)
@@ -100,11 +122,12 @@ def _has_one_scan(content: tf.Tensor) -> tf.Tensor:
         return place, segment(place), frame
 
     start = tf.constant(2)
-    _, scan, frame = tf.while_loop(
+    place, scan, frame = tf.while_loop(
         lambda _, found, __: (found[0] == 0xFF) & tf.reduce_any(found[1] == WITH_LENGTH),
         following,
         (start, segment(start), tf.zeros(10, tf.int32)),
         maximum_iterations=MOST_SEGMENTS,
     )
     is_scan = (scan[0] == SCAN[0]) & (scan[1] == SCAN[1])
-    return is_scan & (scan[4] == frame[9]) & tf.reduce_any(frame[1] == SEQUENTIAL)
+    is_only = is_scan & (scan[4] == frame[9]) & tf.reduce_any(frame[1] == SEQUENTIAL)
+    return tf.minimum(place, tf.strings.length(content)), is_only

@@ -17,6 +17,7 @@ from keras_resnet.data.pipeline import Resize
 
 MOST_BYTES = 20_000_000
 MOST_PIXELS = 25_000_000
+MOST_SCANNED = 500_000_000  # pixels times scans of a JPEG; a decoder needs 0.5 to 2.5 seconds for them
 # Largest ratio of the longer to the shorter side. Resizing the shorter side to the network's size keeps the ratio.
 LONGEST = 100
 # Images of a request that are decoded at the same time, each of at most MOST_PIXELS. A server with few threads decodes
@@ -82,7 +83,7 @@ def check_file(content: tf.Tensor) -> tf.Tensor:
 
 def _check_jpeg(content: tf.Tensor) -> tf.Tensor:
     sides = jpeg.sides_of(content)
-    return _or_too_long(jpeg.refusal(content, sides, MOST_PIXELS), sides)
+    return _or_too_long(jpeg.refusal(content, sides, MOST_PIXELS, MOST_SCANNED), sides)
 
 
 def _check_other(content: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_resnet.data import gif
+from keras_resnet.data import gif, jpeg
 from keras_resnet.data.decode import decode, read_image, resize_and_crop, to_square
 from tests import needs
 from tests.conftest import SHARED
@@ -143,6 +143,26 @@ def test_scans_cannot_be_hidden_behind_markers_that_decoders_pass_over(before):
     content += bytes(70_000 - len(content)) + (b"\xff\xdb\0\x02" * 20_000 + harmless)
     with pytest.raises(tf.errors.InvalidArgumentError, match="must have at most 100 scans"):
         decode(tf.constant(content), 1)
+
+
+def of_a_phone(scans=1):
+    """A progressive JPEG with a thumbnail; the header declares 8064x6048 pixels, and its last scan is there often."""
+    thumbnail = encoded(Image.new("RGB", (16, 12)), "JPEG", progressive=True)
+    content = encoded(Image.new("RGB", (16, 12)), "JPEG", progressive=True, exif=b"Exif\0\0" + thumbnail)
+    place, last = content.rindex(b"\xff\xc2") + 5, content.rindex(b"\xff\xda")
+    content = content[:last] + content[last:-2] * scans + content[-2:]
+    return tf.constant(content[:place] + (6048).to_bytes(2, "big") + (8064).to_bytes(2, "big") + content[place + 4 :])
+
+
+def test_a_progressive_photograph_of_48_megapixels_with_a_thumbnail_is_no_jpeg_of_many_scans():
+    content = of_a_phone()
+    assert jpeg.refusal(content, jpeg.sides_of(content)).numpy() == b""
+    assert jpeg.refusal(content, jpeg.sides_of(content), most_scanned=500_000_000).numpy() == b""
+    content = of_a_phone(scans=40)
+    assert jpeg.refusal(content, jpeg.sides_of(content)).numpy().decode() == (
+        "image must have at most 100 scans of at most 2,000,000,000 pixels together. "
+        "Received: 49 scans of 8064x6048 pixels"
+    )
 
 
 def test_a_gif_of_several_pictures_is_its_first():

@@ -347,8 +347,8 @@ def unfolding():
     return data[:33] + text * 30 + data[33:-12] + text * 30 + data[-12:]
 
 
-def scanned_often(side=4000, scans=80):
-    """A progressive JPEG of a few kilobytes, for which the decoder needs 16 seconds with a hundred scans."""
+def scanned_often(side=4800, scans=90):
+    """A progressive JPEG of a few kilobytes with 99 scans, for which the decoder needs seconds."""
     data = in_one_color(side, format="JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + data[-2:]
