@@ -6,7 +6,7 @@ import collections
 import logging
 import os
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,10 +121,6 @@ def _unlabelled(directory: Path, parts: Mapping[str, Path]) -> list[Path]:
     """The folders named as a split without folders of classes in them, next to a training folder with classes."""
     named = [path for path in _folders(directory) if _split_of(path.name)] if "train" in parts else []
     return [path for path in named if not any(path in (part, *part.parents) for part in parts.values())]
-
-
-def _has_images(directory: Path) -> bool:
-    return bool(_files(directory).images)
 
 
 def _warn_of_unlabelled(directory: Path, parts: Mapping[str, Path]) -> None:
@@ -245,14 +241,28 @@ class Files(NamedTuple):
 def _files(directory: Path) -> Files:
     """The files below a directory. Links to directories are followed, except those that lead back up."""
     found = Files([], collections.Counter())
-    if directory.is_dir():
-        _add_files(directory, [directory.resolve()], found)
+    for path, other in _walk(directory):
+        if other:
+            found.others[other] += 1
+        else:
+            found.images.append(path)
     found.images.sort()
     return found
 
 
-def _add_files(directory: Path, above: list[Path], found: Files) -> None:
-    """Adds the files below a directory to `found`. `above` has its real path, after those of the directories above."""
+def _has_images(directory: Path) -> bool:
+    """Whether an image is below a directory; nothing is read after the first one."""
+    return not all(other for _, other in _walk(directory))
+
+
+def _walk(directory: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, str]]:
+    """The files below a directory as pairs: the name, and the kind of a file that is no image, "" for an image.
+
+    `above` has the real paths of the directories above. A path that is no directory has no files below it.
+    """
+    if not above and not directory.is_dir():
+        return
+    above = above or (directory.resolve(),)
     with os.scandir(directory) as entries:
         for entry in entries:
             if _is_added(entry.name):
@@ -261,15 +271,15 @@ def _add_files(directory: Path, above: list[Path], found: Files) -> None:
             if entry.is_dir():
                 place = Path(entry.path).resolve() if entry.is_symlink() else above[-1] / entry.name
                 if place not in above:
-                    _add_files(Path(entry.path), [*above, place], found)
+                    yield from _walk(Path(entry.path), (*above, place))
             elif not entry.is_file():  # reading a pipe or a device would never end
-                found.others["pipe, device or broken link"] += 1
-            elif suffix in SUFFIXES and entry.stat().st_size > MOST_BYTES:
-                found.others[f"{suffix} over {MOST_BYTES // 10**6} MB"] += 1
-            elif suffix in SUFFIXES:
-                found.images.append(entry.path)
+                yield entry.path, "pipe, device or broken link"
+            elif suffix not in SUFFIXES:
+                yield entry.path, suffix or "without a suffix"
+            elif entry.stat().st_size > MOST_BYTES:
+                yield entry.path, f"{suffix} over {MOST_BYTES // 10**6} MB"
             else:
-                found.others[suffix or "without a suffix"] += 1
+                yield entry.path, ""
 
 
 def _others(classes: Iterable[Files]) -> collections.Counter[str]:

@@ -75,6 +75,16 @@ def test_a_test_folder_without_labels_is_left_out_and_a_fifth_is_tested(tmp_path
     assert f"a fifth of each class of {tmp_path}/train is for testing" in message
 
 
+def test_of_a_folder_without_labels_one_image_is_looked_at(tmp_path, monkeypatch):
+    """Such a folder of a competition has many thousand images."""
+    write(tmp_path, "train/cat/1.jpg", *(f"test/{number}.jpg" for number in range(50)))
+    seen = []
+    is_added = folders._is_added
+    monkeypatch.setattr(folders, "_is_added", lambda name: seen.append(name) or is_added(name))
+    assert folders.split_folders(tmp_path)["test"] == tmp_path / "train"
+    assert len([name for name in seen if name.endswith(".jpg")]) == 1
+
+
 def test_val_is_tested_where_test_has_no_labels(tmp_path, caplog):
     write(tmp_path, "train/cat/1.png", "val/cat/2.png", "test/3.png")
     assert names(load(tmp_path, "test"), tmp_path) == ["val/cat/2.png"]
