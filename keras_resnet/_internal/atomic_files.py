@@ -34,9 +34,29 @@ def writing(path: Path, *others: type[Exception]) -> Iterator[None]:
     except CannotWriteError:
         raise
     except kinds as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).rpartition("; ")[2].partition("\n")[0]
         number = error.errno if isinstance(error, OSError) else None
-        raise CannotWriteError(number, f"cannot write {printable(path)}: {reason or error}") from error
+        raise CannotWriteError(number, f"cannot write {printable(path)}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line. The path of a temporary file, and places in a library's own code, are left out.
+
+    Example:
+        >>> from keras_resnet._internal.atomic_files import _reason
+        >>> _reason(OSError(28, "No space left on device"))
+        'No space left on device'
+        >>> _reason(RuntimeError("{{function_node SaveV2}} /tmp/part; File too large [Op:SaveV2]"))  # of TensorFlow
+        'File too large'
+        >>> _reason(RuntimeError("basic_ios::clear: iostream error"))  # of OpenVINO, as the next one
+        'basic_ios::clear: iostream error'
+        >>> _reason(RuntimeError("Check 'xml_file' failed at src/pass/serialize.cpp:129:\\nCan't open xml file\\n"))
+        "Can't open xml file"
+    """
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    _, has_path, last = str(error).rpartition("; ")
+    lines = last.partition(" [Op:")[0].strip().splitlines() or [type(error).__name__]
+    return lines[0] if has_path else lines[-1]
 
 
 @contextlib.contextmanager

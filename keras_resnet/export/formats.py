@@ -138,11 +138,11 @@ def litert(
     function, path = _serving_function(model), _path_in_directory(path)
     if precision == "int8":
         images = _single_images(checked_images("calibration", calibration, model))
-    with tempfile.TemporaryDirectory() as directory:
+    # Next to the file, so that the error of a full disk is about the disk of that file.
+    with writing(path, tf.errors.OpError), tempfile.TemporaryDirectory(dir=path.parent) as directory:
         module = tf.Module()
         module.serve = function  # only functions of a module can be saved
-        with writing(Path(directory), tf.errors.OpError):
-            tf.saved_model.save(module, directory, signatures={"serving_default": function})
+        tf.saved_model.save(module, directory, signatures={"serving_default": function})
         converter = tf.lite.TFLiteConverter.from_saved_model(directory)
         with warnings.catch_warnings():
             # The converter uses its own deprecated interpreter to calibrate.
