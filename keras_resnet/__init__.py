@@ -21,6 +21,7 @@ MODULES = {
     "data": "",
     "decode_predictions": "classes",
     "evaluation": "",
+    "explain": "",
     "export": "",
     "freeze": "stages",
     "gates": "",
@@ -30,6 +31,7 @@ MODULES = {
     "load_weights": "weights",
     "macs": "complexity",
     "orderings": "",
+    "plot_architecture": "plots",
     "preprocess_input": "inputs",
     "pyramid": "stages",
     "residual_block": "blocks",
@@ -45,6 +47,7 @@ MODULES = {
 if TYPE_CHECKING:
     from keras_resnet import data as data
     from keras_resnet import evaluation as evaluation
+    from keras_resnet import explain as explain
     from keras_resnet import export as export
     from keras_resnet import gates as gates
     from keras_resnet import layers as layers
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from keras_resnet.complexity import activations as activations
     from keras_resnet.complexity import macs as macs
     from keras_resnet.inputs import preprocess_input as preprocess_input
+    from keras_resnet.plots import plot_architecture as plot_architecture
     from keras_resnet.resnet import ResNet as ResNet
     from keras_resnet.stages import freeze as freeze
     from keras_resnet.stages import pyramid as pyramid

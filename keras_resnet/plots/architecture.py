@@ -1,0 +1,307 @@
+"""`plot_architecture`: one picture of a residual network, with stages as columns and blocks as boxes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_resnet.complexity import flat_layers, layer_macs, parameters
+from keras_resnet.stages import Stage, parse_block, stage_table
+
+FORMATS = (".svg", ".png")
+WIDTH, GAP = 2.3, 0.75  # of a column, and between two columns, in inches
+LINE = 0.21  # height of a line of text in inches
+COLORS = {"conv1": "#e8e8e8", "head": "#e8e8e8"}
+STAGE_COLORS = ("#cfe3f3", "#d5ecd4", "#fde4c8", "#f6d3d5", "#e4d9f0")
+IDENTITY, PROJECTION = "#1b1b1b", "#c0392b"
+
+
+class Block(NamedTuple):
+    """What a box shows. Blocks with the same content share a box.
+
+    Attributes:
+        lines: its convolutions and its gate, in words.
+        shortcut: what is on the shortcut, one line for each layer; "" for the identity.
+        parameters: trainable parameters of one block.
+        macs: multiply-accumulates of one block, for one image.
+    """
+
+    lines: tuple[str, ...]
+    shortcut: str
+    parameters: int
+    macs: int
+
+
+class Box(NamedTuple):
+    """A box of the picture.
+
+    Attributes:
+        block: what it shows.
+        count: how many blocks it stands for.
+        residual: whether a shortcut leads around it.
+    """
+
+    block: Block
+    count: int
+    residual: bool
+
+
+class Column(NamedTuple):
+    """A column of the picture: a stage and its boxes."""
+
+    stage: Stage
+    boxes: tuple[Box, ...]
+
+
+def plot_architecture(model: keras.Model, path: str | os.PathLike[str], title: str | None = None) -> None:
+    """Draws a residual network: stages as columns, blocks as boxes, with sizes, channels, parameters and MACs.
+
+    A solid line around a box is a shortcut without change; a dashed one changes the shape, in most networks by a
+    projection. Equal blocks that follow each other are one box with their number, so ResNet-1202 needs as many boxes as
+    ResNet-20.
+
+    Args:
+        model: a model of this package with a fixed input size, also one that was loaded from a `.keras` file, or the
+            best network of a search.
+        path: file to write; its name ends in .svg or .png.
+        title: title of the picture. None: the name of the model.
+
+    Raises:
+        ValueError: the model has no blocks with the names of a ResNet's, its input size is not fixed, or `path` ends
+            in something else.
+
+    Example:
+        >>> import pathlib, tempfile, keras_resnet as kr
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kr.plot_architecture(kr.ResNet18(), pathlib.Path(folder) / "resnet18.svg")
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise ValueError(f"path must end in {' or '.join(FORMATS)}. Received: path={str(path)!r}")
+    columns = columns_of(model)
+    total = sum(column.stage.parameters for column in columns), sum(column.stage.macs for column in columns)
+    size = " x ".join(map(str, model.input_shape[1:]))
+    heading = f"{title or model.name}: {_millions(total[0])} parameters, {_giga(total[1])} MACs for {size}"
+    _draw(columns, heading, path)
+
+
+def columns_of(model: keras.Model) -> list[Column]:
+    """What the picture of a network shows, column by column."""
+    stages = stage_table(model)
+    if not any(stage.blocks for stage in stages):
+        raise ValueError(
+            "model must have layers that are named like those of a ResNet's blocks: conv2_block1_out and so on. "
+            f"Received: {model.name!r}"
+        )
+    blocks: dict[str, dict[int, list[keras.Layer]]] = {}
+    others: dict[str, list[keras.Layer]] = {"conv1": [], "head": []}
+    seen_blocks = False
+    for layer in flat_layers(model):
+        if found := parse_block(layer.name):
+            seen_blocks = True
+            blocks.setdefault(f"conv{found.stage}_x", {}).setdefault(found.block, []).append(layer)
+        else:
+            others["head" if seen_blocks else "conv1"].append(layer)
+    return [
+        Column(stage, tuple(_boxes(blocks[stage.name])) if stage.blocks else (_single(others[stage.name]),))
+        for stage in stages
+    ]
+
+
+def _boxes(blocks: dict[int, list[keras.Layer]]) -> Iterator[Box]:
+    described = [_block(layers) for _, layers in sorted(blocks.items())]
+    for block, equal in itertools.groupby(described):
+        yield Box(block, len(list(equal)), True)
+
+
+def _single(layers: Sequence[keras.Layer]) -> Box:
+    """The box of the stem or of the head."""
+    return Box(Block(_lines(layers), "", parameters(layers), 0), 1, False)
+
+
+def _lines(layers: Sequence[keras.Layer]) -> tuple[str, ...]:
+    """What layers do, one line for each. A max-pool that `layers.max_pool` makes of two layers is one line."""
+    lines: list[str] = []
+    for words in filter(None, map(_words, layers)):
+        if words.startswith("1x1 max pool") and lines and lines[-1].endswith("max pool"):
+            lines[-1] += words.removeprefix("1x1 max pool")
+        else:
+            lines.append(words)
+    return tuple(lines)
+
+
+def _block(layers: Sequence[keras.Layer]) -> Block:
+    on_shortcut = [layer for layer in layers if _part(layer).startswith("0_")]
+    branch = [layer for layer in layers if layer not in on_shortcut]
+    gates = sorted({_part(layer).partition("_")[0] for layer in branch if _part(layer).endswith("_scale")})
+    lines = _lines([layer for layer in branch if _part(layer).partition("_")[0].isdigit()])
+    return Block(
+        (*lines, *(f"{gate.upper()} gate" for gate in gates)),
+        "\n".join(_lines(on_shortcut)),
+        parameters(layers),
+        sum(map(layer_macs, layers)),
+    )
+
+
+def _part(layer: keras.Layer) -> str:
+    found = parse_block(layer.name)
+    return found.part if found else layer.name
+
+
+def _words(layer: keras.Layer) -> str:
+    """What a layer does, in a few words; "" for layers that the picture leaves out."""
+    stride = max(getattr(layer, "strides", (1,)) or (1,))
+    slower = f", stride {stride}" if stride > 1 else ""
+    if isinstance(layer, keras.layers.Conv2D):
+        groups = f", {layer.groups} groups" if layer.groups > 1 else ""
+        return f"{_sides(layer.kernel_size)} conv, {layer.filters}{groups}{slower}"
+    if isinstance(layer, keras.layers.MaxPooling2D | keras.layers.AveragePooling2D):
+        kind = "max" if isinstance(layer, keras.layers.MaxPooling2D) else "average"
+        return f"{_sides(layer.pool_size)} {kind} pool{slower}" if max(layer.pool_size) > 1 or stride > 1 else ""
+    if isinstance(layer, keras.layers.GlobalAveragePooling2D | keras.layers.GlobalMaxPooling2D):
+        return f"global {'average' if 'Average' in type(layer).__name__ else 'max'} pool"
+    if isinstance(layer, keras.layers.Dense):
+        return f"dense, {layer.units}"
+    if isinstance(layer, keras.layers.ZeroPadding2D) and layer.data_format != keras.config.image_data_format():
+        return "zeros for new channels"  # the trick of `shortcuts.zero_pad`
+    return ""
+
+
+def _sides(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))
+
+
+def _draw(columns: Sequence[Column], heading: str, path: Path) -> None:
+    from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
+
+    height = max(sum(map(_height, column.boxes)) + 0.45 * len(column.boxes) for column in columns) + 1.65
+    width = len(columns) * (WIDTH + GAP) + 0.3
+    figure = Figure(figsize=(width, height), dpi=120)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(-height, 0))
+    axes.set_axis_off()
+    axes.text(0.3, -0.32, heading, fontsize=13, weight="bold", va="center")
+    _legend(axes, width)
+    colors = {**COLORS, **{column.stage.name: color for column, color in _staged_colors(columns)}}
+    for number, column in enumerate(columns):
+        left = 0.3 + number * (WIDTH + GAP)
+        bottom = _draw_column(axes, column, left, colors[column.stage.name])
+        if number + 1 < len(columns):
+            _arrow_to_next(axes, left, bottom)
+    figure.savefig(path)
+
+
+def _staged_colors(columns: Sequence[Column]) -> Iterator[tuple[Column, str]]:
+    staged = [column for column in columns if column.stage.blocks]
+    return zip(staged, itertools.cycle(STAGE_COLORS), strict=False)
+
+
+def _height(box: Box) -> float:
+    return LINE * (len(box.block.lines) + 0.9)
+
+
+def _draw_column(axes: Any, column: Column, left: float, color: str) -> float:
+    """Draws the boxes of a stage from top to bottom; returns where the last one ends."""
+    stage, middle = column.stage, left + WIDTH / 2
+    output = " x ".join(map(str, stage.output))
+    axes.text(middle, -0.68, stage.name, fontsize=11, weight="bold", ha="center", va="center")
+    axes.text(middle, -0.9, output, fontsize=8.5, ha="center", va="center", color="#444444")
+    y = -1.1
+    for box in column.boxes:
+        top = y - 0.12
+        bottom = top - _height(box)
+        if box.residual:
+            _shortcut(axes, box, left, top, bottom)
+        _box(axes, box, left, top, bottom, color)
+        axes.plot([middle, middle], [y, top], color=IDENTITY, lw=1, zorder=1)
+        y = bottom - 0.33 if box.residual else bottom
+        axes.plot([middle, middle], [bottom, y], color=IDENTITY, lw=1, zorder=1)
+    cost = f"{_millions(stage.parameters)} parameters" + (f"\n{_giga(stage.macs)} MACs" if stage.macs else "")
+    axes.text(middle, y - 0.06, cost, fontsize=8.5, ha="center", va="top", color="#444444")
+    return y
+
+
+def _box(axes: Any, box: Box, left: float, top: float, bottom: float, color: str) -> None:
+    from matplotlib.patches import FancyBboxPatch  # noqa: PLC0415
+
+    for shift in (0.07, 0) if box.count > 1 else (0,):
+        axes.add_patch(
+            FancyBboxPatch(
+                (left + 0.25 + shift, bottom + shift / 2),
+                WIDTH - 0.5,
+                top - bottom,
+                boxstyle="round,pad=0,rounding_size=0.05",
+                facecolor=color,
+                edgecolor="#555555",
+                lw=0.9,
+                zorder=2,
+            )
+        )
+    for number, line in enumerate(box.block.lines):
+        y = top - LINE * (number + 0.95)
+        axes.text(left + WIDTH / 2, y, line, fontsize=8.5, ha="center", va="center", zorder=3)
+    if box.count > 1:
+        axes.text(
+            left + WIDTH - 0.1, (top + bottom) / 2, f"x{box.count}", fontsize=11, weight="bold", va="center", zorder=3
+        )
+
+
+def _shortcut(axes: Any, box: Box, left: float, top: float, bottom: float) -> None:
+    """The line around a box, and the addition under it."""
+    middle, side, add = left + WIDTH / 2, left + 0.08, bottom - 0.17
+    projected = bool(box.block.shortcut)
+    color, style = (PROJECTION, (0, (4, 2))) if projected else (IDENTITY, "solid")
+    axes.plot(
+        [middle, side, side, middle - 0.07],
+        [top + 0.06, top + 0.06, add, add],
+        color=color,
+        linestyle=style,
+        lw=1.3,
+        zorder=1,
+    )
+    axes.plot([middle], [add], marker="o", ms=9, markerfacecolor="white", markeredgecolor=IDENTITY, zorder=3)
+    axes.text(middle, add, "+", fontsize=9, ha="center", va="center_baseline", zorder=4)
+    if projected:
+        axes.text(
+            side - 0.03,
+            (top + bottom) / 2,
+            box.block.shortcut,
+            fontsize=7,
+            rotation=90,
+            ha="right",
+            va="center",
+            color=color,
+        )
+
+
+def _arrow_to_next(axes: Any, left: float, bottom: float) -> None:
+    """The line from the end of a column to the start of the next one."""
+    axes.annotate(
+        "",
+        xy=(left + WIDTH + GAP + WIDTH / 2 - 0.42, -0.68),
+        xytext=(left + WIDTH / 2 + 0.42, -0.68),
+        arrowprops={"arrowstyle": "->", "color": "#777777", "lw": 1.2},
+    )
+
+
+def _legend(axes: Any, width: float) -> None:
+    from matplotlib.lines import Line2D  # noqa: PLC0415
+
+    lines = [
+        Line2D([], [], color=IDENTITY, lw=1.3, label="identity shortcut"),
+        Line2D([], [], color=PROJECTION, lw=1.3, linestyle=(0, (4, 2)), label="shortcut that changes the shape"),
+    ]
+    axes.legend(handles=lines, loc="upper right", ncols=2, frameon=False, fontsize=9, bbox_to_anchor=(0.99, 1))
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e5 else f"{count / 1e3:.1f} k"
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.2f} G" if count >= 1e9 else f"{count / 1e6:.1f} M"

@@ -1,0 +1,28 @@
+"""The style of all plots: size of a figure, colors, lengths of names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Colors that people with any color vision tell apart, from Okabe and Ito, "Color Universal Design" (2008).
+BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#7f7f7f"
+DPI = 120
+LONGEST_NAME = 24  # characters of a class name in a plot
+
+
+def figure(width: float, height: float) -> Any:
+    """A matplotlib figure of this size in inches, whose parts do not overlap.
+
+    It is made without pyplot, which needs a window system and keeps global state.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def shortened(name: str, length: int = LONGEST_NAME) -> str:
+    """A name of at most `length` characters; the middle of a longer one is left out, so that its ends tell it apart."""
+    if len(name) <= length:
+        return name
+    end = (length - 1) // 3
+    return f"{name[: length - 1 - end]}…{name[len(name) - end :]}"

@@ -1,0 +1,83 @@
+"""The picture of an architecture shows what the network has."""
+
+import re
+
+import keras
+import pytest
+
+import keras_resnet as kr
+from keras_resnet.plots import plot_architecture
+from keras_resnet.plots.architecture import columns_of
+from tests.conftest import quick_among
+
+
+def small(**options):
+    return kr.ResNet(**{"depths": (2, 3), "filters": (8, 16), "input_shape": (32, 32, 3), "classes": 5, **options})
+
+
+def test_equal_blocks_are_one_box_and_a_projection_is_named():
+    stem, first, second, head = columns_of(kr.ResNet18(input_shape=(64, 64, 3)))[:4]
+    assert (stem.stage.name, first.stage.name, second.stage.name) == ("conv1", "conv2_x", "conv3_x")
+    assert [(box.block.lines, box.block.shortcut, box.count) for box in first.boxes] == [
+        (("3x3 conv, 64", "3x3 conv, 64"), "", 2)
+    ]
+    assert [(box.block.lines, box.block.shortcut, box.count) for box in second.boxes] == [
+        (("3x3 conv, 128, stride 2", "3x3 conv, 128"), "1x1 conv, 128, stride 2", 1),
+        (("3x3 conv, 128", "3x3 conv, 128"), "", 1),
+    ]
+    assert stem.boxes[0].block.lines == ("7x7 conv, 64, stride 2", "3x3 max pool, stride 2")
+    assert head.stage.name == "conv4_x"
+
+
+def test_gates_groups_and_zeros_are_named():
+    (_, column, *_) = columns_of(kr.SEResNeXt50_32x4d(input_shape=(64, 64, 3)))
+    assert column.boxes[0].block.lines == ("1x1 conv, 128", "3x3 conv, 128, 32 groups", "1x1 conv, 256", "SE gate")
+    cifar = columns_of(kr.ResNet20())
+    assert cifar[2].boxes[0].block.shortcut == "1x1 max pool, stride 2\nzeros for new channels"
+    assert cifar[-1].boxes[0].block.lines == ("global average pool", "dense, 10")
+
+
+@pytest.mark.slow
+def test_the_deepest_network_has_no_more_boxes_than_the_shallowest():
+    deep, shallow = (sum(len(column.boxes) for column in columns_of(net())) for net in (kr.ResNet1202, kr.ResNet20))
+    assert deep == shallow
+
+
+@pytest.mark.parametrize("name", quick_among(kr.list_models(), "ResNet18"))
+def test_every_row_of_the_zoo_is_drawn_with_all_its_blocks(name, tmp_path):
+    model = kr.create_model(name)
+    columns = columns_of(model)
+    assert [sum(box.count for box in column.boxes) for column in columns if column.stage.blocks] == [
+        stage.blocks for stage in kr.stage_table(model) if stage.blocks
+    ]
+    assert sum(column.stage.parameters for column in columns) == sum(
+        int(weight.shape.num_elements()) if hasattr(weight.shape, "num_elements") else weight.value.numpy().size
+        for weight in model.trainable_weights
+    )
+    plot_architecture(model, tmp_path / "net.svg")
+    assert (tmp_path / "net.svg").stat().st_size > 10_000
+
+
+def test_the_picture_names_the_network_its_size_and_its_cost(tmp_path):
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        plot_architecture(kr.ResNet20(), tmp_path / "net.svg", "A small net")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", (tmp_path / "net.svg").read_text())
+    assert "A small net: 0.3 M parameters, 40.6 M MACs for 32 x 32 x 3" in texts
+    assert {"conv2_x", "head", "x3", "3x3 conv, 16", "16 x 16 x 32"} <= set(texts)
+
+
+def test_a_png_is_written(tmp_path):
+    plot_architecture(kr.ResNet20(), tmp_path / "net.png")
+    assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_another_format_or_network_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="path must end in .svg or .png. Received: path='net.pdf'"):
+        plot_architecture(kr.ResNet20(), "net.pdf")
+    inputs = keras.Input((8, 8, 1))
+    with pytest.raises(ValueError, match="model must have layers that are named like those of a ResNet's blocks"):
+        plot_architecture(keras.Model(inputs, keras.layers.Flatten()(inputs)), tmp_path / "net.png")
+    with pytest.raises(ValueError, match="model must have a fixed input size"):
+        plot_architecture(kr.ResNet20(input_shape=(None, None, 3)), tmp_path / "net.png")
