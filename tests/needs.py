@@ -11,6 +11,8 @@ from tests.conftest import FASHION, SHARED
 EXTRAS = {
     "torch": "parity",
     "timm": "parity",
+    "pytorch_grad_cam": "parity",
+    "cleanlab": "test",
     "torchvision": "parity",
     "jax": "test",
     "mypy": "test",

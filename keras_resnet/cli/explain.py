@@ -1,0 +1,58 @@
+"""The command explain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from keras_resnet.cli.options import Weights, with_own_file
+from keras_resnet.cli.startup import start_keras
+
+
+@with_own_file
+def explain(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files: JPEG, PNG, BMP, WebP or GIF.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Directory that `keras-resnet train` wrote, a .keras file, or with --weights the name of a model."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    weights: Weights = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--class", metavar="NAME", help="Class to explain.", show_default="the most probable ones of each image"
+        ),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(metavar="METHOD", help="gradcam, gradcam++, hirescam, layercam or occlusion.")
+    ] = "gradcam",
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Layer or stage whose features are used, for example conv4.",
+            show_default="the last one before average pooling",
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Number of classes to explain for each image.", min=1, max=5)] = 3,
+    *,
+    own: Mapping[str, Any],
+) -> None:
+    """Draws which places of an image speak for a class: the image, and a heat map for each of its top classes."""
+    start_keras()
+    from keras_resnet.cli import report
+    from keras_resnet.cli.networks import open_network
+    from keras_resnet.explain.pictures import draw, method_named
+
+    explainer = method_named(method, layer)
+    network = open_network(model, weights, own)
+    for line in draw(network.model, images, network.resize, network.classes, explainer, out, name, top):
+        report.say(line, Console())
+    report.say(str(out), Console())
