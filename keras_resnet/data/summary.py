@@ -57,6 +57,16 @@ def class_counts(split: Split) -> dict[str, int] | None:
     return dict(zip(split.classes, counts.tolist(), strict=True))
 
 
+def label_counts(split: Split) -> np.ndarray:
+    """Number of images of each class, integers (classes,). Labels that are not known are read once."""
+    if isinstance(split.records, Indexed):
+        labels = split.records.labels
+    else:
+        rows = split.records.in_order().map(lambda _, raw: split.records.read(raw)[1])
+        labels = np.fromiter(rows.ignore_errors().as_numpy_iterator(), "int64")  # training names what is corrupt
+    return np.bincount(labels, minlength=len(split.classes))
+
+
 def _extremes(counts: Mapping[str, int]) -> tuple[str, str]:
     """The class with the fewest images and the one with the most."""
     return min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
@@ -75,7 +85,7 @@ def warn(splits: Mapping[str, Split]) -> None:
     if present and present[most] > UNEVEN * present[rarest]:
         LOGGER.warning(
             "classes are uneven: %s has %s training images, %s has %s; a network that always says %s is right for "
-            "%.0f%% of them",
+            "%.0f%% of them; the recipe fields class_weights and balanced_sampling make rare classes count more",
             *(most, f"{present[most]:,}", rarest, f"{present[rarest]:,}", most),
             100 * present[most] / sum(present.values()),
         )

@@ -30,6 +30,7 @@ from keras_resnet.training.distribution import (
     synchronized_batch_norm,
 )
 from keras_resnet.training.ema import EvaluateAverage, create_average_statistics
+from keras_resnet.training.imbalance import with_all_classes_alike, with_class_weights
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import optimizer
 from keras_resnet.training.recipe import Recipe
@@ -125,7 +126,8 @@ def fit(
         stack.enter_context(train_mode(model, recipe.precision))
         if recipe.remat:
             stack.enter_context(remat_blocks(model))
-        _compile(model, recipe, epochs * steps)
+        loss = with_class_weights(LOSSES[recipe.loss](), recipe.class_weights, train)
+        _compile(model, recipe, loss, epochs * steps)
         if keras.backend.backend() == "tensorflow":
             (clip_gradients_of_all_devices if where.devices > 1 else skip_gradient_reduction)(model.optimizer)
         if directory is not None and where.process == 0:
@@ -229,6 +231,8 @@ def prepare_splits(
                 f"Received: validation_split={recipe.validation_split}, {train.size} training images of "
                 f"{len(train.classes)} classes"
             ) from error
+    if recipe.balanced_sampling:
+        train = with_all_classes_alike(train)
     outputs(model, train)
     ImageSizes.for_model(model, recipe)
     check_recipe(recipe, train.size, placement_of(model))
@@ -282,12 +286,12 @@ class CallbacksOfSeveralFits(keras.callbacks.CallbackList):
         """A call of `fit` ends: the callbacks are not told."""
 
 
-def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
+def _compile(model: keras.Model, recipe: Recipe, loss: keras.losses.Loss, steps: int) -> None:
     model.compile(
         optimizer=optimizer(
             recipe, schedule(recipe, steps // recipe.gradient_accumulation_steps), model.trainable_variables
         ),
-        loss=LOSSES[recipe.loss](),
+        loss=loss,
         weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         auto_scale_loss=False,  # `optimizer` scales the loss for float16
         # On a CPU with TensorFlow, XLA halves the speed (measured on ResNet-20). JAX always compiles.

@@ -14,7 +14,8 @@ CHOICES = {
     "optimizer": ("sgd", "adamw", "lamb"),
     "schedule": ("cosine", "steps"),
     "precision": ("float32", "bfloat16", "float16"),
-    "loss": ("categorical_crossentropy", "binary_crossentropy"),
+    "loss": ("categorical_crossentropy", "binary_crossentropy", "focal"),
+    "class_weights": ("none", "balanced", "effective_number"),
     "crop": ("center", "random_resized", "scale_jitter"),
     "auto_augment": ("", "rand_augment", "trivial_augment_wide"),
 }
@@ -112,7 +113,17 @@ class Recipe:
     loss: str = _field(
         "categorical_crossentropy",
         _check_choice,
-        "categorical_crossentropy: softmax; binary_crossentropy: a sigmoid for each class.",
+        "categorical_crossentropy: softmax; binary_crossentropy: a sigmoid for each class; focal: softmax, images that "
+        "are right already count less.",
+    )
+    class_weights: str = _field(
+        "none",
+        _check_choice,
+        "For uneven classes, weights of their images in the loss. balanced: each class counts the same; "
+        "effective_number: between none and balanced.",
+    )
+    balanced_sampling: bool = _field(
+        False, boolean, "For uneven classes: repeat images of rare ones, until each has as many as the largest one."
     )
     label_smoothing: float = _field(
         0.1, _in("[0, 1)"), "Fraction of the target that is spread evenly over all classes, in [0, 1)."

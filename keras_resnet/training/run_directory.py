@@ -92,6 +92,7 @@ class Run:
     skipped: tuple[str, ...]
     versions: dict[str, str]
     on_corrupt: str = "stop"
+    balanced_accuracy: float | None = None  # files of before do not have it
 
 
 def read_task(directory: Path) -> Task:
@@ -151,6 +152,8 @@ def _check_run(run: Run) -> None:
     if run.best_epoch is not None:
         integer("best_epoch", run.best_epoch)
     number("test_accuracy", run.test_accuracy, "[0, 1]")
+    if run.balanced_accuracy is not None:
+        number("balanced_accuracy", run.balanced_accuracy, "[0, 1]")
     number("seconds", run.seconds, "[0, inf)")
     one_of("on_corrupt", run.on_corrupt, ON_CORRUPT)
 

@@ -99,6 +99,8 @@ REFUSED = {
     "ema_decay": (1.0,),
     "precision": ("float8",),
     "loss": ("hinge",),
+    "class_weights": ("equal", None),
+    "balanced_sampling": (1, "yes"),
     "label_smoothing": (1, -0.1),
     "target_threshold": (1.0,),
     "crop": ("left",),
