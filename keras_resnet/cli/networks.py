@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_resnet.data import load, pipeline
+from keras_resnet.classes import aliases
+from keras_resnet.data import Split, load, pipeline
 from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.data.folders import default_split
 from keras_resnet.data.pipeline import Resize
+from keras_resnet.data.sources import class_indices
 from keras_resnet.evaluation import published
-from keras_resnet.evaluation.accuracy import in_channels_of
+from keras_resnet.evaluation.accuracy import evaluate, in_channels_of
+from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.export.serving import SIZE
 from keras_resnet.inputs import square_side
 from keras_resnet.training import batches
@@ -32,6 +35,8 @@ class OpenedNetwork(NamedTuple):
         resize: function `(image, size) -> image` that brings a uint8 image of any size to the model's size.
         checkpoint: source and accuracy of the weights; None if they are not known.
         data: source of the images that the model was trained on, for `keras_resnet.data.load`; None if it is not known.
+        aliases: for each class the names that a data set may have for it; () if the names of the classes are not known.
+        on_corrupt: what the run did with files that are not readable images.
     """
 
     model: keras.Model
@@ -39,6 +44,8 @@ class OpenedNetwork(NamedTuple):
     resize: Resize
     checkpoint: Checkpoint | None
     data: str | None
+    aliases: Sequence[tuple[str, ...]] = ()
+    on_corrupt: str = "stop"
 
 
 def open_network(
@@ -62,7 +69,8 @@ def open_network(
     if weights is not None:
         checkpoint = published.checkpoint_of(model, weights, own)
         network, classes = published.build(model, checkpoint, size), published.class_names(checkpoint)
-        return OpenedNetwork(network, classes, resize_for(checkpoint), checkpoint, None)
+        known = aliases(checkpoint.data, checkpoint.classes) or ()
+        return OpenedNetwork(network, classes, resize_for(checkpoint), checkpoint, None, known)
     for argument, value in {"size": size, **own}.items():
         if value is not None:
             raise ValueError(f"{argument} must not be given without --weights. Received: {argument}={value!r}")
@@ -71,7 +79,21 @@ def open_network(
         network = open_model(path)
         return OpenedNetwork(network, tuple(map(str, range(network.output.shape[-1]))), to_square, None, None)
     run, network = open_run(path)
-    return OpenedNetwork(network, run.classes, batches.resize(run.recipe), as_checkpoint(run, network, path), run.data)
+    checkpoint, names = as_checkpoint(run, network, path), [(name,) for name in run.classes]
+    return OpenedNetwork(network, run.classes, batches.resize(run.recipe), checkpoint, run.data, names, run.on_corrupt)
+
+
+def measure(network: OpenedNetwork, images: Split) -> Evaluation:
+    """Evaluates a network on images of all or some of its classes, in any order.
+
+    Raises:
+        ValueError: a class of the images is not one of the network's; if its classes are not known, the images must
+            have as many.
+    """
+    if not network.aliases:
+        return evaluate(network.model, images, resize=network.resize)
+    labels = class_indices(images.classes, network.aliases)
+    return evaluate(network.model, images, resize=network.resize, labels=labels, class_names=network.classes)
 
 
 def read_class_names(file: Path, count: int) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_resnet._internal.validation import printable
+from keras_resnet.evaluation.metrics import flips
+from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.stages import Stage
 from keras_resnet.training.compare import RunSummary, differing, names
 from keras_resnet.training.recipe import Recipe
@@ -61,18 +63,36 @@ def weights(checkpoints: Sequence[Checkpoint], console: Console) -> None:
     )
 
 
-def published(
-    accuracy: float, checkpoint: Checkpoint, size: int | None, images: int, data: str, console: Console
+def measured(
+    found: Evaluation, data: str, split: str, checkpoint: Checkpoint | None, size: int | None, console: Console
 ) -> None:
-    """Prints the measured accuracy of a checkpoint next to the published one."""
-    side = checkpoint.size if size is None else size
-    how = f"{side}x{side}, crop {checkpoint.crop_pct:g}, {checkpoint.interpolation}"
-    say(f"top-1 {accuracy:.2%} on the {images:,} images of {data}, at {how}", console)
-    if checkpoint.top1:
+    """Prints the accuracies of an evaluation; of a published checkpoint next to the published one."""
+    kind = "" if split == "all" or checkpoint else f"{split} "
+    how = ""
+    if checkpoint:
+        side = checkpoint.size if size is None else size
+        how = f", at {side}x{side}, crop {checkpoint.crop_pct:g}, {checkpoint.interpolation}"
+    say(f"top-1 {found:.2%} on the {found.count:,} {kind}images of {data}{how}", console)
+    say(
+        f"balanced accuracy {found.balanced_accuracy:.2%}, top-5 {found.top5:.2%}; with a confidence of 95 % top-1 is "
+        f"from {found.interval.low:.1%} to {found.interval.high:.1%}",
+        console,
+    )
+    if checkpoint and checkpoint.top1:
         say(
             f"published: {checkpoint.top1:.2f} % at {checkpoint.size}x{checkpoint.size} ({checkpoint.top1_source})",
             console,
         )
+
+
+def comparison(found: Evaluation, other: Evaluation, console: Console) -> None:
+    """Prints what changed between two networks on the same images."""
+    changes = flips(found.answers, other.answers)
+    say(
+        f"baseline: top-1 {other:.2%}; {len(changes.fixed):,} images became right, {len(changes.broken):,} wrong "
+        f"(McNemar's test: p = {changes.p_value:.3g})",
+        console,
+    )
 
 
 def summary(name: str, stages: Sequence[Stage], console: Console) -> None:
@@ -95,8 +115,9 @@ def summary(name: str, stages: Sequence[Stage], console: Console) -> None:
 
 def run(result: Run, out: Path, console: Console) -> None:
     """Prints the result of a training run, and commands that use it."""
+    balanced = "" if result.balanced_accuracy is None else f" (balanced accuracy {result.balanced_accuracy:.2%})"
     say(
-        f"\n{result.test_accuracy:.2%} of the {result.test_images:,} test images are right, "
+        f"\n{result.test_accuracy:.2%} of the {result.test_images:,} test images are right{balanced}, "
         f"after {result.seconds:.0f} s of training.\n"
         f"{out} holds {', '.join(sorted(path.name for path in out.iterdir()))}.\n\nNext:",
         console,

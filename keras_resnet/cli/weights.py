@@ -35,52 +35,69 @@ def evaluate(
         str | None,
         typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="the value of the run, otherwise stop"),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="New directory for a report: report.html, metrics.json, predictions.csv and pictures.",
+            show_default="none",
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Another run or .keras file, to compare with on the same images.",
+            show_default="none",
+        ),
+    ] = None,
+    fail_below: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRACTION",
+            help="Exit status 1 if the top-1 accuracy is below this, for example 0.95.",
+            min=0,
+            max=1,
+        ),
+    ] = None,
+    fail_if_worse: Annotated[
+        bool,
+        typer.Option("--fail-if-worse", help="Exit status 1 if fewer images are right than with --baseline."),
+    ] = False,
     *,
     own: Mapping[str, Any],
 ) -> None:
-    """Measures the top-1 accuracy of a trained model, or of published weights with their own resizing and cropping."""
+    """Measures the accuracy of a trained model, or of published weights with their own resizing and cropping."""
+    if fail_if_worse and baseline is None:
+        raise ValueError("fail_if_worse must be given with --baseline. Received: fail_if_worse=True")
     start_keras()
-    from keras_resnet.cli import report
+    from keras_resnet.cli.networks import measure, open_network
+    from keras_resnet.cli.report import comparison, measured
     from keras_resnet.data import load
-    from keras_resnet.data.decode import to_square
     from keras_resnet.data.folders import default_split
-    from keras_resnet.data.sources import class_indices
-    from keras_resnet.evaluation import published
-    from keras_resnet.evaluation.accuracy import evaluate as measure
-    from keras_resnet.training.batches import resize
-    from keras_resnet.training.run_directory import open_model, open_run
+    from keras_resnet.evaluation.report import check_directory, write_report
 
-    if weights is not None:
-        checkpoint = published.checkpoint_of(model, weights, own)
-        if data is None:
-            raise ValueError(
-                "--data must be given with --weights, for example --data folder:DIR or --data tfds:imagenet2012"
-            )
-        images = load(data, default_split(data) if split is None else split, on_corrupt=on_corrupt or "stop")
-        network = published.build(model, checkpoint, size)
-        accuracy = published.top1(network, checkpoint, images)
-        report.published(accuracy, checkpoint, size, images.size - len(images.skipped), data, Console())
-        return
-    for argument, value in {"size": size, **own}.items():
-        if value is not None:
-            raise ValueError(f"{argument} must not be given without --weights. Received: {argument}={value!r}")
-    split = "test" if split is None else split
-    path = Path(model)
-    recorded, network = open_run(path) if path.is_dir() else (None, open_model(path))
-    data = data or (recorded.data if recorded else None)
-    if data is None:
+    if report is not None:
+        check_directory(report)
+    network = open_network(model, weights, own, size)
+    source = data or network.data
+    if source is None:
         raise ValueError(
-            f"--data must be given for a .keras file, for example --data folder:DIR. Received: {model} without --data"
+            "data must be given for weights and for .keras files, for example --data folder:DIR or "
+            f"--data tfds:imagenet2012. Received: {model} without --data"
         )
-    images = load(data, split, on_corrupt=on_corrupt or (recorded.on_corrupt if recorded else "stop"))
-    # The data may have only some of the classes of the run, in any order.
-    labels = None
-    if recorded and images.classes != recorded.classes:
-        labels = class_indices(images.classes, [(name,) for name in recorded.classes])
-    accuracy = measure(network, images, resize=resize(recorded.recipe) if recorded else to_square, labels=labels)
-    measured = images.size - len(images.skipped)
-    kind = "" if split == "all" else f"{split} "
-    report.say(f"top-1 {accuracy:.2%} on the {measured:,} {kind}images of {data}", Console())
+    split = split or (default_split(source) if weights is not None else "test")
+    images = load(source, split, on_corrupt=on_corrupt or network.on_corrupt)
+    other = None if baseline is None else measure(open_network(baseline), images)
+    found = measure(network, images)
+    measured(found, source, split, network.checkpoint if weights is not None else None, size, Console())
+    if other is not None:
+        comparison(found, other, Console())
+    if report is not None:
+        title = f"{model}{f' ({weights})' if weights else ''} on {source}, {split}"
+        typer.echo(write_report(found, report, title, network.model, other))
+    if (fail_below is not None and found < fail_below) or (fail_if_worse and other is not None and found < other):
+        raise typer.Exit(1)
 
 
 @with_own_file

@@ -42,8 +42,13 @@ def pipeline(split: Split, size: int, batch_size: int, *, resize: Resize = to_sq
         >>> images.shape, images.dtype.name, labels.shape
         (TensorShape([16, 32, 32, 1]), 'uint8', TensorShape([16]))
     """
+    return numbered_pipeline(split, size, batch_size, resize).map(lambda numbers, images, labels: (images, labels))
+
+
+def numbered_pipeline(split: Split, size: int, batch_size: int, resize: Resize) -> tf.data.Dataset:
+    """`pipeline` with the numbers of the images, int64 (N), which are indices into the files of the split."""
     integer("size", size), integer("batch_size", batch_size)
-    images = split.read(lambda image: resize(image, size))
+    images = split.numbered(lambda image: resize(image, size))
     if split.size * size * size * split.channels <= CACHED_BYTES:
         images = images.cache()
     options = tf.data.Options()

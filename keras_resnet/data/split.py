@@ -69,13 +69,27 @@ class Split:
         Returns:
             A dataset of (changed image, int64 label).
         """
+        return self._rows(finish, lambda number, image, label: (image, label))
+
+    def numbered(self, finish: Callable[[tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
+        """`read` with the number of each image, an index into `files`.
+
+        Args:
+            finish: function from an image, uint8 (H, W, C), to the changed image.
+
+        Returns:
+            A dataset of (int64 number, changed image, int64 label).
+        """
+        return self._rows(finish, lambda number, image, label: (number, image, label))
+
+    def _rows(self, finish: Callable[[tf.Tensor], tf.Tensor], choose: Callable[..., Any]) -> tf.data.Dataset:
         rows = self.corrupt_records.read(
             *_in_order(self.records, lambda content: finish(image_of(content, self.channels)))
         )
         if self.corrupt_records.on_corrupt == "skip":
-            return rows.filter(lambda readable, _: readable).map(lambda _, example: example)
+            return rows.filter(lambda readable, _: readable).map(lambda _, row: choose(*row))
         # The size is set because Keras warns about a dataset of unknown size.
-        return rows.map(lambda _, example: example).apply(tf.data.experimental.assert_cardinality(self.size))
+        return rows.map(lambda _, row: choose(*row)).apply(tf.data.experimental.assert_cardinality(self.size))
 
     def unreadable(self) -> list[str]:
         """One reason for each image that cannot be read, among those whose reading started but did not finish.
@@ -139,7 +153,7 @@ class Split:
                 f"share must put at least one of the {self.size} images into each of the two parts. "
                 f"Received: share={share!r}"
             )
-        return self._part(np.flatnonzero(~held)), self._part(np.flatnonzero(held))
+        return self.part(np.flatnonzero(~held)), self.part(np.flatnonzero(held))
 
     def with_channels(self, channels: int) -> Split:
         """The same images with another number of channels: files are decoded in gray or in color.
@@ -191,7 +205,7 @@ class Split:
         if count == 1:
             return self
         self.check_order("use one process")
-        return self._part(np.arange(index, self.size, count))
+        return self.part(np.arange(index, self.size, count))
 
     def check_order(self, otherwise: str) -> None:
         """Raises a `ValueError` if the images have another order in each iteration.
@@ -210,7 +224,8 @@ class Split:
                 f"the last classes), and leave augmentation to the recipe; or {otherwise}"
             )
 
-    def _part(self, numbers: np.ndarray) -> Split:
+    def part(self, numbers: np.ndarray) -> Split:
+        """The images with these numbers. Images of folders and arrays may be in any order and repeated."""
         files = tuple(self.files[number] for number in numbers) if self.files else ()
         records = self.records.select(numbers)
         corrupt_records = CorruptRecords(self.corrupt_records.on_corrupt, records.describe, self.corrupt_records)
@@ -220,9 +235,9 @@ class Split:
 def _in_order(records: Records, finish: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.data.Dataset, Callable[..., Any]]:
     """For `CorruptRecords.read`: rows (number, number, raw) of all records in order, and a function to read a row."""
 
-    def read(_: tf.Tensor, __: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def read(_: tf.Tensor, number: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         content, label = records.read(raw)
-        return finish(content), label
+        return number, finish(content), label
 
     return records.in_order().map(lambda number, raw: (number, number, raw)), read
 

@@ -178,7 +178,7 @@ def write_results(tuner: Any, test: Split, out: Path) -> Best:
     model = tuner.get_best_models()[0]
     save(model, out / "best.keras")
     recipe = tuner.hypermodel.base.recipe
-    return Best(trials, test.size, evaluate(model, test, recipe.batch_size, resize=resize(recipe)))
+    return Best(trials, test.size, float(evaluate(model, test, recipe.batch_size, resize=resize(recipe))))
 
 
 def _write_leaderboard(trials: list[TrialResult], path: Path) -> None:

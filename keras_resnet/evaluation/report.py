@@ -1,0 +1,284 @@
+"""`write_report`: an evaluation as files that people and programs read."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import html
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_resnet._internal.validation import directory as checked_directory
+from keras_resnet._internal.validation import printable
+from keras_resnet.evaluation.metrics import Flips, Interval, flips
+from keras_resnet.evaluation.result import Evaluation
+from keras_resnet.explain import heat_maps
+from keras_resnet.plots.confusion import most_confused, plot_confusion
+from keras_resnet.plots.overlay import plot_overlays
+from keras_resnet.plots.reliability import plot_reliability
+from keras_resnet.plots.style import shortened
+
+ROWS = 100  # classes in the table of report.html; metrics.json has all
+CHANGED = 50  # images that answers changed for, in report.html
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
+img { max-width: 100%; }
+.note { color: #666; }
+"""
+
+
+def write_report(
+    evaluation: Evaluation,
+    directory: str | os.PathLike[str],
+    title: str,
+    model: keras.Model | None = None,
+    baseline: Evaluation | None = None,
+) -> Path:
+    """Writes an evaluation to a directory.
+
+    The directory gets `metrics.json` (all figures), `predictions.csv` (each image: its name, class, answer, probability
+    and loss), `confusion.png`, `reliability.png`, `mistakes.png` (the wrong answers with the largest losses), and
+    `report.html`, one file with all of it that needs no network.
+
+    Args:
+        evaluation: the result of `evaluate`.
+        directory: the directory to write; it must be new or empty.
+        title: what was evaluated, the heading of the report.
+        model: the network; with it `mistakes.png` shows by Grad-CAM what speaks for the wrong answer.
+        baseline: the evaluation of another network on the same images, to compare with.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        ValueError: `directory` is a file or is not empty; or `baseline` has other images or classes.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> model, digits = kr.ResNet20(input_shape=(8, 8, 1)), kr.data.load("digits", "test")
+        >>> kr.evaluation.write_report(kr.evaluation.evaluate(model, digits), "report", "digits")  # doctest: +SKIP
+    """
+    path = check_directory(directory)
+    changes = flips(evaluation.answers, baseline.answers) if baseline is not None else None
+    path.mkdir(parents=True, exist_ok=True)
+    evaluation = _printable(evaluation)
+    figures = figures_of(evaluation, baseline, changes)
+    (path / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    _write_predictions(evaluation, path / "predictions.csv")
+    classes = evaluation.answers.classes
+    plot_confusion(evaluation.confusion, classes, path / "confusion.png")
+    _, _, count, confidence, accuracy = zip(*evaluation.reliability, strict=True)
+    plot_reliability(confidence, accuracy, count, evaluation.calibration_error, path / "reliability.png")
+    note = _plot_mistakes(evaluation, model, path / "mistakes.png")
+    (path / "report.html").write_text(_page(evaluation, path, title, note, baseline, changes), "utf-8")
+    return path / "report.html"
+
+
+def check_directory(directory: str | os.PathLike[str]) -> Path:
+    """The path of a directory for a report.
+
+    Raises:
+        ValueError: it is a file or is not empty.
+    """
+    path = checked_directory("report", directory)
+    if path.is_dir() and any(path.iterdir()):
+        raise ValueError(f"report must be a new or empty directory. Received: {printable(path)} with files")
+    return path
+
+
+def _printable(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with names that can be written: names of files may have bytes that are not UTF-8."""
+    answers = evaluation.answers
+    names, classes = (tuple(map(printable, texts)) for texts in (answers.names, answers.classes))
+    return Evaluation(dataclasses.replace(answers, names=names, classes=classes), evaluation.mistakes)
+
+
+def figures_of(evaluation: Evaluation, baseline: Evaluation | None, changes: Flips | None) -> dict[str, Any]:
+    """The content of `metrics.json`. A fraction of no images is null."""
+    answers = evaluation.answers
+    figures: dict[str, Any] = {
+        "images": evaluation.count,
+        "classes": len(answers.classes),
+        "top1": evaluation.top1,
+        "top1_interval": list(evaluation.interval),
+        "top5": evaluation.top5,
+        "balanced_accuracy": evaluation.balanced_accuracy,
+        "macro_f1": evaluation.macro_f1,
+        "loss": evaluation.loss,
+        "calibration_error": evaluation.calibration_error,
+        "reliability": [row._asdict() for row in evaluation.reliability],
+        "per_class": [{name: _json(value) for name, value in row._asdict().items()} for row in evaluation.per_class],
+        "most_confused": [
+            {
+                "class": answers.classes[row],
+                "answer": answers.classes[column],
+                "images": int(evaluation.confusion[row, column]),
+            }
+            for row, column in most_confused(evaluation.confusion)
+        ],
+    }
+    if baseline is not None and changes is not None:
+        figures["baseline"] = {
+            "top1": baseline.top1,
+            "fixed": len(changes.fixed),
+            "broken": len(changes.broken),
+            "p_value": changes.p_value,
+        }
+    return figures
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Interval):
+        return list(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _write_predictions(evaluation: Evaluation, path: Path) -> None:
+    answers = evaluation.answers
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "class", "answer", "right", "probability", "loss", "top 5"])
+        for name, label, best, probabilities, loss in zip(
+            answers.names, answers.labels, answers.best, answers.probabilities, answers.losses, strict=True
+        ):
+            named = [answers.classes[index] for index in best]
+            top = "; ".join(f"{name} {value:.4f}" for name, value in zip(named, probabilities, strict=True))
+            right = int(best[0] == label)
+            writer.writerow(
+                [name, answers.classes[label], named[0], right, f"{probabilities[0]:.6f}", f"{loss:.6f}", top]
+            )
+
+
+def _plot_mistakes(evaluation: Evaluation, model: keras.Model | None, path: Path) -> str:
+    """Draws the mistakes, if there are any; returns a note for the report."""
+    if not evaluation.mistakes:
+        return "No answer is wrong."
+    answers = evaluation.answers
+    images = np.stack([mistake.image for mistake in evaluation.mistakes])
+    answered = [int(answers.best[mistake.index, 0]) for mistake in evaluation.mistakes]
+    note, maps = "", [[] for _ in images]
+    if model is not None:
+        try:
+            found = heat_maps(model, images, answered)
+        except (ValueError, TypeError) as error:  # a network without maps: the report is whole without them
+            note = f"Without heat maps: {error}"
+        else:
+            maps = [[(heat, "speaks for it")] for heat in found]
+            note = "Bright places speak for the wrong answer (Grad-CAM)."
+    rows = []
+    for mistake, answer, shown in zip(evaluation.mistakes, answered, maps, strict=True):
+        sure = answers.probabilities[mistake.index, 0]
+        right = answers.classes[answers.labels[mistake.index]]
+        rows.append((mistake.image, f"{shortened(answers.classes[answer])} {sure:.0%}\nis {shortened(right)}", shown))
+    plot_overlays(rows, path)
+    return note
+
+
+def _page(
+    evaluation: Evaluation, path: Path, title: str, note: str, baseline: Evaluation | None, changes: Flips | None
+) -> str:
+    interval = evaluation.interval
+    numbers = [
+        ("images", f"{evaluation.count:,}"),
+        ("top-1", f"{evaluation:.2%} (95 %: {interval.low:.1%} to {interval.high:.1%})"),
+        ("top-5", f"{evaluation.top5:.2%}"),
+        ("balanced accuracy", f"{evaluation.balanced_accuracy:.2%}"),
+        ("macro F1", f"{evaluation.macro_f1:.2%}"),
+        ("loss", f"{evaluation.loss:.4f}"),
+        ("expected calibration error", f"{evaluation.calibration_error:.2%}"),
+    ]
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        _table(("", ""), numbers),
+        *(_comparison(evaluation, baseline, changes) if baseline is not None and changes is not None else ()),
+        "<h2>Classes</h2>",
+        *_classes(evaluation),
+        "<h2>Confusion</h2>",
+        _picture(path / "confusion.png", "confusion matrix"),
+        "<h2>Mistakes</h2>",
+        f'<p class="note">{html.escape(note)}</p>',
+        _picture(path / "mistakes.png", "wrong answers with the largest losses") if evaluation.mistakes else "",
+        "<h2>Confidence</h2>",
+        _picture(path / "reliability.png", "accuracy by confidence"),
+    ]
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{chr(10).join(parts)}\n</body></html>\n'
+
+
+def _classes(evaluation: Evaluation) -> Iterable[str]:
+    rows = sorted((row for row in evaluation.per_class if row.support), key=lambda row: (row.recall, row.name))
+    yield (
+        '<p class="note">The classes with the lowest recall come first. The interval of the recall has a confidence of '
+        f"95 %.{f' {len(rows) - ROWS:,} more classes are in metrics.json.' if len(rows) > ROWS else ''}</p>"
+    )
+    yield _table(
+        ("class", "images", "precision", "recall", "interval", "F1"),
+        [
+            (
+                row.name,
+                f"{row.support:,}",
+                _percent(row.precision),
+                _percent(row.recall),
+                f"{row.interval.low:.0%} to {row.interval.high:.0%}",
+                _percent(row.f1),
+            )
+            for row in rows[:ROWS]
+        ],
+    )
+
+
+def _comparison(new: Evaluation, old: Evaluation, changes: Flips) -> Iterable[str]:
+    answers = new.answers
+    yield "<h2>Against the baseline</h2>"
+    yield (
+        f"<p>top-1 {old:.2%} before, {new:.2%} now: {len(changes.fixed):,} images became right, "
+        f"{len(changes.broken):,} became wrong (McNemar's test: p = {changes.p_value:.3g}).</p>"
+    )
+    rows = [
+        (name, f"{before.support:,}", _percent(before.recall), _percent(after.recall))
+        for name, before, after in zip(answers.classes, old.per_class, new.per_class, strict=True)
+        if before.recall != after.recall and before.support
+    ]
+    if rows:
+        yield _table(("class", "images", "recall before", "recall now"), rows[:ROWS])
+    for title, numbers in (("Became wrong", changes.broken), ("Became right", changes.fixed)):
+        if len(numbers):
+            yield f"<h3>{title}{f', the first {CHANGED}' if len(numbers) > CHANGED else ''}</h3>"
+            yield _table(
+                ("image", "class", "before", "now"),
+                [
+                    (
+                        answers.names[index],
+                        answers.classes[answers.labels[index]],
+                        answers.classes[old.answers.best[index, 0]],
+                        answers.classes[answers.best[index, 0]],
+                    )
+                    for index in numbers[:CHANGED]
+                ],
+            )
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1%}"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in header) if any(header) else ""
+    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+
+
+def _picture(path: Path, text: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'
