@@ -8,6 +8,7 @@ record, and 4 bytes of its checksum. The checksum is a CRC-32C, which is rotated
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import struct
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 LENGTH, CHECKSUM = 8, 4  # bytes
 HEADER, FOOTER = LENGTH + CHECKSUM, CHECKSUM
+MOST_KNOWN = 1_000_000  # records of which is remembered whether they are sound; some hundred MB at most
 POLYNOMIAL = 0x82F63B78  # of CRC-32C (Castagnoli), with its bits reversed
 
 
@@ -65,9 +67,11 @@ def count(path: Path) -> int:
 def records_from(path: Path, first: int) -> Iterator[bytes | None]:
     """The records of a file from number `first` on, counted from 0; None for a damaged one."""
     with path.open("rb") as file:
-        for number, (offset, length) in enumerate(frames(path)):
+        for number, frame in enumerate(frames(path)):
             if number >= first:
-                yield None if length is None else _checked(os.pread(file.fileno(), length + FOOTER, offset), length)
+                state = os.fstat(file.fileno())  # for each record: another program may write to the file
+                is_sound = _is_sound(path, state.st_size, state.st_mtime_ns, frame)
+                yield os.pread(file.fileno(), frame.length or 0, frame.offset) if is_sound else None
 
 
 def why_damaged(path: Path, number: int) -> str:
@@ -80,10 +84,21 @@ def why_damaged(path: Path, number: int) -> str:
     return "its checksum is wrong"
 
 
-def _checked(content: bytes, length: int) -> bytes | None:
-    """The record in a content with its checksum; None if the checksum is wrong, or the content is cut off."""
-    record, footer = content[:length], content[length:]
-    return record if footer == struct.pack("<I", masked_checksum(record)) else None
+@functools.lru_cache(MOST_KNOWN)
+def _is_sound(path: Path, size: int, changed: int, frame: Frame) -> bool:
+    """Whether a record is whole and its checksum right: computed once, because each epoch asks for it again.
+
+    Args:
+        path: the file.
+        size, changed: its bytes, and the time of its last change. With other ones the checksum is computed again.
+        frame: where the record is.
+    """
+    if frame.length is None or frame.offset + frame.length + FOOTER > size:
+        return False
+    with path.open("rb") as file:
+        content = os.pread(file.fileno(), frame.length + FOOTER, frame.offset)
+    record, footer = content[: frame.length], content[frame.length :]
+    return footer == struct.pack("<I", masked_checksum(record))
 
 
 def masked_checksum(content: bytes) -> int:
