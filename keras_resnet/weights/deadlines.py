@@ -55,7 +55,7 @@ def _close(results: queue.SimpleQueue[tuple[T | None, BaseException | None]]) ->
     """Closes a result that is not waited for any more."""
     with contextlib.suppress(queue.Empty):
         result, _ = results.get_nowait()
-        if hasattr(result, "close"):
+        if result is not None and hasattr(result, "close"):
             result.close()
 
 
