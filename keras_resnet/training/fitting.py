@@ -126,8 +126,7 @@ def fit(
         stack.enter_context(train_mode(model, recipe.precision))
         if recipe.remat:
             stack.enter_context(remat_blocks(model))
-        loss = with_class_weights(LOSSES[recipe.loss](), recipe.class_weights, train)
-        _compile(model, recipe, loss, epochs * steps)
+        _compile(model, recipe, train, epochs * steps)
         if keras.backend.backend() == "tensorflow":
             (clip_gradients_of_all_devices if where.devices > 1 else skip_gradient_reduction)(model.optimizer)
         if directory is not None and where.process == 0:
@@ -186,7 +185,7 @@ def check_continues(
         directory: the directory for `fit`.
     """
     steps = steps_per_epoch(train, recipe.batch_size)
-    _compile(model, recipe, recipe.epochs_of(steps) * steps)
+    _compile(model, recipe, train, recipe.epochs_of(steps) * steps)
     settings = settings_of(model, recipe, train, validation)
     if ResumeCallback(model, settings, steps, directory, placement_of(model)).saved is None:
         raise ValueError(
@@ -286,12 +285,12 @@ class CallbacksOfSeveralFits(keras.callbacks.CallbackList):
         """A call of `fit` ends: the callbacks are not told."""
 
 
-def _compile(model: keras.Model, recipe: Recipe, loss: keras.losses.Loss, steps: int) -> None:
+def _compile(model: keras.Model, recipe: Recipe, train: Split, steps: int) -> None:
     model.compile(
         optimizer=optimizer(
             recipe, schedule(recipe, steps // recipe.gradient_accumulation_steps), model.trainable_variables
         ),
-        loss=loss,
+        loss=with_class_weights(LOSSES[recipe.loss](), recipe.class_weights, train),
         weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         auto_scale_loss=False,  # `optimizer` scales the loss for float16
         # On a CPU with TensorFlow, XLA halves the speed (measured on ResNet-20). JAX always compiles.
