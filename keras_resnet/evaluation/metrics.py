@@ -43,14 +43,14 @@ class ReliabilityBin(NamedTuple):
 
     Attributes:
         low, high: the range, (low, high].
-        count: number of images.
+        images: number of images.
         confidence: mean of their highest probabilities.
         accuracy: fraction of them that are answered right.
     """
 
     low: float
     high: float
-    count: int
+    images: int
     confidence: float
     accuracy: float
 
@@ -151,8 +151,8 @@ def reliability(answers: Answers, bins: int = BINS) -> list[ReliabilityBin]:
 
 def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
     """Expected calibration error (arXiv:1706.04599): mean distance of confidence and accuracy, by number of images."""
-    total = sum(row.count for row in bins)
-    return sum(row.count * abs(row.confidence - row.accuracy) for row in bins) / total
+    total = sum(row.images for row in bins)
+    return sum(row.images * abs(row.confidence - row.accuracy) for row in bins) / total
 
 
 class Flips(NamedTuple):

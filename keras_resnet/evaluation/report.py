@@ -166,8 +166,9 @@ def _plot_mistakes(evaluation: Evaluation, model: keras.Model | None, path: Path
         return "No answer is wrong."
     answers = evaluation.answers
     images = np.stack([mistake.image for mistake in evaluation.mistakes])
-    answered = [int(answers.best[mistake.index, 0]) for mistake in evaluation.mistakes]
-    note, maps = "", [[] for _ in images]
+    answered = [int(answers.best[mistake.number, 0]) for mistake in evaluation.mistakes]
+    note = ""
+    maps: list[list[tuple[np.ndarray, str]]] = [[] for _ in images]
     if model is not None:
         try:
             found = heat_maps(model, images, answered)
@@ -178,8 +179,8 @@ def _plot_mistakes(evaluation: Evaluation, model: keras.Model | None, path: Path
             note = "Bright places speak for the wrong answer (Grad-CAM)."
     rows = []
     for mistake, answer, shown in zip(evaluation.mistakes, answered, maps, strict=True):
-        sure = answers.probabilities[mistake.index, 0]
-        right = answers.classes[answers.labels[mistake.index]]
+        sure = answers.probabilities[mistake.number, 0]
+        right = answers.classes[answers.labels[mistake.number]]
         rows.append((mistake.image, f"{shortened(answers.classes[answer])} {sure:.0%}\nis {shortened(right)}", shown))
     plot_overlays(rows, path)
     return note

@@ -16,11 +16,11 @@ class Mistake(NamedTuple):
     """An image with a wrong answer.
 
     Attributes:
-        index: its place in the answers.
+        number: its place in the answers.
         image: its pixels as the network takes them, uint8 (H, W, C).
     """
 
-    index: int
+    number: int
     image: np.ndarray
 
 

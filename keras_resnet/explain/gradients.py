@@ -61,7 +61,7 @@ def features(model: keras.Model, images: Any, layer: keras.Layer, classes: np.nd
                 return keras.ops.sum(keras.ops.cast(model(images, training=False), "float32") * chosen)
 
         gradients = _GRADIENT[keras.backend.backend()](score, recorded[0])
-    return Features(*(_float32(values) for values in (recorded[0], gradients)), classes)
+    return Features(_float32(recorded[0]), _float32(gradients), classes)
 
 
 def layer_with_map(model: keras.Model, name: str | None) -> keras.Layer:

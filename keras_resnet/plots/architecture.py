@@ -42,12 +42,12 @@ class Box(NamedTuple):
 
     Attributes:
         block: what it shows.
-        count: how many blocks it stands for.
+        blocks: how many blocks it stands for.
         residual: whether a shortcut leads around it.
     """
 
     block: Block
-    count: int
+    blocks: int
     residual: bool
 
 
@@ -119,7 +119,7 @@ def _boxes(blocks: dict[int, list[keras.Layer]]) -> Iterator[Box]:
         yield Box(block, len(list(equal)), True)
 
 
-def _single(layers: Sequence[keras.Layer]) -> Box:
+def _single(layers: list[keras.Layer]) -> Box:
     """The box of the stem or of the head."""
     return Box(Block(_lines(layers), "", parameters(layers), 0), 1, False)
 
@@ -135,7 +135,7 @@ def _lines(layers: Sequence[keras.Layer]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _block(layers: Sequence[keras.Layer]) -> Block:
+def _block(layers: list[keras.Layer]) -> Block:
     on_shortcut = [layer for layer in layers if _part(layer).startswith("0_")]
     branch = [layer for layer in layers if layer not in on_shortcut]
     gates = sorted({_part(layer).partition("_")[0] for layer in branch if _part(layer).endswith("_scale")})
@@ -229,7 +229,7 @@ def _draw_column(axes: Any, column: Column, left: float, color: str) -> float:
 def _box(axes: Any, box: Box, left: float, top: float, bottom: float, color: str) -> None:
     from matplotlib.patches import FancyBboxPatch  # noqa: PLC0415
 
-    for shift in (0.07, 0) if box.count > 1 else (0,):
+    for shift in (0.07, 0) if box.blocks > 1 else (0,):
         axes.add_patch(
             FancyBboxPatch(
                 (left + 0.25 + shift, bottom + shift / 2),
@@ -245,9 +245,9 @@ def _box(axes: Any, box: Box, left: float, top: float, bottom: float, color: str
     for number, line in enumerate(box.block.lines):
         y = top - LINE * (number + 0.95)
         axes.text(left + WIDTH / 2, y, line, fontsize=8.5, ha="center", va="center", zorder=3)
-    if box.count > 1:
+    if box.blocks > 1:
         axes.text(
-            left + WIDTH - 0.1, (top + bottom) / 2, f"x{box.count}", fontsize=11, weight="bold", va="center", zorder=3
+            left + WIDTH - 0.1, (top + bottom) / 2, f"x{box.blocks}", fontsize=11, weight="bold", va="center", zorder=3
         )
 
 

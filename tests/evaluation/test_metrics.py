@@ -72,7 +72,7 @@ def test_intervals_are_those_of_wilson():
 def test_calibration_is_the_mean_distance_of_confidence_and_accuracy():
     sure = [[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.6, 0.4]]
     bins = reliability(answers([0, 0, 0, 1, 0], sure, ("a", "b")))
-    assert [(row.count, row.accuracy) for row in bins] == [(1, 1), (4, 0.75)]
+    assert [(row.images, row.accuracy) for row in bins] == [(1, 1), (4, 0.75)]
     assert [row.confidence for row in bins] == pytest.approx([0.6, 0.9])
     assert calibration_error(bins) == pytest.approx((1 * 0.4 + 4 * 0.15) / 5)
 

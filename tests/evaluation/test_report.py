@@ -109,11 +109,11 @@ def test_mistakes_have_heat_maps_if_the_network_is_there(tmp_path):
     model = kr.ResNet20(input_shape=(8, 8, 1))
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype("uint8")
     found = kr.evaluation.evaluate(model, (images, np.arange(20) % 10))
-    assert [found.answers.losses[mistake.index] for mistake in found.mistakes] == sorted(
+    assert [found.answers.losses[mistake.number] for mistake in found.mistakes] == sorted(
         (loss for loss, right in zip(found.answers.losses, found.answers.right, strict=True) if not right), reverse=True
     )[:12]
     for mistake in found.mistakes:
-        np.testing.assert_array_equal(mistake.image, images[mistake.index])
+        np.testing.assert_array_equal(mistake.image, images[mistake.number])
     text = write_report(found, tmp_path / "report", "a", model).read_text()
     assert "(Grad-CAM)" in text
     with Image.open(tmp_path / "report" / "mistakes.png") as picture:

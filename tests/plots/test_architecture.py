@@ -18,10 +18,10 @@ def small(**options):
 def test_equal_blocks_are_one_box_and_a_projection_is_named():
     stem, first, second, head = columns_of(kr.ResNet18(input_shape=(64, 64, 3)))[:4]
     assert (stem.stage.name, first.stage.name, second.stage.name) == ("conv1", "conv2_x", "conv3_x")
-    assert [(box.block.lines, box.block.shortcut, box.count) for box in first.boxes] == [
+    assert [(box.block.lines, box.block.shortcut, box.blocks) for box in first.boxes] == [
         (("3x3 conv, 64", "3x3 conv, 64"), "", 2)
     ]
-    assert [(box.block.lines, box.block.shortcut, box.count) for box in second.boxes] == [
+    assert [(box.block.lines, box.block.shortcut, box.blocks) for box in second.boxes] == [
         (("3x3 conv, 128, stride 2", "3x3 conv, 128"), "1x1 conv, 128, stride 2", 1),
         (("3x3 conv, 128", "3x3 conv, 128"), "", 1),
     ]
@@ -47,7 +47,7 @@ def test_the_deepest_network_has_no_more_boxes_than_the_shallowest():
 def test_every_row_of_the_zoo_is_drawn_with_all_its_blocks(name, tmp_path):
     model = kr.create_model(name)
     columns = columns_of(model)
-    assert [sum(box.count for box in column.boxes) for column in columns if column.stage.blocks] == [
+    assert [sum(box.blocks for box in column.boxes) for column in columns if column.stage.blocks] == [
         stage.blocks for stage in kr.stage_table(model) if stage.blocks
     ]
     assert sum(column.stage.parameters for column in columns) == sum(
