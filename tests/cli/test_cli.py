@@ -324,7 +324,9 @@ def test_evaluate_needs_to_know_what_on(tmp_path):
     model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(image)))
     model.set_weights([np.zeros((64, 10)), np.eye(10)[3]])  # the model predicts 3 for every image
     model.save(tmp_path / "three.keras")
-    assert "--data must be given for a .keras file" in str(invoke("evaluate", tmp_path / "three.keras").exception)
+    assert "data must be given for weights and for .keras files" in str(
+        invoke("evaluate", tmp_path / "three.keras").exception
+    )
     result = invoke("evaluate", tmp_path / "three.keras", "--data", "digits", "--split", "train")
     threes = sum(int(label) == 3 for _, label in load("digits", "train").examples)
     assert f"top-1 {threes / 1437:.2%} on the 1,437 train images of digits" in result.output

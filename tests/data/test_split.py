@@ -8,7 +8,6 @@ import tensorflow as tf
 
 import keras_resnet as kr
 from keras_resnet.data.corrupt import name_corrupt_files
-from tests.conftest import quick_among
 from tests.data.test_sources import pairs, write_png
 
 IMAGES, LABELS = np.zeros((4, 5, 6, 3), "uint8"), np.array([0, 1, 0, 1])
@@ -184,7 +183,8 @@ def test_in_training_what_follows_a_corrupt_file_stays_where_it_is(corrupt_folde
         assert set(images_with_replacements[~readable, 0, 0, 0]) <= set(images[readable, 0, 0, 0])
 
 
-@pytest.mark.parametrize("make_batches", quick_among((kr.data.pipeline, kr.data.train_pipeline), kr.data.pipeline))
+@pytest.mark.slow
+@pytest.mark.parametrize("make_batches", [kr.data.pipeline, kr.data.train_pipeline])
 def test_a_corrupt_file_stops_the_run_and_is_named(corrupt_folder, make_batches):
     split = kr.data.load(f"folder:{corrupt_folder}", "all")
     with pytest.raises(ValueError, match="^data: .*[ab]/[25].png is not a readable JPEG"), name_corrupt_files(split):

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 
 import keras
@@ -191,6 +192,15 @@ def test_a_training_that_continues_says_where(photos, stopped, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.fixture
+def _interruptible():
+    """Shells start programs in the background with Ctrl-C ignored; the tests may run there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_is_acknowledged_at_once_and_a_second_one_ends_without_saving(photos, tmp_path, capfd):
     def twice():
         die(2)()
