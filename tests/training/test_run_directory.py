@@ -191,7 +191,6 @@ def test_a_training_that_continues_says_where(photos, stopped, tmp_path):
     assert f"\ncontinues {out} at epoch 2 of 2, step 2 of 2\n" in result.output
 
 
-@pytest.mark.slow
 @pytest.fixture
 def _interruptible():
     """Shells start programs in the background with Ctrl-C ignored; the tests may run there."""
@@ -200,6 +199,7 @@ def _interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_is_acknowledged_at_once_and_a_second_one_ends_without_saving(photos, tmp_path, capfd):
     def twice():
