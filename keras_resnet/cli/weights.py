@@ -185,7 +185,7 @@ def predict(
             for write in writers:
                 write(path, result if isinstance(result, ValueError) else result[:top])
     if csv and not json:
-        report.say(f"{csv}: {len(files) - failed:,} images, and {failed:,} files that cannot be read", Console())
+        report.say(f"{csv}: images: {len(files) - failed:,}, files that cannot be read: {failed:,}", Console())
     if failed:
         raise typer.Exit(1)
 

@@ -75,7 +75,7 @@ def test_a_directory_is_predicted_into_a_csv_file(net, photos, tmp_path):
         latin = []  # this file system has names in UTF-8 only
     result = invoke("predict", photos, photos / "none.png", "--model", net, "--csv", tmp_path / "rows.csv", "--top", 2)
     assert result.exit_code == 1
-    assert result.stdout == f"{tmp_path}/rows.csv: {3 + len(latin)} images, and 2 files that cannot be read\n"
+    assert result.stdout == f"{tmp_path}/rows.csv: images: {3 + len(latin)}, files that cannot be read: 2\n"
     with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
         head, *rows = csv.reader(file)
     assert head == ["file", "class_1", "probability_1", "class_2", "probability_2", "error"]
