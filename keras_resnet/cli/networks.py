@@ -11,14 +11,12 @@ import keras
 import numpy as np
 
 from keras_resnet.classes import aliases
-from keras_resnet.data import Split, load, pipeline
+from keras_resnet.data import load, pipeline
 from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.data.folders import default_split
 from keras_resnet.data.pipeline import Resize
-from keras_resnet.data.sources import class_indices
 from keras_resnet.evaluation import published
-from keras_resnet.evaluation.accuracy import evaluate, in_channels_of
-from keras_resnet.evaluation.result import Evaluation
+from keras_resnet.evaluation.accuracy import in_channels_of
 from keras_resnet.export.serving import SIZE
 from keras_resnet.inputs import square_side
 from keras_resnet.training import batches
@@ -69,7 +67,7 @@ def open_network(
     if weights is not None:
         checkpoint = published.checkpoint_of(model, weights, own)
         network, classes = published.build(model, checkpoint, size), published.class_names(checkpoint)
-        known = aliases(checkpoint.data, checkpoint.classes) or ()
+        known = aliases(checkpoint.data, checkpoint.classes)
         return OpenedNetwork(network, classes, resize_for(checkpoint), checkpoint, None, known)
     for argument, value in {"size": size, **own}.items():
         if value is not None:
@@ -81,19 +79,6 @@ def open_network(
     run, network = open_run(path)
     checkpoint, names = as_checkpoint(run, network, path), [(name,) for name in run.classes]
     return OpenedNetwork(network, run.classes, batches.resize(run.recipe), checkpoint, run.data, names, run.on_corrupt)
-
-
-def measure(network: OpenedNetwork, images: Split) -> Evaluation:
-    """Evaluates a network on images of all or some of its classes, in any order.
-
-    Raises:
-        ValueError: a class of the images is not one of the network's; if its classes are not known, the images must
-            have as many.
-    """
-    if not network.aliases:
-        return evaluate(network.model, images, resize=network.resize)
-    labels = class_indices(images.classes, network.aliases)
-    return evaluate(network.model, images, resize=network.resize, labels=labels, class_names=network.classes)
 
 
 def read_class_names(file: Path, count: int) -> tuple[str, ...]:

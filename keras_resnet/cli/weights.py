@@ -71,11 +71,16 @@ def evaluate(
     if fail_if_worse and baseline is None:
         raise ValueError("fail_if_worse must be given with --baseline. Received: fail_if_worse=True")
     start_keras()
-    from keras_resnet.cli.networks import measure, open_network
+    from keras_resnet.cli.networks import OpenedNetwork, open_network
     from keras_resnet.cli.report import comparison, measured
     from keras_resnet.data import load
     from keras_resnet.data.folders import default_split
+    from keras_resnet.evaluation.accuracy import evaluate_by_name
     from keras_resnet.evaluation.report import check_directory, write_report
+    from keras_resnet.evaluation.result import Evaluation
+
+    def measure(network: OpenedNetwork) -> Evaluation:
+        return evaluate_by_name(network.model, images, network.aliases, network.resize)
 
     if report is not None:
         check_directory(report)
@@ -88,8 +93,8 @@ def evaluate(
         )
     split = split or (default_split(source) if weights is not None else "test")
     images = load(source, split, on_corrupt=on_corrupt or network.on_corrupt)
-    other = None if baseline is None else measure(open_network(baseline), images)
-    found = measure(network, images)
+    other = None if baseline is None else measure(open_network(baseline))
+    found = measure(network)
     measured(found, source, split, network.checkpoint if weights is not None else None, size, Console())
     if other is not None:
         comparison(found, other, Console())

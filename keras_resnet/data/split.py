@@ -91,6 +91,10 @@ class Split:
         # The size is set because Keras warns about a dataset of unknown size.
         return rows.map(lambda _, row: choose(*row)).apply(tf.data.experimental.assert_cardinality(self.size))
 
+    def names_of(self, numbers: np.ndarray) -> tuple[str, ...]:
+        """The names of the images with these numbers: their files, or the numbers if they are not single files."""
+        return tuple(self.files[number] for number in numbers) if self.files else tuple(map(str, numbers.tolist()))
+
     def unreadable(self) -> list[str]:
         """One reason for each image that cannot be read, among those whose reading started but did not finish.
 

@@ -53,8 +53,7 @@ def class_counts(split: Split) -> dict[str, int] | None:
     """Number of images by class; None if the labels are not known before they are read."""
     if not isinstance(split.records, Indexed):
         return None
-    counts = np.bincount(split.records.labels, minlength=len(split.classes))
-    return dict(zip(split.classes, counts.tolist(), strict=True))
+    return dict(zip(split.classes, label_counts(split).tolist(), strict=True))
 
 
 def label_counts(split: Split) -> np.ndarray:

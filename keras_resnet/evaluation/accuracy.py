@@ -14,11 +14,12 @@ from keras_resnet.data.as_split import Data, as_split, numbered
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.data.decode import to_square
 from keras_resnet.data.pipeline import Resize, numbered_pipeline
+from keras_resnet.data.sources import class_indices
 from keras_resnet.evaluation.metrics import Answers
-from keras_resnet.evaluation.probabilities import probabilities_of
 from keras_resnet.evaluation.result import Evaluation, Mistake
 from keras_resnet.inputs import square_side
 from keras_resnet.runtime.grouped_convolutions import without_xla
+from keras_resnet.runtime.probabilities import probabilities_of
 
 MISTAKES = 12  # images with the largest losses whose pixels are kept
 BEST = 5  # classes with the highest probabilities that are kept for each image
@@ -87,9 +88,30 @@ def evaluate(
     if not parts:
         raise ValueError(f"split must have at least one readable image. Received: {split}, all of them corrupt")
     numbers, right, best, values, losses = map(np.concatenate, zip(*parts, strict=True))
-    names = tuple(split.files[number] for number in numbers) if split.files else tuple(map(str, numbers.tolist()))
-    answers = Answers(_names(model, split, output_of_class, class_names), names, right, best, values, losses)
+    classes = _names(model, split, output_of_class, class_names)
+    answers = Answers(classes, split.names_of(numbers), right, best, values, losses)
     return Evaluation(answers, worst.mistakes)
+
+
+def evaluate_by_name(
+    model: keras.Model, split: Split, aliases: Sequence[tuple[str, ...]], resize: Resize
+) -> Evaluation:
+    """`evaluate` for images of all or some of a model's classes, in any order: classes are found by their names.
+
+    Args:
+        model: as in `evaluate`.
+        split: the images.
+        aliases: for each output of the model its names, the one to show first. (): they are not known, and the images
+            must have as many classes, in the same order.
+        resize: as in `evaluate`.
+
+    Raises:
+        ValueError: a class of the images is not one of the model's; and as in `evaluate`.
+    """
+    if not aliases:
+        return evaluate(model, split, resize=resize)
+    labels, shown = class_indices(split.classes, aliases), [names[0] for names in aliases]
+    return evaluate(model, split, resize=resize, labels=labels, class_names=shown)
 
 
 class Worst:

@@ -70,8 +70,7 @@ def embed(model: keras.Model, split: Data, batch_size: int = 64, *, resize: Resi
         for numbers, pixels, labels in numbered_pipeline(images, size, batch_size, resize).as_numpy_iterator():
             parts.append((numbers, network.predict_on_batch(pixels)[: len(pixels)].astype("float32"), labels))
     numbers, values, labels = map(np.concatenate, zip(*parts, strict=True))
-    names = tuple(images.files[number] for number in numbers) if images.files else tuple(map(str, numbers.tolist()))
-    return Embeddings(values, labels, names, images.classes)
+    return Embeddings(values, labels, images.names_of(numbers), images.classes)
 
 
 def without_classifier(model: keras.Model) -> keras.Model:

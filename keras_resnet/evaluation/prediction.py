@@ -13,8 +13,8 @@ import numpy as np
 from keras_resnet._internal.validation import integer, printable
 from keras_resnet.data.decode import read_image, to_square
 from keras_resnet.data.pipeline import Resize
-from keras_resnet.evaluation.probabilities import probabilities_of
 from keras_resnet.inputs import square_side
+from keras_resnet.runtime.probabilities import probabilities_of
 
 BATCH_PIXELS = 32 * 224**2  # of all images of a batch together
 

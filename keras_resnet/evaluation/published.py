@@ -15,8 +15,7 @@ from keras_resnet._internal.validation import printable
 from keras_resnet.classes import aliases, imagenet_classes, names_of
 from keras_resnet.data import Split
 from keras_resnet.data.decode import resize_for
-from keras_resnet.data.sources import class_indices
-from keras_resnet.evaluation.accuracy import evaluate
+from keras_resnet.evaluation.accuracy import evaluate_by_name
 from keras_resnet.weights import Checkpoint
 from keras_resnet.weights import like as weights_like
 from keras_resnet.weights.resolution import contents, recognized, resolve
@@ -107,5 +106,4 @@ def top1(model: keras.Model, checkpoint: Checkpoint, examples: Split) -> float:
         ValueError: a class of the images does not belong to the checkpoint.
     """
     known = aliases(checkpoint.data, checkpoint.classes)
-    labels = class_indices(examples.classes, known) if known else None
-    return evaluate(model, examples, resize=resize_for(checkpoint), labels=labels)
+    return evaluate_by_name(model, examples, known, resize_for(checkpoint))

@@ -18,6 +18,7 @@ from keras_resnet.explain.covering import occlusion
 from keras_resnet.explain.maps import heat_maps
 from keras_resnet.inputs import square_side
 from keras_resnet.plots.overlay import plot_overlays
+from keras_resnet.runtime.probabilities import probabilities_of
 
 Explainer: TypeAlias = Callable[[keras.Model, np.ndarray, list[int]], np.ndarray]
 OCCLUSION = "occlusion"
@@ -70,10 +71,10 @@ def draw(
     """
     size, channels = square_side(model), model.inputs[0].shape[-1]
     asked = None if name is None else list(classes).index(known("class", name, classes, "the run's run.json"))
-    rows = []
+    rows, probabilities = [], probabilities_of(model)
     for file in files:
         image = np.asarray(resize(read_image(file, channels), size))
-        outputs = model.predict_on_batch(image[None])[0]
+        outputs = probabilities(model.predict_on_batch(image[None]))[0]
         best = [int(index) for index in outputs.argsort()[::-1][:top]]
         explained = best if asked is None else [asked]
         maps = explainer(model, np.repeat(image[None], len(explained), 0), explained)

@@ -11,7 +11,7 @@ import pytest
 from keras_resnet.data import from_arrays
 from keras_resnet.evaluation import evaluate, prediction
 from keras_resnet.evaluation.prediction import predict_files
-from keras_resnet.evaluation.probabilities import probabilities_of
+from keras_resnet.runtime.probabilities import probabilities_of
 from tests.cli.test_cli import invoke
 from tests.data.test_sources import write_png
 
