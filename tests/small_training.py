@@ -1,6 +1,10 @@
 """Makes trainings small, for tests that do not measure how well a network learns."""
 
+import contextlib
 import functools
+
+import pytest
+import tensorflow as tf
 
 from keras_resnet import zoo
 from keras_resnet.training import run
@@ -18,3 +22,14 @@ def of_one_block(patch):
 def without_export(patch):
     """Leaves the SavedModel out of runs, which saves a third of their time. For tests that do not use it."""
     patch.setattr(run, "saved_model", lambda *_, **__: None)
+
+
+@contextlib.contextmanager
+def small_and_eager():
+    """Both in the block, which runs without tracing: to trace a step takes longer than the few steps themselves."""
+    tf.config.run_functions_eagerly(True)
+    with pytest.MonkeyPatch.context() as patch:
+        of_one_block(patch)
+        without_export(patch)
+        yield
+    tf.config.run_functions_eagerly(False)

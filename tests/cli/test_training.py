@@ -16,7 +16,7 @@ from tests import processes
 from tests.cli.test_cli import SMALL, invoke
 from tests.conftest import UNTRACED
 from tests.data.test_sources import write_png
-from tests.small_training import of_one_block, without_export
+from tests.small_training import small_and_eager
 
 pytestmark = UNTRACED
 
@@ -25,13 +25,8 @@ QUICK = ("--epochs", 2, "--batch-size", 16, "--size", 8)
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_trainings():
-    """Small trainings, which run eagerly: tracing a step takes longer than the few steps that they have."""
-    tf.config.run_functions_eagerly(True)
-    with pytest.MonkeyPatch.context() as patch:
-        of_one_block(patch)
-        without_export(patch)
+    with small_and_eager():
         yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")

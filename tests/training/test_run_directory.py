@@ -14,7 +14,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_resnet.training import Recipe, checkpoints, fit, run
 from keras_resnet.training.compare import read_run
@@ -23,7 +22,7 @@ from keras_resnet.training.run_directory import read_task
 from tests.cli.test_cli import invoke
 from tests.conftest import UNTRACED
 from tests.data.test_sources import write_png
-from tests.small_training import of_one_block, without_export
+from tests.small_training import small_and_eager
 from tests.training.test_resuming import AtStep, die, images
 
 pytestmark = UNTRACED
@@ -33,12 +32,8 @@ RECIPE = Recipe(epochs=2, batch_size=12, pad_and_crop=0.0, validation_split=0.2,
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_trainings():
-    tf.config.run_functions_eagerly(True)
-    with pytest.MonkeyPatch.context() as patch:
-        of_one_block(patch)
-        without_export(patch)
+    with small_and_eager():
         yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Heads of files: the classifier by its names, other heads, and none; the body is loaded all or nothing."""
 
-import functools
 import logging
 
 import keras
@@ -9,20 +8,15 @@ import pytest
 from safetensors.numpy import save_file
 
 import keras_resnet as kr
-from tests.conftest import randomise
 from tests.torch_names import torch_state
+from tests.weights.tiny_net import random_net, tiny
 
-tiny = functools.partial(
-    kr.ResNet, (1, 1), kr.bottleneck_block, filters=(8, 16), stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=10
-)
 ZEROS = np.zeros((4, 64), "float32")
 
 
 @pytest.fixture(scope="module")
 def model():
-    model = tiny()
-    randomise(model, np.random.default_rng(0))
-    return model
+    return random_net()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Files with several sets of weights: averages, students and teachers, and networks that are a part of another one."""
 
-import functools
 import logging
 
 import numpy as np
@@ -9,23 +8,18 @@ import pytest
 import keras_resnet as kr
 from keras_resnet import weights
 from keras_resnet.weights.sets import chosen
-from tests.conftest import randomise
 from tests.hostile.pickled import tensor
 from tests.hostile.writers import write_torch_raw
 from tests.torch_names import torch_state
+from tests.weights.tiny_net import random_net, tiny
 
-tiny = functools.partial(
-    kr.ResNet, (1, 1), kr.bottleneck_block, filters=(8, 16), stem=kr.stems.cifar, input_shape=(16, 16, 3), classes=10
-)
 FIRST = "layer1.0.conv1.weight"
 KERNEL = "conv2_block1_1_conv"
 
 
 @pytest.fixture(scope="module")
 def model():
-    model = tiny()
-    randomise(model, np.random.default_rng(0))
-    return model
+    return random_net()
 
 
 @pytest.fixture(scope="module")
