@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_resnet.plots.style import figure, logarithmic, save
 from keras_resnet.weights import Checkpoint
 from keras_resnet.weights.table import checkpoints_of
 from keras_resnet.zoo import Row
@@ -91,11 +92,8 @@ def numbered_points(front: Iterable[Point]) -> list[Point]:
 
 def plot_models(candidates: Iterable[Point], path: Path) -> None:
     """Draws the points into a PNG file. If there is room, points of the front get a number, which a list explains."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    figure = Figure(figsize=(10, 6.5), dpi=120, layout="constrained")
-    axes = figure.subplots()
+    drawn = figure(10, 6.5)
+    axes = drawn.subplots()
     candidates = list(candidates)
     front = pareto_front(candidates)
     label = "Pareto front of those for commercial use"
@@ -123,13 +121,11 @@ def plot_models(candidates: Iterable[Point], path: Path) -> None:
     )
     axes.set_xscale("log")
     axes.set_xlim(0.4, 200)  # room for the list on the left
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    logarithmic(axes.xaxis)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small", loc="lower right")
     path.parent.mkdir(exist_ok=True)
-    figure.savefig(path)
+    save(drawn, path)
 
 
 def _coordinates(chosen: Iterable[Point]) -> tuple[list[float], list[float]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet.plots.style import save, shortened
 
 CELL = 1.7  # width of an image in inches
 SHOWN = 2  # classes that the title of a mixed label names
@@ -59,8 +59,7 @@ def plot_images(images: np.ndarray, titles: Sequence[str], path: Path, columns: 
     for axes, image, title in zip(cells, images, wrapped_titles):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(title, fontsize=7.5, pad=3)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary)
+    save(figure, path)
 
 
 def label_titles(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
@@ -88,7 +87,7 @@ def label_titles(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
     """
     labels = np.asarray(labels)
     if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
-        return [_shortened(classes[label], LINE) for label in labels]
+        return [shortened(classes[label], LINE) for label in labels]
     if labels.ndim != 2 or labels.shape[1] != len(classes):
         raise ValueError(
             f"labels must be integers (N,) or targets (N, {len(classes)}). "
@@ -103,13 +102,9 @@ def _title(target: np.ndarray, classes: Sequence[str]) -> str:
     smoothing = target.min() if len(target) > SHOWN else 0
     shown = [label for label in order if target[label] >= 0.05 and target[label] > smoothing]
     if len(shown) <= 1:
-        return _shortened(classes[order[0]], LINE)
-    return " / ".join(f"{_shortened(classes[label], LINE - 6)} {target[label]:.1f}" for label in shown)
+        return shortened(classes[order[0]], LINE)
+    return " / ".join(f"{shortened(classes[label], LINE - 6)} {target[label]:.1f}" for label in shown)
 
 
 def _wrapped(title: str) -> str:
     return title if len(title) <= LINE else title.replace(" / ", " /\n")
-
-
-def _shortened(name: str, length: int) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_resnet.complexity import flat_layers, layer_macs, parameters
+from keras_resnet.plots.style import figure, save
 from keras_resnet.stages import Stage, parse_block, stage_table
 
 FORMATS = (".svg", ".png")
-WIDTH, GAP = 2.3, 0.75  # of a column, and between two columns, in inches
-LINE = 0.21  # height of a line of text in inches
+# In inches. README shows the picture of ResNet-50 about 830 pixels wide: its text is then 9 pixels high.
+LINE, CHARACTER = 0.235, 0.08  # height of a line in a box, and width of a character of it
+LEFT, RIGHT = 0.36, 0.44  # of a box: room for the shortcut and its name; for the number of blocks
 COLORS = {"conv1": "#e8e8e8", "head": "#e8e8e8"}
 STAGE_COLORS = ("#cfe3f3", "#d5ecd4", "#fde4c8", "#f6d3d5", "#e4d9f0")
 IDENTITY, PROJECTION = "#1b1b1b", "#c0392b"
@@ -58,6 +60,18 @@ class Column(NamedTuple):
     boxes: tuple[Box, ...]
 
 
+class Place(NamedTuple):
+    """Where the boxes of a column are: their left and right ends."""
+
+    left: float
+    right: float
+
+    @property
+    def middle(self) -> float:
+        """The x coordinate of what is centered."""
+        return (self.left + self.right) / 2
+
+
 def plot_architecture(model: keras.Model, path: str | os.PathLike[str], title: str | None = None) -> None:
     """Draws a residual network: stages as columns, blocks as boxes, with sizes, channels, parameters and MACs.
 
@@ -86,7 +100,7 @@ def plot_architecture(model: keras.Model, path: str | os.PathLike[str], title: s
     columns = columns_of(model)
     total = sum(column.stage.parameters for column in columns), sum(column.stage.macs for column in columns)
     size = " x ".join(map(str, model.input_shape[1:]))
-    heading = f"{title or model.name}: {_millions(total[0])} parameters, {_giga(total[1])} MACs for {size}"
+    heading = f"{title or model.name}: {_count(total[0])} parameters, {_count(total[1])} MACs for {size}"
     _draw(columns, heading, path)
 
 
@@ -156,7 +170,7 @@ def _part(layer: keras.Layer) -> str:
 def _words(layer: keras.Layer) -> str:
     """What a layer does, in a few words; "" for layers that the picture leaves out."""
     stride = max(getattr(layer, "strides", (1,)) or (1,))
-    slower = f", stride {stride}" if stride > 1 else ""
+    slower = f", /{stride}" if stride > 1 else ""
     if isinstance(layer, keras.layers.Conv2D):
         groups = f", {layer.groups} groups" if layer.groups > 1 else ""
         return f"{_sides(layer.kernel_size)} conv, {layer.filters}{groups}{slower}"
@@ -177,23 +191,25 @@ def _sides(size: Sequence[int]) -> str:
 
 
 def _draw(columns: Sequence[Column], heading: str, path: Path) -> None:
-    from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
-
-    height = max(sum(map(_height, column.boxes)) + 0.45 * len(column.boxes) for column in columns) + 1.65
-    width = len(columns) * (WIDTH + GAP) + 0.3
-    figure = Figure(figsize=(width, height), dpi=120)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(-height, 0))
+    height = max(sum(map(_height, column.boxes)) + 0.45 * len(column.boxes) for column in columns) + 2.05
+    lines = [line for column in columns for box in column.boxes for line in box.block.lines]
+    width = CHARACTER * max(map(len, lines)) + 0.2
+    total = len(columns) * (LEFT + width + RIGHT)
+    drawn = figure(total, height)
+    drawn.set_layout_engine("none")  # the places of all parts are computed here
+    axes = drawn.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, total), ylim=(-height, 0))
     axes.set_axis_off()
-    axes.text(0.3, -0.32, heading, fontsize=13, weight="bold", va="center")
-    _legend(axes, width)
+    axes.text(LEFT, -0.28, heading, fontsize=13, weight="bold", va="center")
+    _legend(axes)
     colors = {**COLORS, **{column.stage.name: color for column, color in _staged_colors(columns)}}
-    for number, column in enumerate(columns):
-        left = 0.3 + number * (WIDTH + GAP)
-        bottom = _draw_column(axes, column, left, colors[column.stage.name])
-        if number + 1 < len(columns):
-            _arrow_to_next(axes, left, bottom)
-    figure.savefig(path)
+    lefts = [LEFT + number * (LEFT + width + RIGHT) for number in range(len(columns))]
+    places = [Place(left, left + width) for left in lefts]
+    for column, place in zip(columns, places, strict=True):
+        _draw_column(axes, column, place, colors[column.stage.name])
+    for place, following in itertools.pairwise(places):
+        _arrow(axes, place, following)
+    save(drawn, path)
 
 
 def _staged_colors(columns: Sequence[Column]) -> Iterator[tuple[Column, str]]:
@@ -205,35 +221,34 @@ def _height(box: Box) -> float:
     return LINE * (len(box.block.lines) + 0.9)
 
 
-def _draw_column(axes: Any, column: Column, left: float, color: str) -> float:
-    """Draws the boxes of a stage from top to bottom; returns where the last one ends."""
-    stage, middle = column.stage, left + WIDTH / 2
+def _draw_column(axes: Any, column: Column, place: Place, color: str) -> None:
+    """Draws the boxes of a stage from top to bottom."""
+    stage, middle = column.stage, place.middle
     output = " x ".join(map(str, stage.output))
-    axes.text(middle, -0.68, stage.name, fontsize=11, weight="bold", ha="center", va="center")
-    axes.text(middle, -0.9, output, fontsize=8.5, ha="center", va="center", color="#444444")
-    y = -1.1
+    axes.text(middle, -0.78, stage.name, fontsize=12, weight="bold", ha="center", va="center")
+    axes.text(middle, -1.01, output, fontsize=10, ha="center", va="center", color="#444444")
+    y = -1.2
     for box in column.boxes:
         top = y - 0.12
         bottom = top - _height(box)
         if box.residual:
-            _shortcut(axes, box, left, top, bottom)
-        _box(axes, box, left, top, bottom, color)
+            _shortcut(axes, box, place, top, bottom)
+        _box(axes, box, place, top, bottom, color)
         axes.plot([middle, middle], [y, top], color=IDENTITY, lw=1, zorder=1)
         y = bottom - 0.33 if box.residual else bottom
         axes.plot([middle, middle], [bottom, y], color=IDENTITY, lw=1, zorder=1)
-    cost = f"{_millions(stage.parameters)} parameters" + (f"\n{_giga(stage.macs)} MACs" if stage.macs else "")
-    axes.text(middle, y - 0.06, cost, fontsize=8.5, ha="center", va="top", color="#444444")
-    return y
+    cost = f"{_count(stage.parameters)} parameters" + (f"\n{_count(stage.macs)} MACs" if stage.macs else "")
+    axes.text(middle, y - 0.06, cost, fontsize=10, ha="center", va="top", color="#444444")
 
 
-def _box(axes: Any, box: Box, left: float, top: float, bottom: float, color: str) -> None:
+def _box(axes: Any, box: Box, place: Place, top: float, bottom: float, color: str) -> None:
     from matplotlib.patches import FancyBboxPatch  # noqa: PLC0415
 
     for shift in (0.07, 0) if box.blocks > 1 else (0,):
         axes.add_patch(
             FancyBboxPatch(
-                (left + 0.25 + shift, bottom + shift / 2),
-                WIDTH - 0.5,
+                (place.left + shift, bottom + shift / 2),
+                place.right - place.left,
                 top - bottom,
                 boxstyle="round,pad=0,rounding_size=0.05",
                 facecolor=color,
@@ -244,16 +259,15 @@ def _box(axes: Any, box: Box, left: float, top: float, bottom: float, color: str
         )
     for number, line in enumerate(box.block.lines):
         y = top - LINE * (number + 0.95)
-        axes.text(left + WIDTH / 2, y, line, fontsize=8.5, ha="center", va="center", zorder=3)
+        axes.text(place.middle, y, line, fontsize=10, ha="center", va="center", zorder=3)
     if box.blocks > 1:
-        axes.text(
-            left + WIDTH - 0.1, (top + bottom) / 2, f"x{box.blocks}", fontsize=11, weight="bold", va="center", zorder=3
-        )
+        x, y = place.right + 0.1, (top + bottom) / 2
+        axes.text(x, y, f"x{box.blocks}", fontsize=11, weight="bold", va="center", zorder=3)
 
 
-def _shortcut(axes: Any, box: Box, left: float, top: float, bottom: float) -> None:
+def _shortcut(axes: Any, box: Box, place: Place, top: float, bottom: float) -> None:
     """The line around a box, and the addition under it."""
-    middle, side, add = left + WIDTH / 2, left + 0.08, bottom - 0.17
+    middle, side, add = place.middle, place.left - 0.14, bottom - 0.17
     projected = bool(box.block.shortcut)
     color, style = (PROJECTION, (0, (4, 2))) if projected else (IDENTITY, "solid")
     axes.plot(
@@ -267,41 +281,33 @@ def _shortcut(axes: Any, box: Box, left: float, top: float, bottom: float) -> No
     axes.plot([middle], [add], marker="o", ms=9, markerfacecolor="white", markeredgecolor=IDENTITY, zorder=3)
     axes.text(middle, add, "+", fontsize=9, ha="center", va="center_baseline", zorder=4)
     if projected:
-        axes.text(
-            side - 0.03,
-            (top + bottom) / 2,
-            box.block.shortcut,
-            fontsize=7,
-            rotation=90,
-            ha="right",
-            va="center",
-            color=color,
-        )
+        x, y = side - 0.03, (top + bottom) / 2
+        axes.text(x, y, box.block.shortcut, fontsize=8.5, rotation=90, ha="right", va="center", color=color)
 
 
-def _arrow_to_next(axes: Any, left: float, bottom: float) -> None:
-    """The line from the end of a column to the start of the next one."""
+def _arrow(axes: Any, place: Place, following: Place) -> None:
+    """The arrow between the names of two stages."""
     axes.annotate(
         "",
-        xy=(left + WIDTH + GAP + WIDTH / 2 - 0.42, -0.68),
-        xytext=(left + WIDTH / 2 + 0.42, -0.68),
+        xy=(following.middle - 0.42, -0.78),
+        xytext=(place.middle + 0.42, -0.78),
         arrowprops={"arrowstyle": "->", "color": "#777777", "lw": 1.2},
     )
 
 
-def _legend(axes: Any, width: float) -> None:
+def _legend(axes: Any) -> None:
     from matplotlib.lines import Line2D  # noqa: PLC0415
 
     lines = [
         Line2D([], [], color=IDENTITY, lw=1.3, label="identity shortcut"),
         Line2D([], [], color=PROJECTION, lw=1.3, linestyle=(0, (4, 2)), label="shortcut that changes the shape"),
+        Line2D([], [], linestyle="", label="/2: stride 2"),
     ]
-    axes.legend(handles=lines, loc="upper right", ncols=2, frameon=False, fontsize=9, bbox_to_anchor=(0.99, 1))
+    axes.legend(handles=lines, loc="lower right", ncols=3, columnspacing=1, frameon=False, fontsize=10)
 
 
-def _millions(count: int) -> str:
-    return f"{count / 1e6:.1f} M" if count >= 1e5 else f"{count / 1e3:.1f} k"
-
-
-def _giga(count: int) -> str:
-    return f"{count / 1e9:.2f} G" if count >= 1e9 else f"{count / 1e6:.1f} M"
+def _count(number: int) -> str:
+    """A number of parameters or MACs in three to four digits."""
+    if number >= 1e9:
+        return f"{number / 1e9:.2f} G"
+    return f"{number / 1e6:.1f} M" if number >= 1e5 else f"{number / 1e3:.1f} k"

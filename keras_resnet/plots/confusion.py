@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.plots.style import BLUE, figure, shortened
+from keras_resnet.plots.style import BLUE, figure, save, shortened
 
 MOST_CELLS = 30  # classes of a matrix with names and numbers; for more classes the most confused pairs are listed
 PAIRS = 25
@@ -68,7 +68,7 @@ def _matrix(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
             color = "white" if shares[row, column] > 0.55 else "black"
             axes.text(column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=color, fontsize=8)
     drawn.colorbar(image, ax=axes, label="fraction of the right class", format="{x:.0%}")
-    drawn.savefig(path)
+    save(drawn, path)
 
 
 def _pairs(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
@@ -86,7 +86,7 @@ def _pairs(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
     image = _shown(small, matrix)
     small.set(xlabel="answer (number of the class)", ylabel="right class", title=f"all {len(classes):,} classes")
     drawn.colorbar(image, ax=small, label="fraction of the right class", format="{x:.0%}", shrink=0.5)
-    drawn.savefig(path)
+    save(drawn, path)
 
 
 def _shown(axes: Any, matrix: np.ndarray) -> Any:

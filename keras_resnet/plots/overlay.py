@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_resnet.plots.style import figure, shortened
+from keras_resnet.plots.style import figure, save, shortened
 
 CELL, COLUMNS = 1.6, 6  # width of a picture in inches, pictures in a line
 COLORMAP = "inferno"  # brighter means more, for any color vision and in gray
@@ -61,4 +61,4 @@ def plot_overlays(rows: Sequence[tuple[np.ndarray, str, Sequence[tuple[np.ndarra
     for axes, (image, title) in zip(places, cells, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title("\n".join(shortened(line) for line in title.split("\n")), fontsize=8)
-    drawn.savefig(path)
+    save(drawn, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_resnet.plots.style import BLUE, GREY, ORANGE, figure
+from keras_resnet.plots.style import BLUE, GREY, ORANGE, figure, save
 
 
 def plot_reliability(
@@ -36,4 +36,4 @@ def plot_reliability(
     lower.grid(alpha=0.3)
     for axis in (upper.yaxis, lower.xaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    drawn.savefig(path)
+    save(drawn, path)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.validation import printable
+from keras_resnet.plots.style import save
 from keras_resnet.training.curves import loss_and_accuracy
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.run_directory import HISTORY, RECIPE, RUN, load_run, read_task
@@ -116,13 +116,12 @@ def plot_runs(runs: Sequence[RunSummary], path: Path) -> None:
         runs: the runs.
         path: path of the PNG file.
     """
-    figure, panels = loss_and_accuracy()
+    drawn, panels = loss_and_accuracy()
     for quantity, axes in panels.items():
         for name, run in zip(names(runs), runs, strict=True):
             values = run.history.get(f"val_{quantity}") or run.history.get(quantity, [])
             label = name if f"val_{quantity}" in run.history else f"{name} (training)"
             axes.plot(run.history.get("epoch", []), values, label=label, linewidth=2)
         axes.set(ylabel=f"validation {quantity}")
-    figure.legend(*panels["loss"].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary)
+    drawn.legend(*panels["loss"].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    save(drawn, path)

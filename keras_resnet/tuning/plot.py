@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet.plots.style import BLUE, GREY, figure, logarithmic, save
 from keras_resnet.tuning.results import TrialResult, pareto_front
 
 
@@ -17,28 +17,24 @@ def plot_trials(trials: Sequence[TrialResult], title: str, path: Path) -> None:
         title: title of the plot.
         path: path of the PNG file.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415  (no pyplot: no window system, no global state)
-    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter  # noqa: PLC0415
+    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415
 
-    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    axes = figure.subplots()
+    drawn = figure(8, 5)
+    axes = drawn.subplots()
     best = pareto_front(trials)
     dominated = [trial for trial in trials if trial not in best]
-    axes.scatter(*_points(dominated), color="tab:grey", alpha=0.4, label="other trials")
-    axes.plot(*_points(best), color="tab:blue", marker="o", linewidth=2, drawstyle="steps-post", label="Pareto front")
+    axes.scatter(*_points(dominated), color=GREY, alpha=0.4, label="other trials")
+    axes.plot(*_points(best), color=BLUE, marker="o", linewidth=2, drawstyle="steps-post", label="Pareto front")
     for trial in best:
         point = (trial.metrics["macs"] / 1e6, trial.metrics["val_accuracy"])
         axes.annotate(trial.trial, point, textcoords="offset points", xytext=(4, 6), fontsize="small")
     axes.set(title=title, xlabel="multiply-accumulates of one image, millions", ylabel="validation accuracy")
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    logarithmic(axes.xaxis)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary)
+    drawn.legend(loc="outside lower center", ncols=2, frameon=False)
+    save(drawn, path)
 
 
 def _points(trials: Sequence[TrialResult]) -> tuple[list[float], list[float]]:

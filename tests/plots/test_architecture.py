@@ -3,6 +3,7 @@
 import re
 
 import keras
+import keras_tuner
 import pytest
 
 import keras_resnet as kr
@@ -22,18 +23,19 @@ def test_equal_blocks_are_one_box_and_a_projection_is_named():
         (("3x3 conv, 64", "3x3 conv, 64"), "", 2)
     ]
     assert [(box.block.lines, box.block.shortcut, box.blocks) for box in second.boxes] == [
-        (("3x3 conv, 128, stride 2", "3x3 conv, 128"), "1x1 conv, 128, stride 2", 1),
+        (("3x3 conv, 128, /2", "3x3 conv, 128"), "1x1 conv, 128, /2", 1),
         (("3x3 conv, 128", "3x3 conv, 128"), "", 1),
     ]
-    assert stem.boxes[0].block.lines == ("7x7 conv, 64, stride 2", "3x3 max pool, stride 2")
+    assert stem.boxes[0].block.lines == ("7x7 conv, 64, /2", "3x3 max pool, /2")
     assert head.stage.name == "conv4_x"
 
 
 def test_gates_groups_and_zeros_are_named():
-    (_, column, *_) = columns_of(kr.SEResNeXt50_32x4d(input_shape=(64, 64, 3)))
-    assert column.boxes[0].block.lines == ("1x1 conv, 128", "3x3 conv, 128, 32 groups", "1x1 conv, 256", "SE gate")
+    options = {"block": kr.bottleneck_block, "groups": 4, "base_width": 64, "gate": kr.gates.squeeze_excite}
+    (_, column, *_) = columns_of(small(**options))
+    assert column.boxes[0].block.lines == ("1x1 conv, 32", "3x3 conv, 32, 4 groups", "1x1 conv, 32", "SE gate")
     cifar = columns_of(kr.ResNet20())
-    assert cifar[2].boxes[0].block.shortcut == "1x1 max pool, stride 2\nzeros for new channels"
+    assert cifar[2].boxes[0].block.shortcut == "1x1 max pool, /2\nzeros for new channels"
     assert cifar[-1].boxes[0].block.lines == ("global average pool", "dense, 10")
 
 
@@ -66,6 +68,13 @@ def test_the_picture_names_the_network_its_size_and_its_cost(tmp_path):
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", (tmp_path / "net.svg").read_text())
     assert "A small net: 0.3 M parameters, 40.6 M MACs for 32 x 32 x 3" in texts
     assert {"conv2_x", "head", "x3", "3x3 conv, 16", "16 x 16 x 32"} <= set(texts)
+
+
+def test_a_network_of_a_search_is_drawn(tmp_path):
+    space = kr.HyperResNet((16, 16, 1), 10, base="ResNet20", max_macs=1e6, tune=("depth", "width"))
+    model = space.build(keras_tuner.HyperParameters())
+    assert [column.stage.name for column in columns_of(model)] == ["conv1", "conv2_x", "conv3_x", "conv4_x", "head"]
+    plot_architecture(model, tmp_path / "net.png")
 
 
 def test_a_png_is_written(tmp_path):
