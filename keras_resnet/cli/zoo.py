@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -49,14 +50,22 @@ def summary(
     classes: Annotated[
         int | None, typer.Option(help="Number of classes, at least 1.", show_default="the model's own number")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="SVG or PNG file to write: a picture of the stages and their blocks.", show_default="none"),
+    ] = None,
 ) -> None:
     """Shows the stages of a model: blocks, output shape, parameters, multiply-accumulates (MACs)."""
     start_keras()
     from keras_resnet import zoo
     from keras_resnet.cli import report
+    from keras_resnet.plots import plot_architecture
     from keras_resnet.stages import stage_table
 
     side = zoo.row_of(name).size if size is None else size
     overrides: dict[str, Any] = {} if classes is None else {"classes": classes}
     model = zoo.create_model(name, input_shape=(side, side, channels), **overrides)
     report.summary(name, stage_table(model), Console())
+    if plot is not None:
+        plot_architecture(model, plot, name)
+        report.say(str(plot), Console())

@@ -272,6 +272,13 @@ def test_summary_shows_the_stages():
         assert part in result.output
 
 
+def test_summary_draws_the_stages(tmp_path):
+    result = invoke("summary", "ResNet20", "--plot", tmp_path / "net.svg")
+    assert result.exit_code == 0
+    assert "<svg" in (tmp_path / "net.svg").read_text()
+    assert "path must end in .svg or .png" in str(invoke("summary", "ResNet20", "--plot", "net.pdf").exception)
+
+
 @pytest.mark.slow
 @pytest.mark.processes
 def test_help_answers_at_once_and_explains():
