@@ -18,6 +18,7 @@ SLOW = (
     "keras_resnet.data.train",
     "keras_resnet.export.folding",
     "keras_resnet.export.int8",
+    "keras_resnet.export.serving",
     "keras_resnet.stages",
     "keras_resnet.training.distribution",
     "keras_resnet.evaluation.accuracy",

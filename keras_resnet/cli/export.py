@@ -63,6 +63,14 @@ def export(
             "file. raise: reject the whole request.",
         ),
     ] = "flag",
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Also answer requests of the signature `explain`: with the most probable class of an image file, its "
+            "score, and a heat map of the places that speak for it. The network must end in average pooling.",
+        ),
+    ] = False,
     *,
     own: Mapping[str, Any],
 ) -> None:
@@ -90,6 +98,7 @@ def export(
         checkpoint=network.checkpoint,
         resize=network.resize,
         on_invalid=on_invalid,
+        explain=explain,
     )
     kit.write(out, name)
     report.say((path / "card.txt").read_text(), Console())

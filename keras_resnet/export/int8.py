@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from keras_resnet._internal.keras_graph import nodes_of
 from keras_resnet.export.int8_kernels import Span
-from keras_resnet.export.int8_layers import LOWERINGS, TRAINING_ONLY, Float, Value, dequantized, settled
-from keras_resnet.export.network import Features, feature_extractor
+from keras_resnet.export.int8_layers import LOWERINGS, Float, Value, dequantized, settled
+from keras_resnet.export.network import TRAINING_ONLY, Features, Part, feature_extractor
 
 BATCH = 16  # calibration images in one batch
 
 
-def quantised(model: keras.Model, images: np.ndarray) -> Features:
+def quantised(model: keras.Model, images: np.ndarray, part: Part = feature_extractor) -> Features:
     """The layers before the classifier in 8 bits, as a function for `tf.function` to trace.
 
     Call it only if `int8_kernels.available()` is True. Convolutions read quint8 and 8-bit weights, with one scale for
@@ -30,9 +30,10 @@ def quantised(model: keras.Model, images: np.ndarray) -> Features:
     Args:
         model: a network of this library with a classifier, of float32 layers, from `fold_batch_norm`.
         images: calibration images, raw pixels (N, H, W, C). Values outside the range that they give are clipped.
+        part: function that gives the layers before the features: `feature_extractor` or `map_extractor`.
 
     Returns:
-        A function from pixels, float32 (N, H, W, C), to embeddings (N, F). All weights are constants in the graph that
+        A function from pixels, float32 (N, H, W, C), to features, float32. All weights are constants in the graph that
         calls it.
 
     Raises:
@@ -48,7 +49,7 @@ def quantised(model: keras.Model, images: np.ndarray) -> Features:
     """
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images must be a batch (N, H, W, C) with N at least 1. Received: shape {images.shape}")
-    network = feature_extractor(model)
+    network = part(model)
     nodes = [node for node in nodes_of(network) if not node.is_input]
     unknown = sorted({_described(node.operation) for node in nodes if type(node.operation) not in LOWERINGS})
     if unknown:

@@ -30,6 +30,7 @@ from keras_resnet.export.int8_kernels import (
     dequantise,
     quantise,
 )
+from keras_resnet.export.network import TRAINING_ONLY
 
 Layer = Any
 FEWEST_CHANNELS = 16  # with fewer input channels 8 bits are not worth it, for example with the three of pixels
@@ -270,21 +271,6 @@ def _dense(layer: Layer, inputs: Sequence[Value], span: Span) -> Value:
     return Float(layer.activation(x + tf.constant(_array(layer.bias)) if layer.use_bias else x), span)
 
 
-# Layers that do something in training only; in a served network they are the identity.
-TRAINING_ONLY = (
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout2D,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.RandomFlip,
-    keras.layers.RandomRotation,
-    keras.layers.RandomTranslation,
-    keras.layers.RandomZoom,
-    keras.layers.RandomContrast,
-    keras.layers.RandomBrightness,
-    keras.layers.RandomErasing,
-    keras.layers.Identity,
-)
 LOWERINGS: dict[type, Lowering] = {
     keras.layers.Normalization: _preprocessed,
     keras.layers.Rescaling: _preprocessed,

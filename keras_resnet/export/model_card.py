@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import keras
@@ -30,8 +30,21 @@ def describe_files(checkpoint: Checkpoint | None, size: int, resize: Resize | No
     return f"shorter side to {size / checkpoint.crop_pct:.0f} pixels ({checkpoint.interpolation}), centre of {size}"
 
 
+def describe_answers(classes: int, signatures: Iterable[str]) -> dict[str, str]:
+    """The lines about what the signatures answer.
+
+    Args:
+        classes: number of classes.
+        signatures: names of the signatures.
+    """
+    lines = {"answers": f"probabilities of {classes} classes, float32"}
+    if "explain" in signatures:
+        lines["heat maps"] = "`explain`: `heat_map`, float32 (N, h, w): how much each place speaks for the class"
+    return lines
+
+
 def facts(
-    model: keras.Model, checkpoint: Checkpoint | None, precision: str, files: str, classes: int
+    model: keras.Model, checkpoint: Checkpoint | None, precision: str, files: str, answers: Mapping[str, str]
 ) -> dict[str, str]:
     """The lines of the card: name of a fact -> the fact.
 
@@ -40,7 +53,7 @@ def facts(
         checkpoint: its published weights, or None.
         precision: text about the type that it is computed in.
         files: text about how files become pixels, from `describe_files`.
-        classes: number of classes.
+        answers: texts about what the signatures answer, from `describe_answers`.
     """
     accuracy = UNKNOWN
     if checkpoint and checkpoint.top1:
@@ -57,7 +70,7 @@ def facts(
         "computed in": precision,
         "pixels": f"`image`: float32 (N, {height or 'any'}, {width or 'any'}, {channels}), 0 to 255, not normalised",
         "files": f"`image_bytes`: JPEG, PNG, WebP or the first picture of a GIF; {files}",
-        "answers": f"probabilities of {classes} classes, float32",
+        **answers,
         "made with": f"keras {keras.__version__}, tensorflow {tf.__version__}",
     }
 

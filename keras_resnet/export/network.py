@@ -18,13 +18,30 @@ from keras_resnet.export.graphs import copy_layer
 from keras_resnet.runtime.grouped_convolutions import without_xla
 from keras_resnet.runtime.precision import inner_layers
 
-Features = Callable[[tf.Tensor], tf.Tensor]  # pixels (N, H, W, C) -> embedding (N, F), both float32
+# Pixels (N, H, W, C) -> the embedding (N, F), or the map (N, h, w, F) that `pooled` makes it from; all float32.
+Features = Callable[[tf.Tensor], tf.Tensor]
+Part = Callable[[keras.Model], keras.Model]  # a network -> its layers from pixels to features
 FINITE = "finite_pixels"  # name scope of `finite_or_nan`
 ACTIVATIONS = {
     keras.activations.softmax: tf.nn.softmax,
     keras.activations.sigmoid: tf.nn.sigmoid,
     keras.activations.linear: tf.nn.softmax,  # the outputs are logits, and servers answer with probabilities
 }
+# Layers that do something in training only; in a served network they are the identity.
+TRAINING_ONLY = (
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout2D,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.RandomFlip,
+    keras.layers.RandomRotation,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomZoom,
+    keras.layers.RandomContrast,
+    keras.layers.RandomBrightness,
+    keras.layers.RandomErasing,
+    keras.layers.Identity,
+)
 
 
 class Head(NamedTuple):
@@ -89,26 +106,74 @@ def feature_extractor(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, classifier(model).embedding)
 
 
-def float_features(model: keras.Model, precision: str) -> Features:
+def map_extractor(model: keras.Model) -> keras.Model:
+    """The model from pixels (N, H, W, C) to the map (N, h, w, F) whose average over all places is the embedding.
+
+    Raises:
+        ValueError: the classifier does not read the averages of a map, or the map has one place only.
+    """
+    node = producer(classifier(model).embedding)
+    while _keeps_values(node):
+        node = producer(node.input_tensors[0])
+    if not _averages_map(node):
+        raise ValueError(
+            "explain: the model must end in average pooling of a map and one Dense layer, with dropout at most between "
+            f"them. Received: layer {node.operation.name!r} ({type(node.operation).__name__}) before the Dense layer; "
+            "export the model without explain, and use kr.explain.heat_maps, which takes other models too"
+        )
+    features = node.input_tensors[0]
+    if features.shape[1:3] == (1, 1):
+        raise ValueError(
+            "explain: the map before average pooling must have more than one place. Received: a map of one place, for "
+            f"images of {model.input_shape[1]}x{model.input_shape[2]} pixels; build the model for larger images"
+        )
+    return keras.Model(model.input, features)
+
+
+def _averages_map(node: Any) -> bool:
+    """Whether the call of a layer averages each channel of a map over all places."""
+    layer = node.operation
+    if getattr(layer, "data_format", None) != "channels_last":
+        return False
+    # Exactly these classes: a derived class may compute something else.
+    whole = type(layer) is keras.layers.AveragePooling2D and layer.pool_size == node.input_tensors[0].shape[1:3]
+    return whole or type(layer) is keras.layers.GlobalAveragePooling2D
+
+
+def _keeps_values(node: Any) -> bool:
+    """Whether the call of a layer changes no value in a served network; (N, 1, 1, F) may become (N, F)."""
+    if type(node.operation) in (keras.layers.Flatten, keras.layers.Reshape):
+        before, after = (tensors[0].shape for tensors in (node.input_tensors, node.outputs))
+        return before[1:-1] in ((), (1, 1)) and before[-1] == after[-1]
+    return type(node.operation) in TRAINING_ONLY and not node.arguments.kwargs.get("training")
+
+
+def pooled(features: tf.Tensor) -> tf.Tensor:
+    """The embedding (N, F) of features, which are the embedding itself, or a map (N, h, w, F) to be averaged."""
+    return features if len(features.shape) == 2 else tf.reduce_mean(features, (1, 2))
+
+
+def float_features(model: keras.Model, precision: str, part: Part = feature_extractor) -> Features:
     """The layers before the classifier, computed in float32 or bfloat16.
 
     Args:
         model: a network of float32 layers that ends in a classifier.
-        precision: "float32" or "bfloat16". Pixels and embeddings are float32 in both.
+        precision: "float32" or "bfloat16". Pixels and features are float32 in both.
+        part: function that gives the layers before the features: `feature_extractor` or `map_extractor`.
 
     Returns:
-        A function from pixels (N, H, W, C) to embeddings (N, F). The weights are constants in the graph that calls it.
+        A function from pixels (N, H, W, C) to features. The weights are constants in the graph that calls it.
     """
-    before = feature_extractor(model)
+    before = part(model)
     if precision != "float32":
         before = _in_precision(before, precision)
     state = before.trainable_variables, before.non_trainable_variables
     values = [[variable.numpy() for variable in variables] for variables in state]
 
     def features(pixels: tf.Tensor) -> tf.Tensor:
-        constants = [[tf.constant(value) for value in part] for part in values]
+        constants = [[tf.constant(value) for value in group] for group in values]
         with without_xla(before):
-            return before.stateless_call(*constants, pixels, training=False)[0]
+            return tf.cast(before.stateless_call(*constants, pixels, training=False)[0], tf.float32)
 
     return features
 
@@ -132,6 +197,12 @@ def classifier_scores(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     kernel = layer.kernel.numpy()
     bias = layer.bias.numpy() if layer.use_bias else 0.0
     return lambda embedding: activation(tf.matmul(embedding, tf.constant(kernel)) + bias)
+
+
+def class_weights(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The weights of the classifier as a function from indices of classes (N,) to vectors, float32 (N, F)."""
+    by_class = classifier(model).layer.kernel.numpy().T
+    return lambda classes: tf.gather(tf.constant(by_class), classes)
 
 
 def _in_precision(model: keras.Model, precision: str) -> keras.Model:

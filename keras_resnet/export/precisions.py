@@ -1,4 +1,4 @@
-"""Precisions: the type in which a network is computed between pixels and embedding, and when int8 becomes bfloat16."""
+"""Precisions: the type in which a network is computed between pixels and features, and when int8 becomes bfloat16."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ import tensorflow as tf
 
 from keras_resnet.export.int8 import quantised
 from keras_resnet.export.int8_kernels import available
-from keras_resnet.export.network import Features, classifier, classifier_scores, float_features
+from keras_resnet.export.network import (
+    Features,
+    Part,
+    classifier,
+    classifier_scores,
+    feature_extractor,
+    float_features,
+    pooled,
+)
 
 BATCH = 16  # calibration images in one batch
 
@@ -20,32 +28,39 @@ LOGGER = logging.getLogger("keras_resnet.export")
 
 
 class ServedFeatures(NamedTuple):
-    """The function from pixels to embeddings that is served, and the text about its precision in the model card."""
+    """The function from pixels to features that is served, and the text about its precision in the model card."""
 
     features: Features
     precision: str
 
 
-def in_float32(model: keras.Model, calibration: np.ndarray | None, agreement: float) -> ServedFeatures:
+def in_float32(
+    model: keras.Model, calibration: np.ndarray | None, agreement: float, part: Part = feature_extractor
+) -> ServedFeatures:
     """The network in float32, as it was trained."""
-    return ServedFeatures(float_features(model, "float32"), "float32")
+    return ServedFeatures(float_features(model, "float32", part), "float32")
 
 
-def in_bfloat16(model: keras.Model, calibration: np.ndarray | None, agreement: float) -> ServedFeatures:
+def in_bfloat16(
+    model: keras.Model, calibration: np.ndarray | None, agreement: float, part: Part = feature_extractor
+) -> ServedFeatures:
     """The network in bfloat16: the range of float32 in half the bytes.
 
     CPUs with AMX or AVX512_BF16 compute its convolutions twice as fast.
     """
-    return ServedFeatures(float_features(model, "bfloat16"), "bfloat16")
+    return ServedFeatures(float_features(model, "bfloat16", part), "bfloat16")
 
 
-def in_int8(model: keras.Model, calibration: np.ndarray | None, agreement: float) -> ServedFeatures:
+def in_int8(
+    model: keras.Model, calibration: np.ndarray | None, agreement: float, part: Part = feature_extractor
+) -> ServedFeatures:
     """The network in int8, if it classifies enough of the calibration images as float32 does; otherwise bfloat16.
 
     Args:
         model: a network with folded batch norms, of float32 layers, that ends in a classifier.
         calibration: raw pixels (N, H, W, C).
         agreement: smallest fraction of the calibration images, in (0, 1], that int8 and float32 must classify alike.
+        part: function that gives the layers before the features: `feature_extractor` or `map_extractor`.
 
     Returns:
         The function that is served, and the text about its precision. The text and the log give the reason if int8
@@ -58,7 +73,7 @@ def in_int8(model: keras.Model, calibration: np.ndarray | None, agreement: float
         raise ValueError("calibration must be images if precision is 'int8'. Received: calibration=None")
     reason = "this TensorFlow has no exact int8 convolution on this CPU (x86 with VNNI has)"
     if available():
-        features = quantised(model, calibration)
+        features = quantised(model, calibration, part)
         expected_choices = choices(model, float_features(model, "float32"), calibration)
         int8_choices = choices(model, features, calibration)
         fraction = float(np.mean(np.all(int8_choices == expected_choices, axis=-1)))
@@ -67,10 +82,10 @@ def in_int8(model: keras.Model, calibration: np.ndarray | None, agreement: float
             return ServedFeatures(features, f"int8; {result}")
         reason = f"only {result}, which is less than agreement={agreement}"
     LOGGER.warning("int8 became bfloat16: %s", reason)
-    return ServedFeatures(float_features(model, "bfloat16"), f"bfloat16, in place of int8: {reason}")
+    return ServedFeatures(float_features(model, "bfloat16", part), f"bfloat16, in place of int8: {reason}")
 
 
-PRECISIONS: dict[str, Callable[[keras.Model, np.ndarray | None, float], ServedFeatures]] = {
+PRECISIONS: dict[str, Callable[[keras.Model, np.ndarray | None, float, Part], ServedFeatures]] = {
     "float32": in_float32,
     "bfloat16": in_bfloat16,
     "int8": in_int8,
@@ -82,7 +97,7 @@ def choices(model: keras.Model, features: Features, images: np.ndarray) -> np.nd
 
     Args:
         model: a network that ends in a classifier.
-        features: function from pixels to embeddings, which is used in place of the network's own layers.
+        features: function from pixels to features, which is used in place of the network's own layers.
         images: raw pixels (N, H, W, C).
 
     Returns:
@@ -91,7 +106,7 @@ def choices(model: keras.Model, features: Features, images: np.ndarray) -> np.nd
     """
     scores = classifier_scores(model)
     decide = DECISIONS[classifier(model).activation]
-    choose = tf.function(lambda pixels: decide(scores(features(pixels))), autograph=False)
+    choose = tf.function(lambda pixels: decide(scores(pooled(features(pixels)))), autograph=False)
     batches = [images[start : start + BATCH].astype("float32") for start in range(0, len(images), BATCH)]
     return np.concatenate([choose(tf.constant(batch)).numpy() for batch in batches])
 

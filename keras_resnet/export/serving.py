@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet._internal.atomic_files import flush_file, writing
-from keras_resnet._internal.validation import directory, integer, number, one_of
+from keras_resnet._internal.validation import boolean, directory, integer, number, one_of
 from keras_resnet.classes import names_of
 from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.data.pipeline import Resize
@@ -26,7 +26,13 @@ from keras_resnet.export.checks import check_backend, checked_images
 from keras_resnet.export.folding import fold_batch_norm
 from keras_resnet.export.graphs import flat_float32
 from keras_resnet.export.images import image_reader
-from keras_resnet.export.network import classifier, classifier_scores
+from keras_resnet.export.network import (
+    class_weights,
+    classifier,
+    classifier_scores,
+    feature_extractor,
+    map_extractor,
+)
 from keras_resnet.export.precisions import PRECISIONS
 from keras_resnet.export.signatures import ON_INVALID, Served
 from keras_resnet.inputs import square_side
@@ -52,6 +58,7 @@ def saved_model(
     resize: Resize | None = None,
     agreement: float = 0.99,
     on_invalid: str = "flag",
+    explain: bool = False,
 ) -> Path:
     """Writes a SavedModel for TF Serving into `path/version/`.
 
@@ -62,6 +69,7 @@ def saved_model(
       `error`.
     - `classify`: serialized `tf.Example`s with `image/encoded` to `classes` and `scores`.
     - `features`: `image` to `features`, the embedding before the classifier.
+    - `explain`, only with `explain=True`: `image_bytes` to `class`, `index`, `score`, `heat_map`, `valid` and `error`.
 
     The version is written to a temporary directory, loaded, asked once and renamed. So a server that polls `path` never
     sees an incomplete version. `card.txt` in it describes the model.
@@ -92,13 +100,20 @@ def saved_model(
             the card say so. TensorFlow has the kernel on x86 CPUs with VNNI; the servers need such a CPU too.
         on_invalid: what happens to files that are not valid images. "flag": they get `valid=False` and an `error`;
             "raise": the request fails.
+        explain: whether to add the signature `explain`, which says where a network sees the most probable class. For
+            each file it gives the name of the class, its index, its probability, and `heat_map`, float32 (N, h, w): the
+            class activation map (arXiv:1512.04150) of the last features, with sides that are usually 1/32 of those of
+            the pixels. Its mean plus the bias of the class is the output of the class before softmax or sigmoid. So
+            numbers below 0 stay in it: these places speak against the class. To draw the map, replace them by 0, and
+            resize it to the part of the image that the network gets, which the card describes. The model must end in
+            average pooling and one Dense layer. Answer and map come from one pass, in every precision.
 
     Returns:
         The directory of the version.
 
     Raises:
         ValueError: the version exists already, the backend is not TensorFlow, the model is not as described above or
-            has layers without an "int8" form, or another argument is out of its range.
+            has layers without an "int8" form or no map for `explain`, or another argument is out of its range.
         TypeError: the model is neither functional nor sequential, or its input is not known; or another argument has
             the wrong type.
         OSError: the files cannot be written, for example on a full disk; nothing is left of the version.
@@ -106,11 +121,23 @@ def saved_model(
     Example:
         >>> import keras_resnet as kr
         >>> kr.export.saved_model(kr.ResNet20(), "models/cifar", precision="bfloat16")  # doctest: +SKIP
+
+        The places of an image that speak for its class:
+
+        >>> import tempfile, numpy as np, tensorflow as tf
+        >>> file = tf.io.encode_png(np.zeros((40, 40, 3), "uint8"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = kr.export.saved_model(kr.ResNet20(), folder, explain=True)
+        ...     explain = tf.saved_model.load(str(path)).signatures["explain"]
+        ...     answer = explain(image_bytes=file[None])
+        >>> np.maximum(answer["heat_map"][0], 0).shape
+        (8, 8)
     """
     check_backend("saved_model")
     one_of("precision", precision, tuple(PRECISIONS))
     one_of("on_invalid", on_invalid, tuple(ON_INVALID))
     number("agreement", agreement, "(0, 1]")
+    boolean("explain", explain)
     if precision == "int8" and not fold:
         raise ValueError("fold must be True if precision is 'int8', which has no batch norms. Received: fold=False")
     if integer("version", version) > LAST_VERSION:
@@ -133,7 +160,8 @@ def saved_model(
         warmup = checked_images("warmup", warmup, model)
 
     network = fold_batch_norm(model) if fold else model
-    served_features = PRECISIONS[precision](network, calibration, agreement)
+    part = map_extractor if explain else feature_extractor
+    served_features = PRECISIONS[precision](network, calibration, agreement, part)
     resizing = resize or (resize_for(checkpoint) if checkpoint else to_square)
     to_pixels = image_reader(channels, size, resizing)
     served = Served(
@@ -144,6 +172,7 @@ def saved_model(
         top_classes,
         to_pixels,
         ON_INVALID[on_invalid],
+        class_weights(network) if explain else None,
     )
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -152,11 +181,12 @@ def saved_model(
     temporary = target.with_name(f".{version}-{secrets.token_hex(8)}")
     try:
         files = model_card.describe_files(checkpoint, size, resize)
-        facts = model_card.facts(model, checkpoint, served_features.precision, files, classes)
+        answers = model_card.describe_answers(classes, served.endpoints)
+        facts = model_card.facts(model, checkpoint, served_features.precision, files, answers)
         with writing(target, tf.errors.OpError):
             tf.saved_model.save(served, str(temporary), signatures=served.endpoints)
             if warmup is not None:
-                warm_up.write(warmup, target.parent.name, temporary)
+                warm_up.write(warmup, served.endpoints, target.parent.name, temporary)
             model_card.write(facts, temporary / "card.txt")
         _check_export(temporary, np.zeros((1, *(side or size for side in model.input_shape[1:])), "float32"))
         _publish(temporary, target)

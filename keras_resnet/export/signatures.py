@@ -1,4 +1,4 @@
-"""Signatures of a served model: pixels, image files or `tf.Example`s in; classes, probabilities or an embedding out."""
+"""Signatures of a served model: pixels or image files in; classes, probabilities, embeddings or heat maps out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_resnet.export.network import Features, finite_or_nan
+from keras_resnet.export.network import Features, finite_or_nan, pooled
 
 Answer = dict[str, tf.Tensor]
 IMAGE_KEY = "image/encoded"  # the key of ImageNet's usual records, and of TensorFlow's own exports
@@ -45,11 +45,18 @@ def encoded(example: tf.Tensor) -> tf.Tensor:
     return tf.io.parse_single_example(example, {IMAGE_KEY: tf.io.FixedLenFeature((), tf.string, "")})[IMAGE_KEY]
 
 
+def or_blank(valid: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """`outputs` (N, ...), but 0 or "" in each row that is not `valid`, bool (N,)."""
+    rows = tf.reshape(valid, [-1] + [1] * (len(outputs.shape) - 1))
+    return tf.where(rows, outputs, tf.zeros_like(outputs))
+
+
 class Served(tf.Module):
     """The functions of a SavedModel, one for each signature; `endpoints` has them by name.
 
     Args:
-        features: function from pixels, float32 (N, H, W, C), to embeddings (N, F).
+        features: function from pixels, float32 (N, H, W, C), to embeddings (N, F), or to the maps (N, h, w, F) whose
+            averages are the embeddings.
         scores: function from embeddings to probabilities (N, classes).
         shape: (H, W, C) of the pixels; H and W may be None.
         class_names: one name for each class.
@@ -57,6 +64,8 @@ class Served(tf.Module):
         to_pixels: function of strings (N) and of a function from one string to the bytes of a file. It returns pixels,
             uint8 (N, H, W, C), and for each image an error text, "" if the image is valid.
         on_invalid: one of the functions in `ON_INVALID`.
+        class_weights: function from indices of classes (N,) to their weights (N, F) in the classifier, if `features`
+            gives maps: it adds the signature `explain`. None: there is no such signature.
     """
 
     def __init__(
@@ -68,49 +77,73 @@ class Served(tf.Module):
         top_k: int,
         to_pixels: Callable[[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]], tuple[tf.Tensor, tf.Tensor]],
         on_invalid: Callable[[tf.Tensor], tf.Tensor],
+        class_weights: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ) -> None:
         super().__init__()
         pixels = tf.TensorSpec((None, *shape), tf.float32, "image")
 
-        def embed(image: tf.Tensor) -> tf.Tensor:
-            return finite_or_nan(image, features(image))
-
         # Traced once and called by all signatures, so that the file has the constants once.
-        self.embed = tf.function(embed, input_signature=[pixels], autograph=False)
+        self.features = tf.function(features, input_signature=[pixels], autograph=False)
+        self.scores = tf.function(scores, input_signature=[tf.TensorSpec((None, None))], autograph=False)
 
-        def most_probable(probabilities: tf.Tensor) -> Answer:
+        def embed(image: tf.Tensor) -> tf.Tensor:
+            return finite_or_nan(image, pooled(self.features(image)))
+
+        def most_probable(image: tf.Tensor) -> Answer:
+            probabilities = self.scores(embed(image))
             best = tf.math.top_k(probabilities, top_k)
-            return {"classes": tf.gather(tf.constant(class_names), best.indices), "scores": best.values}
+            classes = tf.gather(tf.constant(class_names), best.indices)
+            return {"classes": classes, "scores": best.values, "probabilities": probabilities}
 
-        def read(contents: tf.Tensor, file_of: Callable[[tf.Tensor], tf.Tensor]) -> Answer:
-            """The answer for files. An invalid one gets `valid=False`, classes "", and scores and probabilities 0."""
+        def read(
+            contents: tf.Tensor, file_of: Callable[[tf.Tensor], tf.Tensor], answer: Callable[[tf.Tensor], Answer]
+        ) -> Answer:
+            """The answer for files. An invalid one gets `valid=False`, and "" or 0 from `answer`."""
             images, wrong = to_pixels(contents, file_of)
             wrong = on_invalid(wrong)
             valid = wrong == ""
-            probabilities = tf.where(valid[:, None], scores(self.embed(tf.cast(images, tf.float32))), 0.0)
-            answer = most_probable(probabilities)
-            classes = tf.where(valid[:, None], answer["classes"], "")
-            return {**answer, "classes": classes, "probabilities": probabilities, "valid": valid, "error": wrong}
+            outputs = {name: or_blank(valid, given) for name, given in answer(tf.cast(images, tf.float32)).items()}
+            return {**outputs, "valid": valid, "error": wrong}
 
         def serving_default(image: tf.Tensor) -> Answer:
-            return {"probabilities": scores(self.embed(image))}
+            return {"probabilities": self.scores(embed(image))}
 
         def serving_bytes(image_bytes: tf.Tensor) -> Answer:
-            return read(image_bytes, tf.identity)
+            return read(image_bytes, tf.identity, most_probable)
 
         def classify(inputs: tf.Tensor) -> Answer:
-            answer = read(inputs, encoded)
+            answer = read(inputs, encoded, most_probable)
             return {"classes": answer["classes"], "scores": answer["scores"]}
 
         def features_of(image: tf.Tensor) -> Answer:
-            return {"features": self.embed(image)}
+            return {"features": embed(image)}
 
         def endpoint(function: Callable[[tf.Tensor], Answer], spec: tf.TensorSpec) -> Any:
             return tf.function(lambda given: function(checked(given, spec)), input_signature=[spec], autograph=False)
 
+        files = tf.TensorSpec((None,), tf.string, "image_bytes")
         self.endpoints = {
             "serving_default": endpoint(serving_default, pixels),
-            "serving_bytes": endpoint(serving_bytes, tf.TensorSpec((None,), tf.string, "image_bytes")),
+            "serving_bytes": endpoint(serving_bytes, files),
             "classify": endpoint(classify, tf.TensorSpec((None,), tf.string, "inputs")),
             "features": endpoint(features_of, pixels),
         }
+        if class_weights is None:
+            return
+
+        def explained(image: tf.Tensor) -> Answer:
+            """The most probable class, and what each place of the map adds to the output of that class."""
+            maps = self.features(image)
+            best = tf.math.top_k(self.scores(pooled(maps)))
+            index = best.indices[:, 0]
+            return {
+                "class": tf.gather(tf.constant(class_names), index),
+                "index": index,
+                "score": best.values[:, 0],
+                "heat_map": tf.reduce_sum(maps * class_weights(index)[:, None, None], -1),
+            }
+
+        def explain(image_bytes: tf.Tensor) -> Answer:
+            return read(image_bytes, tf.identity, explained)
+
+        self.endpoints["explain"] = endpoint(explain, files)

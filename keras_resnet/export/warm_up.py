@@ -8,6 +8,7 @@ tests/serving/load.py on two cores).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from keras_resnet.export.signatures import IMAGE_KEY
 MOST = 32  # images in a request: the limit in the kit's batching.config
 
 
-def write(images: np.ndarray, model: str, directory: Path) -> None:
+def write(images: np.ndarray, signatures: Iterable[str], model: str, directory: Path) -> None:
     """Writes requests for `serving_default` with 1, 2, 4 and so on up to all images, and one for each other signature.
 
     Args:
         images: raw pixels (N, H, W, C), of which at most 32 are used.
+        signatures: names of the signatures that the version has.
         model: the name under which the model is served.
         directory: directory of the version.
     """
@@ -46,10 +48,16 @@ def write(images: np.ndarray, model: str, directory: Path) -> None:
     pixels = images.astype("float32")
     files = [tf.io.encode_png(image).numpy() for image in np.clip(images, 0, 255).astype("uint8")]
     counts = {2**power for power in range(len(images).bit_length())} | {len(images)}
-    requests = [predict("serving_default", "image", pixels[:count]) for count in sorted(counts)]
-    requests += [predict("serving_bytes", "image_bytes", files), classify(files), predict("features", "image", pixels)]
+    requests = {
+        "serving_default": [predict("serving_default", "image", pixels[:count]) for count in sorted(counts)],
+        "serving_bytes": [predict("serving_bytes", "image_bytes", files)],
+        "classify": [classify(files)],
+        "features": [predict("features", "image", pixels)],
+        "explain": [predict("explain", "image_bytes", files)],
+    }
     path = directory / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for request in requests:
-            writer.write(request.SerializeToString())
+        for signature in signatures:
+            for request in requests[signature]:
+                writer.write(request.SerializeToString())

@@ -2,11 +2,13 @@
 
 import re
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_resnet as kr
+from keras_resnet.cli import with_options
 from tests import needs
 from tests.cli.test_cli import invoke
 from tests.conftest import randomise_evenly
@@ -58,6 +60,28 @@ def test_eight_bits_are_calibrated_with_the_images_that_are_named(network, tmp_p
     error = invoke("export", file, "--out", tmp_path / "none", "--precision", "int8").exception
     assert "--calibration must be given if the model is not a run directory" in str(error)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+def test_an_export_says_where_it_looks_if_asked_to(network, tmp_path, monkeypatch):
+    without_files(monkeypatch)
+    _, file = network
+    result = invoke("export", file, "--out", tmp_path / "out", "--name", "digits", "--explain")
+    assert result.exit_code == 0, result.exception
+    assert "`explain`: `heat_map`" in " ".join(result.stdout.split())
+    version = tmp_path / "out" / "models" / "digits" / "1"
+    answer = tf.saved_model.load(str(version)).signatures["explain"](image_bytes=tf.constant([b"black"]))
+    assert answer["heat_map"].shape == (1, 8, 8)
+    assert "| `explain`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_network_that_cannot_say_where_it_looks_is_told(tmp_path):
+    image = keras.Input((8, 8, 3))
+    keras.Model(image, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(image))).save(tmp_path / "net.keras")
+    error = invoke("export", tmp_path / "net.keras", "--out", tmp_path / "out", "--explain").exception
+    message = "--explain: the model must end in average pooling of a map and one Dense layer"
+    assert with_options(str(error), "export").startswith(message)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

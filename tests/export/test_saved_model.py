@@ -466,6 +466,7 @@ WRONG = [
     ({"agreement": 0}, r"agreement must be in \(0, 1\]. Received: agreement=0"),
     ({"agreement": "all"}, r"agreement must be a number in \(0, 1\]. Received: agreement='all'"),
     ({"on_invalid": "ignore"}, "on_invalid must be one of 'flag', 'raise'"),
+    ({"explain": "dog"}, "explain must be True or False. Received: explain='dog'"),
 ]
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_resnet.data.decode import decode, to_square
+from keras_resnet.runtime.logits import logits
 from tests import processes
 from tests.export.test_images import SOUND, WRONG
 from tests.serving import contract, nets
@@ -33,8 +34,16 @@ class Served(NamedTuple):
 
     def predict_files(self, files):
         """The probabilities of the Keras model for files, which are decoded and resized as in training."""
-        images = [to_square(decode(tf.constant(content), 3), 32).numpy() for content in files]
-        return predict(self.model, np.array(images))
+        return predict(self.model, images_of(files))
+
+    def logits_of_files(self, files):
+        """The outputs of the Keras model for files, before its softmax."""
+        with logits(self.model):
+            return predict(self.model, images_of(files))
+
+
+def images_of(files):
+    return np.array([to_square(decode(tf.constant(content), 3), 32).numpy() for content in files])
 
 
 def predict(model, images):
@@ -128,6 +137,25 @@ def test_pixels_to_features(served):
 
 
 @pytest.mark.slow
+def test_files_to_heat_maps(served):
+    expected = served.predict_files(FILES)
+    best = expected.argmax(-1)
+    files = [FILES[0], NO_IMAGE, *FILES[1:]]
+    _, by_grpc = served.client.predict("explain", {"image_bytes": files})
+    by_grpc["class"] = np.array([name.decode() for name in by_grpc["class"]])
+    body = {"signature_name": "explain", "instances": [{"image_bytes": b64(content)} for content in files]}
+    rows = served.client.post(":predict", body)["predictions"]
+    for answer in (by_grpc, {name: np.array([row[name] for row in rows]) for name in rows[0]}):
+        assert answer["valid"].tolist() == [True, False, True, True, True, True]
+        assert (answer["class"][1], answer["score"][1], answer["heat_map"][1].any()) == ("", 0, False)
+        sound = {name: np.delete(value, 1, axis=0) for name, value in answer.items()}
+        assert sound["index"].tolist() == best.tolist()
+        assert sound["class"].tolist() == [NAMES[index] for index in best]
+        check(sound["score"], expected.max(-1))
+        check(sound["heat_map"].mean((1, 2)), served.logits_of_files(FILES).max(-1))  # the bias of this network is 0
+
+
+@pytest.mark.slow
 def test_one_file_that_is_no_image_harms_no_other(served):
     expected = served.predict_files(FILES[:2])
     _, answer = served.client.predict("serving_bytes", {"image_bytes": [FILES[0], NO_IMAGE, FILES[1]]})
@@ -174,7 +202,7 @@ def test_warm_up_requests_are_answered_before_any_other(served):
         served.client.call("Predict", request)
         (tensor,) = request.inputs.values()
         counts.setdefault(request.model_spec.signature_name, []).append(tensor.tensor_shape.dim[0].size)
-    assert counts == {"serving_default": [1, 2, 4, 5], "serving_bytes": [5], "features": [5]}
+    assert counts == {"serving_default": [1, 2, 4, 5], "serving_bytes": [5], "features": [5], "explain": [5]}
     (classify_request,) = (log.classify_log.request for log in logs if log.HasField("classify_log"))
     assert len(served.client.call("Classify", classify_request).result.classifications) == 5
 

@@ -33,5 +33,5 @@ def contract(signatures: Mapping[str, Any]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        PATH.write_text(contract(Model(kr.export.saved_model(kr.ResNet20(), folder)).signatures))
+        PATH.write_text(contract(Model(kr.export.saved_model(kr.ResNet20(), folder, explain=True)).signatures))
     print(PATH)

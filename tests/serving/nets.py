@@ -60,7 +60,7 @@ def export_versions(folder: Path, make: Callable[[], keras.Model] = kr.ResNet20)
     for version in (1, 2):
         network = make()
         network.layers[-1].kernel.assign(rng.normal(0, 1, network.layers[-1].kernel.shape))
-        kr.export.saved_model(network, folder, version, CLASSES[version], warmup=pixels[:5])
+        kr.export.saved_model(network, folder, version, CLASSES[version], warmup=pixels[:5], explain=True)
         model = Model(folder / str(version))
         networks.append(network)
         pixel_probabilities.append(_probabilities(model, "serving_default", pixels))
