@@ -9,7 +9,9 @@ import keras
 import numpy as np
 
 from keras_resnet._internal.validation import integer
-from keras_resnet.explain.maps import checked_classes, checked_images
+from keras_resnet.explain.arguments import checked_classes, checked_images, outputs_for
+from keras_resnet.explain.covering import mean_color
+from keras_resnet.runtime.probabilities import probabilities_of
 
 
 class Curves(NamedTuple):
@@ -48,19 +50,19 @@ def deletion_and_insertion(
     """Covers, and shows, the pixels of images in the order of their heat maps, and looks at the probability of a class.
 
     Args:
-        model: a model with the output (N, classes).
+        model: a functional model with one input, images, and one output (N, classes): probabilities or logits.
         images: the images that the model takes, (N, H, W, C).
         maps: a heat map for each image, (N, H, W), for example from `heat_maps`. Random maps show what chance gives.
         classes: the class of all images, or one for each image. None: the class with the highest output.
         steps: number of parts in which the pixels are covered.
-        batch_size: images that are computed together.
+        batch_size: images that are computed together. Only the covered images of one batch are in memory.
 
     Returns:
         The curves, with `steps + 1` points.
 
     Raises:
-        ValueError: `images` or `maps` have another shape, or a class is not one of the model's.
-        TypeError: `steps` or a class is not an integer.
+        ValueError: the model does not take `images`, `maps` have another shape, or a class is not one of the model's.
+        TypeError: the model is not functional, or `steps` or a class is not an integer.
 
     Example:
         >>> import numpy as np, keras_resnet as kr
@@ -68,25 +70,27 @@ def deletion_and_insertion(
         >>> kr.explain.deletion_and_insertion(model, images, kr.explain.heat_maps(model, images), steps=2).fractions
         array([0. , 0.5, 1. ])
     """
-    pixels, parts = checked_images(images), integer("steps", steps)
-    if np.shape(maps) != pixels.shape[:3]:
-        raise ValueError(f"maps must have the shape {pixels.shape[:3]}, as the images. Received: {np.shape(maps)}")
-    chosen = checked_classes(model, classes, len(pixels))
-    if chosen is None:
-        chosen = model.predict(pixels, batch_size, verbose=0).argmax(-1)
-    count = pixels.shape[1] * pixels.shape[2]
-    # The place of each pixel in the order of its map, the most marked one first.
-    places = np.argsort(np.argsort(-maps.reshape(len(maps), count), axis=1, kind="stable"), axis=1)
-    places = places.reshape(pixels.shape[:3])[..., None]
-    color = pixels.mean((1, 2), keepdims=True).astype(pixels.dtype)
+    pixels, parts, count = checked_images(model, images), integer("steps", steps), integer("batch_size", batch_size)
+    maps = np.asarray(maps)
+    if maps.shape != pixels.shape[:3]:
+        raise ValueError(f"maps must have the shape {pixels.shape[:3]}, as the images. Received: {maps.shape}")
+    chosen, probabilities = checked_classes(model, classes, len(pixels)), probabilities_of(model)
     fractions = np.linspace(0, 1, parts + 1)
+    sums = np.zeros((2, len(fractions)))  # over the images, of deletion and of insertion
+    for start in range(0, len(pixels), count):
+        part = slice(start, start + count)
+        whole, places = pixels[part], _places(maps[part])
+        blank = np.broadcast_to(mean_color(whole), whole.shape)
+        explained = outputs_for(model, whole).argmax(-1) if chosen is None else chosen[part]
+        for step, fraction in enumerate(fractions):
+            marked = places < round(fraction * places[0].size)
+            for curve, (inside, outside) in enumerate(((blank, whole), (whole, blank))):
+                found = probabilities(outputs_for(model, np.where(marked, inside, outside)))
+                sums[curve, step] += found[np.arange(len(found)), explained].sum(dtype="float64")
+    return Curves(fractions, *(sums / len(pixels)))
 
-    def mean_probability(shown: np.ndarray) -> float:
-        outputs = model.predict(np.where(shown, pixels, color), batch_size, verbose=0)
-        return float(outputs[np.arange(len(outputs)), chosen].mean())
 
-    marked = [places < round(fraction * count) for fraction in fractions]
-    deletion, insertion = (
-        np.array([mean_probability(part) for part in shown]) for shown in ([~m for m in marked], marked)
-    )
-    return Curves(fractions, deletion, insertion)
+def _places(maps: np.ndarray) -> np.ndarray:
+    """The place of each pixel in the order of its map, the most marked one first, (N, H, W, 1)."""
+    descending = np.argsort(-maps.reshape(len(maps), -1), axis=1, kind="stable")
+    return np.argsort(descending, axis=1).reshape(*maps.shape, 1)

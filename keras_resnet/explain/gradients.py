@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_resnet._internal.validation import nearest
 from keras_resnet.complexity import flat_layers
+from keras_resnet.explain.arguments import as_input
 from keras_resnet.runtime.calls import replaced_calls
 from keras_resnet.runtime.logits import logits
+from keras_resnet.stages import parse_block
 
 
 class Features(NamedTuple):
@@ -40,6 +43,10 @@ def features(model: keras.Model, images: Any, layer: keras.Layer, classes: np.nd
         ValueError: the model calls the layer several times, so that it has several maps.
     """
     recorded: list[Any] = []
+    inputs = as_input(model, images)
+
+    def scores_of_all() -> Any:
+        return keras.tree.flatten(model(inputs, training=False))[0]
 
     def record(layer: Any, *inputs: Any, **options: Any) -> Any:
         recorded.append(type(layer).call(layer, *inputs, **options))
@@ -47,7 +54,7 @@ def features(model: keras.Model, images: Any, layer: keras.Layer, classes: np.nd
 
     with logits(model):
         with replaced_calls({layer: record}):
-            scores = keras.ops.convert_to_numpy(model(images, training=False))
+            scores = keras.ops.convert_to_numpy(scores_of_all())
         if len(recorded) != 1:
             raise ValueError(
                 f"layer must be called once in the model. Received: layer={layer.name!r}, called {len(recorded)} times"
@@ -58,7 +65,7 @@ def features(model: keras.Model, images: Any, layer: keras.Layer, classes: np.nd
 
         def score(values: Any) -> Any:
             with replaced_calls({layer: lambda layer, *inputs, **options: values}):
-                return keras.ops.sum(keras.ops.cast(model(images, training=False), "float32") * chosen)
+                return keras.ops.sum(keras.ops.cast(scores_of_all(), "float32") * chosen)
 
         gradients = _GRADIENT[keras.backend.backend()](score, recorded[0])
     return Features(_float32(recorded[0]), _float32(gradients), classes)
@@ -88,16 +95,19 @@ def layer_with_map(model: keras.Model, name: str | None) -> keras.Layer:
         found = [layers[name]] if name in with_map else []
     if not found:
         received = f", whose output has the shape {layers[name].output.shape}" if name in layers else ""
+        stages = dict.fromkeys(f"conv{block.stage}" for key in with_map if (block := parse_block(key)))
         raise ValueError(
-            "layer must be the name of a layer with a map, an output (N, h, w, C), or of a stage, for example "
-            f"{list(with_map)[-1]!r}. Received: layer={name!r}{received}"
+            "layer must be the name of a layer with a map, an output (N, h, w, C), for example "
+            f"{list(with_map)[-1]!r}{', or of a stage: ' * bool(stages)}{', '.join(stages)}."
+            f"{nearest(name, [*stages, *with_map])} Received: layer={name!r:.100}{received}"
         )
     return found[-1]
 
 
 def _has_map(layer: keras.Layer) -> bool:
     """Whether the output of a layer has places. The input, and factors of squeeze-and-excitation, have none."""
-    shape = getattr(layer.output, "shape", ())
+    # A layer of a model that is no graph has no output.
+    shape = getattr(getattr(layer, "output", None), "shape", ())
     return len(shape) == 4 and shape[1:3] != (1, 1) and not isinstance(layer, keras.layers.InputLayer)
 
 

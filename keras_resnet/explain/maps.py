@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from keras_resnet._internal.validation import integer
-from keras_resnet.explain.cam import CamMethod, grad_cam
+from keras_resnet.explain.arguments import checked_classes, checked_images
+from keras_resnet.explain.cam import METHODS, CamMethod, grad_cam
 from keras_resnet.explain.gradients import features, layer_with_map
 
 
@@ -27,7 +28,7 @@ def heat_maps(
     It works on TensorFlow, JAX and torch, for frozen and nested models, and under mixed precision.
 
     Args:
-        model: a functional model whose output (N, classes) is a softmax, a sigmoid or logits.
+        model: a functional model with one input, images, and one output (N, classes): a softmax, a sigmoid or logits.
         images: the images that the model takes, (N, H, W, C); for a model of this package raw pixels from 0 to 255.
         classes: the class to explain for all images, or one for each image. None: the class with the highest score.
         method: `grad_cam`, `grad_cam_plus_plus`, `hires_cam`, `layer_cam`, or your own function of features and
@@ -41,9 +42,9 @@ def heat_maps(
         divide by their maximum for a picture.
 
     Raises:
-        ValueError: `images` are not (N, H, W, C); a class is not one of the model's; there is no such layer, or it has
-            no map; the model calls it several times; or the model ends in another layer.
-        TypeError: a class is not an integer.
+        ValueError: the model does not take `images`; a class is not one of the model's; there is no such layer, or it
+            has no map; the model calls it several times; or the model ends in another layer.
+        TypeError: the model is not functional, a class is not an integer, or `method` is not a function.
 
     Example:
         >>> import numpy as np, keras_resnet as kr
@@ -51,44 +52,20 @@ def heat_maps(
         >>> kr.explain.heat_maps(model, np.zeros((2, 32, 32, 3), "uint8"), classes=3).shape
         (2, 32, 32)
     """
-    pixels = checked_images(images)
+    if not callable(method):
+        raise TypeError(
+            f"method must be a function, one of kr.explain.METHODS, which has {', '.join(METHODS)}, or your own. "
+            f"Received: method={method!r:.100}"
+        )
+    pixels, count = checked_images(model, images), integer("batch_size", batch_size)
     explained = layer_with_map(model, layer)
     chosen = checked_classes(model, classes, len(pixels))
     maps = []
-    for start in range(0, len(pixels), batch_size):
-        part = slice(start, start + batch_size)
+    for start in range(0, len(pixels), count):
+        part = slice(start, start + count)
         found = features(model, pixels[part], explained, None if chosen is None else chosen[part])
         maps.append(method(found.values, found.gradients))
     return _resized(np.concatenate(maps), pixels.shape[1:3])
-
-
-def checked_images(images: Any) -> np.ndarray:
-    """Images as an array (N, H, W, C) with at least one image."""
-    if keras.config.image_data_format() != "channels_last":
-        raise ValueError(
-            "keras.config.image_data_format() must be 'channels_last' to explain a model. "
-            f"Received: {keras.config.image_data_format()!r}"
-        )
-    pixels = keras.ops.convert_to_numpy(images)
-    if pixels.ndim != 4 or not len(pixels):
-        raise ValueError(f"images must have the shape (N, H, W, C). Received: images with the shape {pixels.shape}")
-    return pixels
-
-
-def checked_classes(model: keras.Model, classes: int | Sequence[int] | None, images: int) -> np.ndarray | None:
-    """One class of the model for each image; None if the class with the highest score is meant."""
-    if classes is None:
-        return None
-    each = [classes] * images if np.ndim(classes) == 0 else list(classes)  # type: ignore[arg-type]
-    if len(each) != images:
-        raise ValueError(f"classes must have one entry for each of the {images} images. Received: {len(each)} entries")
-    indices = np.array([integer("classes", index, minimum=0) for index in each])
-    if len(model.outputs[0].shape) != 2 or indices.max() >= model.outputs[0].shape[-1]:
-        raise ValueError(
-            f"classes must be indices of the model's output, which has the shape {model.outputs[0].shape}. "
-            f"Received: classes={indices.max()}"
-        )
-    return indices
 
 
 def _resized(maps: np.ndarray, sides: tuple[int, int]) -> np.ndarray:

@@ -107,7 +107,14 @@ def test_layers_are_named_by_stage_or_by_name(model):
             {"layer": "avg_pool"},
             r"layer must be .* Received: layer='avg_pool', whose output has the shape \(None, 16\)",
         ),
-        ({"layer": "conv9"}, "layer must be .*'conv3_block1_out'. Received: layer='conv9'"),
+        (
+            {"layer": "conv9"},
+            "layer must be .*'conv3_block1_out', or of a stage: conv2, conv3. Did you mean .*layer='conv9'",
+        ),
+        (
+            {"layer": "conv3_block1_output"},
+            r"Did you mean conv3_block1_out, .*\? Received: layer='conv3_block1_output'",
+        ),
         ({"classes": 4}, r"classes must be indices of the model's output, .*\(None, 4\). Received: classes=4"),
         ({"classes": [0, 1]}, "classes must have one entry for each of the 3 images. Received: 2 entries"),
         ({"classes": -1}, r"classes\[0\] must be an integer of at least 0|classes must be an integer of at least 0"),
@@ -134,9 +141,9 @@ def test_a_layer_that_is_called_twice_has_no_map():
 
 
 def test_a_network_without_maps_is_refused():
-    inputs = keras.Input((8,))
+    inputs = keras.Input((8, 8, 1))
     with pytest.raises(ValueError, match=r"model must have a layer with a map"):
-        heat_maps(keras.Model(inputs, keras.layers.Dense(2)(inputs)), np.ones((1, 8, 8, 1)))
+        heat_maps(keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs))), np.ones((1, 8, 8, 1)))
 
 
 ON_A_BACKEND = """
