@@ -122,6 +122,19 @@ def square_side(model: keras.Model) -> int:
     return shape[1]
 
 
+def gray_or_color(model: keras.Model) -> int:
+    """The number of channels, 1 or 3, of the images (N, H, W, C) that `model` takes.
+
+    Raises:
+        ValueError: the model takes images with another number of channels.
+        TypeError: the model is neither functional nor sequential, or its input is not known.
+    """
+    shape = functional_graph(model).inputs[0].shape
+    if shape[-1] not in (1, 3):
+        raise ValueError(f"model must take images with 1 or 3 channels. Received: a model with the input shape {shape}")
+    return shape[-1]
+
+
 def check_sides(x: Tensor, smallest: int) -> None:
     """Raises a `ValueError` if height or width is below `smallest`, the total stride of the network."""
     if any(side is not None and side < smallest for side in sides(x)):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from keras_resnet._internal.validation import printable
 from keras_resnet.cli.options import Weights, with_own_file
 from keras_resnet.cli.startup import start_keras
 
@@ -22,12 +23,15 @@ def explain(
             help="Directory that `keras-resnet train` wrote, a .keras file, or with --weights the name of a model."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    out: Annotated[Path, typer.Option(help="Picture to write: a file that ends in .png or .svg.")],
     weights: Weights = None,
     name: Annotated[
         str | None,
         typer.Option(
-            "--class", metavar="NAME", help="Class to explain.", show_default="the most probable ones of each image"
+            "--class",
+            metavar="NAME",
+            help="Class to explain: its name, or its index.",
+            show_default="the most probable ones of each image",
         ),
     ] = None,
     method: Annotated[
@@ -45,7 +49,11 @@ def explain(
     *,
     own: Mapping[str, Any],
 ) -> None:
-    """Draws which places of an image speak for a class: the image, and a heat map for each of its top classes."""
+    """Draws which places of an image speak for a class: the image, and a heat map for each of its top classes.
+
+    The picture shows the part of each image that the network sees. If a file cannot be read, an error names it, the
+    other images are drawn, and the exit status is 1.
+    """
     start_keras()
     from keras_resnet.cli import report
     from keras_resnet.cli.networks import open_network
@@ -53,6 +61,14 @@ def explain(
 
     explainer = method_named(method, layer)
     network = open_network(model, weights, own)
+    failed = 0
     for line in draw(network.model, images, network.resize, network.classes, explainer, out, name, top):
-        report.say(line, Console())
-    report.say(str(out), Console())
+        if isinstance(line, ValueError):
+            failed += 1
+            report.error(line)
+        else:
+            report.say(line, Console())
+    if failed < len(images):
+        report.say(printable(out), Console())
+    if failed:
+        raise typer.Exit(1)

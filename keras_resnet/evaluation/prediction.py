@@ -13,7 +13,7 @@ import numpy as np
 from keras_resnet._internal.validation import integer, printable
 from keras_resnet.data.decode import read_image, to_square
 from keras_resnet.data.pipeline import Resize
-from keras_resnet.inputs import square_side
+from keras_resnet.inputs import gray_or_color, square_side
 from keras_resnet.runtime.probabilities import probabilities_of
 
 BATCH_PIXELS = 32 * 224**2  # of all images of a batch together
@@ -37,12 +37,7 @@ def predict_files(
     Raises:
         ValueError: the model does not take square images of a fixed size with 1 or 3 channels.
     """
-    size, channels = square_side(model), model.inputs[0].shape[-1]
-    if channels not in (1, 3):
-        raise ValueError(
-            "model must take images with 1 or 3 channels. "
-            f"Received: a model with the input shape {model.inputs[0].shape}"
-        )
+    size, channels = square_side(model), gray_or_color(model)
     count = min(max(1, BATCH_PIXELS // size**2), 256) if batch_size is None else integer("batch_size", batch_size)
     probabilities, remaining = probabilities_of(model), iter(files)
     while batch := list(itertools.islice(remaining, count)):

@@ -37,12 +37,12 @@ def scaled(heat: np.ndarray) -> np.ndarray:
 
 
 def plot_overlays(rows: Sequence[tuple[np.ndarray, str, Sequence[tuple[np.ndarray, str]]]], path: Path) -> None:
-    """Draws images, each followed by its heat maps, into a PNG file.
+    """Draws images, each followed by its heat maps, into a file.
 
     Args:
         rows: for each image its pixels, uint8 (H, W, C), its title, and heat maps (H, W) with their titles; each image
             has the same number of heat maps.
-        path: path of the PNG file.
+        path: path of the file; its ending is the format, for example .png; an old file is replaced.
     """
     cells = [
         cell
@@ -59,6 +59,6 @@ def plot_overlays(rows: Sequence[tuple[np.ndarray, str, Sequence[tuple[np.ndarra
     for axes in places:
         axes.set_axis_off()
     for axes, (image, title) in zip(places, cells, strict=False):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set_title("\n".join(shortened(line) for line in title.split("\n")), fontsize=8)
     save(drawn, path)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import keras_resnet as kr
+from keras_resnet.explain import pictures
 from tests.cli.test_cli import invoke
 from tests.data.test_sources import write_png
 
@@ -101,6 +102,82 @@ def test_what_cannot_be_explained_is_said(nets, photos, tmp_path):
 
     assert "method must be one of 'gradcam', " in error("--method", "cam")
     assert "layer must be the name of a layer with a map" in error("--layer", "conv9")
-    assert "unknown class" in error("--class", "cat")
+    assert "unknown class; `predict --top 2` lists them. There are 0, 1. Received: 'cat'" in error("--class", "cat")
     assert "layer must not be given with method='occlusion'" in error("--method", "occlusion", "--layer", "conv")
+    assert "out must be a file that ends in .png or .svg" in error("--out", tmp_path / "cam.jpg")
+    assert "out must be a file in a directory that exists" in error("--out", tmp_path / "none" / "cam.png")
+    (tmp_path / "folder.png").mkdir()
+    assert "out must be a file in a directory that exists" in error("--out", tmp_path / "folder.png")
+    assert "images must be at most 100 for one picture. Received: 101 images" in error(
+        *100 * [photos / "dark" / "2.png"]
+    )
     assert not (tmp_path / "cam.png").exists()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_drawn(nets, photos, tmp_path):
+    corrupt, out = tmp_path / "corrupt.png", tmp_path / "cam.svg"
+    corrupt.write_bytes(b"no image")
+    good, command = photos / "dark" / "2.png", ("--model", nets / "good.keras", "--out", out)
+    result = invoke("explain", corrupt, good, tmp_path / "none.png", *command)
+    assert result.exit_code == 1
+    assert f"{corrupt} is not a readable JPEG" in result.stderr
+    assert f"cannot read {tmp_path / 'none.png'}: No such file" in result.stderr
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == [str(good), str(out)]
+    assert out.read_text().startswith("<?xml")
+    out.unlink()
+    result = invoke("explain", corrupt, *command)
+    assert (result.exit_code, result.stdout, out.exists()) == (1, "", False)
+
+
+def test_outputs_that_are_not_finite_are_said(nets, photos, tmp_path):
+    model = keras.models.load_model(nets / "good.keras")
+    model.layers[-1].kernel.assign(np.full((1, 2), 3e38))
+    model.get_layer("conv").kernel.assign(np.ones((3, 3, 3, 1)))
+    model.save(tmp_path / "infinite.keras")
+    image = photos / "dark" / "2.png"
+    result = invoke("explain", image, "--model", tmp_path / "infinite.keras", "--out", tmp_path / "cam.png")
+    assert result.exit_code == 1
+    assert f"{image}: the model gives numbers that are not finite" in result.stderr
+
+
+def test_photographs_lie_upright_under_their_maps(nets, tmp_path, monkeypatch):
+    """The picture shows what the network sees: the square in the middle, turned as the camera says."""
+    drawn = []
+    monkeypatch.setattr(pictures, "plot_overlays", lambda rows, path: drawn.extend(rows))
+    pixels = np.zeros((80, 160, 3), "uint8")
+    pixels[:, 40:80] = 255  # the left half of the square in the middle
+    turned, exif = Image.fromarray(np.rot90(pixels)), Image.Exif()
+    exif[0x0112] = 6  # upright after a quarter turn clockwise
+    Image.fromarray(pixels).save(tmp_path / "as_is.png")
+    turned.save(tmp_path / "turned.jpg", exif=exif, quality=100)
+    Image.fromarray(pixels).convert("RGBA").save(tmp_path / "transparent.png")
+    Image.fromarray(pixels).convert("L").save(tmp_path / "gray.png")
+    files = [tmp_path / name for name in ("as_is.png", "turned.jpg", "transparent.png", "gray.png")]
+    model = ("--model", nets / "good.keras", "--class", "0", "--out", tmp_path / "cam.png")
+    assert invoke("explain", *files, *model).exit_code == 0
+    for image, title, [(heat, name)] in drawn:
+        assert image[:, :3].min() > 240, title
+        assert image[:, 5:].max() < 15, title
+        assert heat[:, :3].min() > 0.9 * heat.max() > 2 * heat[:, 5:].max()
+        assert name.startswith("0\n")
+    assert [title.partition("\n")[0] for _, title, _ in drawn] == [file.name for file in files]
+
+
+@pytest.mark.parametrize(
+    ("name", "index"), [("cat", 1), ("2", 0), ("3", 3), ("crane", None), ("4", None), ("-1", None), ("", None)]
+)
+def test_a_class_is_named_by_its_name_or_index(name, index):
+    classes = ("2", "cat", "crane", "crane")
+    if index is None:
+        with pytest.raises(ValueError, match=r"class must be an index, 2, 3, because|unknown class"):
+            pictures.class_named(name, classes)
+    else:
+        assert pictures.class_named(name, classes) == index
+
+
+def test_models_that_explain_cannot_take_are_refused_before_images_are_read(photos, tmp_path):
+    image = keras.Input((8, 8, 4))
+    outputs = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(1, 3)(image)))
+    keras.Model(image, outputs).save(tmp_path / "four.keras")
+    result = invoke("explain", photos, "--model", tmp_path / "four.keras", "--out", tmp_path / "cam.png")
+    assert "model must take images with 1 or 3 channels. Received: " in str(result.exception)
