@@ -18,7 +18,7 @@ from keras_resnet._internal.validation import printable
 from keras_resnet.evaluation.metrics import flips
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.stages import Stage
-from keras_resnet.training.compare import RunSummary, differing, names
+from keras_resnet.training.compare import RunSummary, differing, has_uneven_classes, names
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.tuning.results import TrialResult, pareto_front
 from keras_resnet.weights import Checkpoint
@@ -123,6 +123,8 @@ def run(result: Run, out: Path, console: Console) -> None:
         console,
     )
     program, run_dir = shlex.quote(_program()), shlex.quote(str(out))
+    if (out / "report").exists():
+        say(f"  # see what it gets wrong, in a browser\n  {shlex.quote(str(out / 'report' / 'report.html'))}", console)
     say(f"  # measure the accuracy again\n  {program} evaluate {run_dir}", console)
     for sample in sorted((out / "samples").glob("*.png"))[:1]:  # none if the user removed them
         say(f"  # classify an image\n  {program} predict {shlex.quote(str(sample))} --model {run_dir}", console)
@@ -160,7 +162,8 @@ def runs(compared: Sequence[RunSummary], console: Console) -> None:
     for name in ("model", "data"):
         if name not in options:
             say(f"{name}: {compared[0].asked[name]}", console)
-    table = _table("run", *options, "epochs", "best epoch", "validation", "test", "minutes", *fields)
+    balanced = ["balanced"] if has_uneven_classes(compared) else []
+    table = _table("run", *options, "epochs", "best epoch", "validation", "test", *balanced, "minutes", *fields)
     for name, run in zip(names(compared), compared, strict=True):
         epochs, accuracies = len(run.history.get("epoch", [])), run.history.get("val_accuracy", [])
         table.add_row(
@@ -170,6 +173,7 @@ def runs(compared: Sequence[RunSummary], console: Console) -> None:
             "-" if run.best_epoch is None else str(run.best_epoch),
             f"{max(accuracies):.2%}" if accuracies else "-",
             "-" if run.test_accuracy is None else f"{run.test_accuracy:.2%}",
+            *("-" if run.balanced_accuracy is None else f"{run.balanced_accuracy:.2%}" for _ in balanced),
             "-" if run.seconds is None else f"{run.seconds / 60:.1f}",
             *(_field(field, getattr(run.recipe, field)).partition("=")[2] for field in fields),
         )

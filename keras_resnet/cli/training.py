@@ -109,7 +109,8 @@ def train(
 
     Training starts from random weights, or from those of --weights.
 
-    Writes model.keras, history.csv, curves.png, recipe.json, logs for TensorBoard and a SavedModel to a directory.
+    Writes model.keras, history.csv, curves.png, recipe.json, logs for TensorBoard, a SavedModel, and a report on the
+    test images (report/report.html) to a directory.
     """
     changed_recipe = recipe_from(recipe, changes)
     if backend is not None:

@@ -57,8 +57,10 @@ def facts(
     """
     accuracy = UNKNOWN
     if checkpoint and checkpoint.top1:
+        balanced = checkpoint.balanced_accuracy
         accuracy = (
-            f"{checkpoint.top1:.2f} % top-1 on {checkpoint.data or 'its data'} at {checkpoint.size} pixels "
+            f"{checkpoint.top1:.2f} % top-1{'' if balanced is None else f', {balanced:.2f} % balanced accuracy,'} "
+            f"on {checkpoint.data or 'its data'} at {checkpoint.size} pixels "
             f"({checkpoint.top1_source})"
         )
     _, height, width, channels = model.input_shape

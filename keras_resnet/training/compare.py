@@ -15,6 +15,8 @@ from keras_resnet.training.curves import loss_and_accuracy
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.run_directory import HISTORY, RECIPE, RUN, load_run, read_task
 
+UNEVEN = 0.005  # distance of accuracy and balanced accuracy; where classes are even it is 0
+
 
 @dataclasses.dataclass(frozen=True)
 class RunSummary:
@@ -27,6 +29,7 @@ class RunSummary:
         history: columns of history.csv by name, with one value for each epoch.
         best_epoch: number of the chosen epoch, from 1; None if no epoch was chosen.
         test_accuracy: accuracy on the test images, in [0, 1].
+        balanced_accuracy: mean of the recalls of all classes on the test images, in [0, 1].
         seconds: duration of the training.
     """
 
@@ -36,6 +39,7 @@ class RunSummary:
     history: dict[str, list[float]]
     best_epoch: int | None
     test_accuracy: float | None
+    balanced_accuracy: float | None
     seconds: float | None
 
     @property
@@ -71,7 +75,7 @@ def read_run(directory: Path) -> RunSummary:
             f"Received: {len(history['epoch'])} epochs, of which number {run.best_epoch} is the best"
         )
     asked = {name: value for name, value in task.fields.items() if name != "recipe"}
-    results = (run.best_epoch, run.test_accuracy, run.seconds) if run else (None, None, None)
+    results = (run.best_epoch, run.test_accuracy, run.balanced_accuracy, run.seconds) if run else (None,) * 4
     return RunSummary(directory, asked, task.recipe, history, *results)
 
 
@@ -98,6 +102,12 @@ def differing(runs: Sequence[RunSummary]) -> list[str]:
     """The names of the recipe fields that differ between the runs."""
     fields = [field.name for field in dataclasses.fields(Recipe)]
     return [name for name in fields if len({getattr(run.recipe, name) for run in runs}) > 1]
+
+
+def has_uneven_classes(runs: Sequence[RunSummary]) -> bool:
+    """Whether the balanced accuracy of a run says something else than its accuracy."""
+    both = [(run.balanced_accuracy, run.test_accuracy) for run in runs]
+    return any(None not in pair and abs(pair[0] - pair[1]) >= UNEVEN for pair in both)  # type: ignore[operator]
 
 
 def names(runs: Sequence[RunSummary]) -> list[str]:

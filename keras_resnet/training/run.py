@@ -24,6 +24,8 @@ from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.sources import load_splits
 from keras_resnet.data.summary import warn
 from keras_resnet.evaluation.accuracy import evaluate
+from keras_resnet.evaluation.report import write_report
+from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.export import saved_model
 from keras_resnet.export.serving import CHANNELS
 from keras_resnet.inputs import square_side
@@ -39,6 +41,7 @@ from keras_resnet.training.run_directory import (
     LAST,
     MODEL,
     RECIPE,
+    REPORT,
     RUN,
     Run,
     Task,
@@ -155,6 +158,7 @@ def train(
     )
     if first:
         _write_results(run, final, result.history, test, out)
+        _write_report(accuracy, final, f"{run.model} on {run.data}, test", out)
     return run
 
 
@@ -188,6 +192,23 @@ def _write_results(run: Run, model: keras.Model, history: dict[str, list[float]]
         )
     _write_json(dataclasses.asdict(run), out / RUN)
     checkpoints.keep_newest(out / CHECKPOINTS)  # from which more epochs can go on
+
+
+def _write_report(evaluation: Evaluation, model: keras.Model, title: str, out: Path) -> None:
+    """Writes the report of a finished run, in place of that of a shorter training. An error is only a warning."""
+    new = out / f".{REPORT}"
+    try:
+        shutil.rmtree(new, ignore_errors=True)  # from a run that was killed while it wrote
+        write_report(evaluation, new, title, model)
+        shutil.rmtree(out / REPORT, ignore_errors=True)
+        new.rename(out / REPORT)
+    except Exception as error:  # the run is finished and whole: nothing that a report needs may spoil it
+        log.warning(
+            "the run is finished, but its report is not written: %s; `keras-resnet evaluate %s --report DIR` writes it",
+            *(error, printable(out)),
+        )
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def save(model: keras.Model, path: Path) -> None:

@@ -5,6 +5,7 @@ history.csv   loss, accuracy and rate by epoch    curves.png    plot of loss and
 model.keras   the network as plain Keras          last.keras    the last epoch, if the best one was chosen
 export/1/     a SavedModel for TF Serving         samples/      some test images to try the network on
 tensorboard/  logs for TensorBoard                checkpoints/  the last checkpoint, from which the training can go on
+report/       the test images: report.html, metrics.json, predictions.csv and pictures, see `evaluation.write_report`
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from keras_resnet.weights.keras_files import open_keras_file
 from keras_resnet.weights.tensors import WeightsError
 
 RECIPE, RUN, HISTORY, MODEL, LAST = "recipe.json", "run.json", "history.csv", "model.keras", "last.keras"
-FILES = (RECIPE, RUN, HISTORY, "curves.png", MODEL, LAST, "export", "samples", "tensorboard", CHECKPOINTS)
+REPORT = "report"
+FILES = (RECIPE, RUN, HISTORY, "curves.png", MODEL, LAST, "export", "samples", "tensorboard", CHECKPOINTS, REPORT)
 
 Content = TypeVar("Content")
 
@@ -185,6 +187,7 @@ def as_checkpoint(run: Run, model: keras.Model, directory: Path) -> Checkpoint:
         crop_pct=run.recipe.crop_pct,
         top1=100 * run.test_accuracy,
         top1_source=f"{run.test_images:,} test images",
+        balanced_accuracy=None if run.balanced_accuracy is None else 100 * run.balanced_accuracy,
         data=run.data,
         classes=len(run.classes),
         channels=model.input_shape[-1],

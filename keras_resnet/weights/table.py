@@ -58,6 +58,7 @@ class Checkpoint:
         licence: licence of the weights, for example "apache-2.0".
         top1: top-1 accuracy in percent, or None if it is not known.
         top1_source: who measured it.
+        balanced_accuracy: mean of the recalls of all classes in percent, or None if it is not known.
         data: data set of the classes: "imagenet", "cifar10" or "fashion_mnist", or "" for other classes.
         classes: number of classes; 0: the number in the file.
         channels: number of channels of the images.
@@ -96,6 +97,7 @@ class Checkpoint:
     notop_hash: str = ""
     recommended: bool = False
     state: str = ""
+    balanced_accuracy: float | None = None
 
 
 @functools.cache

@@ -270,6 +270,15 @@ def test_a_card_says_how_files_are_prepared_and_whose_the_weights_are(checkpoint
     assert "float32 (N, 8, 8, 3), 0 to 255" in card
 
 
+def test_a_card_has_the_balanced_accuracy_of_a_run(rng):
+    def accuracy(checkpoint):
+        return model_card.facts(trained(rng), checkpoint, "float32", "", 3)["accuracy"]
+
+    assert accuracy(CHECKPOINT).startswith("12.34 % top-1 on imagenet at 8 pixels")
+    row = dataclasses.replace(CHECKPOINT, balanced_accuracy=8.765)
+    assert accuracy(row).startswith("12.34 % top-1, 8.77 % balanced accuracy, on imagenet at 8 pixels")
+
+
 @SLOW
 def test_examples_are_classified(checkpoint_export, rng):
     photographs = rng.integers(0, 256, (4, 16, 16, 3)).astype("uint8")

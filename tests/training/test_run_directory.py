@@ -14,7 +14,9 @@ import sys
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
+from keras_resnet.cli import report
 from keras_resnet.training import Recipe, checkpoints, fit, run
 from keras_resnet.training.compare import read_run
 from keras_resnet.training.resuming import Stopped
@@ -348,6 +350,25 @@ def test_runs_names_the_file_that_it_cannot_read(name, tmp_path):
         edit(out / name)
         with pytest.raises(ValueError, match=name):
             read_run(out)
+
+
+@pytest.mark.parametrize(("balanced", "columns"), [(0.5, []), (0.498, []), (0.25, ["balanced"])])
+def test_runs_with_uneven_classes_have_a_column_of_balanced_accuracies(balanced, columns, tmp_path, capsys):
+    fields = {"model": "ResNet20", "data": "digits", "classes": ["a"], "recipe": {}, "skipped": [], "versions": {}}
+    numbers = {"parameters": 3, "test_images": 4, "test_accuracy": 0.5, "best_epoch": 1, "seconds": 2.0}
+    for name, more in (("before", {}), ("now", {"balanced_accuracy": balanced})):  # runs of before do not have it
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.json").write_text(json.dumps({"model": "ResNet20", "data": "digits", "recipe": {}}))
+        (tmp_path / name / "history.csv").write_text("epoch,loss\n1,0.5\n")
+        (tmp_path / name / "run.json").write_text(json.dumps({**fields, **numbers, **more}))
+    report.runs([read_run(tmp_path / name) for name in ("before", "now")], Console(width=200))
+    lines = [
+        line.replace("┃", "│").split("│") for line in capsys.readouterr().out.splitlines() if set(line) & set("│┃")
+    ]
+    header, before, now = [[cell.strip() for cell in line[1:-1]] for line in lines]
+    assert header == ["run", "epochs", "best epoch", "validation", "test", *columns, "minutes"]
+    assert before[4:-1] == ["50.00%", *("-" for _ in columns)]
+    assert now[4:-1] == ["50.00%", *("25.00%" for _ in columns)]
 
 
 def test_a_result_of_another_run_is_not_compared(tmp_path):

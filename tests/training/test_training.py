@@ -291,13 +291,58 @@ def test_a_run_leaves_everything_it_promises(out):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(rows[0])
-    report = json.loads((out / "run.json").read_text())
-    assert (report["model"], report["classes"], report["recipe"]["epochs"]) == ("ResNet20", ["bright", "dark"], 2)
+    result = json.loads((out / "run.json").read_text())
+    assert (result["model"], result["classes"], result["recipe"]["epochs"]) == ("ResNet20", ["bright", "dark"], 2)
     assert run.load_run(out).recipe == QUICK
-    assert float(rows[-1]["val_accuracy"]) == pytest.approx(report["test_accuracy"])
+    assert float(rows[-1]["val_accuracy"]) == pytest.approx(result["test_accuracy"])
+    figures = json.loads((out / "report" / "metrics.json").read_text())
+    assert (figures["images"], figures["top1"]) == (4, result["test_accuracy"])
+    assert figures["balanced_accuracy"] == result["balanced_accuracy"]
+    assert f"<h1>ResNet20 on {result['data']}, test</h1>" in (out / "report" / "report.html").read_text()
     assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
     samples = sorted(path.name for path in (out / "samples").iterdir())
     assert samples == ["0_is_bright.png", "1_is_bright.png", "2_is_dark.png", "3_is_dark.png"]
+
+
+@pytest.mark.slow
+def test_a_report_that_cannot_be_written_does_not_spoil_a_run(folder, tmp_path, monkeypatch, caplog, eager):
+    of_one_block(monkeypatch)
+    monkeypatch.setattr(run, "saved_model", lambda *_, **__: None)
+    passes = []
+    monkeypatch.setattr(
+        run, "evaluate", lambda *arguments, **options: passes.append(1) or evaluate(*arguments, **options)
+    )
+
+    def fail(evaluation, directory, *_):
+        assert run.load_run(tmp_path / "run").test_accuracy == evaluation  # the run is finished already
+        directory.mkdir()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run, "write_report", fail)
+    result = run.train(task(folder, dataclasses.replace(QUICK, epochs=1)), tmp_path / "run")
+    assert len(passes) == 1
+    assert "the run is finished, but its report is not written: [Errno 28] No space left on device" in caplog.text
+    assert "keras-resnet evaluate" in caplog.text
+    assert not [path for path in (tmp_path / "run").iterdir() if "report" in path.name]
+    assert run.open_run(tmp_path / "run")[0] == result
+
+
+def test_a_report_takes_the_place_of_that_of_a_shorter_training(tmp_path, monkeypatch, caplog):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.html").write_text("of one epoch")
+
+    def fail(evaluation, directory, *_):
+        directory.mkdir()
+        (directory / "report.html").write_text("of two")
+        raise ValueError("no fonts")
+
+    monkeypatch.setattr(run, "write_report", fail)
+    run._write_report(None, None, "", tmp_path)
+    assert (tmp_path / "report" / "report.html").read_text() == "of one epoch"
+    assert "no fonts" in caplog.text
+    monkeypatch.setattr(run, "write_report", lambda _, directory, *__: directory.mkdir())
+    run._write_report(None, None, "", tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["report"]
 
 
 @pytest.mark.slow
