@@ -116,9 +116,10 @@ def square_side(model: keras.Model) -> int:
         ValueError: the model takes images that are not square, or of any size, or no images.
         TypeError: the model is neither functional nor sequential, or its input is not known.
     """
-    shape = functional_graph(model).inputs[0].shape
-    if len(shape) != 4 or shape[1] is None or shape[1] != shape[2]:
-        raise ValueError(f"model must take square images (N, H, W, C) of a fixed size. Received: {shape}")
+    shape, *others = (tensor.shape for tensor in functional_graph(model).inputs)
+    if others or len(shape) != 4 or shape[1] is None or shape[1] != shape[2]:
+        received = f"{len(others) + 1} inputs, {[shape, *others]}" if others else shape
+        raise ValueError(f"model must take square images (N, H, W, C) of a fixed size. Received: {received}")
     return shape[1]
 
 

@@ -64,5 +64,7 @@ fashion_mnist = pytest.mark.skipif(
 )
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, for resource limits and memory statistics")
 TRAINED = f"{SHARED_DATA}; or Fashion-MNIST: apt-get install dataset-fashion-mnist"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl: apt-get install curl")
 ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'ray[train,tune]'")

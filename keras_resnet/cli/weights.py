@@ -56,8 +56,6 @@ def evaluate(
         typer.Option(
             metavar="FRACTION",
             help="Exit status 1 if the top-1 accuracy is below this, for example 0.95.",
-            min=0,
-            max=1,
         ),
     ] = None,
     fail_if_worse: Annotated[
@@ -70,13 +68,17 @@ def evaluate(
     """Measures the accuracy of a trained model, or of published weights with their own resizing and cropping."""
     if fail_if_worse and baseline is None:
         raise ValueError("fail_if_worse must be given with --baseline. Received: fail_if_worse=True")
+    if fail_below is not None and not 0 <= fail_below <= 1:
+        raise ValueError(
+            f"fail_below must be a fraction in [0, 1], for example 0.95 for 95 %. Received: fail_below={fail_below:g}"
+        )
     start_keras()
     from keras_resnet.cli.networks import OpenedNetwork, open_network
     from keras_resnet.cli.report import comparison, measured
     from keras_resnet.data import load
     from keras_resnet.data.folders import default_split
-    from keras_resnet.evaluation.accuracy import evaluate_by_name
-    from keras_resnet.evaluation.report import check_directory, write_report
+    from keras_resnet.evaluation.accuracy import evaluate_by_name, labels_by_name
+    from keras_resnet.evaluation.report import check_directory, new_directory, write_report
     from keras_resnet.evaluation.result import Evaluation
 
     def measure(network: OpenedNetwork) -> Evaluation:
@@ -93,7 +95,16 @@ def evaluate(
         )
     split = split or (default_split(source) if weights is not None else "test")
     images = load(source, split, on_corrupt=on_corrupt or network.on_corrupt)
-    other = None if baseline is None else measure(open_network(baseline))
+    before = None if baseline is None else open_network(baseline)
+    labels_by_name(network.model, images, network.aliases)  # what does not fit is said before images are read
+    if before is not None:
+        try:
+            labels_by_name(before.model, images, before.aliases)
+        except ValueError as error:
+            raise ValueError(f"baseline: {error}") from error
+    if report is not None:
+        new_directory(report)
+    other = None if before is None else measure(before)
     found = measure(network)
     measured(found, source, split, network.checkpoint if weights is not None else None, size, Console())
     if other is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
 from keras_resnet._internal.keras_graph import functional_graph
-from keras_resnet._internal.validation import integers
+from keras_resnet._internal.validation import integers, printable
 from keras_resnet.data import Split
 from keras_resnet.data.as_split import Data, as_split, numbered
 from keras_resnet.data.corrupt import name_corrupt_files
@@ -24,6 +25,7 @@ from keras_resnet.runtime.probabilities import probabilities_of
 MISTAKES = 12  # images with the largest losses whose pixels are kept
 BEST = 5  # classes with the highest probabilities that are kept for each image
 SMALLEST = 1e-7  # probability of the right class below which the loss does not grow, as in Keras
+log = logging.getLogger("keras_resnet.evaluation")
 
 
 def evaluate(
@@ -55,7 +57,7 @@ def evaluate(
     Returns:
         The accuracy, a float in [0, 1]: an `Evaluation`, with `top5`, `loss`, `per_class`, `balanced_accuracy`,
         `confusion`, `calibration_error`, confidence intervals, and the answer for each image. The loss is the mean of
-        `-log(probability of the right class)`.
+        `-log(probability of the right class)`. An image whose outputs are not finite counts as wrong, with a warning.
 
     Raises:
         ValueError: the model does not fit the images or classes of the split; `labels` has not one entry for each
@@ -80,9 +82,11 @@ def evaluate(
     with name_corrupt_files(split), without_xla(model):
         for numbers, images, classes in numbered_pipeline(split, size, batch_size, resize).as_numpy_iterator():
             # Under a MirroredStrategy each device predicts the whole batch, and the predictions are concatenated.
-            scores = model.predict_on_batch(images)[: len(images)]
+            scores = model.predict_on_batch(images)[: len(images)].astype("float32")
             right = output_of_class[classes]
-            best, values, losses = _best(scores, probabilities(scores), right)
+            finite = np.isfinite(scores).all(-1)
+            best, values, losses = _best(np.where(finite[:, None], scores, 0), probabilities, right)
+            best[~finite], values[~finite], losses[~finite] = _no_answer(right[~finite], best.shape[1], scores.shape[1])
             worst.look_at(images, np.where(best[:, 0] == right, 0, losses))
             parts.append((numbers, right, best, values, losses))
     if not parts:
@@ -90,6 +94,12 @@ def evaluate(
     numbers, right, best, values, losses = map(np.concatenate, zip(*parts, strict=True))
     classes = _names(model, split, output_of_class, class_names)
     answers = Answers(classes, split.names_of(numbers), right, best, values, losses)
+    if bad := np.flatnonzero(answers.not_finite).tolist():
+        log.warning(
+            "%s of %s images, the first is %s: the outputs of the network are not finite (NaN or infinity); they count "
+            "as wrong",
+            *(f"{len(bad):,}", f"{len(numbers):,}", printable(answers.names[bad[0]])),
+        )
     return Evaluation(answers, worst.mistakes)
 
 
@@ -108,10 +118,23 @@ def evaluate_by_name(
     Raises:
         ValueError: a class of the images is not one of the model's; and as in `evaluate`.
     """
-    if not aliases:
-        return evaluate(model, split, resize=resize)
-    labels, shown = class_indices(split.classes, aliases), [names[0] for names in aliases]
-    return evaluate(model, split, resize=resize, labels=labels, class_names=shown)
+    labels, shown = labels_by_name(model, split, aliases), [names[0] for names in aliases]
+    return evaluate(model, split, resize=resize, labels=labels, class_names=shown or None)
+
+
+def labels_by_name(model: keras.Model, split: Split, aliases: Sequence[tuple[str, ...]]) -> list[int] | None:
+    """The argument `labels` of `evaluate`. It makes the checks of `evaluate` that read no image.
+
+    Args:
+        model, split, aliases: as in `evaluate_by_name`.
+
+    Raises:
+        ValueError: the model does not fit the images or their classes.
+    """
+    square_side(model)
+    labels = class_indices(split.classes, aliases) if aliases else None
+    outputs(model, in_channels_of(model, split), labels)
+    return labels
 
 
 class Worst:
@@ -135,12 +158,22 @@ class Worst:
         return tuple(Mistake(index, image) for _, index, image in self._found)
 
 
-def _best(scores: np.ndarray, probabilities: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, ...]:
+def _best(
+    scores: np.ndarray, probabilities_of: Callable[[np.ndarray], np.ndarray], right: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """The classes with the highest scores, their probabilities, and the cross-entropy, for each image of a batch."""
     best = np.argsort(-scores, axis=-1, kind="stable")[:, :BEST]  # of equal scores the first one, as in argmax
-    rows = np.arange(len(scores))
-    losses = -np.log(np.maximum(probabilities[rows, right], SMALLEST)).astype("float32")
-    return best, probabilities[rows[:, None], best].astype("float32"), losses
+    rows, probabilities = np.arange(len(scores)), np.clip(probabilities_of(scores), 0, 1)
+    losses = -np.log(np.maximum(probabilities[rows, right], SMALLEST))
+    return best, probabilities[rows[:, None], best], losses
+
+
+def _no_answer(right: np.ndarray, best: int, classes: int) -> tuple[np.ndarray, float, float]:
+    """What `_best` gives for images whose scores are not finite: wrong classes, whose probabilities are not known.
+
+    NaN is neither the highest nor the lowest score, and `argmax` of it is the first class, which may be right.
+    """
+    return (right[:, None] + np.arange(1, best + 1)) % classes, np.nan, -np.log(SMALLEST)
 
 
 def _names(
@@ -155,7 +188,7 @@ def _names(
         )
     if class_names is None:
         for index, name in zip(output_of_class, split.classes, strict=True):
-            names[index] = name
+            names[index] = str(name)
     return tuple(names)
 
 

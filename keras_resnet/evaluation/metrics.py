@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_resnet._internal.validation import printable
+
 BINS = 15  # of confidence, as in "On Calibration of Modern Neural Networks" (arXiv:1706.04599)
 
 
@@ -64,7 +66,8 @@ class Answers:
         names: name of each image: its file, or its number.
         labels: the right class of each image, integers (N,).
         best: the classes with the highest probabilities, the highest first, integers (N, at most 5).
-        probabilities: the probabilities of `best`, float32 (N, at most 5).
+        probabilities: the probabilities of `best`, float32 (N, at most 5); NaN for an image whose outputs are not
+            finite.
         losses: cross-entropy of each image, float32 (N,).
     """
 
@@ -79,6 +82,11 @@ class Answers:
     def right(self) -> np.ndarray:
         """Whether each image is answered right, booleans (N,)."""
         return self.best[:, 0] == self.labels
+
+    @property
+    def not_finite(self) -> np.ndarray:
+        """Whether the network gives NaN or infinity for each image, booleans (N,)."""
+        return np.isnan(self.probabilities[:, 0])
 
 
 def top(answers: Answers, k: int) -> float:
@@ -133,7 +141,8 @@ def macro(classes: Sequence[ClassMetrics], field: str) -> float:
 
 def reliability(answers: Answers, bins: int = BINS) -> list[ReliabilityBin]:
     """The images by their highest probability, in ranges of the same width; ranges without images are left out."""
-    confidence, right = answers.probabilities[:, 0].astype("float64"), answers.right
+    known = ~answers.not_finite
+    confidence, right = answers.probabilities[known, 0].astype("float64"), answers.right[known]
     edges = np.linspace(0, 1, bins + 1)
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     return [
@@ -150,9 +159,12 @@ def reliability(answers: Answers, bins: int = BINS) -> list[ReliabilityBin]:
 
 
 def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Expected calibration error (arXiv:1706.04599): mean distance of confidence and accuracy, by number of images."""
+    """Expected calibration error (arXiv:1706.04599): mean distance of confidence and accuracy, by number of images.
+
+    It is NaN without images.
+    """
     total = sum(row.images for row in bins)
-    return sum(row.images * abs(row.confidence - row.accuracy) for row in bins) / total
+    return sum(row.images * abs(row.confidence - row.accuracy) for row in bins) / total if total else np.nan
 
 
 class Flips(NamedTuple):
@@ -169,6 +181,34 @@ class Flips(NamedTuple):
     p_value: float
 
 
+def classes_of_baseline(new: Answers, old: Answers) -> dict[int, int]:
+    """For each class that has images, the number of the same class in the answers of another network.
+
+    The networks may have their classes in another order, or other names for them, and one of them may have more.
+
+    Raises:
+        ValueError: the answers are for other images, or the images have other classes.
+    """
+    if new.names != old.names:
+        different = next((pair for pair in zip(old.names, new.names) if pair[0] != pair[1]), ("", ""))
+        raise ValueError(
+            "baseline must be answers for the same images. "
+            f"Received: {len(old.names)} images, and {len(new.names)} images"
+            f"{f', of which the first that differs is {printable(different[0])}' if different[0] else ''}"
+        )
+    pairs = sorted(set(zip(new.labels.tolist(), old.labels.tolist())))
+    found = dict(pairs)
+    one_to_one = len(pairs) == len(found) == len(set(found.values()))
+    for label, other in pairs:
+        name, before = new.classes[label], old.classes[other]
+        if not one_to_one or (name != before and name in old.classes):
+            raise ValueError(
+                "baseline must be answers for images of the same classes. "
+                f"Received: an image of {printable(before)!r:.100} that is {printable(name)!r:.100} now"
+            )
+    return found
+
+
 def flips(new: Answers, old: Answers) -> Flips:
     """The images whose answers became right or wrong, by number.
 
@@ -177,13 +217,7 @@ def flips(new: Answers, old: Answers) -> Flips:
     """
     from scipy.stats import binomtest  # noqa: PLC0415  (its import takes a second)
 
-    same_images = new.names == old.names and np.array_equal(new.labels, old.labels)
-    if new.classes != old.classes or not same_images:
-        raise ValueError(
-            "baseline must be answers for the same images with the same classes. "
-            f"Received: {len(old.names)} images of {len(old.classes)} classes, "
-            f"and {len(new.names)} images of {len(new.classes)} classes"
-        )
+    classes_of_baseline(new, old)
     fixed, broken = np.flatnonzero(new.right & ~old.right), np.flatnonzero(~new.right & old.right)
     changed = len(fixed) + len(broken)
     return Flips(fixed, broken, float(binomtest(len(fixed), changed).pvalue) if changed else 1.0)

@@ -16,9 +16,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.validation import directory as checked_directory
 from keras_resnet._internal.validation import printable
-from keras_resnet.evaluation.metrics import Flips, Interval, flips
+from keras_resnet.evaluation.metrics import Flips, Interval, classes_of_baseline, flips
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.explain import heat_maps
 from keras_resnet.plots.confusion import most_confused, plot_confusion
@@ -27,13 +28,18 @@ from keras_resnet.plots.reliability import plot_reliability
 from keras_resnet.plots.style import shortened
 
 ROWS = 100  # classes in the table of report.html; metrics.json has all
+MESSAGE = 300  # characters of an error in a note
 CHANGED = 50  # images that answers changed for, in report.html
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
-img { max-width: 100%; }
+h1, .note { overflow-wrap: anywhere; }
+.table { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; }
+th, td { padding: .2rem .8rem; text-align: right; vertical-align: top; border-bottom: 1px solid #ddd; }
+th, td { white-space: nowrap; }
+th:first-child, td:first-child, .names th, .names td { text-align: left; min-width: 10rem; }
+td:first-child, .names td { white-space: normal; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; }
 .note { color: #666; }
 """
 
@@ -63,25 +69,29 @@ def write_report(
 
     Raises:
         ValueError: `directory` is a file or is not empty; or `baseline` has other images or classes.
+        TypeError: `evaluation` or `baseline` is not a result of `evaluate`.
+        OSError: a file cannot be written.
 
     Example:
         >>> import keras_resnet as kr
         >>> model, digits = kr.ResNet20(input_shape=(8, 8, 1)), kr.data.load("digits", "test")
         >>> kr.evaluation.write_report(kr.evaluation.evaluate(model, digits), "report", "digits")  # doctest: +SKIP
     """
-    path = check_directory(directory)
-    changes = flips(evaluation.answers, baseline.answers) if baseline is not None else None
-    path.mkdir(parents=True, exist_ok=True)
-    evaluation = _printable(evaluation)
-    figures = figures_of(evaluation, baseline, changes)
-    (path / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-    _write_predictions(evaluation, path / "predictions.csv")
-    classes = evaluation.answers.classes
-    plot_confusion(evaluation.confusion, classes, path / "confusion.png")
-    _, _, count, confidence, accuracy = zip(*evaluation.reliability, strict=True)
-    plot_reliability(confidence, accuracy, count, evaluation.calibration_error, path / "reliability.png")
-    note = _plot_mistakes(evaluation, model, path / "mistakes.png")
-    (path / "report.html").write_text(_page(evaluation, path, title, note, baseline, changes), "utf-8")
+    evaluation = _printable("evaluation", evaluation)
+    baseline = None if baseline is None else _printable("baseline", baseline)
+    changes = None if baseline is None else flips(evaluation.answers, baseline.answers)
+    path = new_directory(directory)
+    with writing(path):
+        figures = figures_of(evaluation, baseline, changes)
+        (path / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+        _write_predictions(evaluation, path / "predictions.csv")
+        plot_confusion(evaluation.confusion, evaluation.answers.classes, path / "confusion.png")
+        if bins := evaluation.reliability:
+            _, _, count, confidence, accuracy = zip(*bins, strict=True)
+            plot_reliability(confidence, accuracy, count, evaluation.calibration_error, path / "reliability.png")
+        note = _plot_mistakes(evaluation, model, path / "mistakes.png")
+        page = _page(evaluation, path, printable(title), note, baseline, changes)
+        (path / "report.html").write_text(page, "utf-8")
     return path / "report.html"
 
 
@@ -97,15 +107,35 @@ def check_directory(directory: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _printable(evaluation: Evaluation) -> Evaluation:
+def new_directory(directory: str | os.PathLike[str]) -> Path:
+    """The path of a directory for a report, which is made; so a long evaluation does not end where none can be made.
+
+    Raises:
+        ValueError: it is a file or is not empty.
+        OSError: it cannot be made.
+    """
+    path = check_directory(directory)
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _printable(argument: str, evaluation: Any) -> Evaluation:
     """The evaluation with names that can be written: names of files may have bytes that are not UTF-8."""
+    if not isinstance(evaluation, Evaluation):
+        raise TypeError(
+            f"{argument} must be a result of keras_resnet.evaluation.evaluate. Received: {argument}={evaluation!r:.100}"
+        )
     answers = evaluation.answers
     names, classes = (tuple(map(printable, texts)) for texts in (answers.names, answers.classes))
     return Evaluation(dataclasses.replace(answers, names=names, classes=classes), evaluation.mistakes)
 
 
 def figures_of(evaluation: Evaluation, baseline: Evaluation | None, changes: Flips | None) -> dict[str, Any]:
-    """The content of `metrics.json`. A fraction of no images is null."""
+    """The content of `metrics.json`. A fraction of no images is null.
+
+    The images of `not_finite` have outputs that are not finite; they count as wrong.
+    """
     answers = evaluation.answers
     figures: dict[str, Any] = {
         "images": evaluation.count,
@@ -116,7 +146,8 @@ def figures_of(evaluation: Evaluation, baseline: Evaluation | None, changes: Fli
         "balanced_accuracy": evaluation.balanced_accuracy,
         "macro_f1": evaluation.macro_f1,
         "loss": evaluation.loss,
-        "calibration_error": evaluation.calibration_error,
+        "calibration_error": _json(evaluation.calibration_error),
+        "not_finite": int(answers.not_finite.sum()),
         "reliability": [row._asdict() for row in evaluation.reliability],
         "per_class": [{name: _json(value) for name, value in row._asdict().items()} for row in evaluation.per_class],
         "most_confused": [
@@ -172,8 +203,8 @@ def _plot_mistakes(evaluation: Evaluation, model: keras.Model | None, path: Path
     if model is not None:
         try:
             found = heat_maps(model, images, answered)
-        except (ValueError, TypeError) as error:  # a network without maps: the report is whole without them
-            note = f"Without heat maps: {error}"
+        except Exception as error:  # a network without maps, too little memory: the report is whole without them
+            note = f"Without heat maps: {' '.join(str(error).split())[:MESSAGE]}"
         else:
             maps = [[(heat, "speaks for it")] for heat in found]
             note = "Bright places speak for the wrong answer (Grad-CAM)."
@@ -192,16 +223,21 @@ def _page(
     interval = evaluation.interval
     numbers = [
         ("images", f"{evaluation.count:,}"),
-        ("top-1", f"{evaluation:.2%} (95 %: {interval.low:.1%} to {interval.high:.1%})"),
+        ("top-1", f"{evaluation:.2%}"),
+        ("with a confidence of 95 %", f"{interval.low:.1%} to {interval.high:.1%}"),
         ("top-5", f"{evaluation.top5:.2%}"),
         ("balanced accuracy", f"{evaluation.balanced_accuracy:.2%}"),
         ("macro F1", f"{evaluation.macro_f1:.2%}"),
         ("loss", f"{evaluation.loss:.4f}"),
-        ("expected calibration error", f"{evaluation.calibration_error:.2%}"),
+        ("expected calibration error", _percent(evaluation.calibration_error)),
     ]
+    lost = int(evaluation.answers.not_finite.sum())
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         _table(("", ""), numbers),
+        f'<p class="note">The outputs for {lost:,} images are not finite (NaN or infinity). They count as wrong.</p>'
+        if lost
+        else "",
         *(_comparison(evaluation, baseline, changes) if baseline is not None and changes is not None else ()),
         "<h2>Classes</h2>",
         *_classes(evaluation),
@@ -211,9 +247,10 @@ def _page(
         f'<p class="note">{html.escape(note)}</p>',
         _picture(path / "mistakes.png", "wrong answers with the largest losses") if evaluation.mistakes else "",
         "<h2>Confidence</h2>",
-        _picture(path / "reliability.png", "accuracy by confidence"),
+        _picture(path / "reliability.png", "accuracy by confidence") if evaluation.reliability else "",
     ]
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    size = '<meta name="viewport" content="width=device-width, initial-scale=1">'  # of a telephone
+    head = f'<meta charset="utf-8">{size}<title>{html.escape(title)}</title><style>{STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{chr(10).join(parts)}\n</body></html>\n'
 
 
@@ -246,10 +283,14 @@ def _comparison(new: Evaluation, old: Evaluation, changes: Flips) -> Iterable[st
         f"<p>top-1 {old:.2%} before, {new:.2%} now: {len(changes.fixed):,} images became right, "
         f"{len(changes.broken):,} became wrong (McNemar's test: p = {changes.p_value:.3g}).</p>"
     )
+    both = [
+        (new.per_class[label], old.per_class[before])
+        for label, before in classes_of_baseline(new.answers, old.answers).items()
+    ]
     rows = [
-        (name, f"{before.support:,}", _percent(before.recall), _percent(after.recall))
-        for name, before, after in zip(answers.classes, old.per_class, new.per_class, strict=True)
-        if before.recall != after.recall and before.support
+        (now.name, f"{now.support:,}", _percent(before.recall), _percent(now.recall))
+        for now, before in both
+        if before.recall != now.recall
     ]
     if rows:
         yield _table(("class", "images", "recall before", "recall now"), rows[:ROWS])
@@ -262,11 +303,12 @@ def _comparison(new: Evaluation, old: Evaluation, changes: Flips) -> Iterable[st
                     (
                         answers.names[index],
                         answers.classes[answers.labels[index]],
-                        answers.classes[old.answers.best[index, 0]],
+                        old.answers.classes[old.answers.best[index, 0]],
                         answers.classes[answers.best[index, 0]],
                     )
                     for index in numbers[:CHANGED]
                 ],
+                "names",
             )
 
 
@@ -274,10 +316,11 @@ def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1%}"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "numbers") -> str:
+    """A table that is scrolled where it is too wide; its kind is "numbers" after the first column, or "names"."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header) if any(header) else ""
     body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="table {kind}"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
 def _picture(path: Path, text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.plots.style import BLUE, figure, save, shortened
+from keras_resnet.plots.style import BLUE, figure, save, told_apart
 
 MOST_CELLS = 30  # classes of a matrix with names and numbers; for more classes the most confused pairs are listed
 PAIRS = 25
@@ -52,7 +52,7 @@ def _shares(matrix: np.ndarray) -> np.ndarray:
 
 
 def _matrix(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
-    names = [shortened(name) for name in classes]
+    names = told_apart(classes)
     count, longest = len(classes), max(map(len, names))
     cell = max(0.42, 0.13 * len(f"{matrix.max():,}"))
     side = cell * count + 0.09 * longest
@@ -75,11 +75,10 @@ def _pairs(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
     pairs = most_confused(matrix)
     drawn = figure(11, max(4.0, 0.27 * len(pairs) + 1.2))
     bars, small = drawn.subplots(1, 2, width_ratios=(1.35, 1))
+    names = told_apart(classes)
     numbers = [matrix[pair] for pair in pairs]
     bars.barh(range(len(pairs)), numbers, color=BLUE)
-    bars.set_yticks(
-        range(len(pairs)), [f"{shortened(classes[row])} → {shortened(classes[column])}" for row, column in pairs]
-    )
+    bars.set_yticks(range(len(pairs)), [f"{names[row]} → {names[column]}" for row, column in pairs])
     bars.invert_yaxis()
     bars.set(title="most confused: right class → answer", xlabel="images")
     bars.xaxis.get_major_locator().set_params(integer=True)

@@ -1,7 +1,10 @@
-"""The style of all plots: size of a figure, colors, axes, lengths of names."""
+"""The style of all plots: size of a figure, colors, axes, lengths of names, and how a figure becomes a file."""
 
 from __future__ import annotations
 
+import collections
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +35,44 @@ def logarithmic(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def save(drawn: Any, path: Path) -> None:
-    """Writes a figure to a file, in the format of its suffix; a file of before stays whole if that fails."""
-    with atomic_write(path) as temporary:
-        drawn.savefig(temporary)
-
-
 def shortened(name: str, length: int = LONGEST_NAME) -> str:
-    """A name of at most `length` characters; the middle of a longer one is left out, so that its ends tell it apart."""
+    """A name on one line, of at most `length` characters.
+
+    The middle of a longer one is left out, so that its ends tell it apart.
+    """
+    name = " ".join(name.split())
     if len(name) <= length:
         return name
     end = (length - 1) // 3
     return f"{name[: length - 1 - end]}…{name[len(name) - end :]}"
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Names of classes, shortened; those that would look the same have the number of their class in front.
+
+    Example:
+        >>> from keras_resnet.plots.style import told_apart
+        >>> told_apart(["cat", "a long name that is 1 of 2 names", "a long name that is 2 of 2 names"])
+        ['cat', '1: a long name…of 2 names', '2: a long name…of 2 names']
+    """
+    short = [shortened(name) for name in names]
+    seen = collections.Counter(short)
+    return [
+        shortened(f"{number}: {name}", LONGEST_NAME + 1) if seen[shown] > 1 else shown
+        for number, (name, shown) in enumerate(zip(names, short, strict=True))
+    ]
+
+
+def save(drawn: Any, path: Path) -> None:
+    """Writes a figure to a file, in the format of its suffix; a file of before stays whole if that fails.
+
+    Names in it may come from strangers. A name is no formula, although matplotlib takes `$...$` for one. A character
+    that the font does not have is a box.
+    """
+    from matplotlib.text import Text  # noqa: PLC0415
+
+    for text in drawn.findobj(Text):
+        text.set_parse_math(False)
+    with warnings.catch_warnings(), atomic_write(path) as temporary:
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        drawn.savefig(temporary)

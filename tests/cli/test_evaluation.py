@@ -76,6 +76,28 @@ def test_the_exit_status_is_for_programs(options, status, nets, photos):
     assert evaluate(nets, photos, *options).exit_code == status
 
 
+def test_a_percentage_is_no_fraction(nets, photos):
+    error = str(evaluate(nets, photos, "--fail-below", "95").exception)
+    assert error == "fail_below must be a fraction in [0, 1], for example 0.95 for 95 %. Received: fail_below=95"
+    assert "fail_below must be a fraction" in str(evaluate(nets, photos, "--fail-below", "nan").exception)
+
+
+def test_what_does_not_fit_is_said_before_an_image_is_read(nets, photos, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("an image is read")
+
+    monkeypatch.setattr("keras_resnet.evaluation.accuracy.evaluate_by_name", fail)
+    image = keras.Input((8, 8, 3))
+    keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(image))).save(tmp_path / "three.keras")
+    report = ("--report", tmp_path / "report")
+    error = evaluate(nets, photos, *report, "--baseline", tmp_path / "three.keras").exception
+    assert str(error).startswith("baseline: model must have an output for each of the 2 classes")
+    assert not (tmp_path / "report").exists()
+    (tmp_path / "file").write_text("mine")
+    assert "report must be a directory" in str(evaluate(nets, photos, "--report", tmp_path / "file" / "x").exception)
+    assert "File name too long" in str(evaluate(nets, photos, "--report", tmp_path / ("long" * 100)).exception)
+
+
 def test_a_network_that_is_worse_fails(nets, photos):
     data = ("--data", f"folder:{photos}", "--split", "all")
     worse = invoke("evaluate", nets / "bad.keras", *data, "--fail-if-worse", "--baseline", nets / "good.keras")
@@ -111,6 +133,9 @@ def test_what_cannot_be_explained_is_said(nets, photos, tmp_path):
     assert "images must be at most 100 for one picture. Received: 101 images" in error(
         *100 * [photos / "dark" / "2.png"]
     )
+    image = keras.Input((8, 8, 3))
+    keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(image))).save(tmp_path / "flat.keras")
+    assert "model must have a layer with a map" in error("--model", tmp_path / "flat.keras")
     assert not (tmp_path / "cam.png").exists()
 
 

@@ -9,7 +9,15 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 import keras_resnet as kr
-from keras_resnet.evaluation.metrics import Answers, calibration_error, flips, reliability, top, wilson
+from keras_resnet.evaluation.metrics import (
+    Answers,
+    calibration_error,
+    classes_of_baseline,
+    flips,
+    reliability,
+    top,
+    wilson,
+)
 from keras_resnet.evaluation.result import Evaluation
 
 
@@ -97,10 +105,27 @@ def test_networks_are_compared_image_by_image():
     assert flips(new, new).p_value == 1
 
 
-def test_answers_for_other_images_are_not_compared():
-    one, other = answers([0], [[0.9, 0.1]], ("a", "b")), answers([0], [[0.9, 0.1]], ("a", "b"), names=("other",))
-    with pytest.raises(ValueError, match="baseline must be answers for the same images with the same classes"):
-        flips(one, other)
+def test_networks_with_their_classes_in_another_order_are_compared():
+    new = answers([0, 1, 2], np.eye(3)[[0, 1, 0]] * 0.8 + 0.1)  # wrong for the owl
+    old = answers([3, 2, 0], np.eye(4)[[3, 0, 0]] * 0.8 + 0.05, ("owl", "emu", "dog", "cat"))  # wrong for the dog
+    found = flips(new, old)
+    assert (found.fixed.tolist(), found.broken.tolist()) == ([1], [2])
+    assert classes_of_baseline(new, old) == {0: 3, 1: 2, 2: 0}
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "classes", "message"),
+    [
+        (("0", "2"), [0, 1], ("a", "b"), "the same images. Received: 2 images, and 2 images, of which .* differs is 2"),
+        (("0", "1"), [1, 0], ("a", "b"), "images of the same classes. Received: an image of 'b' that is 'a' now"),
+        (("0", "1"), [0, 0], ("a", "b"), "images of the same classes. Received: an image of 'a' that is 'a' now"),
+        (("0", "1"), [0, 1], ("b", "c"), "images of the same classes. Received: an image of 'c' that is 'b' now"),
+    ],
+)
+def test_answers_for_other_images_are_not_compared(names, labels, classes, message):
+    sure = [[0.9, 0.1], [0.1, 0.9]]
+    with pytest.raises(ValueError, match=f"baseline must be answers for {message}"):
+        flips(answers([0, 1], sure, ("a", "b")), answers(labels, sure, classes, names))
 
 
 def test_an_evaluation_is_a_number(random):
@@ -139,6 +164,36 @@ def test_logits_become_probabilities(first_pixel):
     e = np.e
     assert found.answers.probabilities[:, 0] == pytest.approx([e / (e + 2), e**2 / (e**2 + 2), 1 / 3])
     assert found.loss == pytest.approx(-np.log([e / (e + 2), e**2 / (e**2 + 2), 1 / 3]).mean(), rel=1e-6)
+
+
+def test_outputs_that_are_no_probabilities_are_logits(first_pixel):
+    """The last layer of this network has no activation that says so."""
+    scores = keras.layers.Rescaling(1.0)(first_pixel.outputs[0])
+    images = pixels((10, 0, 0), (0, 20, 0), (0, 0, 0))
+    found = kr.evaluation.evaluate(keras.Model(first_pixel.inputs, scores), (images, np.array([0, 1, 2])))
+    assert found.answers.probabilities[1, 0] == pytest.approx(np.e**2 / (np.e**2 + 2))
+    assert found.answers.losses.min() >= 0
+    assert found.answers.probabilities[0, 0] == 1  # a single image whose scores may be probabilities
+
+
+def test_an_image_whose_outputs_are_not_finite_counts_as_wrong(caplog):
+    inputs = keras.Input((3, 3, 1))
+    model = keras.Model(inputs, keras.layers.Dense(3, use_bias=False)(keras.layers.Flatten()(inputs)))
+    model.set_weights([np.eye(9, 3) * 1e38])
+    images = pixels((9, 0, 0), (2, 0, 0), (0, 2, 0), (9, 9, 9))  # 9e38 is no float32
+    found = kr.evaluation.evaluate(model, (images, np.array([0, 0, 1, 2])))
+    assert found.answers.right.tolist() == [False, True, True, False]
+    assert found.answers.not_finite.tolist() == [True, False, False, True]
+    assert found.loss == pytest.approx(-np.log(1e-7) / 2, rel=1e-5)
+    assert found.calibration_error == 0  # of the others
+    assert "2 of 4 images, the first is 0: the outputs of the network are not finite" in caplog.text
+
+
+def test_a_network_with_two_inputs_is_refused():
+    images = [keras.Input((3, 3, 1)) for _ in range(2)]
+    model = keras.Model(images, keras.layers.Dense(3)(keras.layers.Flatten()(keras.layers.Add()(images))))
+    with pytest.raises(ValueError, match="model must take square images .* Received: 2 inputs"):
+        kr.evaluation.evaluate(model, (pixels((0, 0, 0)), np.array([0])))
 
 
 def test_some_classes_of_the_network_in_another_order(first_pixel):

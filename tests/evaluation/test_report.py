@@ -1,19 +1,24 @@
 """The files of a report agree with each other and with the evaluation, and hold whatever a data set has."""
 
 import csv
+import dataclasses
+import html
 import json
 import re
+import subprocess
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.metrics import accuracy_score, confusion_matrix
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
 import keras_resnet as kr
 from keras_resnet.evaluation import write_report
 from keras_resnet.evaluation.metrics import Answers
 from keras_resnet.evaluation.result import Evaluation, Mistake
 from keras_resnet.plots.confusion import most_confused, plot_confusion
+from tests import needs
 from tests.conftest import quick_among
 
 FILES = {"metrics.json", "predictions.csv", "confusion.png", "reliability.png", "mistakes.png", "report.html"}
@@ -39,16 +44,37 @@ def evaluation(count=60, classes=4, seed=0, names=None):
     return Evaluation(found, [Mistake(index, np.full((8, 8, 3), index, "uint8")) for index in wrong])
 
 
+def predictions(directory):
+    with (directory / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def calibration_error(rows):
+    """The expected calibration error as the paper has it, in 15 ranges of the same width."""
+    sure = np.array([float(row["probability"]) for row in rows])
+    right = np.array([row["right"] == "1" for row in rows])
+    ranges = [(sure > low / 15) & (sure <= (low + 1) / 15) for low in range(15)]
+    return sum(abs(sure[part].sum() - right[part].sum()) for part in ranges) / len(rows)
+
+
 def test_the_figures_are_those_of_the_predictions(tmp_path):
-    found = evaluation()
+    found = evaluation(90, 7)
+    labels = found.answers.labels.copy()
+    labels[::4] = (labels[::4] + 3) % 7  # some classes are not among the five best
+    found = Evaluation(dataclasses.replace(found.answers, labels=labels), found.mistakes)
     page = write_report(found, tmp_path / "report", "cats & dogs")
     assert {path.name for path in (tmp_path / "report").iterdir()} == FILES
     figures = json.loads((tmp_path / "report" / "metrics.json").read_text())
-    with (tmp_path / "report" / "predictions.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = predictions(tmp_path / "report")
     right, answers = ([row[column] for row in rows] for column in ("class", "answer"))
     assert figures["top1"] == accuracy_score(right, answers) == found
+    assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(right, answers))
+    assert figures["macro_f1"] == pytest.approx(f1_score(right, answers, average="macro"))
+    top5 = [{entry.rpartition(" ")[0] for entry in row["top 5"].split("; ")} for row in rows]
+    assert figures["top5"] == np.mean([row["class"] in best for row, best in zip(rows, top5, strict=True)]) < 1
+    assert figures["calibration_error"] == pytest.approx(calibration_error(rows), abs=1e-5)
     matrix = confusion_matrix(right, answers, labels=found.answers.classes)
+    np.testing.assert_array_equal(matrix, found.confusion)
     pair = figures["most_confused"][0]
     wrong = matrix - np.diag(matrix.diagonal())
     assert pair["images"] == wrong.max() == wrong[int(pair["class"][-1]), int(pair["answer"][-1])]
@@ -85,6 +111,8 @@ def test_a_report_does_not_replace_files(tmp_path):
         write_report(evaluation(), tmp_path, "a")
     with pytest.raises(ValueError, match="report must be a directory"):
         write_report(evaluation(), tmp_path / "notes.txt", "a")
+    with pytest.raises(OSError, match="File name too long"):
+        write_report(evaluation(), tmp_path / ("long" * 100), "a")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -98,10 +126,98 @@ def test_without_a_wrong_answer_there_is_no_picture_of_mistakes(tmp_path):
     assert not (tmp_path / "report" / "mistakes.png").exists()
 
 
-def test_names_that_are_not_utf_8_are_escaped(tmp_path):
-    found = evaluation(names=("\udcff", "b", "c", "d"))
-    write_report(found, tmp_path / "report", "a")
-    assert "\\xff" in (tmp_path / "report" / "predictions.csv").read_text("utf-8")
+# matplotlib takes `$` for formulas, and has no glyphs for some of these; CSV has its own marks.
+ODD = ("\udcff", "", "$x$", "$$", "a\nb", "a\r,b", '"q', "\0\x1b[1m", "=cm()", "中文", "עברית", "👧", "<i>", 99 * "x")
+
+
+def test_any_names_are_written(tmp_path):
+    """`predictions.csv` is for programs, which find the same names again: formulas of spreadsheets stay too."""
+    found = evaluation(200, len(ODD), names=ODD)
+    files = tuple(f"{name}{number}" for number, name in enumerate(ODD * 20))[:200]
+    found = Evaluation(dataclasses.replace(found.answers, names=files), found.mistakes)
+    text = write_report(found, tmp_path / "report", "a \udcff $x$").read_text("utf-8")
+    printed = [name.replace("\udcff", "\\xff") for name in ODD]
+    rows = predictions(tmp_path / "report")
+    assert [row["class"] for row in rows] == [printed[label] for label in found.answers.labels]
+    assert [row["image"] for row in rows] == [name.replace("\udcff", "\\xff") for name in files]
+    assert "<h1>a \\xff $x$</h1>" in text
+    assert "<td>&lt;i&gt;</td>" in text
+
+
+def test_outputs_that_are_not_finite_are_noted(tmp_path):
+    found = evaluation(4, 3)
+    found = Evaluation(dataclasses.replace(found.answers, probabilities=np.full((4, 3), np.nan)), found.mistakes)
+    text = write_report(found, tmp_path / "report", "a").read_text()
+    assert "The outputs for 4 images are not finite" in text
+    figures = json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert (figures["not_finite"], figures["calibration_error"], figures["reliability"]) == (4, None, [])
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_single_image_makes_a_report(classes, tmp_path):
+    write_report(evaluation(1, classes), tmp_path / "report", "a")
+    figures = json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert [row["recall"] for row in figures["per_class"] if not row["support"]] == [None] * (classes - 1)
+
+
+def test_a_network_without_a_map_has_a_report_with_a_note(tmp_path):
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, keras.layers.Dense(4, "softmax")(keras.layers.Flatten()(image)))
+    text = write_report(evaluation(), tmp_path / "report", "a", model).read_text()
+    assert "Without heat maps: model must have a layer with a map" in text
+    assert text.count("<img") == 3
+
+
+def test_what_is_no_evaluation_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="evaluation must be a result of keras_resnet.evaluation.evaluate. Rec.*=0.97"):
+        write_report(0.97, tmp_path / "report", "a")
+    with pytest.raises(TypeError, match="baseline must be a result"):
+        write_report(evaluation(), tmp_path / "report", "a", baseline=0.97)
+    with pytest.raises(ValueError, match="baseline must be answers for the same images"):
+        write_report(evaluation(), tmp_path / "report", "a", baseline=evaluation(50))
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("keras_resnet.evaluation.report.plot_confusion", fail)
+    with pytest.raises(OSError, match=f"cannot write {tmp_path}/report: No space left on device"):
+        write_report(evaluation(), tmp_path / "report", "a")
+
+
+# Counts what is wide and what is not loaded, after everything is loaded, and adds an element with the counts.
+COUNT = """
+<script>addEventListener("load", () => {
+  const images = [...document.images].map(image => image.naturalWidth > 0);
+  const requests = performance.getEntriesByType("resource").filter(entry => !entry.name.startsWith("data:"));
+  document.body.dataset.found = JSON.stringify({
+    title: document.title, images, requests: requests.length,
+    rows: [...document.querySelectorAll("table")].map(table => table.tBodies[0].rows.length),
+    wide: document.documentElement.scrollWidth > innerWidth,
+  });
+});</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@needs.chromium
+def test_a_browser_without_network_shows_the_page(tmp_path):
+    names = ("<script>alert(1)</script>", "x" * 80, "long and many words " * 8, "d")
+    title = f"a & {'path/' * 40}"
+    page = write_report(evaluation(names=names), tmp_path / "report", title, baseline=evaluation(seed=2))
+    page.write_text(page.read_text().replace("</body>", f"{COUNT}</body>"))
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+    network = "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}"
+    command = [needs.CHROMIUM, *options, *network, "--window-size=500,900", "--dump-dom", page.as_uri()]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = json.loads(html.unescape(re.search('data-found="([^"]*)"', ended.stdout)[1]))
+    assert found.pop("title") == title
+    assert len(found["rows"]) == 5
+    assert min(found.pop("rows")) > 0
+    assert found == {"images": [True] * 3, "requests": 0, "wide": False}
 
 
 @pytest.mark.slow
