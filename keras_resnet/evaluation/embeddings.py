@@ -5,12 +5,15 @@ The features are what a network gives to its classifier. Distances are cosine di
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_resnet._internal.validation import integer, number
+from keras_resnet._internal.validation import integer, number, printable
 from keras_resnet.data.as_split import Data, as_split, numbered
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.data.decode import to_square
@@ -22,6 +25,7 @@ from keras_resnet.runtime.grouped_convolutions import without_xla
 NEIGHBORS = 20  # of k-nearest-neighbor classification, as in DINO (arXiv:2104.14294)
 SAME = 0.9999  # cosine similarity of features from which two images are taken for the same
 FOLDS = 5
+AFTER_CLASSIFIER = (keras.layers.Activation, keras.layers.Softmax, keras.layers.Dropout)
 
 
 class Embeddings(NamedTuple):
@@ -29,15 +33,20 @@ class Embeddings(NamedTuple):
 
     Attributes:
         values: features, float32 (N, D).
-        labels: class of each image, integers (N,).
+        labels: class of each image, integers (N,); -1 for an image without a class.
         names: name of each image: its file, or its number.
-        classes: names of the classes.
+        classes: names of the classes; () if the images have none.
     """
 
     values: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
     classes: tuple[str, ...]
+
+    def select(self, rows: np.ndarray) -> Embeddings:
+        """The images with these numbers, integers (M,), in this order."""
+        names = tuple(self.names[row] for row in rows)
+        return Embeddings(self.values[rows], self.labels[rows], names, self.classes)
 
 
 def embed(model: keras.Model, split: Data, batch_size: int = 64, *, resize: Resize = to_square) -> Embeddings:
@@ -54,7 +63,8 @@ def embed(model: keras.Model, split: Data, batch_size: int = 64, *, resize: Resi
         The features with labels and names of the images.
 
     Raises:
-        ValueError: the model does not fit the images, or has no features (N, D); or a file is not a readable image.
+        ValueError: the model does not fit the images, has no features (N, D), or gives features that are not finite;
+            or a file is not a readable image.
 
     Example:
         >>> import keras_resnet as kr
@@ -68,19 +78,26 @@ def embed(model: keras.Model, split: Data, batch_size: int = 64, *, resize: Resi
     parts = []
     with name_corrupt_files(images), without_xla(network):
         for numbers, pixels, labels in numbered_pipeline(images, size, batch_size, resize).as_numpy_iterator():
-            parts.append((numbers, network.predict_on_batch(pixels)[: len(pixels)].astype("float32"), labels))
+            features = network.predict_on_batch(pixels)[: len(pixels)].astype("float32")
+            if not (finite := np.isfinite(features).all(axis=1)).all():
+                name = printable(images.names_of(numbers[~finite])[0])
+                raise ValueError(f"model must give finite features. Received: NaN or infinity for image {name}")
+            parts.append((numbers, features, labels))
+    if not parts:
+        raise ValueError(f"split must have at least one readable image. Received: {images}, all of them corrupt")
     numbers, values, labels = map(np.concatenate, zip(*parts, strict=True))
     return Embeddings(values, labels, images.names_of(numbers), images.classes)
 
 
 def without_classifier(model: keras.Model) -> keras.Model:
-    """The model up to the input of its last dense layer; the model itself if it has none.
+    """The model up to the input of its classifier, a dense layer at its end; the model itself if it has none.
 
     Raises:
         ValueError: what is left has no output (N, D).
     """
-    dense = next((layer for layer in reversed(model.layers) if isinstance(layer, keras.layers.Dense)), None)
-    features = model if dense is None else keras.Model(model.inputs, dense.input)
+    # Other dense layers are no classifiers: those of squeeze-and-excitation, for example.
+    last = next((layer for layer in reversed(model.layers) if not isinstance(layer, AFTER_CLASSIFIER)), None)
+    features = keras.Model(model.inputs, last.input) if isinstance(last, keras.layers.Dense) else model
     shape = features.outputs[0].shape
     if len(features.outputs) != 1 or len(shape) != 2:
         raise ValueError(f"model must have features (N, D) before its classifier. Received: an output {shape}")
@@ -90,38 +107,92 @@ def without_classifier(model: keras.Model) -> keras.Model:
 def neighbors(embeddings: Embeddings, of: Embeddings, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The most similar images for each image.
 
+    The images are compared in blocks, so that 50,000 images need little memory.
+
     Args:
         embeddings: the images among which the neighbors are found.
         of: the images whose neighbors are found.
-        count: number of neighbors of each image.
+        count: number of neighbors of each image, at least 1; of fewer images all are neighbors.
 
     Returns:
         Numbers of images of `embeddings`, integers (N, count), and their cosine similarities, float (N, count), the
         most similar first. If both arguments are the same object, an image is not its own neighbor.
+
+    Raises:
+        ValueError: `count` is below 1.
+        TypeError: `count` is not an integer.
+
+    Example:
+        >>> import numpy as np, keras_resnet as kr
+        >>> values = np.array([[1, 0], [0, 1], [1, 0.1]], "float32")
+        >>> images = kr.evaluation.Embeddings(values, np.array([0, 1, 0]), ("a", "b", "c"), ("cat", "dog"))
+        >>> kr.evaluation.neighbors(images, images, 1)[0].tolist()
+        [[2], [2], [0]]
     """
     from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415  (its import takes a second)
 
     same = of is embeddings
     count = min(integer("count", count), len(embeddings.values) - same)
-    search = NearestNeighbors(metric="cosine").fit(_unit(embeddings.values))
+    if count == 0:  # one image has no other one
+        return np.zeros((len(of.values), 0), int), np.zeros((len(of.values), 0))
+    # Of vectors of length 1 the squared distance is 2 - 2 * similarity. scikit-learn computes distances block by block,
+    # and keeps the nearest ones; of its cosines it keeps whole rows.
+    search = NearestNeighbors(algorithm="brute").fit(_unit(embeddings.values))
     if same:
         distances, numbers = search.kneighbors(n_neighbors=count)  # without the image itself
     else:
         distances, numbers = search.kneighbors(_unit(of.values), count)
-    return numbers, 1 - distances
+    return numbers, 1 - distances.astype("float64") ** 2 / 2
 
 
 def knn_accuracy(train: Embeddings, test: Embeddings, count: int = NEIGHBORS) -> float:
-    """Fraction of the test images whose class is that of most of their `count` nearest training images."""
-    from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415
+    """Fraction of the test images whose class is that of most of their nearest training images.
 
-    classifier = KNeighborsClassifier(min(count, len(train.labels)), metric="cosine")
-    return float(classifier.fit(_unit(train.values), train.labels).score(_unit(test.values), test.labels))
+    Args:
+        train: the training images.
+        test: the test images. If both are the same object, an image is not its own neighbor.
+        count: number of neighbors of each image, at least 1.
+
+    Returns:
+        A fraction in [0, 1].
+
+    Example:
+        >>> import numpy as np, keras_resnet as kr
+        >>> values = np.array([[1, 0], [0, 1], [1, 0.1]], "float32")
+        >>> images = kr.evaluation.Embeddings(values, np.array([0, 1, 0]), ("a", "b", "c"), ("cat", "dog"))
+        >>> kr.evaluation.knn_accuracy(images, images.select([0, 1]), count=1)
+        1.0
+    """
+    from scipy.stats import mode  # noqa: PLC0415
+
+    numbers, _ = neighbors(train, test, count)
+    answers = mode(train.labels[numbers], axis=1).mode  # of two classes with as many neighbors the first one
+    return float(np.mean(answers == test.labels))
 
 
 def probe_accuracy(train: Embeddings, test: Embeddings) -> float:
-    """Fraction of the test images that a linear classifier on the features answers right."""
-    return float(_probe().fit(train.values, train.labels).score(test.values, test.labels))
+    """Fraction of the test images that a linear classifier on the features answers right.
+
+    Args:
+        train: images of at least two classes, with which the classifier is trained.
+        test: images that it answers.
+
+    Returns:
+        A fraction in [0, 1].
+
+    Raises:
+        ValueError: the training images have one class only.
+
+    Example:
+        >>> import numpy as np, keras_resnet as kr
+        >>> values = np.array([[1, 0], [0, 1], [1, 0.1]], "float32")
+        >>> images = kr.evaluation.Embeddings(values, np.array([0, 1, 0]), ("a", "b", "c"), ("cat", "dog"))
+        >>> kr.evaluation.probe_accuracy(images, images)
+        1.0
+    """
+    _check_classes(train)
+    with _unfinished_probes():
+        return float(_probe().fit(train.values, train.labels).score(test.values, test.labels))
 
 
 def duplicates(
@@ -137,56 +208,148 @@ def duplicates(
     Returns:
         Numbers of the images in `one` and in `other`, with their similarity, the most similar pair first. An
         image is in at most ten pairs.
+
+    Raises:
+        ValueError: `similarity` is not in (0, 1].
+        TypeError: `similarity` is not a number.
+
+    Example:
+        >>> import numpy as np, keras_resnet as kr
+        >>> values = np.array([[1, 0], [0, 1], [2, 0]], "float32")
+        >>> images = kr.evaluation.Embeddings(values, np.array([0, 1, 0]), ("a", "b", "c"), ("cat", "dog"))
+        >>> kr.evaluation.duplicates(images)
+        [(0, 2, 1.0)]
     """
     number("similarity", similarity, "(0, 1]")
     found, similarities = neighbors(one if other is None else other, one, 10)
-    pairs = {
-        (index, int(match)): float(value)
-        for index, (matches, values) in enumerate(zip(found, similarities, strict=True))
-        for match, value in zip(matches, values, strict=True)
-        if value >= similarity and (other is not None or index < match or index not in found[match])
-    }
-    return sorted(((*pair, value) for pair, value in pairs.items()), key=lambda row: (-row[2], row[:2]))
+    pairs = []
+    for index, place in np.argwhere(similarities >= similarity).tolist():
+        match = int(found[index, place])
+        if other is not None or index < match or index not in found[match]:  # a pair in one split is found twice
+            pairs.append((index, match, float(similarities[index, place])))
+    return sorted(pairs, key=lambda row: (-row[2], row[:2]))
 
 
-def label_errors(embeddings: Embeddings, seed: int = 0) -> np.ndarray:
+def held_out_probabilities(embeddings: Embeddings, seed: int = 0) -> np.ndarray:
+    """What a linear classifier on the features answers for each image after training on other images (five folds).
+
+    Args:
+        embeddings: the images; each class that has images has at least five.
+        seed: seed of the folds.
+
+    Returns:
+        Probabilities, float (N, classes that have images), in the order of `np.unique(embeddings.labels)`.
+
+    Raises:
+        ValueError: there is one class only, or a class has fewer than five images.
+
+    Example:
+        >>> import numpy as np, keras_resnet as kr
+        >>> rng = np.random.default_rng(0)
+        >>> values = rng.normal(np.repeat([[0.0, 3.0], [3.0, 0.0]], 20, axis=0), 1).astype("float32")
+        >>> images = kr.evaluation.Embeddings(values, np.repeat([0, 1], 20), tuple(map(str, range(40))), ("a", "b"))
+        >>> kr.evaluation.held_out_probabilities(images).shape
+        (40, 2)
+    """
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict  # noqa: PLC0415
+
+    smallest = np.unique(embeddings.labels, return_counts=True)[1].min()
+    if smallest < FOLDS:
+        raise ValueError(
+            f"embeddings must have at least {FOLDS} images of each class. Received: {smallest} of one class"
+        )
+    _check_classes(embeddings)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    with _unfinished_probes():
+        return cross_val_predict(_probe(), embeddings.values, embeddings.labels, cv=folds, method="predict_proba")
+
+
+def label_errors(embeddings: Embeddings, seed: int = 0, *, probabilities: np.ndarray | None = None) -> np.ndarray:
     """Numbers of the images whose labels are probably wrong, the most doubtful first.
 
     A linear classifier on the features answers each image after training on others (five folds); cleanlab's confident
     learning (arXiv:1911.00068) finds the labels that contradict its answers.
 
     Args:
-        embeddings: the images; each class has at least five.
+        embeddings: the images; each class that has images has at least five.
         seed: seed of the folds.
+        probabilities: the result of `held_out_probabilities`, if it is there already. None: it is computed.
+
+    Returns:
+        Numbers of images, integers.
 
     Raises:
-        ValueError: cleanlab is not installed, or a class has fewer than five images.
-    """
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict  # noqa: PLC0415
+        ValueError: cleanlab is not installed, there is one class only, or a class has fewer than five images.
 
+    Example:
+        >>> import numpy as np, keras_resnet as kr
+        >>> rng = np.random.default_rng(0)
+        >>> values = rng.normal(np.repeat([[0.0, 9.0], [9.0, 0.0]], 20, axis=0), 1).astype("float32")
+        >>> labels = np.repeat([0, 1], 20)
+        >>> labels[3] = 1
+        >>> images = kr.evaluation.Embeddings(values, labels, tuple(map(str, range(40))), ("a", "b"))
+        >>> kr.evaluation.label_errors(images).tolist()  # doctest: +SKIP
+        [3]
+    """
     try:
         from cleanlab.filter import find_label_issues  # noqa: PLC0415
     except ImportError:
         raise ValueError("label errors are found by cleanlab: pip install cleanlab") from None
-    present, labels = np.unique(embeddings.labels, return_inverse=True)
-    if (smallest := np.bincount(labels).min()) < FOLDS:
-        raise ValueError(
-            f"embeddings must have at least {FOLDS} images of each class. Received: {smallest} of one class"
-        )
-    if len(present) < 2:
-        raise ValueError(f"embeddings must have at least two classes. Received: {len(present)}")
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    answers = cross_val_predict(_probe(), embeddings.values, labels, cv=folds, method="predict_proba")
-    return find_label_issues(labels, answers, return_indices_ranked_by="self_confidence")
+    if probabilities is None:
+        probabilities = held_out_probabilities(embeddings, seed)
+    _, labels = np.unique(embeddings.labels, return_inverse=True)
+    # One process: others would be forked from this one, in which TensorFlow has threads.
+    return find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
 
 
 def project(embeddings: Embeddings, seed: int = 0) -> np.ndarray:
-    """A map of the images in two dimensions by t-SNE, float (N, 2): similar images are near each other."""
+    """A map of the images in two dimensions by t-SNE: similar images are near each other.
+
+    Two thousand images take about 10 seconds.
+
+    Args:
+        embeddings: at least two images.
+        seed: seed of the map.
+
+    Returns:
+        Places of the images, float32 (N, 2), without a unit.
+
+    Raises:
+        ValueError: there are fewer than two images.
+
+    Example:
+        >>> import numpy as np, keras_resnet as kr
+        >>> values = np.random.default_rng(0).normal(size=(20, 8)).astype("float32")
+        >>> images = kr.evaluation.Embeddings(values, np.zeros(20, int), tuple(map(str, range(20))), ("a",))
+        >>> kr.evaluation.project(images).shape
+        (20, 2)
+    """
     from sklearn.manifold import TSNE  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415  (a dependency of scikit-learn)
 
     count = len(embeddings.values)
+    if count < 2:
+        raise ValueError(f"embeddings must have at least two images. Received: {count}")
     method = TSNE(perplexity=min(30, max(1, (count - 1) / 3)), metric="cosine", init="random", random_state=seed)
-    return method.fit_transform(_unit(embeddings.values))
+    # Threads of a core that is busy with other work keep the others waiting: on two such cores 2,000 images took 125 s
+    # with two threads and 30 s with one.
+    with threadpool_limits(1):
+        return method.fit_transform(_unit(embeddings.values))
+
+
+def _check_classes(embeddings: Embeddings) -> None:
+    if (count := len(np.unique(embeddings.labels))) < 2:
+        raise ValueError(f"embeddings must have at least two classes. Received: {count}")
+
+
+@contextlib.contextmanager
+def _unfinished_probes() -> Iterator[None]:
+    """Hides scikit-learn's warning of a probe that could still become better: it is a measure, and good enough."""
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def _probe() -> Any:

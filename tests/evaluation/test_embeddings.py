@@ -9,6 +9,7 @@ from keras_resnet.evaluation.embeddings import (
     Embeddings,
     duplicates,
     embed,
+    held_out_probabilities,
     knn_accuracy,
     label_errors,
     neighbors,
@@ -44,6 +45,27 @@ def test_neighbors_are_those_with_the_smallest_angle():
     assert numbers.tolist() == [[3]]
 
 
+def test_a_single_image_has_no_neighbors():
+    one = on_a_circle([3])
+    numbers, similarities = neighbors(one, one, 5)
+    assert numbers.shape == similarities.shape == (1, 0)
+    assert duplicates(one) == []
+    with pytest.raises(ValueError, match="embeddings must have at least two images. Received: 1"):
+        project(one)
+
+
+def test_of_few_images_all_are_neighbors():
+    circle = on_a_circle(ANGLES)
+    assert neighbors(circle, circle, 100)[0].shape == (6, 5)
+    assert knn_accuracy(circle, on_a_circle([7]), count=100) == 1
+
+
+def test_an_image_is_not_its_own_neighbor():
+    pairs = on_a_circle([0, 1, 90, 91], [0, 1, 1, 1])
+    assert knn_accuracy(pairs, pairs, count=1) == 0.5  # the first two have each other
+    assert knn_accuracy(pairs, pairs._replace(labels=pairs.labels), count=1) == 1  # each image is in both sets
+
+
 def test_duplicates_are_found_within_a_split_and_across_two():
     circle = on_a_circle([0, 40, 0.01, 80])
     assert [pair[:2] for pair in duplicates(circle)] == [(0, 2)]
@@ -68,6 +90,26 @@ def test_wrong_labels_are_found():
     labels[[20, 41]] = 1 - labels[[20, 41]]
     assert sorted(label_errors(circle._replace(labels=labels)).tolist()) == [20, 41]
     assert label_errors(circle).tolist() == []
+
+
+def test_each_image_is_answered_after_training_on_others():
+    circle = clusters(60)
+    probabilities = held_out_probabilities(circle)
+    assert probabilities.shape == (60, 2)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+    assert (probabilities.argmax(1) == circle.labels).all()
+    labels = circle.labels.copy()
+    labels[20] = 1 - labels[20]
+    assert held_out_probabilities(circle._replace(labels=labels))[20, labels[20]] < 0.5
+    needs.import_package("cleanlab")
+    wrong = np.eye(2)[1 - circle.labels] * 0.8 + 0.1
+    assert len(label_errors(circle, probabilities=wrong)) > len(label_errors(circle, probabilities=probabilities)) == 0
+
+
+def test_a_probe_needs_two_classes():
+    one_class = clusters()._replace(labels=np.zeros(30, int))
+    with pytest.raises(ValueError, match="embeddings must have at least two classes. Received: 1"):
+        probe_accuracy(one_class, one_class)
 
 
 @pytest.mark.parametrize(
@@ -107,3 +149,34 @@ def test_a_network_without_a_classifier_gives_its_output():
     assert without_classifier(body) is body
     with pytest.raises(ValueError, match=r"model must have features \(N, D\) before its classifier"):
         without_classifier(kr.ResNet20(include_top=False, input_shape=(8, 8, 1)))
+
+
+def test_a_dense_layer_inside_the_network_is_no_classifier():
+    image = keras.Input((8, 8, 4))
+    gate = keras.layers.Dense(4, "sigmoid")(keras.layers.GlobalAveragePooling2D()(image))
+    features = keras.layers.GlobalAveragePooling2D()(image * keras.layers.Reshape((1, 1, 4))(gate))
+    body = keras.Model(image, features)
+    assert without_classifier(body) is body
+    logits = keras.layers.Dense(3)(features)
+    for end in (keras.layers.Activation("softmax"), keras.layers.Softmax()):
+        assert without_classifier(keras.Model(image, end(logits))).output is features
+
+
+def test_features_that_are_not_finite_name_an_image():
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.ops.log(keras.layers.GlobalAveragePooling2D()(image)))
+    images = np.full((3, 8, 8, 1), 9, "uint8")
+    images[1] = 0
+    with pytest.raises(ValueError, match="model must give finite features. Received: NaN or infinity for image 1"):
+        embed(model, (images, [0, 0, 0]))
+
+
+@pytest.mark.slow
+def test_of_corrupt_images_alone_there_are_no_features(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0.png").write_bytes(b"no image")
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+    split = kr.data.load(f"folder:{tmp_path}", "all", on_corrupt="skip")
+    with pytest.raises(ValueError, match="split must have at least one readable image"):
+        embed(model, split)
