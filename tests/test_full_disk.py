@@ -122,8 +122,24 @@ SHORT = ("--data", "digits", "--epochs", 1, "--batch-size", 256, "--size", 8, "-
         ),
         (100_000, ("convert", "fashion_mnist", "--model", "ResNet20", "--out", "net.weights.h5"), "net.weights.h5"),
         (100_000, ("export", "ResNet20", "--weights", "fashion_mnist", "--out", "served"), "served/models/ResNet20/1"),
+        (
+            30_000,
+            (
+                "embed",
+                "digits",
+                "--split",
+                "test",
+                "--model",
+                "ResNet20",
+                "--weights",
+                "fashion_mnist",
+                "--out",
+                "e.npz",
+            ),
+            "e.npz",
+        ),
     ],
-    ids=["train", "tune", "convert", "export"],
+    ids=["train", "tune", "convert", "export", "embed"],
 )
 def test_a_command_ends_with_one_sentence(tmp_path, limit, arguments, written):
     """Training and search use networks of one block, which run eagerly."""

@@ -95,6 +95,22 @@ def directory(argument: str, value: str | os.PathLike[str]) -> Path:
     return path
 
 
+def new_file(argument: str, value: str | os.PathLike[str], suffix: str) -> Path:
+    """`value` as a path with `~` expanded, if a file can be written there; a file that is there will be replaced."""
+    path = Path(value).expanduser()
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"{argument} must end in {suffix}. Received: {str(value)!r}")
+    if path.is_dir():
+        raise ValueError(f"{argument} must be a file. Received: {str(value)!r}, which is a directory")
+    if not path.parent.is_dir():
+        raise ValueError(
+            f"{argument} must be in a directory that exists. Received: {str(value)!r}; make {str(path.parent)!r} first"
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{argument} must be in a directory that you may write to. Received: {str(value)!r}")
+    return path
+
+
 def printable(path: str | os.PathLike[str]) -> str:
     """A path as text that can be printed: bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

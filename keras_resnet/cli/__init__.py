@@ -12,6 +12,7 @@ import typer
 import keras_resnet
 
 # Each command imports Keras, and the modules that need Keras, when it runs. So `--help` answers at once.
+from keras_resnet.cli.embed import embed
 from keras_resnet.cli.explain import explain
 from keras_resnet.cli.export import export
 from keras_resnet.cli.training import data, recipes, runs, train
@@ -47,7 +48,7 @@ def program(
     """Options of the program itself."""
 
 
-COMMANDS = (models, summary, recipes, data, train, runs, tune, evaluate, predict, explain, convert, export)
+COMMANDS = (models, summary, recipes, data, train, runs, tune, evaluate, predict, explain, embed, convert, export)
 for command in COMMANDS:
     app.command()(command)
 

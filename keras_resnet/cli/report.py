@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_resnet._internal.validation import printable
+from keras_resnet.evaluation.embeddings import FOLDS, NEIGHBORS, Embeddings
+from keras_resnet.evaluation.embeddings_report import Findings, across
 from keras_resnet.evaluation.metrics import flips
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.stages import Stage
@@ -83,6 +85,26 @@ def measured(
             f"published: {checkpoint.top1:.2f} % at {checkpoint.size}x{checkpoint.size} ({checkpoint.top1_source})",
             console,
         )
+
+
+def embedded(parts: Mapping[str, Embeddings], findings: Findings, console: Console) -> None:
+    """Prints what the features of images show."""
+    sizes = {name: len(part.labels) for name, part in parts.items()}
+    each = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+    features = next(iter(parts.values())).values.shape[1]
+    say(f"{sum(sizes.values()):,} images ({each}), {features:,} features of each", console)
+    tested = {"train", "test"} <= sizes.keys()
+    if findings.knn is not None:
+        how = f"{NEIGHBORS} nearest train images of each test image" if tested else f"{NEIGHBORS} nearest other images"
+        say(f"k-NN accuracy {findings.knn:.2%} ({how})", console)
+    if findings.probe is not None:
+        how = "trained on train, measured on test" if tested else f"{FOLDS} folds, each measured by the other images"
+        say(f"linear-probe accuracy {findings.probe:.2%} ({how})", console)
+    pairs = findings.pairs
+    across_splits = f", {across(pairs):,} of them across splits" if len(parts) > 1 else ""
+    say(f"duplicates: {len(pairs):,} pair{'s' if len(pairs) != 1 else ''}{across_splits}", console)
+    if findings.errors is not None:
+        say(f"likely label errors: {len(findings.errors):,}", console)
 
 
 def comparison(found: Evaluation, other: Evaluation, console: Console) -> None:

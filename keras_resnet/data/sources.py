@@ -117,6 +117,25 @@ def load_splits(source: str, *, on_corrupt: str = "stop") -> dict[str, Split]:
     return {name: load(source, name, on_corrupt=on_corrupt) for name in names}
 
 
+def load_unlabelled(directory: str, *, on_corrupt: str = "stop") -> Split:
+    """All images below a directory, without classes: each label is -1, and `Split.classes` is ().
+
+    Args:
+        directory: path of the directory.
+        on_corrupt: as in `load`.
+
+    Raises:
+        ValueError: it is no directory, or has no images.
+    """
+    if not _is_directory(directory):
+        raise ValueError(
+            "data must be a directory of images, or digits, idx:DIR, tfds:NAME, folder:DIR or tfrecord:PATTERN. "
+            f"Received: {directory!r}"
+        )
+    files = folders.images_below(Path(directory).expanduser())
+    return from_files(files, [-1] * len(files), (), on_corrupt)
+
+
 def class_indices(names: Sequence[str], known: Sequence[tuple[str, ...]]) -> list[int]:
     """Finds the classes of a data set among the classes of a model.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -94,6 +94,11 @@ class Split:
     def names_of(self, numbers: np.ndarray) -> tuple[str, ...]:
         """The names of the images with these numbers: their files, or the numbers if they are not single files."""
         return tuple(self.files[number] for number in numbers) if self.files else tuple(map(str, numbers.tolist()))
+
+    def numbers_of(self, names: Sequence[str]) -> np.ndarray:
+        """The numbers of the images with these names, integers (N,): the inverse of `names_of`."""
+        places = {file: number for number, file in enumerate(self.files)}
+        return np.array([places[name] if places else int(name) for name in names], "int64")
 
     def unreadable(self) -> list[str]:
         """One reason for each image that cannot be read, among those whose reading started but did not finish.

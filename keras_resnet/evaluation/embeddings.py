@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -43,8 +43,8 @@ class Embeddings(NamedTuple):
     names: tuple[str, ...]
     classes: tuple[str, ...]
 
-    def select(self, rows: np.ndarray) -> Embeddings:
-        """The images with these numbers, integers (M,), in this order."""
+    def select(self, rows: Sequence[int] | np.ndarray) -> Embeddings:
+        """The images with these numbers, in this order."""
         names = tuple(self.names[row] for row in rows)
         return Embeddings(self.values[rows], self.labels[rows], names, self.classes)
 
@@ -291,15 +291,24 @@ def label_errors(embeddings: Embeddings, seed: int = 0, *, probabilities: np.nda
         >>> kr.evaluation.label_errors(images).tolist()  # doctest: +SKIP
         [3]
     """
-    try:
-        from cleanlab.filter import find_label_issues  # noqa: PLC0415
-    except ImportError:
-        raise ValueError("label errors are found by cleanlab: pip install cleanlab") from None
+    if not has_cleanlab():
+        raise ValueError("label errors are found by cleanlab: pip install cleanlab")
+    from cleanlab.filter import find_label_issues  # noqa: PLC0415
+
     if probabilities is None:
         probabilities = held_out_probabilities(embeddings, seed)
     _, labels = np.unique(embeddings.labels, return_inverse=True)
     # One process: others would be forked from this one, in which TensorFlow has threads.
     return find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+
+
+def has_cleanlab() -> bool:
+    """Whether cleanlab is installed, which is optional."""
+    try:
+        import cleanlab.filter  # noqa: F401, PLC0415
+    except ImportError:
+        return False
+    return True
 
 
 def project(embeddings: Embeddings, seed: int = 0) -> np.ndarray:

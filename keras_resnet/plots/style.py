@@ -12,18 +12,23 @@ from keras_resnet._internal.atomic_files import atomic_write
 
 # Colors that people with any color vision tell apart, from Okabe and Ito, "Color Universal Design" (2008).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#7f7f7f"
+PURPLE, SKY_BLUE, BLACK = "#cc79a7", "#56b4e9", "#000000"
 DPI = 120
 LONGEST_NAME = 24  # characters of a class name in a plot
 
 
-def figure(width: float, height: float) -> Any:
-    """A matplotlib figure of this size in inches, whose parts do not overlap.
+def figure(width: float, height: float, layout: str = "constrained") -> Any:
+    """A matplotlib figure of this size in inches.
 
     It is made without pyplot, which needs a window system and keeps global state.
+
+    Args:
+        width, height: its size in inches.
+        layout: "constrained": the parts of the figure do not overlap. "none": the caller places them.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
 
 
 def logarithmic(axis: Any) -> None:
