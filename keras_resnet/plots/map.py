@@ -62,7 +62,8 @@ def _write_names(axes: Any, places: np.ndarray, labels: np.ndarray, names: dict[
     """
     from matplotlib.patheffects import withStroke  # noqa: PLC0415
 
-    whole, taken = axes.get_window_extent(), []
+    whole = axes.get_window_extent()
+    taken: list[Any] = []
     for label in sorted(names, key=lambda label: -np.count_nonzero(labels == label)):
         middle = np.median(places[labels == label], axis=0)
         halo = withStroke(linewidth=2.5, foreground="white")

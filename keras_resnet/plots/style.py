@@ -17,7 +17,7 @@ DPI = 120
 LONGEST_NAME = 24  # characters of a class name in a plot
 
 
-def figure(width: float, height: float, layout: str = "constrained") -> Any:
+def figure(width: float, height: float, layout: Any = "constrained") -> Any:
     """A matplotlib figure of this size in inches.
 
     It is made without pyplot, which needs a window system and keeps global state.
