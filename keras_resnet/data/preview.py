@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_resnet.plots.style import save, shortened
+from keras_resnet.plots.style import figure, save, shortened
 
 CELL = 1.7  # width of an image in inches
 SHOWN = 2  # classes that the title of a mixed label names
@@ -35,8 +35,6 @@ def plot_images(images: np.ndarray, titles: Sequence[str], path: Path, columns: 
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     plot_images(np.zeros((3, 8, 8, 1), "uint8"), ["a", "b", "c"], pathlib.Path(folder) / "grid.png")
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415  (pyplot would need a window system and keep global state)
-
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
         raise ValueError(
@@ -50,16 +48,16 @@ def plot_images(images: np.ndarray, titles: Sequence[str], path: Path, columns: 
     image_height = CELL * images.shape[1] / images.shape[2]
     wrapped_titles = [_wrapped(title) for title in titles]
     text_height = TEXT * (1 + max(title.count("\n") for title in wrapped_titles))
-    figure = Figure(figsize=(columns * CELL, rows * (image_height + text_height + 0.06)), dpi=150)
+    drawn = figure(columns * CELL, rows * (image_height + text_height + 0.06), layout="none")
     top = 1 - text_height / (rows * (image_height + text_height))
-    figure.subplots_adjust(0.01, 0.005, 0.99, top, wspace=0.06, hspace=text_height / image_height)
-    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    drawn.subplots_adjust(0.01, 0.005, 0.99, top, wspace=0.06, hspace=text_height / image_height)
+    cells = drawn.subplots(rows, columns, squeeze=False).ravel()
     for axes in cells:
         axes.set_axis_off()
     for axes, image, title in zip(cells, images, wrapped_titles):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(title, fontsize=7.5, pad=3)
-    save(figure, path)
+    save(drawn, path)
 
 
 def label_titles(labels: np.ndarray, classes: Sequence[str]) -> list[str]:

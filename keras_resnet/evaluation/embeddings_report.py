@@ -117,7 +117,7 @@ def write_embeddings(parts: Mapping[str, Embeddings], path: Path) -> None:
     everything, splits = joined(parts)
     arrays = {**everything._asdict(), "names": np.array(everything.names, str), "splits": splits}
     with atomic_write(path) as temporary:
-        np.savez(temporary, **{**arrays, "classes": np.array(everything.classes, str)}, allow_pickle=False)
+        np.savez(temporary, **{**arrays, "classes": np.array(everything.classes, str)})
 
 
 def examine(parts: Mapping[str, Embeddings], images: Mapping[str, Images]) -> Findings:

@@ -195,8 +195,7 @@ def _draw(columns: Sequence[Column], heading: str, path: Path) -> None:
     lines = [line for column in columns for box in column.boxes for line in box.block.lines]
     width = CHARACTER * max(map(len, lines)) + 0.2
     total = len(columns) * (LEFT + width + RIGHT)
-    drawn = figure(total, height)
-    drawn.set_layout_engine("none")  # the places of all parts are computed here
+    drawn = figure(total, height, layout="none")
     axes = drawn.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, total), ylim=(-height, 0))
     axes.set_axis_off()

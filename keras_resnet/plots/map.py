@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet._internal.atomic_files import atomic_write
-from keras_resnet.plots.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY_BLUE, figure, shortened
+from keras_resnet.plots.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY_BLUE, figure, save, shortened
 
 COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY_BLUE, BLACK)
 SHAPES = "os^XDvP*"  # one more than colors: 56 classes have different pairs of color and shape
@@ -51,8 +50,7 @@ def plot_map(places: np.ndarray, labels: np.ndarray, classes: Sequence[str], tit
         left_out = _write_names(axes, places, labels, names)
         if left_out:
             axes.set_title(f"{title}; {left_out} names that would cover others are left out", fontsize=10)
-    with atomic_write(path) as temporary:
-        drawn.savefig(temporary)
+    save(drawn, path)
 
 
 def _write_names(axes: Any, places: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> int:

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_resnet._internal.atomic_files import atomic_write
-from keras_resnet.plots.style import BLUE, GREY, RED, figure, shortened
+from keras_resnet.plots.style import BLUE, GREY, RED, figure, save, shortened
 
 CELL = 1.45  # width of an image in inches
 TEXT = 0.15  # height of a line of text in inches
@@ -64,8 +63,7 @@ def plot_neighbors(rows: Sequence[Sequence[Picture]], title: str, path: Path) ->
     for line, row in zip(places, rows, strict=True):
         for axes, picture in zip(line, row, strict=False):
             _draw(axes, picture)
-    with atomic_write(path) as temporary:
-        drawn.savefig(temporary)
+    save(drawn, path)
 
 
 def _draw(axes: Any, picture: Picture) -> None:
