@@ -21,6 +21,7 @@ from keras_resnet.runtime.precision import inner_layers
 # Pixels (N, H, W, C) -> the embedding (N, F), or the map (N, h, w, F) that `pooled` makes it from; all float32.
 Features = Callable[[tf.Tensor], tf.Tensor]
 Part = Callable[[keras.Model], keras.Model]  # a network -> its layers from pixels to features
+Kernel = Callable[[], tf.Tensor]  # -> the weights of a classifier, float32 (F, classes)
 FINITE = "finite_pixels"  # name scope of `finite_or_nan`
 ACTIVATIONS = {
     keras.activations.softmax: tf.nn.softmax,
@@ -191,18 +192,23 @@ def finite_or_nan(pixels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         return tf.where(is_finite[:, None], outputs, np.float32("nan"))
 
 
-def classifier_scores(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The classifier as a function from embeddings (N, F) to probabilities, float32 (N, classes)."""
+def classifier_kernel(model: keras.Model) -> Kernel:
+    """The weights of the classifier as a constant in the graph that calls the function."""
+    values = classifier(model).layer.kernel.numpy()
+    return lambda: tf.constant(values)
+
+
+def classifier_scores(model: keras.Model, kernel: Kernel | None = None) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The classifier as a function from embeddings (N, F) to probabilities, float32 (N, classes).
+
+    Args:
+        model: a network that ends in a classifier.
+        kernel: function that gives the weights of the classifier. None: `classifier_kernel(model)`.
+    """
     layer, activation, _ = classifier(model)
-    kernel = layer.kernel.numpy()
+    weights = kernel or classifier_kernel(model)
     bias = layer.bias.numpy() if layer.use_bias else 0.0
-    return lambda embedding: activation(tf.matmul(embedding, tf.constant(kernel)) + bias)
-
-
-def class_weights(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The weights of the classifier as a function from indices of classes (N,) to vectors, float32 (N, F)."""
-    by_class = classifier(model).layer.kernel.numpy().T
-    return lambda classes: tf.gather(tf.constant(by_class), classes)
+    return lambda embedding: activation(tf.matmul(embedding, weights()) + bias)
 
 
 def _in_precision(model: keras.Model, precision: str) -> keras.Model:

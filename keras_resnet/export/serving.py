@@ -27,8 +27,8 @@ from keras_resnet.export.folding import fold_batch_norm
 from keras_resnet.export.graphs import flat_float32
 from keras_resnet.export.images import image_reader
 from keras_resnet.export.network import (
-    class_weights,
     classifier,
+    classifier_kernel,
     classifier_scores,
     feature_extractor,
     map_extractor,
@@ -164,15 +164,17 @@ def saved_model(
     served_features = PRECISIONS[precision](network, calibration, agreement, part)
     resizing = resize or (resize_for(checkpoint) if checkpoint else to_square)
     to_pixels = image_reader(channels, size, resizing)
+    # Traced once for all signatures, so that the file has the weights once.
+    kernel = tf.function(classifier_kernel(network), input_signature=[], autograph=False)
     served = Served(
         served_features.features,
-        classifier_scores(network),
+        classifier_scores(network, kernel),
         model.input_shape[1:],
         names,
         top_classes,
         to_pixels,
         ON_INVALID[on_invalid],
-        class_weights(network) if explain else None,
+        kernel if explain else None,
     )
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)

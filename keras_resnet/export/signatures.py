@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_resnet.export.network import Features, finite_or_nan, pooled
+from keras_resnet.export.network import Features, Kernel, finite_or_nan, pooled
 
 Answer = dict[str, tf.Tensor]
 IMAGE_KEY = "image/encoded"  # the key of ImageNet's usual records, and of TensorFlow's own exports
@@ -64,8 +64,8 @@ class Served(tf.Module):
         to_pixels: function of strings (N) and of a function from one string to the bytes of a file. It returns pixels,
             uint8 (N, H, W, C), and for each image an error text, "" if the image is valid.
         on_invalid: one of the functions in `ON_INVALID`.
-        class_weights: function from indices of classes (N,) to their weights (N, F) in the classifier, if `features`
-            gives maps: it adds the signature `explain`. None: there is no such signature.
+        kernel: function that gives the weights of the classifier, if `features` gives maps: it adds the signature
+            `explain`. None: there is no such signature.
     """
 
     def __init__(
@@ -77,20 +77,19 @@ class Served(tf.Module):
         top_k: int,
         to_pixels: Callable[[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]], tuple[tf.Tensor, tf.Tensor]],
         on_invalid: Callable[[tf.Tensor], tf.Tensor],
-        class_weights: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        kernel: Kernel | None = None,
     ) -> None:
         super().__init__()
         pixels = tf.TensorSpec((None, *shape), tf.float32, "image")
 
         # Traced once and called by all signatures, so that the file has the constants once.
         self.features = tf.function(features, input_signature=[pixels], autograph=False)
-        self.scores = tf.function(scores, input_signature=[tf.TensorSpec((None, None))], autograph=False)
 
         def embed(image: tf.Tensor) -> tf.Tensor:
             return finite_or_nan(image, pooled(self.features(image)))
 
         def most_probable(image: tf.Tensor) -> Answer:
-            probabilities = self.scores(embed(image))
+            probabilities = scores(embed(image))
             best = tf.math.top_k(probabilities, top_k)
             classes = tf.gather(tf.constant(class_names), best.indices)
             return {"classes": classes, "scores": best.values, "probabilities": probabilities}
@@ -106,7 +105,7 @@ class Served(tf.Module):
             return {**outputs, "valid": valid, "error": wrong}
 
         def serving_default(image: tf.Tensor) -> Answer:
-            return {"probabilities": self.scores(embed(image))}
+            return {"probabilities": scores(embed(image))}
 
         def serving_bytes(image_bytes: tf.Tensor) -> Answer:
             return read(image_bytes, tf.identity, most_probable)
@@ -128,19 +127,20 @@ class Served(tf.Module):
             "classify": endpoint(classify, tf.TensorSpec((None,), tf.string, "inputs")),
             "features": endpoint(features_of, pixels),
         }
-        if class_weights is None:
+        if kernel is None:
             return
 
         def explained(image: tf.Tensor) -> Answer:
             """The most probable class, and what each place of the map adds to the output of that class."""
             maps = self.features(image)
-            best = tf.math.top_k(self.scores(pooled(maps)))
+            best = tf.math.top_k(scores(pooled(maps)))
             index = best.indices[:, 0]
+            weights = tf.transpose(tf.gather(kernel(), index, axis=1))  # of the class of each image, (N, F)
             return {
                 "class": tf.gather(tf.constant(class_names), index),
                 "index": index,
                 "score": best.values[:, 0],
-                "heat_map": tf.reduce_sum(maps * class_weights(index)[:, None, None], -1),
+                "heat_map": tf.reduce_sum(maps * weights[:, None, None], -1),
             }
 
         def explain(image_bytes: tf.Tensor) -> Answer:
