@@ -108,3 +108,12 @@ def test_a_network_of_torch_is_answered_with_what_to_save(tmp_path, trained, wra
     torch.save(wrap(Own()), tmp_path / "whole.pt")
     with pytest.raises(ValueError, match="an object of .*Own; load it in torch, and save model.state_dict"):
         kr.load_weights(tiny(), tmp_path / "whole.pt")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # old files are there, nevertheless
+def test_a_network_of_torchscript_is_answered_with_what_to_save(tmp_path, trained):
+    import torch
+
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")
+    with pytest.raises(ValueError, match="a TorchScript file; load it in torch, and save model.state_dict"):
+        kr.load_weights(tiny(), tmp_path / "script.pt")

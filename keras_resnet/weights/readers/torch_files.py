@@ -146,6 +146,8 @@ def open_zip(path: Path, limit: int, choose: Choose) -> Iterator[dict[str, Tenso
     """The tensors of a checkpoint of torch 1.6 or later, which is a ZIP archive."""
     with zips.open_archive(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
+        if any("/code/" in name for name in members):
+            raise _without_state("a TorchScript file")
         for info in members.values():
             if info.compress_type != zipfile.ZIP_STORED:
                 raise WeightsError(
@@ -239,13 +241,16 @@ def _tensors(checkpoint: Any, fetch: Fetch, choose: Choose) -> dict[str, Tensor]
         raise WeightsError(f"a checkpoint must have a state dict. Received: a {type(checkpoint).__name__}")
     found, unread = _found(checkpoint)
     if not found and unread:
-        kind = "a TorchScript file" if unread[0].name.startswith("__torch__") else f"an object of {unread[0].name}"
-        raise WeightsError(
-            f"a checkpoint must have a state dict. Received: {kind}; load it in torch, and save model.state_dict()"
-        )
+        raise _without_state(f"an object of {unread[0].name}")
     if not found:
         raise WeightsError("a checkpoint must have a state dict. Received: dicts without tensors")
     return {name: _tensor(name, value, fetch) for name, value in choose(found).items()}
+
+
+def _without_state(received: str) -> WeightsError:
+    return WeightsError(
+        f"a checkpoint must have a state dict. Received: {received}; load it in torch, and save model.state_dict()"
+    )
 
 
 def _found(checkpoint: Any) -> tuple[dict[str, Strided], list[pickles.Unread]]:
