@@ -32,7 +32,7 @@ def overlaid(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def scaled(heat: np.ndarray) -> np.ndarray:
-    """A heat map divided by its maximum; a map of zeros stays as it is, and NaN, of a network without answer, is 0."""
+    """A heat map divided by its maximum; a map of zeros stays as it is. NaN counts as 0."""
     positive = np.maximum(np.nan_to_num(heat, posinf=0), 0)
     return positive / max(float(positive.max()), 1e-12)
 

@@ -58,12 +58,12 @@ def told_apart(names: Sequence[str]) -> list[str]:
     Example:
         >>> from keras_resnet.plots.style import told_apart
         >>> told_apart(["cat", "a long name that is 1 of 2 names", "a long name that is 2 of 2 names"])
-        ['cat', '1: a long name…of 2 names', '2: a long name…of 2 names']
+        ['cat', '1: a long name t…2 names', '2: a long name t…2 names']
     """
     short = [shortened(name) for name in names]
     seen = collections.Counter(short)
     return [
-        shortened(f"{number}: {name}", LONGEST_NAME + 1) if seen[shown] > 1 else shown
+        shortened(f"{number}: {name}") if seen[shown] > 1 else shown
         for number, (name, shown) in enumerate(zip(names, short, strict=True))
     ]
 

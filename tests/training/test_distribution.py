@@ -34,8 +34,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 def start_keras(before_devices):
     start(before_devices)
-    from tests.small_training import of_one_block
+    from tests.small_training import of_one_block, without_export
     of_one_block(pytest.MonkeyPatch())
+    without_export(pytest.MonkeyPatch())
 
 start, training.start_keras = training.start_keras, start_keras
 main()
