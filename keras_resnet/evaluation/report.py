@@ -224,7 +224,7 @@ def _page(
     numbers = [
         ("images", f"{evaluation.count:,}"),
         ("top-1", f"{evaluation:.2%}"),
-        ("with a confidence of 95 %", f"{interval.low:.1%} to {interval.high:.1%}"),
+        ("95 % interval of top-1", f"{interval.low:.1%} to {interval.high:.1%}"),
         ("top-5", f"{evaluation.top5:.2%}"),
         ("balanced accuracy", f"{evaluation.balanced_accuracy:.2%}"),
         ("macro F1", f"{evaluation.macro_f1:.2%}"),
