@@ -123,12 +123,12 @@ SHORT = ("--data", "digits", "--epochs", 1, "--batch-size", 256, "--size", 8, "-
         (100_000, ("convert", "fashion_mnist", "--model", "ResNet20", "--out", "net.weights.h5"), "net.weights.h5"),
         (100_000, ("export", "ResNet20", "--weights", "fashion_mnist", "--out", "served"), "served/models/ResNet20/1"),
         (
-            30_000,
+            100_000,
             (
                 "embed",
                 "digits",
                 "--split",
-                "test",
+                "train",
                 "--model",
                 "ResNet20",
                 "--weights",

@@ -144,10 +144,11 @@ def examine(parts: Mapping[str, Embeddings], images: Mapping[str, Images]) -> Fi
     enough, searched = len(np.unique(examined.labels)) > 1, has_cleanlab()
     notes = list(_notes(len(everything.labels) - len(rows), enough, searched))
     probabilities = held_out_probabilities(examined) if enough and (searched or train is test) else None
+    probe = None
     if train is not test:
         probe = probe_accuracy(train, test)
-    else:
-        probe = None if probabilities is None else float(np.mean(_answers(examined, probabilities) == examined.labels))
+    elif probabilities is not None:
+        probe = float(np.mean(_answers(examined, probabilities) == examined.labels))
     errors = None if probabilities is None or not searched else _errors(rows, examined, probabilities)
     return Findings(knn_accuracy(train, test), probe, pairs, errors, notes)
 

@@ -180,3 +180,5 @@ def test_of_corrupt_images_alone_there_are_no_features(tmp_path):
     split = kr.data.load(f"folder:{tmp_path}", "all", on_corrupt="skip")
     with pytest.raises(ValueError, match="split must have at least one readable image"):
         embed(model, split)
+    with pytest.raises(ValueError, match="a/0.png is not a readable JPEG"):
+        embed(model, kr.data.load(f"folder:{tmp_path}", "all"))
