@@ -95,7 +95,7 @@ def directory(argument: str, value: str | os.PathLike[str]) -> Path:
     return path
 
 
-def new_file(argument: str, value: str | os.PathLike[str], suffix: str) -> Path:
+def output_file(argument: str, value: str | os.PathLike[str], suffix: str) -> Path:
     """`value` as a path with `~` expanded, if a file can be written there; a file that is there will be replaced."""
     path = Path(value).expanduser()
     if path.suffix.lower() != suffix:

@@ -66,7 +66,7 @@ def embed(
     """
     start_keras()
     from keras_resnet._internal.atomic_files import writing
-    from keras_resnet._internal.validation import new_file, printable
+    from keras_resnet._internal.validation import output_file, printable
     from keras_resnet.cli import report as printed
     from keras_resnet.cli.networks import open_network
     from keras_resnet.data import sources
@@ -75,7 +75,7 @@ def embed(
     from keras_resnet.evaluation.report import check_directory
 
     console = Console()
-    file = None if out is None else new_file("out", out, ".npz")
+    file = None if out is None else output_file("out", out, ".npz")
     directory = None if report is None else check_directory(report)
     network = open_network(model, weights, own, size)
     on_corrupt = on_corrupt or network.on_corrupt

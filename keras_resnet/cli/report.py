@@ -15,8 +15,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_resnet._internal.validation import printable
-from keras_resnet.evaluation.embeddings import FOLDS, NEIGHBORS, Embeddings
-from keras_resnet.evaluation.embeddings_report import Findings, across
 from keras_resnet.evaluation.metrics import flips
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.stages import Stage
@@ -27,6 +25,8 @@ from keras_resnet.weights import Checkpoint
 from keras_resnet.zoo import Row
 
 if TYPE_CHECKING:
+    from keras_resnet.evaluation.embeddings import Embeddings
+    from keras_resnet.evaluation.embeddings_report import Findings
     from keras_resnet.training.run_directory import Run
     from keras_resnet.tuning.run import Best
 
@@ -89,6 +89,9 @@ def measured(
 
 def embedded(parts: Mapping[str, Embeddings], findings: Findings, console: Console) -> None:
     """Prints what the features of images show."""
+    from keras_resnet.evaluation.embeddings import FOLDS, NEIGHBORS
+    from keras_resnet.evaluation.embeddings_report import across
+
     sizes = {name: len(part.labels) for name, part in parts.items()}
     each = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
     features = next(iter(parts.values())).values.shape[1]
@@ -98,7 +101,11 @@ def embedded(parts: Mapping[str, Embeddings], findings: Findings, console: Conso
         how = f"{NEIGHBORS} nearest train images of each test image" if tested else f"{NEIGHBORS} nearest other images"
         say(f"k-NN accuracy {findings.knn:.2%} ({how})", console)
     if findings.probe is not None:
-        how = "trained on train, measured on test" if tested else f"{FOLDS} folds, each measured by the other images"
+        how = (
+            "trained on train, measured on test"
+            if tested
+            else f"{FOLDS} folds, each measured after training on the others"
+        )
         say(f"linear-probe accuracy {findings.probe:.2%} ({how})", console)
     pairs = findings.pairs
     across_splits = f", {across(pairs):,} of them across splits" if len(parts) > 1 else ""
