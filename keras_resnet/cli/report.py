@@ -101,11 +101,7 @@ def embedded(parts: Mapping[str, Embeddings], findings: Findings, console: Conso
         how = f"{NEIGHBORS} nearest train images of each test image" if tested else f"{NEIGHBORS} nearest other images"
         say(f"k-NN accuracy {findings.knn:.2%} ({how})", console)
     if findings.probe is not None:
-        how = (
-            "trained on train, measured on test"
-            if tested
-            else f"{FOLDS} folds, each measured after training on the others"
-        )
+        how = "trained on train, measured on test" if tested else f"{FOLDS} folds, trained on the others"
         say(f"linear-probe accuracy {findings.probe:.2%} ({how})", console)
     pairs = findings.pairs
     across_splits = f", {across(pairs):,} of them across splits" if len(parts) > 1 else ""
