@@ -93,7 +93,7 @@ def test_one_split_is_enough_and_files_that_cannot_be_read_are_left_out(net, pho
         ("photoz", (), "data must be a directory of images, or digits, idx:DIR, tfds:NAME, folder:DIR or"),
         ("photos", ("--split", "test"), "split must be left out for a directory of images without classes"),
         ("empty", (), "empty must hold images"),
-        ("tfrecord:empty", (), "data: empty must have files with train in their names. Received: none"),
+        ("tfrecord:empty", (), "data: empty must have files with train or training in their names. Received: none"),
     ],
 )
 def test_mistakes_are_said_before_the_computation(data, options, message, net, photos, monkeypatch):
