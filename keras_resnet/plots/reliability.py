@@ -32,6 +32,7 @@ def plot_reliability(
     lower.bar(confidence, count, width=0.03, color=ORANGE)
     lower.set(xlabel="highest probability of an image", ylabel="images", xlim=(0, 1.02))
     lower.set_yscale("symlog", linthresh=10)
+    lower.set_ylim(0, 2 * max(count))
     lower.yaxis.set_major_formatter("{x:,.0f}")
     lower.grid(alpha=0.3)
     for axis in (upper.yaxis, lower.xaxis):
