@@ -37,6 +37,15 @@ class Curves(NamedTuple):
         """Area under `insertion`: large if the map marks what suffices to the network."""
         return float(np.trapezoid(self.insertion, self.fractions))
 
+    @property
+    def difference(self) -> float:
+        """`insertion_area - deletion_area`, 0 for random maps of any kind.
+
+        It is how much more the probability falls if the marked pixels are covered than if as many pixels elsewhere are,
+        as a mean over all numbers of pixels.
+        """
+        return self.insertion_area - self.deletion_area
+
 
 def deletion_and_insertion(
     model: keras.Model,

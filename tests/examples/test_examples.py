@@ -128,6 +128,7 @@ def test_a_search_on_ray_ends_within_the_budget():
 
 def write_digits(folder):
     """Writes some digits of 28 pixels in the file format of Fashion-MNIST."""
+    folder.mkdir(exist_ok=True)
     for split in ("train", "test"):
         digits = kr.data.load("digits", split).hold_out(0.15)[1]
         pairs = [(to_square(image, 28)[..., 0], label) for image, label in digits.examples]
@@ -154,3 +155,18 @@ def test_the_search_on_fashion_mnist_trains_its_best_beside_resnet20(tmp_path, m
 def test_every_example_is_tested():
     tested = ("cifar10_he2015", "d2l_fashion_mnist", "fine_tuning", "imagenet_a3", "many_machines", "own_blocks")
     assert [*tested, "ray_tune", "segmentation"] == EXAMPLES
+
+
+@pytest.mark.slow
+def test_heat_maps_are_measured(tmp_path):
+    """With a network without training, so the figures mean nothing here."""
+    model = kr.ResNet((1, 1, 1), kr.residual_block, filters=(4, 4, 4), stem=kr.stems.cifar, input_shape=(28, 28, 1))
+    example = importlib.import_module("examples.heat_maps")
+    data = f"idx:{write_digits(tmp_path / 'data')}"
+    curves = example.main(data, tmp_path / "out", model=model, count=4, shuffled_count=2)
+    assert set(example.DRAWN) < set(curves)
+    assert (tmp_path / "out" / "curves.csv").read_text().count("\n") == 1 + len(curves)
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 10_000
+    shuffled = (tmp_path / "out" / "shuffled.csv").read_text().splitlines()
+    assert shuffled[0] == "method,to head,to conv4,to conv3,to conv2,to stem"
+    assert [line.partition(",")[0] for line in shuffled[1:]] == [*kr.explain.METHODS, "occlusion"]
