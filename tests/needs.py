@@ -12,6 +12,7 @@ EXTRAS = {
     "torch": "parity",
     "timm": "parity",
     "pytorch_grad_cam": "parity",
+    "captum": "parity",
     "cleanlab": "test",
     "torchvision": "parity",
     "jax": "test",
