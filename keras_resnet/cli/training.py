@@ -179,12 +179,13 @@ def data(
     from keras_resnet.cli import report
     from keras_resnet.data import load
     from keras_resnet.data.sources import splits_of
-    from keras_resnet.data.summary import describe, warn
+    from keras_resnet.data.summary import describe, warn_of_copies, warn_of_uneven_classes
     from keras_resnet.training.batches import preview as draw_preview
 
     console = Console()
     splits = {name: load(source, name, on_corrupt=on_corrupt) for name in splits_of(source)}
-    warn(splits)
+    warn_of_uneven_classes(next(iter(splits.values())))
+    warn_of_copies(splits)
     for line in describe(splits):
         report.say(line, console)
     if preview is not None:

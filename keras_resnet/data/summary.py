@@ -71,23 +71,28 @@ def _extremes(counts: Mapping[str, int]) -> tuple[str, str]:
     return min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
 
 
-def warn(splits: Mapping[str, Split]) -> None:
-    """Logs a warning if classes are very uneven, or if files of one split are in another one too.
-
-    Args:
-        splits: the splits by their names, the training images first.
-    """
-    name, train = next(iter(splits.items()))
+def warn_of_uneven_classes(train: Split) -> None:
+    """Logs a warning if the classes of the training images are very uneven. It names the remedies."""
     counts = class_counts(train) or {}
     present = {title: count for title, count in counts.items() if count}
     rarest, most = _extremes(present) if present else ("", "")
     if present and present[most] > UNEVEN * present[rarest]:
         LOGGER.warning(
             "classes are uneven: %s has %s training images, %s has %s; a network that always says %s is right for "
-            "%.0f%% of them; the recipe fields class_weights and balanced_sampling make rare classes count more",
+            "%.0f%% of them; class_weights=balanced or balanced_sampling=True (on the command line --class-weights "
+            "balanced or --balanced-sampling) makes rare classes count more",
             *(most, f"{present[most]:,}", rarest, f"{present[rarest]:,}", most),
             100 * present[most] / sum(present.values()),
         )
+
+
+def warn_of_copies(splits: Mapping[str, Split]) -> None:
+    """Logs a warning if files of one split are in another one too.
+
+    Args:
+        splits: the splits by their names, the training images first.
+    """
+    name, train = next(iter(splits.items()))
     for other, split in list(splits.items())[1:]:
         if copies := shared_files(train.files, split.files):
             files = f"{copies} file{'s' if copies > 1 else ''}"

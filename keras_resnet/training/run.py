@@ -22,7 +22,7 @@ from keras_resnet._internal.keras_graph import TensorBoard, keras_file
 from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.sources import load_splits
-from keras_resnet.data.summary import warn
+from keras_resnet.data.summary import warn_of_copies, warn_of_uneven_classes
 from keras_resnet.evaluation.accuracy import evaluate
 from keras_resnet.evaluation.report import write_report
 from keras_resnet.evaluation.result import Evaluation
@@ -128,8 +128,11 @@ def train(
         distribution.gather(0, where)  # wait until the directory is prepared
         if first:
             title = "validation" if "val" in loaded else "validation (held out of the training images)"
-            parts = {"training": training, **({title: validation} if validation is not None else {}), "test": test}
-            warn(parts)
+            trained = "training (images of rare classes are repeated)" if recipe.balanced_sampling else "training"
+            parts = {trained: training, **({title: validation} if validation is not None else {}), "test": test}
+            if recipe.class_weights == "none":
+                warn_of_uneven_classes(training)
+            warn_of_copies(parts)
             for line in summary(model, recipe, parts, where):
                 write_line(line)
         all_callbacks = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []

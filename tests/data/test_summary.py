@@ -32,7 +32,7 @@ def test_classes_of_a_stream_are_only_counted():
 @pytest.mark.parametrize(("counts", "warns"), [((10, 1), False), ((85, 8), True)])
 def test_uneven_classes_are_told(counts, warns, caplog):
     with caplog.at_level(logging.WARNING, "keras_resnet.data"):
-        summary.warn({"training": split_of(*counts)})
+        summary.warn_of_uneven_classes(split_of(*counts))
     assert bool(caplog.records) is warns
     assert (
         not warns or "a has 85 training images, b has 8; a network that always says a is right for 91%" in caplog.text
@@ -48,7 +48,7 @@ def test_copies_in_two_splits_are_counted(tmp_path, caplog):
         (tmp_path / name).write_bytes(content)
     splits = {name: kr.data.load(f"folder:{tmp_path}", name) for name in ("train", "test")}
     with caplog.at_level(logging.WARNING, "keras_resnet.data"):
-        summary.warn(splits)
+        summary.warn_of_copies(splits)
     assert [record.getMessage() for record in caplog.records] == ["1 file of test: the same bytes are in train"]
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import signal
+from unittest import mock
 
 import keras
 import numpy as np
@@ -9,8 +11,8 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 import keras_resnet as kr
-from keras_resnet.data.summary import label_counts, warn
-from keras_resnet.training import Recipe
+from keras_resnet.data.summary import label_counts, warn_of_uneven_classes
+from keras_resnet.training import Recipe, run
 from keras_resnet.training.imbalance import (
     CLASS_WEIGHTS,
     ClassWeighted,
@@ -21,7 +23,9 @@ from keras_resnet.training.imbalance import (
 )
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.recipe import CHOICES
-from tests.data.test_sources import pairs
+from keras_resnet.training.resuming import Stopped
+from tests.data.test_sources import pairs, write_png
+from tests.small_training import of_one_block
 
 COUNTS = np.array([90, 8, 2])
 LABELS = np.repeat(np.arange(3), COUNTS)
@@ -100,8 +104,35 @@ def test_images_of_a_stream_are_not_repeated(uneven):
 
 def test_the_warning_about_uneven_classes_names_the_remedy(uneven, caplog):
     with caplog.at_level(logging.WARNING):
-        warn({"train": uneven})
-    assert "class_weights and balanced_sampling" in caplog.text
+        warn_of_uneven_classes(uneven)
+    assert "class_weights=balanced or balanced_sampling=True" in caplog.text
+    assert "--class-weights balanced or --balanced-sampling" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_training_warns_of_uneven_classes_unless_its_recipe_makes_them_count(tmp_path, caplog, monkeypatch):
+    for path, count in (("train/many", 22), ("train/few", 2), ("test/many", 1), ("test/few", 1)):
+        for number in range(count):
+            write_png(tmp_path / "data" / path / f"{number}.png", (8, 8, 3), 9 * number + len(path))
+    of_one_block(monkeypatch)
+    monkeypatch.setattr(run, "fit", mock.Mock(side_effect=Stopped("stopped", signal.SIGINT)))  # after the warning
+    found = {}
+    for name, fields in {
+        "plain": {"loss": "focal"},  # which alone does not make rare classes count more
+        "weights": {"class_weights": "effective_number"},
+        "sampling": {"balanced_sampling": True},
+    }.items():
+        task = run.Task("ResNet20", f"folder:{tmp_path / 'data'}", Recipe(validation_split=0.0, **fields), 8)
+        lines = []
+        with pytest.raises(Stopped):
+            run.train(task, tmp_path / name, write_line=lines.append)
+        found[name] = (lines[0], "classes are uneven" in caplog.text)
+        caplog.clear()
+    assert found == {
+        "plain": ("images: 24 training, 2 test", True),
+        "weights": ("images: 24 training, 2 test", False),
+        "sampling": ("images: 44 training (images of rare classes are repeated), 2 test", False),
+    }
 
 
 @pytest.mark.slow

@@ -347,6 +347,7 @@ def test_runs_names_the_file_that_it_cannot_read(name, tmp_path):
         (out / "run.json").write_text(json.dumps({**result, **numbers}))
         (out / "history.csv").write_text("epoch,loss,accuracy\n1,0.5,\n")
         assert read_run(out).history["loss"] == [0.5]
+        assert read_run(out).balanced_accuracy is None  # as earlier versions wrote it
         edit(out / name)
         with pytest.raises(ValueError, match=name):
             read_run(out)
