@@ -73,7 +73,8 @@ def main(
             write(found, Path(out) / "results.csv")
     for setting in settings:
         tests = [found[setting, seed, "test"] for seed in seeds]
-        plot_confusion(sum(test.confusion for test in tests), tests[0].answers.classes, Path(out) / f"{setting}.png")
+        confusion = np.sum([test.confusion for test in tests], axis=0)
+        plot_confusion(confusion, tests[0].answers.classes, Path(out) / f"{setting}.png")
     print(table(found))
     return found
 
