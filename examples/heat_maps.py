@@ -19,7 +19,7 @@ Result:  curves.csv and curves.png in OUT (default: examples/heat_maps), and shu
 import csv
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -84,7 +84,9 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> float:
 
 def after_shuffling(model: keras.Model, images: np.ndarray, classes: Sequence[int]) -> dict[str, list[float]]:
     """For each method the rank correlation with its own maps after each step of the cascade."""
-    explainers = {name: functools.partial(heat_maps, method=method) for name, method in METHODS.items()}
+    explainers: dict[str, Callable[..., np.ndarray]] = {
+        name: functools.partial(heat_maps, method=method) for name, method in METHODS.items()
+    }
     explainers["occlusion"] = occlusion
     maps = {name: explain(model, images, classes) for name, explain in explainers.items()}
     found: dict[str, list[float]] = {name: [] for name in explainers}
