@@ -83,6 +83,7 @@ def embed(
         # If the data have no split, the error of loading one says what is missing.
         names = (split,) if split is not None else sources.splits_of(data) or ("train",)
         splits = {name: sources.load(data, name, on_corrupt=on_corrupt) for name in names}
+        splits = {name: sources.renamed(images, network.aliases) for name, images in splits.items()}
     elif split in (None, sources.ALL):
         splits = {sources.ALL: sources.load_unlabelled(data, on_corrupt=on_corrupt)}
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,15 @@ def class_indices(names: Sequence[str], known: Sequence[tuple[str, ...]]) -> lis
             )
         name_of_index[indices[0]] = name
     return list(name_of_index)
+
+
+def renamed(split: Split, known: Sequence[tuple[str, ...]]) -> Split:
+    """The split with the first names that a model has for its classes, if the model knows all of them."""
+    try:
+        indices = class_indices(split.classes, known)
+    except ValueError:
+        return split
+    return dataclasses.replace(split, classes=tuple(known[index][0] for index in indices))
 
 
 def _is_directory(path: str) -> bool:

@@ -12,7 +12,7 @@ import keras_resnet as kr
 from keras_resnet.classes import imagenet_classes
 from keras_resnet.data import folders
 from keras_resnet.data.decode import resize_and_crop
-from keras_resnet.data.sources import SOURCES, class_indices, from_arrays
+from keras_resnet.data.sources import SOURCES, class_indices, from_arrays, renamed
 from tests import needs
 from tests.conftest import FASHION
 
@@ -326,3 +326,10 @@ def test_a_pipeline_resizes_as_it_is_told():
 def test_sizes_below_one_are_refused(size, batch_size):
     with pytest.raises(ValueError, match="must be an integer of at least 1"):
         kr.data.pipeline(numbered_split(4), size, batch_size)
+
+
+def test_classes_get_the_names_that_a_model_has_for_them():
+    split = kr.data.from_arrays(np.zeros((2, 4, 4, 1), "uint8"), np.array([0, 1]), ("1", "0"))
+    known = [("T-shirt", "0"), ("Trouser", "1"), ("Bag", "2")]
+    assert renamed(split, known).classes == ("Trouser", "T-shirt")
+    assert renamed(split, known[:1]) is renamed(split, ()) is split
