@@ -6,14 +6,15 @@ network: random areas, the brightness of the pixels, the distance to the middle,
 a map change if the network loses what it has learned (arXiv:1810.03292)? For that the weights of one stage after the
 other are shuffled, from the head to the stem.
 
-Run:     python examples/heat_maps.py [DATA] [OUT]
+Run:     TF_ENABLE_ONEDNN_OPTS=1 python examples/heat_maps.py [DATA] [OUT]
          The default of DATA is idx:/usr/share/datasets/fashion-mnist (Debian's package dataset-fashion-mnist)
 Time:    more than 10 minutes of processor time
 Result:  curves.csv and curves.png in OUT (default: examples/heat_maps), and shuffled.csv, how similar maps are to those
          before the weights were shuffled. `difference` is insertion less deletion, 0 for random maps: occlusion 0.191,
          Grad-CAM 0.107 at the last stage, 0.012 at conv3, -0.011 at conv2, where LayerCAM has 0.056 and 0.083; the
          middle 0.034, another image's map 0.029, brightness -0.135. By deletion alone Grad-CAM, 0.359, is no better
-         than random areas, 0.363; single random pixels, 0.242, beat all maps, because they are noise
+         than random areas, 0.363; single random pixels, 0.242, beat all maps, because they are noise. After the weights of the head
+         alone are shuffled, the rank correlation of the maps with those before is 0.13 (Grad-CAM) to 0.56 (Grad-CAM++)
 """
 
 import csv
