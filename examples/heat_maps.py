@@ -13,8 +13,9 @@ Result:  curves.csv and curves.png in OUT (default: examples/heat_maps), and shu
          before the weights were shuffled. `difference` is insertion less deletion, 0 for random maps: occlusion 0.191,
          Grad-CAM 0.107 at the last stage, 0.012 at conv3, -0.011 at conv2, where LayerCAM has 0.056 and 0.083; the
          middle 0.034, another image's map 0.029, brightness -0.135. By deletion alone Grad-CAM, 0.359, is no better
-         than random areas, 0.363; single random pixels, 0.242, beat all maps, because they are noise. After the weights of the head
-         alone are shuffled, the rank correlation of the maps with those before is 0.13 (Grad-CAM) to 0.56 (Grad-CAM++)
+         than random areas, 0.363; single random pixels, 0.242, beat all maps, because they are noise. If only the
+         weights of the head are shuffled, the rank correlation with the maps before is 0.13 (Grad-CAM) to 0.56
+         (Grad-CAM++)
 """
 
 import csv

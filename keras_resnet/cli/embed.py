@@ -94,6 +94,7 @@ def embed(
     parts = {name: embed_split(network.model, images, resize=network.resize) for name, images in splits.items()}
     if file is not None:
         embeddings_report.write_embeddings(parts, file)
+        printed.say(printable(file), console)  # what follows takes minutes for many images
     images = {name: embeddings_report.Images(network.model, each, network.resize) for name, each in splits.items()}
     findings = embeddings_report.examine(parts, images)
     printed.embedded(parts, findings, console)
@@ -102,5 +103,5 @@ def embed(
         notes += embeddings_report.write_report(parts, images, findings, directory)
     for note in notes:
         printed.say(f"note: {note}", console)
-    for written in filter(None, (file, directory)):
-        printed.say(printable(written), console)
+    if directory is not None:
+        printed.say(printable(directory), console)

@@ -16,8 +16,9 @@ from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.data.decode import to_square
 from keras_resnet.data.pipeline import Resize, numbered_pipeline
 from keras_resnet.data.sources import class_indices
-from keras_resnet.evaluation.metrics import Answers
+from keras_resnet.evaluation.metrics import NO_ANSWER, Answers
 from keras_resnet.evaluation.result import Evaluation, Mistake
+from keras_resnet.explain.arguments import outputs_for
 from keras_resnet.inputs import square_side
 from keras_resnet.runtime.grouped_convolutions import without_xla
 from keras_resnet.runtime.probabilities import probabilities_of
@@ -82,12 +83,13 @@ def evaluate(
     with name_corrupt_files(split), without_xla(model):
         for numbers, images, classes in numbered_pipeline(split, size, batch_size, resize).as_numpy_iterator():
             # Under a MirroredStrategy each device predicts the whole batch, and the predictions are concatenated.
-            scores = model.predict_on_batch(images)[: len(images)].astype("float32")
+            scores = outputs_for(model, images)[: len(images)]
             right = output_of_class[classes]
-            finite = np.isfinite(scores).all(-1)
+            finite = np.isfinite(scores.max(-1))  # logits of -inf are probabilities of 0
             best, values, losses = _best(np.where(finite[:, None], scores, 0), probabilities, right)
-            best[~finite], values[~finite], losses[~finite] = _no_answer(right[~finite], best.shape[1], scores.shape[1])
-            worst.look_at(images, np.where(best[:, 0] == right, 0, losses))
+            # Of NaN the first class would be the best one, and it may be right.
+            best[~finite], values[~finite], losses[~finite] = NO_ANSWER, np.nan, -np.log(SMALLEST)
+            worst.look_at(images, losses, best[:, 0] != right)
             parts.append((numbers, right, best, values, losses))
     if not parts:
         raise ValueError(f"split must have at least one readable image. Received: {split}, all of them corrupt")
@@ -144,9 +146,9 @@ class Worst:
         self._found: list[tuple[float, int, np.ndarray]] = []
         self._seen = 0
 
-    def look_at(self, images: np.ndarray, losses: np.ndarray) -> None:
-        """Takes a batch: pixels, uint8 (N, H, W, C), and losses (N,), which are 0 for right answers."""
-        for row in np.flatnonzero(losses):
+    def look_at(self, images: np.ndarray, losses: np.ndarray, wrong: np.ndarray) -> None:
+        """Takes a batch: pixels, uint8 (N, H, W, C), losses (N,), and which answers are wrong, booleans (N,)."""
+        for row in np.flatnonzero(wrong):
             if len(self._found) < MISTAKES or losses[row] > self._found[-1][0]:
                 self._found.append((float(losses[row]), self._seen + int(row), images[row].copy()))
                 self._found = sorted(self._found, key=lambda entry: -entry[0])[:MISTAKES]
@@ -166,14 +168,6 @@ def _best(
     rows, probabilities = np.arange(len(scores)), np.clip(probabilities_of(scores), 0, 1)
     losses = -np.log(np.maximum(probabilities[rows, right], SMALLEST))
     return best, probabilities[rows[:, None], best], losses
-
-
-def _no_answer(right: np.ndarray, best: int, classes: int) -> tuple[np.ndarray, float, float]:
-    """What `_best` gives for images whose scores are not finite: wrong classes, whose probabilities are not known.
-
-    NaN is neither the highest nor the lowest score, and `argmax` of it is the first class, which may be right.
-    """
-    return (right[:, None] + np.arange(1, best + 1)) % classes, np.nan, -np.log(SMALLEST)
 
 
 def _names(

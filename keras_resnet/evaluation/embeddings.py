@@ -13,18 +13,21 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_resnet._internal.keras_graph import functional_graph, producer
 from keras_resnet._internal.validation import integer, number, printable
 from keras_resnet.data.as_split import Data, as_split, numbered
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.data.decode import to_square
 from keras_resnet.data.pipeline import Resize, numbered_pipeline
 from keras_resnet.evaluation.accuracy import in_channels_of
+from keras_resnet.explain.arguments import outputs_for
 from keras_resnet.inputs import square_side
 from keras_resnet.runtime.grouped_convolutions import without_xla
 
 NEIGHBORS = 20  # of k-nearest-neighbor classification, as in DINO (arXiv:2104.14294)
 SAME = 0.9999  # cosine similarity of features from which two images are taken for the same
 FOLDS = 5
+ROUNDING = 1e-6  # of the similarity of two images that are the same
 AFTER_CLASSIFIER = (keras.layers.Activation, keras.layers.Softmax, keras.layers.Dropout)
 
 
@@ -78,7 +81,7 @@ def embed(model: keras.Model, split: Data, batch_size: int = 64, *, resize: Resi
     parts = []
     with name_corrupt_files(images), without_xla(network):
         for numbers, pixels, labels in numbered_pipeline(images, size, batch_size, resize).as_numpy_iterator():
-            features = network.predict_on_batch(pixels)[: len(pixels)].astype("float32")
+            features = outputs_for(network, pixels)[: len(pixels)]
             if not (finite := np.isfinite(features).all(axis=1)).all():
                 name = printable(images.names_of(numbers[~finite])[0])
                 raise ValueError(f"model must give finite features. Received: NaN or infinity for image {name}")
@@ -95,9 +98,15 @@ def without_classifier(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: what is left has no output (N, D).
     """
-    # Other dense layers are no classifiers: those of squeeze-and-excitation, for example.
-    last = next((layer for layer in reversed(model.layers) if not isinstance(layer, AFTER_CLASSIFIER)), None)
-    features = keras.Model(model.inputs, last.input) if isinstance(last, keras.layers.Dense) else model
+    graph = functional_graph(model)
+    node = producer(graph.outputs[0])
+    while isinstance(node.operation, AFTER_CLASSIFIER):
+        node = producer(node.input_tensors[0])
+    features = model
+    if isinstance(node.operation, keras.Model):  # a model inside a model
+        features = keras.Model(graph.input, without_classifier(node.operation)(node.input_tensors[0]))
+    elif isinstance(node.operation, keras.layers.Dense):
+        features = keras.Model(graph.input, node.input_tensors[0])
     shape = features.outputs[0].shape
     if len(features.outputs) != 1 or len(shape) != 2:
         raise ValueError(f"model must have features (N, D) before its classifier. Received: an output {shape}")
@@ -206,8 +215,8 @@ def duplicates(
         similarity: smallest cosine similarity of a pair, in (0, 1].
 
     Returns:
-        Numbers of the images in `one` and in `other`, with their similarity, the most similar pair first. An
-        image is in at most ten pairs.
+        Numbers of the images in `one` and in `other`, with their similarity, the most similar pair first. Each image
+        is compared with its ten nearest ones only, so of more than ten copies not all pairs are there.
 
     Raises:
         ValueError: `similarity` is not in (0, 1].
@@ -223,7 +232,7 @@ def duplicates(
     number("similarity", similarity, "(0, 1]")
     found, similarities = neighbors(one if other is None else other, one, 10)
     pairs = []
-    for index, place in np.argwhere(similarities >= similarity).tolist():
+    for index, place in np.argwhere(similarities >= similarity - ROUNDING).tolist():
         match = int(found[index, place])
         if other is not None or index < match or index not in found[match]:  # a pair in one split is found twice
             pairs.append((index, match, float(similarities[index, place])))

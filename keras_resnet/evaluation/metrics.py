@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_resnet._internal.validation import printable
 
+NO_ANSWER = -1  # in place of a class, for an image whose outputs are not finite
 BINS = 15  # of confidence, as in "On Calibration of Modern Neural Networks" (arXiv:1706.04599)
 
 
@@ -65,9 +66,9 @@ class Answers:
         classes: names of the classes, in the order of the network's outputs.
         names: name of each image: its file, or its number.
         labels: the right class of each image, integers (N,).
-        best: the classes with the highest probabilities, the highest first, integers (N, at most 5).
-        probabilities: the probabilities of `best`, float32 (N, at most 5); NaN for an image whose outputs are not
-            finite.
+        best: the classes with the highest probabilities, the highest first, integers (N, at most 5); `NO_ANSWER` for
+            an image whose outputs are not finite.
+        probabilities: the probabilities of `best`, float32 (N, at most 5); NaN where there is no answer.
         losses: cross-entropy of each image, float32 (N,).
     """
 
@@ -86,7 +87,11 @@ class Answers:
     @property
     def not_finite(self) -> np.ndarray:
         """Whether the network gives NaN or infinity for each image, booleans (N,)."""
-        return np.isnan(self.probabilities[:, 0])
+        return self.best[:, 0] == NO_ANSWER
+
+    def name_of(self, answer: int) -> str:
+        """The name of a class; "" for `NO_ANSWER`."""
+        return "" if answer == NO_ANSWER else self.classes[answer]
 
 
 def top(answers: Answers, k: int) -> float:
@@ -115,9 +120,12 @@ def wilson(right: int, count: int) -> Interval:
 
 
 def confusion(answers: Answers) -> np.ndarray:
-    """The number of images by right class (row) and answer (column), integers (classes, classes)."""
-    count = len(answers.classes)
-    pairs = np.bincount(answers.labels * count + answers.best[:, 0], minlength=count * count)
+    """The number of images by right class (row) and answer (column), integers (classes, classes).
+
+    Images without an answer are left out.
+    """
+    count, known = len(answers.classes), ~answers.not_finite
+    pairs = np.bincount(answers.labels[known] * count + answers.best[known, 0], minlength=count * count)
     return pairs.reshape(count, count)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.validation import directory as checked_directory
 from keras_resnet._internal.validation import printable
-from keras_resnet.evaluation.metrics import Flips, Interval, classes_of_baseline, flips
+from keras_resnet.evaluation.metrics import NO_ANSWER, ClassMetrics, Flips, Interval, classes_of_baseline, flips, macro
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.explain import heat_maps
 from keras_resnet.plots.confusion import most_confused, plot_confusion
@@ -84,7 +84,7 @@ def write_report(
     with writing(path):
         figures = figures_of(evaluation, baseline, changes)
         (path / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-        _write_predictions(evaluation, path / "predictions.csv")
+        _write_predictions(evaluation, baseline, path / "predictions.csv")
         plot_confusion(evaluation.confusion, evaluation.answers.classes, path / "confusion.png")
         if bins := evaluation.reliability:
             _, _, count, confidence, accuracy = zip(*bins, strict=True)
@@ -134,7 +134,8 @@ def _printable(argument: str, evaluation: Any) -> Evaluation:
 def figures_of(evaluation: Evaluation, baseline: Evaluation | None, changes: Flips | None) -> dict[str, Any]:
     """The content of `metrics.json`. A fraction of no images is null.
 
-    The images of `not_finite` have outputs that are not finite; they count as wrong.
+    The images of `not_finite` have outputs that are not finite; they count as wrong. Averages over classes ("macro",
+    "balanced") are those of the classes that have images.
     """
     answers = evaluation.answers
     figures: dict[str, Any] = {
@@ -144,6 +145,7 @@ def figures_of(evaluation: Evaluation, baseline: Evaluation | None, changes: Fli
         "top1_interval": list(evaluation.interval),
         "top5": evaluation.top5,
         "balanced_accuracy": evaluation.balanced_accuracy,
+        "macro_precision": macro(evaluation.per_class, "precision"),
         "macro_f1": evaluation.macro_f1,
         "loss": evaluation.loss,
         "calibration_error": _json(evaluation.calibration_error),
@@ -153,7 +155,9 @@ def figures_of(evaluation: Evaluation, baseline: Evaluation | None, changes: Fli
         "most_confused": [
             {
                 "class": answers.classes[row],
+                "class_index": int(row),
                 "answer": answers.classes[column],
+                "answer_index": int(column),
                 "images": int(evaluation.confusion[row, column]),
             }
             for row, column in most_confused(evaluation.confusion)
@@ -165,6 +169,10 @@ def figures_of(evaluation: Evaluation, baseline: Evaluation | None, changes: Fli
             "fixed": len(changes.fixed),
             "broken": len(changes.broken),
             "p_value": changes.p_value,
+            "per_class": [
+                {"name": now.name, "support": now.support, "recall_before": before.recall, "recall": now.recall}
+                for now, before in _both(evaluation, baseline)
+            ],
         }
     return figures
 
@@ -175,34 +183,46 @@ def _json(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _write_predictions(evaluation: Evaluation, path: Path) -> None:
+def _both(new: Evaluation, old: Evaluation) -> list[tuple[ClassMetrics, ClassMetrics]]:
+    """The figures of each class that has images, of a network and of its baseline."""
+    pairs = classes_of_baseline(new.answers, old.answers)
+    return [(new.per_class[label], old.per_class[before]) for label, before in pairs.items()]
+
+
+def _write_predictions(evaluation: Evaluation, baseline: Evaluation | None, path: Path) -> None:
+    """Writes a row for each image. Classes have their indices too, because two classes may have the same name."""
     answers = evaluation.answers
+    columns = ["image", "class", "answer", "right", "probability", "loss", "top 5", "class index", "answer index"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["image", "class", "answer", "right", "probability", "loss", "top 5"])
-        for name, label, best, probabilities, loss in zip(
-            answers.names, answers.labels, answers.best, answers.probabilities, answers.losses, strict=True
+        writer.writerow([*columns, *([] if baseline is None else ["baseline answer"])])
+        for row, (name, label, best, probabilities, loss) in enumerate(
+            zip(answers.names, answers.labels, answers.best, answers.probabilities, answers.losses, strict=True)
         ):
-            named = [answers.classes[index] for index in best]
-            top = "; ".join(f"{name} {value:.4f}" for name, value in zip(named, probabilities, strict=True))
-            right = int(best[0] == label)
+            known = best[0] != NO_ANSWER
+            top = "; ".join(f"{answers.classes[i]} {p:.4f}" for i, p in zip(best, probabilities, strict=True) if known)
+            sure, index = (f"{probabilities[0]:.6f}", int(best[0])) if known else ("", "")
             writer.writerow(
-                [name, answers.classes[label], named[0], right, f"{probabilities[0]:.6f}", f"{loss:.6f}", top]
+                [
+                    *(name, answers.classes[label], answers.name_of(best[0]), int(best[0] == label), sure),
+                    *(f"{loss:.6f}", top, int(label), index),
+                    *([] if baseline is None else [baseline.answers.name_of(baseline.answers.best[row, 0])]),
+                ]
             )
 
 
 def _plot_mistakes(evaluation: Evaluation, model: keras.Model | None, path: Path) -> str:
     """Draws the mistakes, if there are any; returns a note for the report."""
-    if not evaluation.mistakes:
-        return "No answer is wrong."
     answers = evaluation.answers
+    if not evaluation.mistakes:
+        return "No answer is wrong." if answers.right.all() else "The evaluation has no images of the wrong answers."
     images = np.stack([mistake.image for mistake in evaluation.mistakes])
     answered = [int(answers.best[mistake.number, 0]) for mistake in evaluation.mistakes]
     note = ""
     maps: list[list[tuple[np.ndarray, str]]] = [[] for _ in images]
     if model is not None:
         try:
-            found = heat_maps(model, images, answered)
+            found = heat_maps(model, images, np.maximum(answered, 0).tolist())  # maps of what is not finite are blank
         except Exception as error:  # a network without maps, too little memory: the report is whole without them
             note = f"Without heat maps: {' '.join(str(error).split())[:MESSAGE]}"
         else:
@@ -212,7 +232,8 @@ def _plot_mistakes(evaluation: Evaluation, model: keras.Model | None, path: Path
     for mistake, answer, shown in zip(evaluation.mistakes, answered, maps, strict=True):
         sure = answers.probabilities[mistake.number, 0]
         right = answers.classes[answers.labels[mistake.number]]
-        rows.append((mistake.image, f"{shortened(answers.classes[answer])} {sure:.0%}\nis {shortened(right)}", shown))
+        said = "no answer" if answer == NO_ANSWER else f"{shortened(answers.classes[answer])} {sure:.0%}"
+        rows.append((mistake.image, f"{said}\nis {shortened(right)}", shown))
     plot_overlays(rows, path)
     return note
 
@@ -227,7 +248,7 @@ def _page(
         ("95 % interval of top-1", f"{interval.low:.1%} to {interval.high:.1%}"),
         ("top-5", f"{evaluation.top5:.2%}"),
         ("balanced accuracy", f"{evaluation.balanced_accuracy:.2%}"),
-        ("macro F1", f"{evaluation.macro_f1:.2%}"),
+        ("macro F1 of classes with images", f"{evaluation.macro_f1:.2%}"),
         ("loss", f"{evaluation.loss:.4f}"),
         ("expected calibration error", _percent(evaluation.calibration_error)),
     ]
@@ -283,17 +304,18 @@ def _comparison(new: Evaluation, old: Evaluation, changes: Flips) -> Iterable[st
         f"<p>top-1 {old:.2%} before, {new:.2%} now: {len(changes.fixed):,} images became right, "
         f"{len(changes.broken):,} became wrong (McNemar's test: p = {changes.p_value:.3g}).</p>"
     )
-    both = [
-        (new.per_class[label], old.per_class[before])
-        for label, before in classes_of_baseline(new.answers, old.answers).items()
-    ]
-    rows = [
-        (now.name, f"{now.support:,}", _percent(before.recall), _percent(now.recall))
-        for now, before in both
-        if before.recall != now.recall
-    ]
-    if rows:
-        yield _table(("class", "images", "recall before", "recall now"), rows[:ROWS])
+    changed = [(now, before) for now, before in _both(new, old) if before.recall != now.recall]
+    changed.sort(key=lambda pair: -abs(pair[0].recall - pair[1].recall))
+    if len(changed) > ROWS:
+        yield f'<p class="note">The {ROWS} classes that changed most; metrics.json has all {len(changed):,}.</p>'
+    if changed:
+        yield _table(
+            ("class", "images", "recall before", "recall now"),
+            [
+                (now.name, f"{now.support:,}", _percent(before.recall), _percent(now.recall))
+                for now, before in changed[:ROWS]
+            ],
+        )
     for title, numbers in (("Became wrong", changes.broken), ("Became right", changes.fixed)):
         if len(numbers):
             yield f"<h3>{title}{f', the first {CHANGED}' if len(numbers) > CHANGED else ''}</h3>"
@@ -303,8 +325,8 @@ def _comparison(new: Evaluation, old: Evaluation, changes: Flips) -> Iterable[st
                     (
                         answers.names[index],
                         answers.classes[answers.labels[index]],
-                        old.answers.classes[old.answers.best[index, 0]],
-                        answers.classes[answers.best[index, 0]],
+                        old.answers.name_of(old.answers.best[index, 0]),
+                        answers.name_of(answers.best[index, 0]),
                     )
                     for index in numbers[:CHANGED]
                 ],

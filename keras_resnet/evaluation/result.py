@@ -97,7 +97,10 @@ class Evaluation(float):
 
     @functools.cached_property
     def confusion(self) -> np.ndarray:
-        """Number of images by right class (row) and answer (column), integers (classes, classes)."""
+        """Number of images by right class (row) and answer (column), integers (classes, classes).
+
+        Images whose outputs are not finite have no answer, and are left out.
+        """
         return metrics.confusion(self.answers)
 
     @functools.cached_property

@@ -202,8 +202,8 @@ def _write_report(evaluation: Evaluation, model: keras.Model, title: str, out: P
     new = out / f".{REPORT}"
     try:
         shutil.rmtree(new, ignore_errors=True)  # from a run that was killed while it wrote
+        shutil.rmtree(out / REPORT, ignore_errors=True)  # it describes another training
         write_report(evaluation, new, title, model)
-        shutil.rmtree(out / REPORT, ignore_errors=True)
         new.rename(out / REPORT)
     except Exception as error:  # the run is finished and whole: nothing that a report needs may spoil it
         log.warning(

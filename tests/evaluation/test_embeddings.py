@@ -67,10 +67,13 @@ def test_an_image_is_not_its_own_neighbor():
 
 
 def test_duplicates_are_found_within_a_split_and_across_two():
-    circle = on_a_circle([0, 40, 0.01, 80])
+    circle = on_a_circle([0, 40, 0.2, 80])
     assert [pair[:2] for pair in duplicates(circle)] == [(0, 2)]
     assert [pair[:2] for pair in duplicates(on_a_circle([41, 80.01]), circle)] == [(1, 3)]
     assert duplicates(circle, similarity=1.0) == []
+    features = np.random.default_rng(0).normal(size=(50, 512)).astype("float32")  # copies differ by rounding
+    images = Embeddings(np.repeat(features, 2, axis=0), np.zeros(100, int), tuple(map(str, range(100))), ("a",))
+    assert sorted(pair[:2] for pair in duplicates(images, similarity=1.0)) == [(2 * n, 2 * n + 1) for n in range(50)]
     with pytest.raises(ValueError, match=r"similarity must be in \(0, 1\]. Received: similarity=0"):
         duplicates(circle, similarity=0)
 
@@ -160,6 +163,15 @@ def test_a_dense_layer_inside_the_network_is_no_classifier():
     logits = keras.layers.Dense(3)(features)
     for end in (keras.layers.Activation("softmax"), keras.layers.Softmax()):
         assert without_classifier(keras.Model(image, end(logits))).output is features
+
+
+def test_a_model_inside_a_model_has_its_features():
+    inner = kr.ResNet20(input_shape=(8, 8, 1))
+    image = keras.Input((8, 8, 1))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1)).astype("float32")
+    expected = without_classifier(inner).predict_on_batch(pixels)
+    for outer in (keras.Sequential([image, inner]), keras.Model(image, inner(image))):
+        np.testing.assert_array_equal(without_classifier(outer).predict_on_batch(pixels), expected)
 
 
 def test_features_that_are_not_finite_name_an_image():

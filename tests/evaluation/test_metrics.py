@@ -187,6 +187,43 @@ def test_an_image_whose_outputs_are_not_finite_counts_as_wrong(caplog):
     assert found.loss == pytest.approx(-np.log(1e-7) / 2, rel=1e-5)
     assert found.calibration_error == 0  # of the others
     assert "2 of 4 images, the first is 0: the outputs of the network are not finite" in caplog.text
+    assert found.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]  # the others have no answer
+    assert [row.precision for row in found.per_class[:2]] == [1, 1]
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_of_few_classes_no_answer_is_right_either(classes):
+    inputs = keras.Input((3, 3, 1))
+    dense = keras.layers.Dense(classes, bias_initializer=keras.initializers.Constant(np.nan))
+    model = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)))
+    found = kr.evaluation.evaluate(model, (pixels((9, 0, 0), (2, 0, 0)), np.zeros(2, int)))
+    assert (found.top1, found.top5, found.confusion.sum()) == (0, 0, 0)
+
+
+def test_logits_of_minus_infinity_are_probabilities_of_zero():
+    inputs = keras.Input((3, 3, 1))
+    masked = keras.layers.Dense(3, bias_initializer=lambda shape, dtype: np.array([0, -np.inf, 0], dtype))
+    model = keras.Model(inputs, masked(keras.layers.Flatten()(inputs)))
+    model.layers[-1].kernel.assign(np.eye(9, 3))
+    found = kr.evaluation.evaluate(model, (pixels((9, 0, 0), (0, 0, 9)), np.array([0, 2])))
+    assert found == 1
+    assert found.answers.probabilities[0, 2] == 0
+
+
+def test_an_answer_without_loss_that_is_wrong_is_a_mistake():
+    inputs = keras.Input((3, 3, 1))
+    model = keras.Model(inputs, keras.layers.Dense(3, "sigmoid")(keras.layers.Flatten()(inputs)))
+    model.set_weights([np.ones((9, 3)), np.zeros(3)])
+    found = kr.evaluation.evaluate(model, (pixels((200, 0, 0)), np.array([2])))
+    assert (float(found), found.loss, len(found.mistakes)) == (0, 0, 1)
+
+
+def test_outputs_with_names_are_evaluated():
+    inputs = {"image": keras.Input((3, 3, 1), name="image")}
+    scores = keras.layers.Dense(3, use_bias=False)(keras.layers.Flatten()(inputs["image"]))
+    model = keras.Model(inputs, {"scores": scores})
+    model.set_weights([np.eye(9, 3)])
+    assert kr.evaluation.evaluate(model, (pixels((9, 0, 0), (0, 0, 9)), np.array([0, 2]))) == 1
 
 
 def test_a_network_with_two_inputs_is_refused():

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 import keras_resnet as kr
 from keras_resnet.evaluation import write_report
-from keras_resnet.evaluation.metrics import Answers
+from keras_resnet.evaluation.metrics import NO_ANSWER, Answers
 from keras_resnet.evaluation.result import Evaluation, Mistake
 from keras_resnet.plots.confusion import most_confused, plot_confusion
 from tests import needs
@@ -146,11 +146,53 @@ def test_any_names_are_written(tmp_path):
 
 def test_outputs_that_are_not_finite_are_noted(tmp_path):
     found = evaluation(4, 3)
-    found = Evaluation(dataclasses.replace(found.answers, probabilities=np.full((4, 3), np.nan)), found.mistakes)
+    nothing = {"best": np.full((4, 3), NO_ANSWER), "probabilities": np.full((4, 3), np.nan)}
+    found = Evaluation(dataclasses.replace(found.answers, **nothing), found.mistakes)
     text = write_report(found, tmp_path / "report", "a").read_text()
     assert "The outputs for 4 images are not finite" in text
     figures = json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert (figures["not_finite"], figures["calibration_error"], figures["reliability"]) == (4, None, [])
+    assert (figures["top1"], figures["most_confused"]) == (0, [])
+    answered = {(row["answer"], row["probability"], row["answer index"]) for row in predictions(tmp_path / "report")}
+    assert answered == {("", "", "")}
+
+
+def test_classes_of_the_same_name_are_told_apart_by_their_indices(tmp_path):
+    found = evaluation(4, 3)
+    answers = dataclasses.replace(found.answers, classes=("crane", "crane", "crane"))
+    write_report(Evaluation(answers, found.mistakes), tmp_path / "report", "a")
+    rows = predictions(tmp_path / "report")
+    assert [int(row["class index"]) for row in rows] == answers.labels.tolist()
+    assert [int(row["answer index"]) for row in rows] == answers.best[:, 0].tolist()
+
+
+def test_without_images_of_the_wrong_answers_the_report_does_not_say_that_none_is_wrong(tmp_path):
+    found = evaluation(4, 3)
+    wrong = dataclasses.replace(found.answers, labels=(found.answers.best[:, 0] + 1) % 3)
+    text = write_report(Evaluation(wrong), tmp_path / "report", "a").read_text()
+    assert "No answer is wrong" not in text
+    assert "The evaluation has no images of the wrong answers" in text
+
+
+def test_of_many_classes_those_that_changed_most_are_compared(tmp_path):
+    count = 150
+    labels = np.repeat(np.arange(count), 2)
+    best, losses = labels[:, None].copy(), np.zeros(2 * count, "float32")
+    names, ones = tuple(map(str, range(2 * count))), np.ones((2 * count, 1), "float32")
+    classes = tuple(f"class {index}" for index in range(count))
+    before = Evaluation(Answers(classes, names, labels, best, ones, losses))
+    now = best.copy()
+    now[1:-2:2] = (now[1:-2:2] + 1) % count  # half of the images of each class become wrong, and all of the last one
+    now[-2:] = 0
+    report = write_report(
+        Evaluation(Answers(classes, names, labels, now, ones, losses)), tmp_path / "report", "a", baseline=before
+    )
+    compared = report.read_text().partition("Against the baseline")[2].partition("Became wrong")[0]
+    assert "The 100 classes that changed most; metrics.json has all 150." in compared
+    assert compared.index("class 149") < compared.index("class 0<")
+    figures = json.loads((tmp_path / "report" / "metrics.json").read_text())["baseline"]
+    assert figures["per_class"][149] == {"name": "class 149", "support": 2, "recall_before": 1.0, "recall": 0.0}
+    assert predictions(tmp_path / "report")[-1]["baseline answer"] == "class 149"
 
 
 @pytest.mark.parametrize("classes", [1, 3])

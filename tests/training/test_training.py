@@ -338,7 +338,7 @@ def test_a_report_takes_the_place_of_that_of_a_shorter_training(tmp_path, monkey
 
     monkeypatch.setattr(run, "write_report", fail)
     run._write_report(None, None, "", tmp_path)
-    assert (tmp_path / "report" / "report.html").read_text() == "of one epoch"
+    assert not (tmp_path / "report").exists()  # it would describe another training
     assert "no fonts" in caplog.text
     monkeypatch.setattr(run, "write_report", lambda _, directory, *__: directory.mkdir())
     run._write_report(None, None, "", tmp_path)
