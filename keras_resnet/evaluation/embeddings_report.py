@@ -17,6 +17,7 @@ from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.validation import printable
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.data.pipeline import Resize, numbered_pipeline
+from keras_resnet.data.preview import plot_images
 from keras_resnet.data.sources import ALL
 from keras_resnet.data.split import Split
 from keras_resnet.evaluation.accuracy import in_channels_of
@@ -42,6 +43,7 @@ from keras_resnet.plots.neighbors import Picture, plot_neighbors
 SIMILARITY = 0.99
 SIDE, DIFFERENCE = 16, 0.02
 MAPPED = 2_000  # images of a map; t-SNE takes 10 seconds for them
+DRAWN = 24  # likely label errors in a picture
 ROWS, COLUMNS = 8, 6  # images whose neighbors are drawn, and neighbors of each
 
 
@@ -159,7 +161,7 @@ def write_report(
     findings: Findings,
     directory: Path,
 ) -> list[str]:
-    """Writes metrics.json, duplicates.csv, label_errors.csv, neighbors.png and map.png.
+    """Writes metrics.json, duplicates.csv, label_errors.csv, and pictures of label errors, neighbors and the map.
 
     Args:
         parts: the features by the name of the split.
@@ -187,6 +189,8 @@ def write_report(
     _write_duplicates(parts, pairs, directory / "duplicates.csv")
     if errors is not None:
         _write_errors(everything, split_of, errors, directory / "label_errors.csv")
+        if errors:
+            _draw_errors(everything, split_of, errors[:DRAWN], images, directory / "label_errors.png")
     if shape[0] < 2:
         return ["one image has no neighbors and no map"]
     _draw_neighbors(parts, images, directory / "neighbors.png")
@@ -319,6 +323,20 @@ def _write_errors(embeddings: Embeddings, splits: np.ndarray, errors: Iterable[L
         for error in errors
     ]
     _write_csv(path, ["image", "split", "class", "answer", "probability", "probability of class"], rows)
+
+
+def _draw_errors(
+    embeddings: Embeddings, splits: np.ndarray, errors: Sequence[LabelError], images: Mapping[str, Images], path: Path
+) -> None:
+    """Draws images with their class and what the classifier answers."""
+    chosen = [(splits[error.number], embeddings.names[error.number]) for error in errors]
+    pixels = {
+        (split, name): image
+        for split in images
+        for name, image in images[split].named([name for part, name in chosen if part == split])
+    }
+    titles = [f"{_class(embeddings, e.number)} / {printable(embeddings.classes[e.answer])}?" for e in errors]
+    plot_images(np.stack([pixels[key] for key in chosen]), titles, path)
 
 
 def _class(embeddings: Embeddings, number: int) -> str:

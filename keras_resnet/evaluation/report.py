@@ -226,14 +226,17 @@ def _plot_mistakes(evaluation: Evaluation, model: keras.Model | None, path: Path
         except Exception as error:  # a network without maps, too little memory: the report is whole without them
             note = f"Without heat maps: {' '.join(str(error).split())[:MESSAGE]}"
         else:
-            maps = [[(heat, "speaks for it")] for heat in found]
-            note = "Bright places speak for the wrong answer (Grad-CAM)."
+            maps = [
+                [(heat, f"speaks for\n{shortened(answers.name_of(index))}")] for heat, index in zip(found, answered)
+            ]
+            note = "Bright places speak for the wrong answer (Grad-CAM). Each map is scaled by itself."
     rows = []
     for mistake, answer, shown in zip(evaluation.mistakes, answered, maps, strict=True):
         sure = answers.probabilities[mistake.number, 0]
         right = answers.classes[answers.labels[mistake.number]]
-        said = "no answer" if answer == NO_ANSWER else f"{shortened(answers.classes[answer])} {sure:.0%}"
-        rows.append((mistake.image, f"{said}\nis {shortened(right)}", shown))
+        said = "no answer" if answer == NO_ANSWER else f"{shortened(answers.classes[answer])} ({sure:.0%})"
+        name = shortened(Path(answers.names[mistake.number]).name)
+        rows.append((mistake.image, f"{name}\n{said}\nis {shortened(right)}", shown))
     plot_overlays(rows, path)
     return note
 
@@ -265,9 +268,9 @@ def _page(
         "<h2>Confusion</h2>",
         _picture(path / "confusion.png", "confusion matrix"),
         "<h2>Mistakes</h2>",
-        f'<p class="note">{html.escape(note)}</p>',
+        f'<p class="note">{html.escape(_about_mistakes(evaluation) + note)}</p>',
         _picture(path / "mistakes.png", "wrong answers with the largest losses") if evaluation.mistakes else "",
-        "<h2>Confidence</h2>",
+        "<h2>Calibration</h2>",
         _picture(path / "reliability.png", "accuracy by confidence") if evaluation.reliability else "",
     ]
     size = '<meta name="viewport" content="width=device-width, initial-scale=1">'  # of a telephone
@@ -318,7 +321,8 @@ def _comparison(new: Evaluation, old: Evaluation, changes: Flips) -> Iterable[st
         )
     for title, numbers in (("Became wrong", changes.broken), ("Became right", changes.fixed)):
         if len(numbers):
-            yield f"<h3>{title}{f', the first {CHANGED}' if len(numbers) > CHANGED else ''}</h3>"
+            some = f", the first {CHANGED} of {len(numbers):,}" if len(numbers) > CHANGED else f" ({len(numbers):,})"
+            yield f"<details><summary>{title}{some}</summary>"
             yield _table(
                 ("image", "class", "before", "now"),
                 [
@@ -332,6 +336,7 @@ def _comparison(new: Evaluation, old: Evaluation, changes: Flips) -> Iterable[st
                 ],
                 "names",
             )
+            yield "</details>"
 
 
 def _percent(value: float) -> str:
@@ -343,6 +348,12 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "nu
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header) if any(header) else ""
     body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="table {kind}"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def _about_mistakes(evaluation: Evaluation) -> str:
+    return (
+        "The wrong answers with the largest losses, each under the name of its image. " if evaluation.mistakes else ""
+    )
 
 
 def _picture(path: Path, text: str) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 from keras_resnet.plots.style import figure, save, shortened
 
 CELL, COLUMNS = 1.6, 6  # width of a picture in inches, pictures in a line
+LINE = 0.16  # height of a line of a title in inches
+DIMMED = 0.6  # of the image under a map, so that white places of the image are not brighter than the map
 COLORMAP = "inferno"  # brighter means more, for any color vision and in gray
 
 
@@ -28,7 +30,9 @@ def overlaid(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     gray = image.mean(-1, keepdims=True) / 255
     shown = scaled(heat)[..., None]
     colors = colormaps[COLORMAP](shown[..., 0])[..., :3]
-    return np.rint(255 * ((1 - 0.7 * shown) * gray + 0.7 * shown * colors)).astype("uint8")
+    # Nearly opaque where the map is largest: there it has the same color on a white and on a black image.
+    opacity = 0.95 * shown**0.7
+    return np.rint(255 * ((1 - opacity) * DIMMED * gray + opacity * colors)).astype("uint8")
 
 
 def scaled(heat: np.ndarray) -> np.ndarray:
@@ -53,7 +57,8 @@ def plot_overlays(rows: Sequence[tuple[np.ndarray, str, Sequence[tuple[np.ndarra
     width = 1 + len(rows[0][2])  # cells of one image
     columns = width * min(len(rows), max(1, COLUMNS // width))
     lines = -(-len(cells) // columns)
-    height = CELL * max(image.shape[0] / image.shape[1] for image, _, _ in rows) + 0.45
+    above = LINE * (1 + max(title.count("\n") for _, title in cells)) + 0.13
+    height = CELL * max(image.shape[0] / image.shape[1] for image, _, _ in rows) + above
     drawn = figure(CELL * columns, height * lines)
     drawn.get_layout_engine().set(w_pad=0.03, h_pad=0.04)
     places = drawn.subplots(lines, columns, squeeze=False).ravel()

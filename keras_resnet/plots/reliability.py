@@ -7,6 +7,8 @@ from pathlib import Path
 
 from keras_resnet.plots.style import BLUE, GREY, ORANGE, figure, save
 
+FEW = 10  # images of a bin whose accuracy says little
+
 
 def plot_reliability(
     confidence: Sequence[float], accuracy: Sequence[float], count: Sequence[int], error: float, path: Path
@@ -25,7 +27,12 @@ def plot_reliability(
     drawn = figure(5.2, 5.6)
     upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="as often right as it says")
-    upper.plot(confidence, accuracy, color=BLUE, marker="o", linewidth=2, label="this network")
+    upper.plot(confidence, accuracy, color=BLUE, linewidth=2, label="this network")
+    enough = [number >= FEW for number in count]
+    fill = [BLUE if each else "white" for each in enough]
+    upper.scatter(confidence, accuracy, color=fill, edgecolors=BLUE, zorder=3)
+    if not all(enough):
+        upper.scatter([], [], color="white", edgecolors=BLUE, label=f"fewer than {FEW} images")
     upper.set(ylabel="right answers", ylim=(0, 1.02), title=f"expected calibration error {error:.1%}")
     upper.legend(loc="upper left")
     upper.grid(alpha=0.3)

@@ -137,7 +137,7 @@ def test_a_report_has_lists_and_pictures(tmp_path):
     (error,) = rows("label_errors.csv")
     assert (error["image"], error["split"], error["class"], error["answer"]) == ("4", "train", "b", "a")
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("metrics.json", "duplicates.csv", "label_errors.csv", "neighbors.png", "map.png")
+        *("metrics.json", "duplicates.csv", "label_errors.csv", "label_errors.png", "neighbors.png", "map.png")
     }
 
 
