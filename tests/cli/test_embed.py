@@ -65,7 +65,7 @@ def test_features_of_all_splits_are_written_and_examined(net, photos, tmp_path):
 def test_images_need_no_classes(net, photos, tmp_path):
     result = embed(net, photos / "train" / "dark", "--report", tmp_path / "report", "--out", tmp_path / "e.npz")
     assert result.exit_code == 0, result.exception
-    assert result.stdout.splitlines()[0] == "13 images (13 all), 3 features of each"
+    assert result.stdout.splitlines()[1] == "13 images (13 all), 3 features of each"
     assert "note: the images have no classes, so there are no accuracies and no label errors" in result.stdout
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert names == {"metrics.json", "duplicates.csv", "neighbors.png", "map.png"}
