@@ -235,7 +235,8 @@ def _plot_mistakes(evaluation: Evaluation, model: keras.Model | None, path: Path
         sure = answers.probabilities[mistake.number, 0]
         right = answers.classes[answers.labels[mistake.number]]
         said = "no answer" if answer == NO_ANSWER else f"{shortened(answers.classes[answer])} ({sure:.0%})"
-        name = shortened(Path(answers.names[mistake.number]).name)
+        name = Path(answers.names[mistake.number]).name
+        name = f"image {name}" if name.isdigit() else shortened(name)  # a number, if images are not single files
         rows.append((mistake.image, f"{name}\n{said}\nis {shortened(right)}", shown))
     plot_overlays(rows, path)
     return note
