@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_resnet.complexity import flat_layers, layer_macs, parameters
-from keras_resnet.plots.style import figure, save
+from keras_resnet.plots.style import figure, save, shortened
 from keras_resnet.stages import Stage, parse_block, stage_table
 
 FORMATS = (".svg", ".png")
 # In inches. README shows the picture of ResNet-50 about 830 pixels wide: its text is then 9 pixels high.
 LINE, CHARACTER = 0.235, 0.08  # height of a line in a box, and width of a character of it
+NAMES = -1.03  # where the names of the stages are, under the title and the figures of the whole network
+NARROWEST = 0.06  # width of the narrowest letter of the title
 LEFT, RIGHT = 0.36, 0.44  # of a box: room for the shortcut and its name; for the number of blocks
 COLORS = {"conv1": "#e8e8e8", "head": "#e8e8e8"}
 STAGE_COLORS = ("#cfe3f3", "#d5ecd4", "#fde4c8", "#f6d3d5", "#e4d9f0")
@@ -100,8 +102,8 @@ def plot_architecture(model: keras.Model, path: str | os.PathLike[str], title: s
     columns = columns_of(model)
     total = sum(column.stage.parameters for column in columns), sum(column.stage.macs for column in columns)
     size = " x ".join(map(str, model.input_shape[1:]))
-    heading = f"{title or model.name}: {_count(total[0])} parameters, {_count(total[1])} MACs for {size}"
-    _draw(columns, heading, path)
+    cost = f"{_count(total[0])} parameters, {_count(total[1])} MACs for {size}"
+    _draw(columns, title or model.name, cost, path)
 
 
 def columns_of(model: keras.Model) -> list[Column]:
@@ -190,8 +192,8 @@ def _sides(size: Sequence[int]) -> str:
     return "x".join(map(str, size))
 
 
-def _draw(columns: Sequence[Column], heading: str, path: Path) -> None:
-    height = max(sum(map(_height, column.boxes)) + 0.45 * len(column.boxes) for column in columns) + 2.05
+def _draw(columns: Sequence[Column], title: str, cost: str, path: Path) -> None:
+    height = max(sum(map(_height, column.boxes)) + 0.45 * len(column.boxes) for column in columns) + 1.27 - NAMES
     lines = [line for column in columns for box in column.boxes for line in box.block.lines]
     width = CHARACTER * max(map(len, lines)) + 0.2
     total = len(columns) * (LEFT + width + RIGHT)
@@ -199,7 +201,8 @@ def _draw(columns: Sequence[Column], heading: str, path: Path) -> None:
     axes = drawn.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, total), ylim=(-height, 0))
     axes.set_axis_off()
-    axes.text(LEFT, -0.28, heading, fontsize=13, weight="bold", va="center")
+    _write_title(axes, title, total - 2 * LEFT)
+    axes.text(LEFT, -0.56, cost, fontsize=11, va="center", color="#444444")
     _legend(axes)
     colors = {**COLORS, **{column.stage.name: color for column, color in _staged_colors(columns)}}
     lefts = [LEFT + number * (LEFT + width + RIGHT) for number in range(len(columns))]
@@ -209,6 +212,15 @@ def _draw(columns: Sequence[Column], heading: str, path: Path) -> None:
     for place, following in itertools.pairwise(places):
         _arrow(axes, place, following)
     save(drawn, path)
+
+
+def _write_title(axes: Any, title: str, room: float) -> None:
+    """Writes the title, shortened until it is at most `room` inches wide."""
+    text = axes.text(LEFT, -0.28, "", fontsize=13, weight="bold", va="center", parse_math=False)
+    for length in range(int(room / NARROWEST), 0, -1):
+        text.set_text(shortened(title, length))
+        if text.get_window_extent().width <= room * axes.figure.dpi:
+            return
 
 
 def _staged_colors(columns: Sequence[Column]) -> Iterator[tuple[Column, str]]:
@@ -224,9 +236,9 @@ def _draw_column(axes: Any, column: Column, place: Place, color: str) -> None:
     """Draws the boxes of a stage from top to bottom."""
     stage, middle = column.stage, place.middle
     output = " x ".join(map(str, stage.output))
-    axes.text(middle, -0.78, stage.name, fontsize=12, weight="bold", ha="center", va="center")
-    axes.text(middle, -1.01, output, fontsize=10, ha="center", va="center", color="#444444")
-    y = -1.2
+    axes.text(middle, NAMES, stage.name, fontsize=12, weight="bold", ha="center", va="center")
+    axes.text(middle, NAMES - 0.23, output, fontsize=10, ha="center", va="center", color="#444444")
+    y = NAMES - 0.42
     for box in column.boxes:
         top = y - 0.12
         bottom = top - _height(box)
@@ -288,8 +300,8 @@ def _arrow(axes: Any, place: Place, following: Place) -> None:
     """The arrow between the names of two stages."""
     axes.annotate(
         "",
-        xy=(following.middle - 0.42, -0.78),
-        xytext=(place.middle + 0.42, -0.78),
+        xy=(following.middle - 0.42, NAMES),
+        xytext=(place.middle + 0.42, NAMES),
         arrowprops={"arrowstyle": "->", "color": "#777777", "lw": 1.2},
     )
 
@@ -306,7 +318,8 @@ def _legend(axes: Any) -> None:
 
 
 def _count(number: int) -> str:
-    """A number of parameters or MACs in three to four digits."""
-    if number >= 1e9:
-        return f"{number / 1e9:.2f} G"
-    return f"{number / 1e6:.1f} M" if number >= 1e5 else f"{number / 1e3:.1f} k"
+    """A number of parameters or MACs, at least 0, in three digits: 999 is "999", and 999,900 is "1.00 M"."""
+    exponent = int(f"{number:.2e}".partition("e")[2])  # of the rounded number
+    if exponent < 3:
+        return str(number)
+    return f"{number / 1000 ** (exponent // 3):.{2 - exponent % 3}f} {'kMGTPE'[exponent // 3 - 1]}"
