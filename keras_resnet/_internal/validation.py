@@ -95,17 +95,19 @@ def directory(argument: str, value: str | os.PathLike[str]) -> Path:
     return path
 
 
-def output_file(argument: str, value: str | os.PathLike[str], suffix: str) -> Path:
-    """`value` as a path with `~` expanded, if a file can be written there; a file that is there will be replaced."""
+def output_file(argument: str, value: str | os.PathLike[str], *suffixes: str) -> Path:
+    """`value` as a path with `~` expanded, if a file can be written there; a file that is there will be replaced.
+
+    The path ends in one of `suffixes`, in lower or upper case.
+    """
     path = Path(value).expanduser()
-    if path.suffix.lower() != suffix:
-        raise ValueError(f"{argument} must end in {suffix}. Received: {str(value)!r}")
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{argument} must end in {' or '.join(suffixes)}. Received: {str(value)!r}")
     if path.is_dir():
         raise ValueError(f"{argument} must be a file. Received: {str(value)!r}, which is a directory")
     if not path.parent.is_dir():
-        raise ValueError(
-            f"{argument} must be in a directory that exists. Received: {str(value)!r}; make {str(path.parent)!r} first"
-        )
+        parent = f"{str(path.parent)!r} is a file" if path.parent.exists() else f"make {str(path.parent)!r} first"
+        raise ValueError(f"{argument} must be in a directory that exists. Received: {str(value)!r}; {parent}")
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"{argument} must be in a directory that you may write to. Received: {str(value)!r}")
     return path

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from keras_resnet._internal.validation import printable
+from keras_resnet._internal.validation import output_file, printable
 from keras_resnet.cli.options import Weights, with_own_file
 from keras_resnet.cli.startup import start_keras
 
@@ -58,17 +58,18 @@ def explain(
     from keras_resnet.cli import report
     from keras_resnet.cli.networks import open_network
     from keras_resnet.explain.pictures import draw, method_named
+    from keras_resnet.plots.style import FORMATS
 
-    explainer = method_named(method, layer)
+    file, explainer = output_file("out", out, *FORMATS), method_named(method, layer)
     network = open_network(model, weights, own)
     failed = 0
-    for line in draw(network.model, images, network.resize, network.classes, explainer, out, name, top):
+    for line in draw(network.model, images, network.resize, network.classes, explainer, file, name, top):
         if isinstance(line, ValueError):
             failed += 1
             report.error(line)
         else:
             report.say(line, Console())
     if failed < len(images):
-        report.say(printable(out), Console())
+        report.say(printable(file), Console())
     if failed:
         raise typer.Exit(1)

@@ -58,14 +58,17 @@ def summary(
     """Shows the stages of a model: blocks, output shape, parameters, multiply-accumulates (MACs)."""
     start_keras()
     from keras_resnet import zoo
+    from keras_resnet._internal.validation import output_file, printable
     from keras_resnet.cli import report
     from keras_resnet.plots import plot_architecture
+    from keras_resnet.plots.style import FORMATS
     from keras_resnet.stages import stage_table
 
+    file = None if plot is None else output_file("plot", plot, *FORMATS)
     side = zoo.row_of(name).size if size is None else size
     overrides: dict[str, Any] = {} if classes is None else {"classes": classes}
     model = zoo.create_model(name, input_shape=(side, side, channels), **overrides)
     report.summary(name, stage_table(model), Console())
-    if plot is not None:
-        plot_architecture(model, plot, name)
-        report.say(str(plot), Console())
+    if file is not None:
+        plot_architecture(model, file, name)
+        report.say(printable(file), Console())

@@ -23,7 +23,6 @@ from keras_resnet.runtime.probabilities import probabilities_of
 
 Explainer: TypeAlias = Callable[[keras.Model, np.ndarray, list[int]], np.ndarray]
 OCCLUSION = "occlusion"
-FORMATS = (".png", ".svg")
 MOST_IMAGES = 100  # matplotlib draws at most 65,536 pixels in one direction, which are 260 images
 
 
@@ -62,7 +61,7 @@ def draw(
         resize: function that resizes an image to the input size of the model.
         classes: names of the model's outputs.
         explainer: a function of `method_named`.
-        path: path of the picture, which ends in .png or .svg; an old file is replaced.
+        path: path of the picture, which `output_file` checked; an old file is replaced.
         name: the class to explain, see `class_named`; None: the `top` most probable ones of each image.
         top: how many classes to explain.
 
@@ -72,12 +71,10 @@ def draw(
         none.
 
     Raises:
-        ValueError: there is no such class, method or layer; `path` has another ending or its directory does not exist;
-            there are too many files; or the model takes other images.
+        ValueError: there is no such class, method or layer; there are too many files; or the model takes other images.
     """
     check_classifier(model)
     size, channels = square_side(model), gray_or_color(model)
-    _check_path(path)
     if len(files) > MOST_IMAGES:
         raise ValueError(f"images must be at most {MOST_IMAGES} for one picture. Received: {len(files):,} images")
     asked = None if name is None else class_named(name, classes)
@@ -128,11 +125,3 @@ def class_named(name: str, classes: Sequence[str]) -> int:
     if not found and name.isdecimal() and int(name) < len(classes):
         return int(name)
     return list(classes).index(known("class", name, classes, f"`predict --top {len(classes)}`"))
-
-
-def _check_path(path: Path) -> None:
-    """Raises an error before the work if it cannot be written."""
-    if path.suffix not in FORMATS:
-        raise ValueError(f"out must be a file that ends in {' or '.join(FORMATS)}. Received: {printable(path)}")
-    if not path.parent.is_dir() or path.is_dir():
-        raise ValueError(f"out must be a file in a directory that exists. Received: {printable(path)}")

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_resnet._internal.validation import output_file
 from keras_resnet.complexity import flat_layers, layer_macs, parameters
-from keras_resnet.plots.style import figure, save, shortened
+from keras_resnet.plots.style import FORMATS, figure, save, shortened
 from keras_resnet.stages import Stage, parse_block, stage_table
 
-FORMATS = (".svg", ".png")
 # In inches. README shows the picture of ResNet-50 about 830 pixels wide: its text is then 9 pixels high.
 LINE, CHARACTER = 0.235, 0.08  # height of a line in a box, and width of a character of it
 NAMES = -1.03  # where the names of the stages are, under the title and the figures of the whole network
@@ -84,21 +84,19 @@ def plot_architecture(model: keras.Model, path: str | os.PathLike[str], title: s
     Args:
         model: a model of this package with a fixed input size, also one that was loaded from a `.keras` file, or the
             best network of a search.
-        path: file to write; its name ends in .svg or .png.
+        path: file to write; its name ends in .svg or .png, and its directory exists. An old file is replaced.
         title: title of the picture. None: the name of the model.
 
     Raises:
-        ValueError: the model has no blocks with the names of a ResNet's, its input size is not fixed, or `path` ends
-            in something else.
+        ValueError: the model has no blocks with the names of a ResNet's, its input size is not fixed, or no file
+            can be written to `path`.
 
     Example:
         >>> import pathlib, tempfile, keras_resnet as kr
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     kr.plot_architecture(kr.ResNet18(), pathlib.Path(folder) / "resnet18.svg")
     """
-    path = Path(path)
-    if path.suffix not in FORMATS:
-        raise ValueError(f"path must end in {' or '.join(FORMATS)}. Received: path={str(path)!r}")
+    path = output_file("path", path, *FORMATS)
     columns = columns_of(model)
     total = sum(column.stage.parameters for column in columns), sum(column.stage.macs for column in columns)
     size = " x ".join(map(str, model.input_shape[1:]))

@@ -13,6 +13,7 @@ from keras_resnet._internal.atomic_files import atomic_write
 # Colors that people with any color vision tell apart, from Okabe and Ito, "Color Universal Design" (2008).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#7f7f7f"
 PURPLE, SKY_BLUE, BLACK = "#cc79a7", "#56b4e9", "#000000"
+FORMATS = (".svg", ".png")  # suffixes of the files that a user may ask for
 DPI = 120
 LONGEST_NAME = 24  # characters of a class name in a plot
 

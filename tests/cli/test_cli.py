@@ -276,7 +276,7 @@ def test_summary_draws_the_stages(tmp_path):
     result = invoke("summary", "ResNet20", "--plot", tmp_path / "net.svg")
     assert result.exit_code == 0
     assert "<svg" in (tmp_path / "net.svg").read_text()
-    assert "path must end in .svg or .png" in str(invoke("summary", "ResNet20", "--plot", "net.pdf").exception)
+    assert "plot must end in .svg or .png" in str(invoke("summary", "ResNet20", "--plot", "net.pdf").exception)
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def test_a_png_is_written(tmp_path):
 
 
 def test_another_format_or_network_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="path must end in .svg or .png. Received: path='net.pdf'"):
+    with pytest.raises(ValueError, match="path must end in .svg or .png. Received: 'net.pdf'"):
         plot_architecture(kr.ResNet20(), "net.pdf")
     inputs = keras.Input((8, 8, 1))
     with pytest.raises(ValueError, match="model must have layers that are named like those of a ResNet's blocks"):
