@@ -12,7 +12,7 @@ import keras
 
 from keras_resnet._internal.validation import output_file
 from keras_resnet.complexity import flat_layers, layer_macs, parameters
-from keras_resnet.plots.style import FORMATS, figure, save, shortened
+from keras_resnet.plots.style import FORMATS, any_characters, figure, save, shortened
 from keras_resnet.stages import Stage, parse_block, stage_table
 
 # In inches. README shows the picture of ResNet-50 about 830 pixels wide: its text is then 9 pixels high.
@@ -215,10 +215,11 @@ def _draw(columns: Sequence[Column], title: str, cost: str, path: Path) -> None:
 def _write_title(axes: Any, title: str, room: float) -> None:
     """Writes the title, shortened until it is at most `room` inches wide."""
     text = axes.text(LEFT, -0.28, "", fontsize=13, weight="bold", va="center", parse_math=False)
-    for length in range(int(room / NARROWEST), 0, -1):
-        text.set_text(shortened(title, length))
-        if text.get_window_extent().width <= room * axes.figure.dpi:
-            return
+    with any_characters():
+        for length in range(int(room / NARROWEST), 0, -1):
+            text.set_text(shortened(title, length))
+            if text.get_window_extent().width <= room * axes.figure.dpi:
+                return
 
 
 def _staged_colors(columns: Sequence[Column]) -> Iterator[tuple[Column, str]]:

@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.plots.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY_BLUE, figure, save, shortened
+from keras_resnet.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY_BLUE,
+    any_characters,
+    figure,
+    save,
+    shortened,
+)
 
 COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY_BLUE, BLACK)
 SHAPES = "os^XDvP*"  # one more than colors: 56 classes have different pairs of color and shape
@@ -46,8 +58,9 @@ def plot_map(places: np.ndarray, labels: np.ndarray, classes: Sequence[str], tit
         for text, name in zip(legend.get_texts(), names.values(), strict=True):
             text.set(text=name, parse_math=False)
     elif not listed:
-        drawn.draw_without_rendering()  # places the axes, whose pixels the names are compared in
-        left_out = _write_names(axes, places, labels, names)
+        with any_characters():
+            drawn.draw_without_rendering()  # places the axes, whose pixels the names are compared in
+            left_out = _write_names(axes, places, labels, names)
         if left_out:
             axes.set_title(f"{title}; {left_out} names that would cover others are left out", fontsize=10)
     save(drawn, path)

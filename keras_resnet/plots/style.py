@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,19 @@ def told_apart(names: Sequence[str]) -> list[str]:
     ]
 
 
+@contextlib.contextmanager
+def any_characters() -> Iterator[None]:
+    """Inside the block text may have characters that the font does not have: each is a box, without a warning.
+
+    Matplotlib warns when text is measured and when it is drawn.
+    """
+    with warnings.catch_warnings():
+        # The second warning is of matplotlib before 3.11, for scripts such as Devanagari.
+        for message in (r"Glyph \d+ .* missing from font", r"Matplotlib currently does not support \w+ natively"):
+            warnings.filterwarnings("ignore", message, UserWarning)
+        yield
+
+
 def save(drawn: Any, path: Path) -> None:
     """Writes a figure to a file, in the format of its suffix; a file of before stays whole if that fails.
 
@@ -79,6 +93,5 @@ def save(drawn: Any, path: Path) -> None:
 
     for text in drawn.findobj(Text):
         text.set_parse_math(False)
-    with warnings.catch_warnings(), atomic_write(path) as temporary:
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+    with any_characters(), atomic_write(path) as temporary:
         drawn.savefig(temporary)

@@ -94,7 +94,7 @@ def test_a_count_has_three_digits_and_its_unit_fits_the_rounded_number(number, t
     assert _count(number) == text
 
 
-@pytest.mark.parametrize("letter", "iW$")
+@pytest.mark.parametrize("letter", "iW$犬")
 def test_a_long_title_is_shortened_and_hides_nothing(letter, tmp_path):
     plot_architecture(small(), tmp_path / "long.png", 300 * letter)
     plot_architecture(small(), tmp_path / "short.png", letter)
