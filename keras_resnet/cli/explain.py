@@ -30,7 +30,7 @@ def explain(
         typer.Option(
             "--class",
             metavar="NAME",
-            help="Class to explain: its name, or its index.",
+            help="Class to explain: its name, or its index from 0. A name comes before an index.",
             show_default="the most probable ones of each image",
         ),
     ] = None,

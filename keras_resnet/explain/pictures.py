@@ -107,7 +107,7 @@ def class_named(name: str, classes: Sequence[str]) -> int:
 
     Args:
         name: the name of one class, or its index, which a class without a name of its own needs: ImageNet has two
-            classes "crane".
+            classes "crane". A name comes before an index: "7" is the class with that name, if there is one.
         classes: names of all classes.
 
     Raises:
@@ -124,4 +124,5 @@ def class_named(name: str, classes: Sequence[str]) -> int:
         raise ValueError(f"class must be an index, {indices}, because these classes have one name. Received: {name!r}")
     if not found and name.isdecimal() and int(name) < len(classes):
         return int(name)
-    return list(classes).index(known("class", name, classes, f"`predict --top {len(classes)}`"))
+    allowed = f"give a name, or an index from 0 to {len(classes) - 1}; `predict --top {len(classes)}`"
+    return list(classes).index(known("class", name, classes, allowed))
