@@ -60,6 +60,14 @@ def producer(tensor: keras.KerasTensor) -> Any:
     return operation._inbound_nodes[index]
 
 
+def last_layer(model: keras.Model) -> Any:
+    """The layer that gives the first output of a model; if that is a nested model, the layer in it."""
+    tensor = functional_graph(model).outputs[0]
+    while isinstance(operation := producer(tensor).operation, keras.Model):
+        tensor = functional_graph(operation).outputs[tensor._keras_history.tensor_index]
+    return operation
+
+
 def deserialized(config: Mapping[str, Any]) -> Any:
     """The model that a configuration of `keras.saving` describes, with layers that several parts share made once."""
     with ObjectSharingScope():

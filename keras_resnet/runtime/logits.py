@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet._internal.keras_graph import functional_graph, producer
+from keras_resnet._internal.keras_graph import last_layer
 from keras_resnet.runtime.calls import replaced_calls
 
 
@@ -16,7 +16,7 @@ def logits(model: keras.Model) -> contextlib.AbstractContextManager[None]:
 
     Args:
         model: a functional or sequential model that ends in a `Softmax` layer, or in a layer with a softmax, a sigmoid
-            or no activation.
+            or no activation. If it ends in a nested model, the last layer of that one counts.
 
     Raises:
         ValueError: the last layer is another one.
@@ -30,7 +30,7 @@ def logits(model: keras.Model) -> contextlib.AbstractContextManager[None]:
         ...     float(model(keras.ops.ones((1, 2)))[0, 0])
         2.0
     """
-    head = producer(functional_graph(model).outputs[0]).operation
+    head = last_layer(model)
     if isinstance(head, keras.layers.Softmax):
         return replaced_calls({head: lambda layer, inputs, mask=None: inputs})
     kinds = (keras.activations.softmax, keras.activations.sigmoid, keras.activations.linear)

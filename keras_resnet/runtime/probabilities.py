@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 
-from keras_resnet._internal.keras_graph import functional_graph, producer
+from keras_resnet._internal.keras_graph import last_layer
 
 ROUNDING = 0.01  # of bfloat16
 
@@ -21,7 +20,7 @@ def probabilities_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
             `Dense(10)`, and several outputs. The outputs of another model are returned as they are, except for images
             with a number outside of [0, 1]: those are no probabilities, so they are taken for logits too.
     """
-    last = _last_layer(model)
+    last = last_layer(model)
     if last.output.shape[-1] == 1:
         return lambda outputs: outputs
     return _softmax if getattr(last, "activation", None) is keras.activations.linear else _softmax_where_needed
@@ -30,12 +29,6 @@ def probabilities_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 def _softmax_where_needed(outputs: np.ndarray) -> np.ndarray:
     are_probabilities = ((outputs >= -ROUNDING) & (outputs <= 1 + ROUNDING)).all(-1, keepdims=True)
     return outputs if are_probabilities.all() else np.where(are_probabilities, outputs, _softmax(outputs))
-
-
-def _last_layer(model: keras.Model) -> Any:
-    """The layer that gives the output of a model; of a nested model its last layer."""
-    operation = producer(functional_graph(model).outputs[0]).operation
-    return _last_layer(operation) if isinstance(operation, keras.Model) else operation
 
 
 def _softmax(outputs: np.ndarray) -> np.ndarray:

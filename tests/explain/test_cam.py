@@ -71,7 +71,7 @@ def test_the_map_is_bright_where_the_class_is_seen(model):
     assert heat_maps(counting, image, 1).max() == 0
 
 
-@pytest.mark.parametrize("around", ["sequential", "logits", "frozen", "saved"])
+@pytest.mark.parametrize("around", ["sequential", "nested", "nested twice", "logits", "frozen", "saved"])
 def test_models_of_all_kinds_have_the_same_maps(around, model, images, tmp_path):
     expected = heat_maps(model, images, 3, layer="conv2")
     if around == "sequential":
@@ -80,6 +80,11 @@ def test_models_of_all_kinds_have_the_same_maps(around, model, images, tmp_path)
             [keras.Input((SIDE, SIDE, 3)), backbone, keras.layers.Dense(4), keras.layers.Softmax()]
         )
         other.layers[-2].set_weights(model.get_layer("predictions").get_weights())
+    elif around.startswith("nested"):
+        other = keras.Sequential([keras.Input((SIDE, SIDE, 3)), model])
+        if around == "nested twice":
+            image = keras.Input((SIDE, SIDE, 3))
+            other = keras.Model(image, other(image))
     elif around == "logits":
         other = keras.models.clone_model(model)
         other.get_layer("predictions").activation = keras.activations.linear

@@ -375,6 +375,18 @@ def test_a_softmax_layer_is_taken_off_too(rng):
         np.testing.assert_array_equal(model(np.ones((1, 4))), keras.Model(inputs, scores)(np.ones((1, 4))))
 
 
+def test_the_last_layer_of_a_nested_model_is_the_one_of_the_output(rng):
+    inputs = keras.Input((4,))
+    scores = keras.layers.Dense(3)(inputs)
+    inner = keras.Model(inputs, [keras.layers.ReLU()(inputs), keras.layers.Softmax()(scores)])
+    model = keras.Model(inputs, inner(inputs)[1])
+    x = rng.normal(size=(2, 4)).astype("float32")
+    before = model(x)
+    with logits(model):
+        np.testing.assert_array_equal(model(x), keras.Model(inputs, scores)(x))
+    np.testing.assert_array_equal(model(x), before)
+
+
 def test_an_output_that_is_no_logits_is_refused():
     inputs = keras.Input((4,))
     for layer in (keras.layers.Dense(3, activation="relu", name="odd"), keras.layers.Normalization(name="odd")):
