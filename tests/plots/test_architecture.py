@@ -117,9 +117,10 @@ def test_a_network_of_a_search_is_drawn(tmp_path):
     plot_architecture(model, tmp_path / "net.png")
 
 
-def test_a_png_is_written(tmp_path):
-    plot_architecture(kr.ResNet20(), tmp_path / "net.png")
-    assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
+def test_a_png_is_written_whatever_the_case_of_its_suffix(tmp_path):
+    for name in ("net.png", "NET.PNG"):
+        plot_architecture(small(), tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_another_format_or_network_is_refused(tmp_path):

@@ -387,6 +387,21 @@ def test_the_last_layer_of_a_nested_model_is_the_one_of_the_output(rng):
     np.testing.assert_array_equal(model(x), before)
 
 
+@pytest.mark.slow
+def test_a_nested_model_trains_as_the_model_in_it(rng):
+    model = NETS["v1"](**SMALL)
+    randomise(model, rng)
+    start, results = model.get_weights(), []
+    for trained in (model, keras.Sequential([keras.Input((16, 16, 3)), model])):
+        model.set_weights(start)
+        with train_mode(trained, "float32"):
+            results.append((train(trained, np.random.default_rng(0), steps=2), model.get_weights()))
+    (losses, weights), (nested_losses, nested_weights) = results
+    np.testing.assert_allclose(nested_losses, losses, rtol=1e-6)
+    for value, expected in zip(nested_weights, weights, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_an_output_that_is_no_logits_is_refused():
     inputs = keras.Input((4,))
     for layer in (keras.layers.Dense(3, activation="relu", name="odd"), keras.layers.Normalization(name="odd")):
