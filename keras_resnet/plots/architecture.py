@@ -214,12 +214,12 @@ def _draw(columns: Sequence[Column], title: str, cost: str, path: Path) -> None:
 
 def _write_title(axes: Any, title: str, room: float) -> None:
     """Writes the title, shortened until it is at most `room` inches wide."""
-    text = axes.text(LEFT, -0.28, "", fontsize=13, weight="bold", va="center", parse_math=False)
+    shown, most = shortened(title, int(room / NARROWEST)), room * axes.figure.dpi
+    text = axes.text(LEFT, -0.28, shown, fontsize=13, weight="bold", va="center", parse_math=False)
     with any_characters():
-        for length in range(int(room / NARROWEST), 0, -1):
-            text.set_text(shortened(title, length))
-            if text.get_window_extent().width <= room * axes.figure.dpi:
-                return
+        while (width := text.get_window_extent().width) > most:
+            shown = shortened(title, min(len(shown) - 1, int(len(shown) * most / width)))
+            text.set_text(shown)
 
 
 def _staged_colors(columns: Sequence[Column]) -> Iterator[tuple[Column, str]]:

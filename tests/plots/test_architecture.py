@@ -94,10 +94,11 @@ def test_a_count_has_three_digits_and_its_unit_fits_the_rounded_number(number, t
     assert _count(number) == text
 
 
-@pytest.mark.parametrize("letter", "iW$犬")
+@pytest.mark.parametrize("letter", quick_among("iW$犬", "W"))
 def test_a_long_title_is_shortened_and_hides_nothing(letter, tmp_path):
-    plot_architecture(small(), tmp_path / "long.png", 300 * letter)
-    plot_architecture(small(), tmp_path / "short.png", letter)
+    model = small(depths=(1, 1))
+    plot_architecture(model, tmp_path / "long.png", 300 * letter)
+    plot_architecture(model, tmp_path / "short.png", letter)
     (long, short) = (_pixels(tmp_path / name) for name in ("long.png", "short.png"))
     title = 0.42 * 120  # its height, in pixels
     assert long.shape == short.shape
