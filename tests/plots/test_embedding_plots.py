@@ -34,8 +34,8 @@ def test_a_map_is_drawn_for_any_number_of_classes(classes, tmp_path):
 
 
 def test_names_are_written_as_they_are(tmp_path):
-    many = [[f"{name}{number}" for number in range(MOST_LISTED + 1)] for name in ("_ $\\frac$", "犬", "कुत्ता")]
-    for classes in (["_hidden", "$\\frac$"], ["犬", "कुत्ता"], *many):
+    names = ("_ $\\frac$", "犬", "कुत्ता")
+    for classes in (names, [f"{names[number % 3]}{number}" for number in range(MOST_LISTED + 1)]):
         labels = np.arange(30) % len(classes)
         plot_map(np.random.default_rng(0).normal(size=(30, 2)), labels, classes, "t-SNE", tmp_path / "map.png")
         assert_nothing_is_cut_off(tmp_path / "map.png")
