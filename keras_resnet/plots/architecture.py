@@ -292,7 +292,7 @@ def _shortcut(axes: Any, box: Box, place: Place, top: float, bottom: float) -> N
     axes.text(middle, add, "+", fontsize=9, ha="center", va="center_baseline", zorder=4)
     if projected:
         x, y = side - 0.03, (top + bottom) / 2
-        axes.text(x, y, box.block.shortcut, fontsize=8.5, rotation=90, ha="right", va="center", color=color)
+        axes.text(x, y, box.block.shortcut, fontsize=10, rotation=90, ha="right", va="center", color=color)
 
 
 def _arrow(axes: Any, place: Place, following: Place) -> None:

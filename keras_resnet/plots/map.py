@@ -1,4 +1,4 @@
-"""`plot_map`: images as points in a plane, with a color and a shape for each class."""
+"""`plot_map`: images as points in a plane, with a color, a shape and a name for each class."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from keras_resnet.plots.style import (
 
 COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY_BLUE, BLACK)
 SHAPES = "os^XDvP*"  # one more than colors: 56 classes have different pairs of color and shape
-MOST_LISTED = 20  # classes of a legend; the names of more classes are written into the map
+MOST_LISTED = 20  # classes of a legend; of more classes only the names in the map are there
 SIDE = 6.4  # of the map in inches
 FONT = 7  # size of the names in the map, in points
 
@@ -57,11 +57,11 @@ def plot_map(places: np.ndarray, labels: np.ndarray, classes: Sequence[str], tit
         # A legend leaves out labels that begin with "_", and reads "$" as a formula.
         for text, name in zip(legend.get_texts(), names.values(), strict=True):
             text.set(text=name, parse_math=False)
-    elif not listed:
+    if any(names.values()):
         with any_characters():
             drawn.draw_without_rendering()  # places the axes, whose pixels the names are compared in
             left_out = _write_names(axes, places, labels, names)
-        if left_out:
+        if left_out and not listed:
             axes.set_title(f"{title}; {left_out} names that would cover others are left out", fontsize=10)
     save(drawn, path)
 

@@ -94,4 +94,5 @@ def save(drawn: Any, path: Path) -> None:
     for text in drawn.findobj(Text):
         text.set_parse_math(False)
     with any_characters(), atomic_write(path) as temporary:
-        drawn.savefig(temporary)
+        # Without its date the same picture is the same file.
+        drawn.savefig(temporary, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
