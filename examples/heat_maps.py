@@ -10,12 +10,8 @@ Run:     TF_ENABLE_ONEDNN_OPTS=1 python examples/heat_maps.py [DATA] [OUT]
          The default of DATA is idx:/usr/share/datasets/fashion-mnist (Debian's package dataset-fashion-mnist)
 Time:    more than 10 minutes of processor time
 Result:  curves.csv and curves.png in OUT (default: examples/heat_maps), and shuffled.csv, how similar maps are to those
-         before the weights were shuffled. `difference` is insertion less deletion, 0 for random maps: occlusion 0.191,
-         Grad-CAM 0.107 at the last stage, 0.012 at conv3, -0.011 at conv2, where LayerCAM has 0.056 and 0.083; the
-         middle 0.034, another image's map 0.029, brightness -0.135. By deletion alone Grad-CAM, 0.359, is no better
-         than random areas, 0.363; single random pixels, 0.242, beat all maps, because they are noise. If only the
-         weights of the head are shuffled, the rank correlation with the maps before is 0.13 (Grad-CAM) to 0.56
-         (Grad-CAM++)
+         before the weights were shuffled. `difference` is insertion less deletion, 0 for random maps, and highest for
+         occlusion. By deletion alone Grad-CAM is no better than random areas; random pixels, noise, beat all maps
 """
 
 import csv
@@ -59,11 +55,15 @@ def all_maps(model: keras.Model, images: np.ndarray, classes: Sequence[int]) -> 
     yield "middle", np.broadcast_to(middle, images.shape[:3])
     yield "another image's gradcam conv4", np.roll(heat_maps(model, images, classes, batch_size=64), 1, axis=0)
     for seed in range(3):
-        # Areas as large as a place in conv4; single covered pixels are noise, which upsets the network anywhere.
-        coarse = np.random.default_rng(seed).random((len(images), 7, 7, 1), "float32")
-        areas = keras.ops.image.resize(coarse, images.shape[1:3], "bilinear")
-        yield f"random areas {seed}", keras.ops.convert_to_numpy(areas)[..., 0]
+        yield f"random areas {seed}", random_areas(images, seed)
     yield "random pixels", np.random.default_rng(0).random(images.shape[:3])
+
+
+def random_areas(images: np.ndarray, seed: int) -> np.ndarray:
+    """Random maps (N, H, W), as coarse as conv4: single covered pixels are noise, which upsets the network anywhere."""
+    coarse = np.random.default_rng(seed).random((len(images), 7, 7, 1), "float32")
+    areas = keras.ops.image.resize(coarse, images.shape[1:3], "bilinear")
+    return keras.ops.convert_to_numpy(areas)[..., 0]
 
 
 def shuffled(model: keras.Model, stages: Sequence[str], seed: int) -> keras.Model:
@@ -84,19 +84,16 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> float:
     return float(((first * second).sum(1) / np.where(size == 0, 1, size)).mean())
 
 
-def after_shuffling(model: keras.Model, images: np.ndarray, classes: Sequence[int]) -> dict[str, list[float]]:
-    """For each method the rank correlation with its own maps after each step of the cascade."""
+def after_shuffling(model: keras.Model, images: np.ndarray, classes: list[int]) -> Iterator[tuple[str, list[float]]]:
+    """Names of methods and the rank correlations with their own maps after each step of the cascade."""
     explainers: dict[str, Callable[..., np.ndarray]] = {
         name: functools.partial(heat_maps, method=method) for name, method in METHODS.items()
     }
     explainers["occlusion"] = occlusion
-    maps = {name: explain(model, images, classes) for name, explain in explainers.items()}
-    found: dict[str, list[float]] = {name: [] for name in explainers}
-    for count in range(1, len(CASCADE) + 1):
-        random = shuffled(model, list(CASCADE)[:count], seed=count)
-        for name, explain in explainers.items():
-            found[name].append(rank_correlation(maps[name], explain(random, images, classes)))
-    return found
+    copies = [shuffled(model, list(CASCADE)[: step + 1], seed=step + 1) for step in range(len(CASCADE))]
+    for name, explain in explainers.items():
+        maps = explain(model, images, classes)
+        yield name, [rank_correlation(maps, explain(copy, images, classes)) for copy in copies]
 
 
 def draw(curves: dict[str, Curves], path: Path) -> None:
@@ -133,8 +130,7 @@ def main(
         rows = csv.writer(file)
         rows.writerow(["map", "deletion", "insertion", "difference"])
         for name, maps in all_maps(model, images, classes):
-            curves[name] = deletion_and_insertion(model, images, maps, classes)
-            found = curves[name]
+            found = curves[name] = deletion_and_insertion(model, images, maps, classes)
             row = [name, *(f"{x:.3f}" for x in (found.deletion_area, found.insertion_area, found.difference))]
             print(*row, flush=True)
             rows.writerow(row)
@@ -142,7 +138,7 @@ def main(
     with (folder / "shuffled.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["method", *(f"to {stage}" for stage in CASCADE)])
-        for name, correlations in after_shuffling(model, images[:shuffled_count], classes[:shuffled_count]).items():
+        for name, correlations in after_shuffling(model, images[:shuffled_count], classes[:shuffled_count]):
             row = [name, *(f"{value:.2f}" for value in correlations)]
             print(*row, flush=True)
             rows.writerow(row)

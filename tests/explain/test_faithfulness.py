@@ -1,15 +1,17 @@
 """Deletion and insertion: right values, probabilities from logits, memory; maps of a trained network are faithful."""
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
 
 import keras_resnet as kr
-from keras_resnet.explain import deletion_and_insertion, faithfulness, grad_cam, heat_maps, hires_cam, occlusion
+from keras_resnet.explain import deletion_and_insertion, faithfulness, heat_maps, occlusion
 from tests import needs
 from tests.conftest import FASHION
 
+example = importlib.import_module("examples.heat_maps")
 SIDE = 4
 
 
@@ -106,20 +108,15 @@ def trained():
     return model, images, model.predict(images, verbose=0).argmax(-1).tolist()
 
 
-def random_areas(images, seed):
-    """Random maps as coarse as those of the last stage."""
-    coarse = np.random.default_rng(seed).random((len(images), 7, 7, 1), "float32")
-    return keras.ops.convert_to_numpy(keras.ops.image.resize(coarse, images.shape[1:3], "bilinear"))[..., 0]
-
-
 @pytest.mark.slow
 @needs.fashion_mnist
 def test_covering_what_a_map_marks_lowers_the_probability_more_than_covering_as_much_elsewhere(trained):
-    """On 500 images the differences are 0.107, 0.191 and, for random areas, 0.002; see examples/heat_maps."""
+    """examples/heat_maps.py measures this with more images and maps."""
     model, images, classes = trained
     maps = {"gradcam": heat_maps(model, images, classes), "occlusion": occlusion(model, images, classes)}
     found = {name: deletion_and_insertion(model, images, heat, classes, steps=5) for name, heat in maps.items()}
-    random = [deletion_and_insertion(model, images, random_areas(images, n), classes, steps=5) for n in range(2)]
+    areas = [example.random_areas(images, seed) for seed in range(2)]
+    random = [deletion_and_insertion(model, images, heat, classes, steps=5) for heat in areas]
     assert max(abs(each.difference) for each in random) < 0.05 < min(each.difference for each in found.values())
     assert all(each.insertion_area > 0.03 + max(r.insertion_area for r in random) for each in found.values())
     # Grad-CAM is no better than random areas here, see the example.
@@ -128,17 +125,14 @@ def test_covering_what_a_map_marks_lowers_the_probability_more_than_covering_as_
 
 @pytest.mark.slow
 @needs.fashion_mnist
-@pytest.mark.parametrize(("lost", "most"), [("predictions", 0.7), ("conv4_", 0.7)])
-def test_a_network_that_lost_what_it_has_learned_has_other_maps(lost, most, trained):
+@pytest.mark.parametrize("stage", ["head", "conv4"])
+def test_a_network_that_lost_what_it_has_learned_has_other_maps(stage, trained):
     """The sanity check of arXiv:1810.03292: the weights of the head or of the last stage are shuffled."""
     model, images, classes = trained
-    other, rng = keras.models.clone_model(model), np.random.default_rng(0)
-    other.set_weights(model.get_weights())
-    for layer in other.layers:
-        if layer.name.startswith(lost):
-            layer.set_weights([rng.permutation(value.ravel()).reshape(value.shape) for value in layer.get_weights()])
-    for method in (grad_cam, hires_cam):
-        maps = [heat_maps(each, images, classes, method=method).reshape(len(images), -1) for each in (model, other)]
-        correlations = [spearmanr(*pair).statistic if np.ptp(pair[1]) else 0 for pair in zip(*maps, strict=True)]
-        assert np.mean(correlations) < most
-        np.testing.assert_array_equal(heat_maps(model, images, classes, method=method).reshape(maps[0].shape), maps[0])
+    other = example.shuffled(model, [stage], seed=0)
+    before, after, again = (heat_maps(each, images, classes) for each in (model, other, model))
+    # A map that is the same everywhere correlates with nothing. After shuffling the head, one of 64 is a map of zeros.
+    assert np.ptp(before, (1, 2)).min() > 0
+    assert np.mean(np.ptp(after, (1, 2)) > 0) > 0.95
+    assert example.rank_correlation(before, after) < 0.4
+    np.testing.assert_array_equal(again, before)  # the copy has weights of its own
