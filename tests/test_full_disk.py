@@ -128,7 +128,7 @@ SHORT = ("--data", "digits", "--epochs", 1, "--batch-size", 256, "--size", 8, "-
                 "embed",
                 "digits",
                 "--split",
-                "train",
+                "test",
                 "--model",
                 "ResNet20",
                 "--weights",
