@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from keras_resnet.cli.options import DATA_HELP, ON_CORRUPT_HELP, SizeWithWeights, Weights, with_own_file
+from keras_resnet.cli.options import (
+    DATA_HELP,
+    SPLIT_HELP,
+    ModelOption,
+    OnCorruptOfRun,
+    SizeWithWeights,
+    Weights,
+    with_own_file,
+)
 from keras_resnet.cli.startup import start_keras
 
 
@@ -21,12 +29,7 @@ def embed(
             metavar="DATA|DIR", help=f"{DATA_HELP} Or a directory whose images, at any depth, have no class."
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Directory that `keras-resnet train` wrote, a .keras file, or with --weights the name of a model."
-        ),
-    ],
+    model: ModelOption,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -47,16 +50,12 @@ def embed(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Images to use: train, val, test, or all. all is for folder:DIR with the classes in DIR itself, and "
-            "for tfrecord: with a glob.",
+            help=SPLIT_HELP,
             show_default="every split of the data",
         ),
     ] = None,
     size: SizeWithWeights = None,
-    on_corrupt: Annotated[
-        str | None,
-        typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="the value of the run, otherwise stop"),
-    ] = None,
+    on_corrupt: OnCorruptOfRun = None,
     *,
     own: Mapping[str, Any],
 ) -> None:

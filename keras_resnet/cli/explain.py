@@ -10,19 +10,14 @@ import typer
 from rich.console import Console
 
 from keras_resnet._internal.validation import output_file, printable
-from keras_resnet.cli.options import Weights, with_own_file
+from keras_resnet.cli.options import ModelOption, Weights, with_own_file
 from keras_resnet.cli.startup import start_keras
 
 
 @with_own_file
 def explain(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files: JPEG, PNG, BMP, WebP or GIF.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Directory that `keras-resnet train` wrote, a .keras file, or with --weights the name of a model."
-        ),
-    ],
+    model: ModelOption,
     out: Annotated[Path, typer.Option(help="Picture to write: a file that ends in .png or .svg.")],
     weights: Weights = None,
     name: Annotated[

@@ -23,6 +23,10 @@ DATA_HELP = (
     "[bold]folder:DIR[/bold] (one folder for each class, in DIR itself or in DIR/train, DIR/val and DIR/test), "
     "or [bold]tfrecord:DIR[/bold] (TFRecord files with the same features as ImageNet's)."
 )
+SPLIT_HELP = (
+    "Images to use: train, val, test, or all. all is for folder:DIR with the classes in DIR itself, and for tfrecord: "
+    "with a glob."
+)
 ON_CORRUPT_HELP = (
     "What to do if an image cannot be read. stop: end with an error that names the file. skip: leave the image out and "
     "log a warning that names the file."
@@ -66,6 +70,16 @@ Weights = Annotated[
 ]
 
 OnCorrupt = Annotated[str, typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP)]
+OnCorruptOfRun = Annotated[
+    str | None,
+    typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="the value of the run, otherwise stop"),
+]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        help="Directory that `keras-resnet train` wrote, a .keras file, or with --weights the name of a model."
+    ),
+]
 RecipeName = Annotated[
     str,
     typer.Option(

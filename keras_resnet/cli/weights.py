@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from keras_resnet.cli.options import DATA_HELP, ON_CORRUPT_HELP, Model, SizeWithWeights, Weights, with_own_file
+from keras_resnet.cli.options import (
+    DATA_HELP,
+    SPLIT_HELP,
+    Model,
+    OnCorruptOfRun,
+    SizeWithWeights,
+    Weights,
+    with_own_file,
+)
 from keras_resnet.cli.startup import start_keras
 
 if TYPE_CHECKING:
@@ -25,16 +33,12 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Images to use: train, val, test, or all. all is for folder:DIR with the classes in DIR itself, and "
-            "for tfrecord: with a glob.",
+            help=SPLIT_HELP,
             show_default="test; with --weights and such data, all",
         ),
     ] = None,
     size: SizeWithWeights = None,
-    on_corrupt: Annotated[
-        str | None,
-        typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="the value of the run, otherwise stop"),
-    ] = None,
+    on_corrupt: OnCorruptOfRun = None,
     report: Annotated[
         Path | None,
         typer.Option(
