@@ -200,7 +200,7 @@ def test_mixed_precision_has_nearly_the_same_maps(policy, model, images):
 
 @pytest.mark.slow
 @pytest.mark.parity
-@pytest.mark.parametrize("net", ["resnet18", "resnet50", "wide_resnet50_2"])
+@pytest.mark.parametrize("net", ["resnet18"])  # other networks: test_parity.py
 def test_the_maps_are_those_of_grad_cam(net, tmp_path):
     """Scaled to the range from 0 to 1, as that package does it."""
     torch, _, torchvision = peers()

@@ -272,7 +272,7 @@ def test_a_card_says_how_files_are_prepared_and_whose_the_weights_are(checkpoint
 
 def test_a_card_has_the_balanced_accuracy_of_a_run(rng):
     def accuracy(checkpoint):
-        return model_card.facts(trained(rng), checkpoint, "float32", "", 3)["accuracy"]
+        return model_card.facts(trained(rng), checkpoint, "float32", "", {})["accuracy"]
 
     assert accuracy(CHECKPOINT).startswith("12.34 % top-1 on imagenet at 8 pixels")
     row = dataclasses.replace(CHECKPOINT, balanced_accuracy=8.765)

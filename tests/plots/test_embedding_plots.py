@@ -86,6 +86,7 @@ def test_names_are_written_as_they_are(maps, tmp_path):
     assert not any(text.get_parse_math() for text in (*texts, *many.axes[0].texts))
 
 
+@pytest.mark.slow
 def test_neighbors_of_another_class_are_marked(tmp_path):
     image = np.full((8, 8, 1), 99, "uint8")
 
