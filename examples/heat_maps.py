@@ -28,7 +28,7 @@ import keras_resnet as kr
 from keras_resnet.complexity import flat_layers
 from keras_resnet.explain import METHODS, deletion_and_insertion, heat_maps, occlusion
 from keras_resnet.explain.faithfulness import Curves
-from keras_resnet.plots.style import BLUE, GREEN, GREY, ORANGE, RED, figure
+from keras_resnet.plots.style import BLUE, GREEN, GREY, ORANGE, RED, figure, save
 
 STAGES = ("conv2", "conv3", "conv4")
 # Stages in the order in which they lose their weights, with the beginning of the names of their layers.
@@ -109,7 +109,7 @@ def draw(curves: dict[str, Curves], path: Path) -> None:
     places[0].set_title("deletion: lower is better", fontsize=10)
     places[1].set_title("insertion: higher is better", fontsize=10)
     drawn.legend(*places[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
-    drawn.savefig(path)
+    save(drawn, path)
 
 
 def main(

@@ -64,14 +64,13 @@ def embed(
     Features are what the network gives to its classifier. The network does not have to know the classes of the images.
     """
     start_keras()
-    from keras_resnet._internal.atomic_files import writing
     from keras_resnet._internal.validation import output_file, printable
     from keras_resnet.cli import report as printed
     from keras_resnet.cli.networks import open_network
     from keras_resnet.data import sources
     from keras_resnet.evaluation import embeddings_report
     from keras_resnet.evaluation.embeddings import embed as embed_split
-    from keras_resnet.evaluation.report import check_directory
+    from keras_resnet.evaluation.report import check_directory, new_directory
 
     console = Console()
     file = None if out is None else output_file("out", out, ".npz")
@@ -88,8 +87,7 @@ def embed(
     else:
         raise ValueError(f"split must be left out for a directory of images without classes. Received: split={split!r}")
     if directory is not None:  # a directory that cannot be made is an error before the computation
-        with writing(directory):
-            directory.mkdir(parents=True, exist_ok=True)
+        new_directory(directory)
     parts = {name: embed_split(network.model, images, resize=network.resize) for name, images in splits.items()}
     if file is not None:
         embeddings_report.write_embeddings(parts, file)

@@ -75,7 +75,7 @@ def _draw(axes: Any, picture: Picture) -> None:
     name = shortened(picture.name, LINE - len(mark))
     below = "" if picture.similarity is None else f"{picture.similarity:.3f}"
     text = RED if picture.agrees is False else "black"
-    axes.set_title(f"{mark}{name}\n{below}", fontsize=7.5, pad=3, color=text, parse_math=False)
+    axes.set_title(f"{mark}{name}\n{below}", fontsize=7.5, pad=3, color=text)
     for side in axes.spines.values():
         side.set(color=color, linewidth=1 if picture.agrees is None else 2)
         side.set_linestyle((0, (3, 2)) if picture.agrees is False else "solid")
