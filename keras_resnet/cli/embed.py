@@ -66,11 +66,11 @@ def embed(
     start_keras()
     from keras_resnet._internal.validation import output_file, printable
     from keras_resnet.cli import report as printed
-    from keras_resnet.cli.networks import open_network
     from keras_resnet.data import sources
     from keras_resnet.evaluation import embeddings_report
     from keras_resnet.evaluation.embeddings import embed as embed_split
     from keras_resnet.evaluation.report import check_directory, new_directory
+    from keras_resnet.training.networks import open_network
 
     console = Console()
     file = None if out is None else output_file("out", out, ".npz")

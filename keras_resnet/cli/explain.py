@@ -51,9 +51,9 @@ def explain(
     """
     start_keras()
     from keras_resnet.cli import report
-    from keras_resnet.cli.networks import open_network
     from keras_resnet.explain.pictures import draw, method_named
     from keras_resnet.plots.style import FORMATS
+    from keras_resnet.training.networks import open_network
 
     file, explainer = output_file("out", out, *FORMATS), method_named(method, layer)
     network = open_network(model, weights, own)

@@ -78,8 +78,9 @@ def export(
     directory("--out", out)
     start_keras()
     from keras_resnet.cli import report
-    from keras_resnet.cli.networks import black_images, calibration_images, open_network, read_class_names
+    from keras_resnet.cli.networks import black_images, calibration_images, read_class_names
     from keras_resnet.export import kit, saved_model
+    from keras_resnet.training.networks import open_network
 
     network = open_network(model, weights, own, size)
     name = name or (network.checkpoint.model if network.checkpoint else network.model.name)

@@ -31,7 +31,8 @@ ON_CORRUPT_HELP = (
     "What to do if an image cannot be read. stop: end with an error that names the file. skip: leave the image out and "
     "log a warning that names the file."
 )
-_FROM_RECIPE_FILE = ("size", "weights", "freeze_until", "on_corrupt")  # a typed option replaces the file's value
+# A typed option replaces the value of the file.
+_FROM_RECIPE_FILE = ("size", "weights", "freeze_until", "on_corrupt", "teacher")
 Name = Annotated[
     str,
     typer.Argument(

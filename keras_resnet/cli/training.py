@@ -51,6 +51,15 @@ def train(
             show_default="train all layers",
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN|NAME:TAG",
+            help="Network whose answers are learned too (distillation): a directory that `train` wrote, a .keras file, "
+            "or a model with a tag of its weights, such as ResNet56:fashion_mnist. See --distillation-weight.",
+            show_default="none",
+        ),
+    ] = None,
     on_corrupt: Annotated[
         str | None, typer.Option(metavar="stop|skip", help=ON_CORRUPT_HELP, show_default="stop")
     ] = None,
@@ -129,7 +138,13 @@ def train(
     from keras_resnet.training.resuming import Stopped
 
     console = Console()
-    typed = {"size": size, "weights": weights, "freeze_until": freeze_until, "on_corrupt": on_corrupt}
+    typed = {
+        "size": size,
+        "weights": weights,
+        "freeze_until": freeze_until,
+        "teacher": teacher,
+        "on_corrupt": on_corrupt,
+    }
     options = {**task_from(recipe), **{field: value for field, value in typed.items() if value is not None}}
     task = run.Task(name, data, changed_recipe, **options)
     try:

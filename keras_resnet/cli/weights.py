@@ -77,13 +77,13 @@ def evaluate(
             f"fail_below must be a fraction in [0, 1], for example 0.95 for 95 %. Received: fail_below={fail_below:g}"
         )
     start_keras()
-    from keras_resnet.cli.networks import OpenedNetwork, open_network
     from keras_resnet.cli.report import comparison, measured
     from keras_resnet.data import load
     from keras_resnet.data.folders import default_split
     from keras_resnet.evaluation.accuracy import evaluate_by_name, labels_by_name
     from keras_resnet.evaluation.report import check_directory, new_directory, write_report
     from keras_resnet.evaluation.result import Evaluation
+    from keras_resnet.training.networks import OpenedNetwork, open_network
 
     def measure(network: OpenedNetwork) -> Evaluation:
         return evaluate_by_name(network.model, images, network.aliases, network.resize)
@@ -220,8 +220,8 @@ def _ask_server(images: Sequence[Path], server: str, model: str) -> Iterator[tup
 def _local_predictions(
     images: Sequence[Path], model: str, weights: str | None, own: Mapping[str, Any], size: int | None
 ) -> Iterator[tuple[Path, Predictions | ValueError]]:
-    from keras_resnet.cli.networks import open_network
     from keras_resnet.evaluation.prediction import predict_files
+    from keras_resnet.training.networks import open_network
 
     network = open_network(model, weights, own, size)
     for path, result in predict_files(network.model, images, network.resize):

@@ -22,6 +22,7 @@ from keras_resnet.runtime.remat import remat_blocks
 from keras_resnet.runtime.train_mode import train_mode
 from keras_resnet.training import checkpoints
 from keras_resnet.training.batches import ImageSizes, training_batches, validation_batches
+from keras_resnet.training.distillation import check_teacher, taught
 from keras_resnet.training.distribution import (
     check_recipe,
     clip_gradients_of_all_devices,
@@ -62,6 +63,7 @@ def fit(
     validation: Data | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     directory: str | os.PathLike[str] | None = None,
+    teacher: keras.Model | None = None,
 ) -> Result:
     """Trains a model by a recipe. With a `directory`, a second call continues a training that was stopped or killed.
 
@@ -91,6 +93,9 @@ def fit(
             of callbacks.
         directory: the directory for history.csv and checkpoints, which are saved after each epoch and on SIGTERM and
             Ctrl-C; None: nothing is saved.
+        teacher: a model whose answers are learned too (distillation), of raw pixels, with the classes of `train` in the
+            same order. The recipe's `distillation_weight` and `distillation_temperature` say how much. It takes images
+            of any size; it does not change. None: only the labels are learned.
 
     Returns:
         The result; `history` is that of Keras, with the epochs before the training was resumed.
@@ -99,7 +104,8 @@ def fit(
         ValueError: the model does not fit the images or classes of the split; there are fewer than two classes; images
             are not raw pixels; a file is not a readable image; a dataset has another order in each iteration, and
             images are held out of it or `directory` is given; `directory` holds a training with other settings;
-            another process trains in it; or the recipe is not possible on several devices.
+            another process trains in it; `teacher` has other classes or channels; or the recipe is not possible on
+            several devices.
         TypeError: `train` or `validation` is something else.
         DivergedError: the loss or a weight is not finite any more; a `ValueError`.
         Stopped: SIGTERM or Ctrl-C ended the training, after saving; a `KeyboardInterrupt`.
@@ -114,6 +120,8 @@ def fit(
     recipe = recipe_named(recipe)
     train, validation = prepare_splits(model, recipe, train, validation)
     sizes, where = ImageSizes.for_model(model, recipe), placement_of(model)
+    if teacher is not None:
+        check_teacher(teacher, model, train, where)
     if directory is not None or where.processes > 1:
         # A training that continues skips the images that it has used, and each process those of the others.
         train.check_order("train without a directory, in one process")
@@ -131,7 +139,8 @@ def fit(
             (clip_gradients_of_all_devices if where.devices > 1 else skip_gradient_reduction)(model.optimizer)
         if directory is not None and where.process == 0:
             stack.enter_context(checkpoints.exclusive(Path(directory) / CHECKPOINTS))
-        settings = settings_of(model, recipe, train, validation)
+        stack.enter_context(taught(model, teacher, recipe))
+        settings = settings_of(model, recipe, train, validation, teacher)
         resume = ResumeCallback(model, settings, steps, None if directory is None else Path(directory), where)
         resume.restore()
         state = resume.state
@@ -174,7 +183,12 @@ def fit(
 
 
 def check_continues(
-    model: keras.Model, recipe: Recipe, train: Split, validation: Split | None, directory: Path
+    model: keras.Model,
+    recipe: Recipe,
+    train: Split,
+    validation: Split | None,
+    directory: Path,
+    teacher: keras.Model | None,
 ) -> None:
     """Raises a `ValueError` unless `fit` can go on from a checkpoint in a directory. No file changes.
 
@@ -183,10 +197,11 @@ def check_continues(
         recipe: the recipe for `fit`.
         train, validation: what `prepare_splits` returns.
         directory: the directory for `fit`.
+        teacher: the teacher for `fit`.
     """
     steps = steps_per_epoch(train, recipe.batch_size)
     _compile(model, recipe, train, recipe.epochs_of(steps) * steps)
-    settings = settings_of(model, recipe, train, validation)
+    settings = settings_of(model, recipe, train, validation, teacher)
     if ResumeCallback(model, settings, steps, directory, placement_of(model)).saved is None:
         raise ValueError(
             f"{printable(directory / CHECKPOINTS)} must hold a checkpoint, from which the training goes on. "

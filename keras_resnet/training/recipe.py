@@ -132,6 +132,13 @@ class Recipe:
         0.0, _in("[0, 1)"), "For binary_crossentropy: targets above it become 1, others 0. 0: targets do not change."
     )
 
+    distillation_weight: float = _field(
+        0.9, _in("(0, 1]"), "With a teacher: its weight in the loss, in (0, 1]; the labels have the rest."
+    )
+    distillation_temperature: float = _field(
+        4.0, _in("(0, inf)"), "With a teacher: both networks' logits are divided by it. Higher: softer targets."
+    )
+
     crop: str = _field(
         "center",
         _check_choice,

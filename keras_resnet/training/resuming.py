@@ -24,6 +24,7 @@ from keras_resnet._internal.keras_graph import build_metrics_and_optimizer
 from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split
 from keras_resnet.training import checkpoints
+from keras_resnet.training.distillation import fingerprint
 from keras_resnet.training.distribution import Placement, gather
 from keras_resnet.training.ema import average_weights, swap_average, update_average_statistics
 from keras_resnet.training.recipe import Recipe, current_names, recipe_of
@@ -347,7 +348,9 @@ def epochs_of(settings: Mapping[str, Any], steps: int) -> int:
     return recipe_of({name: settings[name] for name in LENGTH}).epochs_of(steps)
 
 
-def settings_of(model: keras.Model, recipe: Recipe, train: Split, validation: Split | None) -> dict[str, Any]:
+def settings_of(
+    model: keras.Model, recipe: Recipe, train: Split, validation: Split | None, teacher: keras.Model | None
+) -> dict[str, Any]:
     """Everything that must be the same when a training is resumed, by name, as it is after writing and reading JSON."""
     shapes = [[variable.name, *variable.shape] for variable in model.variables]
     settings = {
@@ -356,13 +359,16 @@ def settings_of(model: keras.Model, recipe: Recipe, train: Split, validation: Sp
         "images": train.size,
         "validation": 0 if validation is None else validation.size,
         "classes": train.classes,
+        "teacher": fingerprint(teacher),  # earlier versions had no teachers, and did not write it
     }
     return json.loads(json.dumps(settings))
 
 
 def _setting_text(name: str, value: Any) -> str:
-    """A setting for an error message; `model` is a hash, and `classes` may be a long list."""
-    return {"model": "another model", "classes": "other classes"}.get(name, f"{name}={value!r}")
+    """A setting for an error message; `model` and `teacher` are hashes, and `classes` may be a long list."""
+    teacher = "another teacher" if value else "no teacher"
+    texts = {"model": "another model", "classes": "other classes", "teacher": teacher}
+    return texts.get(name, f"{name}={value!r}")
 
 
 def _synchronize_variables(model: keras.Model) -> None:

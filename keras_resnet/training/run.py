@@ -35,6 +35,7 @@ from keras_resnet.training.batches import ImageSizes, resize
 from keras_resnet.training.curves import plot_curves
 from keras_resnet.training.fitting import check_continues, fit, prepare_splits
 from keras_resnet.training.losses import ACTIVATIONS
+from keras_resnet.training.networks import open_teacher
 from keras_resnet.training.resuming import CHECKPOINTS, LENGTH, save_best
 from keras_resnet.training.run_directory import (
     FILES,
@@ -117,9 +118,10 @@ def train(
     with distribution.devices(devices):
         model = _build(task, None if len(sizes.all) > 1 else sizes.evaluation, test)
         where = distribution.placement_of(model)
+        teacher = None if task.teacher is None else open_teacher(task.teacher, loaded["train"])
         training, validation = prepare_splits(model, recipe, loaded["train"], loaded.get("val"))
         # Files are removed only after all arguments are checked.
-        check = functools.partial(check_continues, model, recipe, training, validation, out)
+        check = functools.partial(check_continues, model, recipe, training, validation, out, teacher)
         prepare = _preparation(out, task, overwrite, steps_per_epoch(training, recipe.batch_size), check)
         distribution.gather(0, where)  # wait until all processes have checked `out`
         first = where.process == 0
@@ -135,8 +137,10 @@ def train(
             warn_of_copies(parts)
             for line in summary(model, recipe, parts, where):
                 write_line(line)
+            if teacher is not None:
+                write_line(f"teacher: {printable(task.teacher)}, {teacher.count_params():,} parameters")
         all_callbacks = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []
-        result = fit(model, recipe, training, validation, all_callbacks, out)
+        result = fit(model, recipe, training, validation, all_callbacks, out, teacher)
     # From here on one device is used. Every process evaluates, so that no process has to wait long for another.
     final = _build(task, sizes.evaluation, test)
     if validation is not None and first:

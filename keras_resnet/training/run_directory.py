@@ -50,6 +50,8 @@ class Task:
         weights: initial weights: a tag, "hf://timm/<model>" or the path of a file; None: random weights.
         freeze_until: the layers before this stage are not trained, see `keras_resnet.freeze`; None: all are trained.
         on_corrupt: what to do with a file that is not a readable image: "stop" or "skip".
+        teacher: a network whose answers are learned too: a run directory, a `.keras` file, or "NAME:TAG", a model of
+            the zoo and a tag of its weights; None: only the labels are learned.
     """
 
     model: str
@@ -59,13 +61,14 @@ class Task:
     weights: str | None = None
     freeze_until: str | None = None
     on_corrupt: str = "stop"
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("model", "data"):
             text(name, getattr(self, name))
         if not isinstance(self.recipe, Recipe):
             raise TypeError(f"recipe must be a keras_resnet.training.Recipe. Received: recipe={self.recipe!r:.100}")
-        for name in ("weights", "freeze_until"):
+        for name in ("weights", "freeze_until", "teacher"):
             if getattr(self, name) is not None:
                 text(name, getattr(self, name))
         if self.size is not None:

@@ -18,12 +18,14 @@ labels = np.arange(64) % 2
 pixels = (labels[:, None, None, None] * 90 + rng.integers(0, 160, (64, 8, 8, 1))).astype("uint8")
 split = kr.data.from_arrays(pixels, labels, ("dark", "bright"))
 model = kr.ResNet((1,), kr.residual_block, filters=(8,), stem=kr.stems.cifar, input_shape=(8, 8, 1), classes=2)
+teacher = keras.models.clone_model(model)
 for precision in precisions:
     with np.load(weights) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
+        teacher.set_weights([1 - arrays[name] for name in arrays.files])
     options = {"ema_decay": 0.9, "flip": True, "mixup": 0.4, "precision": precision, "remat": True}
     recipe = kr.training.Recipe(epochs=2, batch_size=16, **options)
-    result = kr.training.fit(model, recipe, split, split, directory=f"{out}_{precision}")
+    result = kr.training.fit(model, recipe, split, split, directory=f"{out}_{precision}", teacher=teacher)
     history = {"loss": result.history["loss"], "rate": result.history["learning_rate"]}
     np.savez(f"{out}_{precision}/end.npz", *model.get_weights(), **history)
 """

@@ -103,6 +103,8 @@ REFUSED = {
     "balanced_sampling": (1, "yes"),
     "label_smoothing": (1, -0.1),
     "target_threshold": (1.0,),
+    "distillation_weight": (0.0, 1.1),
+    "distillation_temperature": (0.0,),
     "crop": ("left",),
     "crop_scale": (0, 1.1),
     "flip": (1,),
