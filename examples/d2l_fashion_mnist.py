@@ -1,21 +1,28 @@
 """Trains the ResNet-18 of the book "Dive into Deep Learning" on Fashion-MNIST at 96x96 pixels.
 
-As in the book: 10 epochs, batches of 256 images and a learning rate of 0.05.
+As in the book: 10 epochs, batches of 256 images, a learning rate of 0.05, and its blocks, in which the last batch norm
+starts with a scale of one, and a projection shortcut has a bias and no batch norm. (By default the blocks of this
+package start as the identity, which plain gradient descent is slow to change: with them the result was 88.37 %.) Two
+things differ: the other convolutions have no bias, because batch norm removes it, and the initial weights are those of
+this package.
 
 Run:     python examples/d2l_fashion_mnist.py [DATA] [OUT]
-         The default of DATA is idx:/usr/share/datasets/fashion-mnist (Debian's package dataset-fashion-mnist)
-Time:    72 minutes on two cores that also did other work; 50 minutes (222 images/s) without other work
-Result:  a run directory in OUT (default: runs/d2l). Our run classified 88.37 % of the test images correctly; the book
-         reports 89 to 92 %. One reason: the residual blocks of this package start as the identity, and plain gradient
-         descent is slow to change that. After 60 steps 49 % of the training images are correct; with
-         `last_gamma="ones"`, the start of the book's network, it is 72 %
+         The default of DATA is idx:/usr/share/datasets/fashion-mnist (Debian's package dataset-fashion-mnist). If the
+         training is interrupted, the same command continues it
+Time:    50 minutes (222 images/s) on two cores that compute in bfloat16
+Result:  model.keras and history.csv in OUT (default: runs/d2l). The book reports 89 to 92 % of the test images
 """
 
-import sys
+from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import keras
 from rich.console import Console
 
-from keras_resnet.training import ProgressBar, Recipe, Run, Task, train
+import keras_resnet as kr
+from keras_resnet.training import ProgressBar, Recipe
 
 # Plain stochastic gradient descent with a constant learning rate: the schedule "steps" without milestones.
 D2L = Recipe(
@@ -29,25 +36,40 @@ D2L = Recipe(
     weight_decay=0.0,
     label_smoothing=0.0,
     pad_and_crop=0.0,
-    precision="bfloat16",
     validation_split=0.0,  # as in the book, all training images are used, and the last epoch is the result
 )
+
+
+def shortcut(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
+    """The identity, or where shapes differ a 1x1 convolution with a bias and without a batch norm."""
+    if stride == 1 and x.shape[-1] == filters:
+        return x
+    return keras.layers.Conv2D(filters, 1, stride, name=f"{name}_conv")(x)
+
+
+def build(size: int, channels: int, classes: int) -> keras.Model:
+    """The network of the book."""
+    shape = (size, size, channels)
+    return kr.ResNet18(input_shape=shape, classes=classes, shortcut=shortcut, last_gamma="ones")
 
 
 def main(
     data: str = "idx:/usr/share/datasets/fashion-mnist",
     out: str = "runs/d2l",
     *,
-    model: str = "ResNet18",
     size: int = 96,
     recipe: Recipe = D2L,
-) -> Run:
+) -> float:
     """Trains and prints the accuracy on the test images."""
-    console = Console()
-    with ProgressBar(console, recipe.batch_size) as progress:
-        run = train(Task(model, data, recipe, size), out, [progress])
-    print(f"{run.test_accuracy:.2%} of {run.test_images:,} test images")
-    return run
+    train, test = (kr.data.load(data, split) for split in ("train", "test"))
+    keras.utils.set_random_seed(recipe.seed)
+    model = build(size, train.channels, len(train.classes))
+    with ProgressBar(Console(), recipe.batch_size) as progress:
+        kr.training.fit(model, recipe, train, callbacks=[progress], directory=out)
+    model.save(Path(out) / "model.keras")
+    accuracy = kr.training.evaluate(model, test)
+    print(f"{accuracy:.2%} of {test.size:,} test images")
+    return accuracy
 
 
 if __name__ == "__main__":

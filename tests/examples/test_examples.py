@@ -6,6 +6,7 @@ import functools
 import importlib
 import re
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -87,7 +88,6 @@ def test_fine_tuning_tunes(photos, tmp_path, monkeypatch):
     ("module", "recipe", "options"),
     [
         ("examples.imagenet_a3", "A3", {"model": "ResNet20"}),
-        ("examples.d2l_fashion_mnist", "D2L", {"model": "ResNet20", "size": 24}),
         ("examples.cifar10_he2015", "RECIPES he2015_cifar", {}),
     ],
 )
@@ -100,6 +100,23 @@ def test_recipes_of_papers_run(module, recipe, options, photos, tmp_path, monkey
     result = example.main(f"folder:{photos}", tmp_path / "run", recipe=quick(full[row] if row else full), **options)
     assert result.test_images == 4
     assert (tmp_path / "run" / "model.keras").is_file()
+
+
+@pytest.mark.slow
+@needs.shared_data
+def test_the_network_of_the_book_has_its_blocks_and_is_trained(photos, tmp_path, monkeypatch):
+    example = importlib.import_module("examples.d2l_fashion_mnist")
+    model = example.build(96, 1, 10)
+    scales = [layer.gamma for layer in model.layers if hasattr(layer, "gamma")]
+    assert all((scale.numpy() == 1).all() for scale in scales)
+    assert len(scales) == 17
+    assert model.get_layer("conv3_block1_0_conv").use_bias
+    small = functools.partial(kr.ResNet18, depths=(1, 1), filters=(8, 16))
+    monkeypatch.setattr(kr, "ResNet18", small)
+    accuracy = example.main(f"folder:{photos}", tmp_path / "run", size=24, recipe=quick(example.D2L))
+    assert 0 <= accuracy <= 1
+    assert (tmp_path / "run" / "history.csv").is_file()
+    assert keras.models.load_model(tmp_path / "run" / "model.keras").input_shape == (None, 24, 24, 3)
 
 
 @pytest.mark.slow
