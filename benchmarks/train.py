@@ -150,7 +150,7 @@ def bare(case: Case) -> Turn:
 
     model, split = case.build(), case.split()
     LIFELONG.enter_context(train_mode(model, case.precision))
-    optimizer = of_recipe(case.recipe(), 1e-3, model.trainable_variables)
+    optimizer = of_recipe(case.recipe(), 1e-3)
     optimizer.build(model.trainable_variables)
     loss_of = keras.losses.CategoricalCrossentropy(from_logits=True)
 

@@ -168,8 +168,8 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> Sequence[Any]:
     return optimizer._model_variables_moving_average
 
 
-def moments_of_lamb(optimizer: keras.optimizers.Lamb, variable: Any) -> tuple[Any, Any]:
-    """The moving mean and the moving mean square of the gradient of a variable."""
+def moments_of(optimizer: Any, variable: Any) -> tuple[Any, Any]:
+    """The moving mean and the moving mean square of the gradient of a variable, of Keras' Adam or Lamb."""
     index = optimizer._get_variable_index(variable)
     return optimizer._momentums[index], optimizer._velocities[index]
 

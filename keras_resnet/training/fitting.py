@@ -302,9 +302,7 @@ class CallbacksOfSeveralFits(keras.callbacks.CallbackList):
 
 def _compile(model: keras.Model, recipe: Recipe, train: Split, steps: int) -> None:
     model.compile(
-        optimizer=optimizer(
-            recipe, schedule(recipe, steps // recipe.gradient_accumulation_steps), model.trainable_variables
-        ),
+        optimizer=optimizer(recipe, schedule(recipe, steps // recipe.gradient_accumulation_steps)),
         loss=with_class_weights(LOSSES[recipe.loss](), recipe.class_weights, train),
         weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         auto_scale_loss=False,  # `optimizer` scales the loss for float16

@@ -1,19 +1,21 @@
 """Optimizers with the weight decay of the published recipes: on kernels only, and not on batch norm and biases.
 
 Goyal et al. 2017 (arXiv:1706.02677) and He et al. 2018 (arXiv:1812.01187) use no decay for batch norm and biases. The
-shape of a variable tells whether it decays, and each new optimizer finds that out again, so it is the same after a
-training is resumed. Keras has a list of variables without decay, but loses it when an optimizer is saved.
+shape of a variable tells whether it decays, so it is the same after a training is resumed. Keras has a list of
+variables without decay, but loses it when an optimizer is saved.
+
+Each class takes the rate of a variable as the argument of `update_step`, for weight decay too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
-from keras_resnet._internal.keras_graph import moments_of_lamb
+from keras_resnet._internal.keras_graph import moments_of
 from keras_resnet.training.recipe import Recipe
 
 Optimizer: TypeAlias = keras.optimizers.Optimizer
@@ -45,6 +47,46 @@ class SGD(keras.optimizers.SGD):
         super().update_step(gradient, variable, learning_rate)
 
 
+class Adam(keras.optimizers.Adam):
+    """Adam with weight decay as the gradient of an L2 penalty, as in torch: the moments include it.
+
+    In Keras' own Adam the moments do not include the weight decay, which makes it AdamW.
+
+    Args:
+        penalty: factor of the weight decay.
+        options: arguments of `keras.optimizers.Adam`.
+    """
+
+    def __init__(self, *, penalty: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.penalty = penalty
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable."""
+        gradient = ops.cast(gradient, variable.dtype)
+        if decays(variable):
+            gradient = gradient + self.penalty * variable
+        mean, square = unbiased_moments(self, gradient, variable)
+        update = mean / (ops.sqrt(square) + self.epsilon)
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (arXiv:1711.05101), which is in proportion to the learning rate as in torch.
+
+    Keras' own AdamW computes the decay from the rate of the schedule, so all variables would have that rate.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable."""
+        rate = ops.cast(learning_rate, variable.dtype)
+        update, square = unbiased_moments(self, ops.cast(gradient, variable.dtype), variable)
+        update = update / (ops.sqrt(square) + self.epsilon)
+        if decays(variable):
+            update = update + self.penalty * variable
+        self.assign_sub(variable, rate * update)
+
+
 class Lamb(keras.optimizers.Lamb):
     """LAMB (arXiv:1904.00962) as in timm: the trust ratio includes the weight decay; both apply to kernels only.
 
@@ -59,16 +101,8 @@ class Lamb(keras.optimizers.Lamb):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable."""
-        dtype, step = variable.dtype, self.iterations + 1
-        gradient = ops.cast(gradient, dtype)
-        mean, square = moments_of_lamb(self, variable)
-        self.assign_add(mean, (1 - self.beta_1) * (gradient - mean))
-        self.assign_add(square, (1 - self.beta_2) * (ops.square(gradient) - square))
-        unbiased = [
-            moment / (1 - ops.power(ops.cast(beta, dtype), ops.cast(step, dtype)))
-            for moment, beta in ((mean, self.beta_1), (square, self.beta_2))
-        ]
-        update = unbiased[0] / (ops.sqrt(unbiased[1]) + self.epsilon)
+        mean, square = unbiased_moments(self, ops.cast(gradient, variable.dtype), variable)
+        update = mean / (ops.sqrt(square) + self.epsilon)
         if decays(variable):
             update = update + self.penalty * variable
             weight_norm, update_norm = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))
@@ -78,7 +112,26 @@ class Lamb(keras.optimizers.Lamb):
                 1.0,
             )
             update = trust * update
-        self.assign_sub(variable, ops.cast(learning_rate, dtype) * update)
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
+
+
+def unbiased_moments(optimizer: Any, gradient: Any, variable: Any) -> tuple[Any, Any]:
+    """Updates the moving mean and mean square of the gradient of a variable; returns both without their bias to zero.
+
+    Args:
+        optimizer: an `Adam` or `Lamb`.
+        gradient: gradient in the type of the variable.
+        variable: the variable.
+    """
+    dtype, step = variable.dtype, optimizer.iterations + 1
+    mean, square = moments_of(optimizer, variable)
+    optimizer.assign_add(mean, (1 - optimizer.beta_1) * (gradient - mean))
+    optimizer.assign_add(square, (1 - optimizer.beta_2) * (ops.square(gradient) - square))
+
+    def unbiased(moment: Any, beta: float) -> Any:
+        return moment / (1 - ops.power(ops.cast(beta, dtype), ops.cast(step, dtype)))
+
+    return unbiased(mean, optimizer.beta_1), unbiased(square, optimizer.beta_2)
 
 
 def sgd(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
@@ -87,9 +140,14 @@ def sgd(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
     return SGD(learning_rate=rate, penalty=recipe.weight_decay, **options)
 
 
+def adam(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
+    """Adam (arXiv:1412.6980) with torch's epsilon."""
+    return Adam(learning_rate=rate, penalty=recipe.weight_decay, epsilon=1e-8, **common)
+
+
 def adamw(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
-    """Adam with decoupled weight decay (arXiv:1711.05101)."""
-    return keras.optimizers.AdamW(learning_rate=rate, weight_decay=recipe.weight_decay, epsilon=1e-8, **common)
+    """Adam with decoupled weight decay, with torch's epsilon."""
+    return AdamW(learning_rate=rate, penalty=recipe.weight_decay, epsilon=1e-8, **common)
 
 
 def lamb(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
@@ -102,16 +160,20 @@ def innermost(optimizer: Optimizer) -> Optimizer:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-OPTIMIZERS: dict[str, Callable[[Recipe, Any, dict[str, Any]], Optimizer]] = {"sgd": sgd, "adamw": adamw, "lamb": lamb}
+OPTIMIZERS: dict[str, Callable[[Recipe, Any, dict[str, Any]], Optimizer]] = {
+    "sgd": sgd,
+    "adam": adam,
+    "adamw": adamw,
+    "lamb": lamb,
+}
 
 
-def optimizer(recipe: Recipe, rate: Any, variables: Sequence[Any]) -> Optimizer:
+def optimizer(recipe: Recipe, rate: Any) -> Optimizer:
     """Creates the optimizer of a recipe.
 
     Args:
         recipe: gives the name and the options of the optimizer.
         rate: learning rate: a number, or a schedule that takes the number of the update.
-        variables: trainable variables of the model.
 
     Returns:
         A Keras optimizer that is not built yet.
@@ -119,7 +181,7 @@ def optimizer(recipe: Recipe, rate: Any, variables: Sequence[Any]) -> Optimizer:
     Example:
         >>> from keras_resnet.training import Recipe
         >>> from keras_resnet.training.optimizers import optimizer
-        >>> optimizer(Recipe(momentum=0.8), 0.1, []).momentum
+        >>> optimizer(Recipe(momentum=0.8), 0.1).momentum
         0.8
     """
     common = {
@@ -132,8 +194,6 @@ def optimizer(recipe: Recipe, rate: Any, variables: Sequence[Any]) -> Optimizer:
         "ema_momentum": recipe.ema_decay ** (1 / recipe.gradient_accumulation_steps),
     }
     created = OPTIMIZERS[recipe.optimizer](recipe, rate, common)
-    # For AdamW, whose decay is Keras' own.
-    created.exclude_from_weight_decay(var_list=[variable for variable in variables if not decays(variable)])
     # Only float16 needs a scaled loss. Keras would choose by the policy, and lose the scale when a training is resumed
     # under another policy.
     return keras.optimizers.LossScaleOptimizer(created) if recipe.precision == "float16" else created

@@ -11,7 +11,7 @@ from typing import Any
 from keras_resnet._internal.validation import boolean, integer, number, one_of
 
 CHOICES = {
-    "optimizer": ("sgd", "adamw", "lamb"),
+    "optimizer": ("sgd", "adam", "adamw", "lamb"),
     "schedule": ("cosine", "steps"),
     "precision": ("float32", "bfloat16", "float16"),
     "loss": ("categorical_crossentropy", "binary_crossentropy", "focal"),
@@ -87,7 +87,11 @@ class Recipe:
     batch_size: int = _field(32, integer, "Images per step, on all devices together.")
     seed: int = _field(0, _natural, "Random seed for initial weights, data order, augmentation and dropout.")
 
-    optimizer: str = _field("sgd", _check_choice, "sgd, adamw or lamb.")
+    optimizer: str = _field(
+        "sgd",
+        _check_choice,
+        "sgd, adam, adamw or lamb. In sgd and adam, weight decay is an L2 penalty in the gradient, as in torch.",
+    )
     learning_rate: float = _field(0.2, _in("(0, inf)"), "Highest learning rate of the schedule.")
     schedule: str = _field(
         "cosine", _check_choice, "cosine: falls to zero; steps: falls to a tenth after each milestone."

@@ -20,7 +20,7 @@ STEPS = 5
 def keras_steps(recipe, kernel, bias, gradients):
     """A kernel and a bias after one optimizer step for each pair of gradients."""
     variables = [keras.Variable(kernel), keras.Variable(bias)]
-    opt = optimizer(recipe, recipe.learning_rate, variables)
+    opt = optimizer(recipe, recipe.learning_rate)
     for pair in gradients:
         opt.apply(pair, variables)
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
@@ -49,6 +49,7 @@ def timm_lamb(torch, groups):
 PEERS = {
     "sgd": ({"nesterov": False}, lambda torch, groups: torch.optim.SGD(groups, lr=0.02, momentum=0.9)),
     "sgd nesterov": ({}, lambda torch, groups: torch.optim.SGD(groups, lr=0.02, momentum=0.9, nesterov=True)),
+    "adam": ({}, lambda torch, groups: torch.optim.Adam(groups, lr=0.02)),
     "adamw": ({}, lambda torch, groups: torch.optim.AdamW(groups, lr=0.02)),
     "lamb": ({"clip_norm": 1.0}, timm_lamb),
 }

@@ -86,7 +86,7 @@ REFUSED = {
     "iterations": (-1,),
     "batch_size": (0,),
     "seed": (-1,),
-    "optimizer": ("adam",),
+    "optimizer": ("rmsprop",),
     "learning_rate": (0, float("nan"), float("inf"), "fast"),
     "schedule": ("linear",),
     "warmup": (1.0, -0.1),

@@ -315,7 +315,7 @@ def test_the_average_moves_by_updates_where_steps_are_accumulated():
             PLAIN, ema_decay=0.9, gradient_accumulation_steps=accumulate, optimizer="sgd", weight_decay=0.0
         )
         weight = keras.Variable([10.0])
-        opt = optimizer(dataclasses.replace(recipe, momentum=0.0, nesterov=False), 1.0, [weight])
+        opt = optimizer(dataclasses.replace(recipe, momentum=0.0, nesterov=False), 1.0)
         opt.build([weight])
         for _ in range(10 * accumulate):
             opt.apply([keras.ops.ones(1)], [weight])
