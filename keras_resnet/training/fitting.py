@@ -245,6 +245,11 @@ def prepare_splits(
                 f"Received: validation_split={recipe.validation_split}, {train.size} training images of "
                 f"{len(train.classes)} classes"
             ) from error
+    if recipe.early_stopping and validation is None:
+        raise ValueError(
+            "early_stopping must be 0 without validation images, whose accuracy decides; give some, or a "
+            f"validation_split above 0. Received: early_stopping={recipe.early_stopping}, validation_split=0"
+        )
     if recipe.balanced_sampling:
         train = with_all_classes_alike(train)
     outputs(model, train)

@@ -185,6 +185,13 @@ class Recipe:
         "images, in [0, 1). 0: none is held out, and the last epoch is the result.",
     )
 
+    early_stopping: int = _field(
+        0,
+        _natural,
+        "End the training when the validation accuracy has not risen for so many epochs. The learning rate follows the "
+        "schedule of all epochs nevertheless. 0: train all epochs.",
+    )
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             field.metadata["check"](field.name, getattr(self, field.name))

@@ -26,6 +26,7 @@ from keras_resnet.data import Split
 from keras_resnet.training import checkpoints
 from keras_resnet.training.distillation import fingerprint
 from keras_resnet.training.distribution import Placement, gather
+from keras_resnet.training.early_stopping import has_stopped_rising
 from keras_resnet.training.ema import average_weights, swap_average, update_average_statistics
 from keras_resnet.training.recipe import Recipe, current_names, recipe_of
 from keras_resnet.training.state import State, assign, check_shapes, numbered, state_of, write_history
@@ -144,7 +145,9 @@ class ResumeCallback(keras.callbacks.Callback):
         epochs = epochs_of(settings, self.steps)
         if different.keys() <= LENGTH and saved.state["epoch"] == epochs < epochs_of(self.settings, self.steps):
             return []
-        return [_setting_text(name, value) for name, value in different.items()]
+        ended = [f"an end after epoch {saved.state['epoch']}, by early_stopping or a callback"]
+        texts = [_setting_text(name, value) for name, value in different.items()]
+        return texts + (ended if saved.state["ended"] and different.keys() & LENGTH else [])
 
     def restore(self) -> None:
         """Gives the model, the optimizer and the state what the checkpoint holds; does nothing if there is none.
@@ -218,6 +221,10 @@ class ResumeCallback(keras.callbacks.Callback):
         self._check_loss(logs)
         self._record(logs)
         self.state.epoch, self.state.step = epoch + 1, 0
+        if self.state.epoch < epochs_of(self.settings, self.steps) and has_stopped_rising(
+            self.state.history.get("val_accuracy", [0.0]), self.settings["early_stopping"]
+        ):
+            self.model.stop_training = True
         self.state.ended = self.model.stop_training
         if logs.get("val_accuracy", -math.inf) > self.state.best:
             self.state.best, self.state.best_epoch = float(logs["val_accuracy"]), epoch + 1

@@ -85,7 +85,8 @@ def train(
         overwrite: True: replace a finished run, or a run of another task. An unfinished run of the same task continues.
             False: the files in `out` are never replaced by those of another task.
         devices: number of devices that share each batch, see `keras_resnet.training.distribution.devices`.
-        write_line: function that gets each line of the summary before the training begins, for example `print`.
+        write_line: function that gets each line about the training, for example `print`: the summary before it begins,
+            and whether `early_stopping` ended it.
 
     Returns:
         The content of `run.json`.
@@ -141,6 +142,9 @@ def train(
                 write_line(f"teacher: {printable(task.teacher)}, {teacher.count_params():,} parameters")
         all_callbacks = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []
         result = fit(model, recipe, training, validation, all_callbacks, out, teacher)
+        epochs, planned = len(result.history["loss"]), recipe.epochs_of(steps_per_epoch(training, recipe.batch_size))
+        if first and recipe.early_stopping and epochs < planned:
+            write_line(f"early_stopping={recipe.early_stopping} ended the training after epoch {epochs} of {planned}")
     # From here on one device is used. Every process evaluates, so that no process has to wait long for another.
     final = _build(task, sizes.evaluation, test)
     if validation is not None and first:
@@ -162,6 +166,7 @@ def train(
         skipped=tuple(name for split in loaded.values() for name in split.skipped),
         versions=_versions(),
         on_corrupt=task.on_corrupt,
+        epochs=epochs,
     )
     if first:
         _write_results(run, final, result.history, test, out)

@@ -98,6 +98,7 @@ class Run:
     versions: dict[str, str]
     on_corrupt: str = "stop"
     balanced_accuracy: float | None = None  # files of before do not have it
+    epochs: int | None = None  # number of trained epochs; files of before do not have it
 
 
 def read_task(directory: Path) -> Task:
@@ -154,8 +155,9 @@ def _check_run(run: Run) -> None:
         texts(name, getattr(run, name))
     for name in ("parameters", "test_images"):
         integer(name, getattr(run, name), minimum=0)
-    if run.best_epoch is not None:
-        integer("best_epoch", run.best_epoch)
+    for name in ("best_epoch", "epochs"):
+        if getattr(run, name) is not None:
+            integer(name, getattr(run, name))
     number("test_accuracy", run.test_accuracy, "[0, 1]")
     if run.balanced_accuracy is not None:
         number("balanced_accuracy", run.balanced_accuracy, "[0, 1]")

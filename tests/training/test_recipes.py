@@ -123,6 +123,7 @@ REFUSED = {
     "eval_size": (-1,),
     "crop_pct": (0, 1.01),
     "validation_split": (1.0,),
+    "early_stopping": (-1, 2.5),
 }
 
 
