@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -191,7 +191,7 @@ def freeze(model: keras.Model, until: str = CLASSIFIER) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model. Received: {model!r}")
     staged = list(_layers_with_stage(model))
-    names = sorted({stage for stage, _ in staged}.union([CLASSIFIER]), key=_order)
+    names = sorted({stage for stage, _, _ in staged}.union([CLASSIFIER]), key=_order)
     if names == [CLASSIFIER]:
         raise _no_blocks(model)
     trained = names[names.index(one_of("until", until, names)) :]
@@ -199,9 +199,40 @@ def freeze(model: keras.Model, until: str = CLASSIFIER) -> keras.Model:
     # Keras passes nothing down if the outer model was trainable already.
     for part in _models(model):
         part.trainable = True
-    for stage, layer in staged:
+    for stage, _, layer in staged:
         layer.trainable = stage in trained
     return model
+
+
+def groups_of_layers(model: keras.Model) -> list[list[keras.Layer]]:
+    """The layers that have weights, in groups from the input to the output, as timm groups them.
+
+    Args:
+        model: a model of this package with any head, or a model around one; also one that was loaded from a `.keras`
+            file.
+
+    Returns:
+        The stem, each block, and the head. The norm after the blocks of a pre-activation network belongs to the last
+        block.
+
+    Raises:
+        ValueError: no layer has the name of a block's layer.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> from keras_resnet.stages import groups_of_layers
+        >>> groups = groups_of_layers(kr.ResNet20())
+        >>> len(groups), [layer.name for layer in groups[0]]
+        (11, ['conv1_conv', 'conv1_bn'])
+    """
+    groups: dict[tuple[Any, ...], list[keras.Layer]] = {}
+    for stage, block, layer in _layers_with_stage(model):
+        if layer.weights:
+            key = max(groups) if stage == POST else (*_order(stage), block)
+            groups.setdefault(key, []).append(layer)
+    if not any(block for *_, block in groups):
+        raise _no_blocks(model)
+    return [groups[key] for key in sorted(groups)]
 
 
 def _order(stage: str) -> tuple[bool, bool, int]:
@@ -209,8 +240,8 @@ def _order(stage: str) -> tuple[bool, bool, int]:
     return stage == CLASSIFIER, stage == POST, int(stage.removeprefix("conv")) if stage.startswith("conv") else 0
 
 
-def _layers_with_stage(model: keras.Model) -> Iterator[tuple[str, keras.Layer]]:
-    """Each layer with its stage, layers of nested models too.
+def _layers_with_stage(model: keras.Model) -> Iterator[tuple[str, int, keras.Layer]]:
+    """Each layer with its stage and the number of its block, 0 outside the blocks; layers of nested models too.
 
     A layer before the blocks of its own model belongs to the stem, whatever its name is; elsewhere to the head.
     """
@@ -228,7 +259,7 @@ def _layers_with_stage(model: keras.Model) -> Iterator[tuple[str, keras.Layer]]:
             stage = "conv1"
         else:
             stage = POST if layer.name.startswith(f"{POST}_") else CLASSIFIER
-        yield from ((stage, inner) for inner in inside)
+        yield from ((stage, found.block if found else 0, inner) for inner in inside)
 
 
 def _models(model: keras.Model) -> Iterator[keras.Model]:

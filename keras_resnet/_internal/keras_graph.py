@@ -168,9 +168,14 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> Sequence[Any]:
     return optimizer._model_variables_moving_average
 
 
+def index_of(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
+    """The number of a variable among those that an optimizer was built for."""
+    return optimizer._get_variable_index(variable)
+
+
 def moments_of(optimizer: Any, variable: Any) -> tuple[Any, Any]:
     """The moving mean and the moving mean square of the gradient of a variable, of Keras' Adam or Lamb."""
-    index = optimizer._get_variable_index(variable)
+    index = index_of(optimizer, variable)
     return optimizer._momentums[index], optimizer._velocities[index]
 
 

@@ -32,8 +32,9 @@ from keras_resnet.training.distribution import (
 )
 from keras_resnet.training.ema import EvaluateAverage, create_average_statistics
 from keras_resnet.training.imbalance import with_all_classes_alike, with_class_weights
+from keras_resnet.training.layer_decay import rate_scales, scale_rates
 from keras_resnet.training.losses import LOSSES
-from keras_resnet.training.optimizers import optimizer
+from keras_resnet.training.optimizers import innermost, optimizer
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.recipes import recipe_named
 from keras_resnet.training.resuming import CHECKPOINTS, LearningRateInLogs, ResumeCallback, settings_of
@@ -314,6 +315,8 @@ def _compile(model: keras.Model, recipe: Recipe, train: Split, steps: int) -> No
         # On a CPU with TensorFlow, XLA halves the speed (measured on ResNet-20). JAX always compiles.
         jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
     )
+    if recipe.layer_decay < 1:
+        scale_rates(innermost(model.optimizer), rate_scales(model, recipe.layer_decay))
     # The optimizer is a class of this package: plain Keras could not load a model whose file contains it.
     forget_compile_arguments(model)
     create_average_statistics(model)

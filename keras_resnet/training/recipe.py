@@ -93,6 +93,12 @@ class Recipe:
         "sgd, adam, adamw or lamb. In sgd and adam, weight decay is an L2 penalty in the gradient, as in torch.",
     )
     learning_rate: float = _field(0.2, _in("(0, inf)"), "Highest learning rate of the schedule.")
+    layer_decay: float = _field(
+        1.0,
+        _in("(0, 1]"),
+        "Factor by which the learning rate falls from each block to the one before it, in (0, 1]; the head has the "
+        "whole rate. 1: all layers have the same rate.",
+    )
     schedule: str = _field(
         "cosine", _check_choice, "cosine: falls to zero; steps: falls to a tenth after each milestone."
     )

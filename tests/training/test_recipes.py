@@ -88,6 +88,7 @@ REFUSED = {
     "seed": (-1,),
     "optimizer": ("rmsprop",),
     "learning_rate": (0, float("nan"), float("inf"), "fast"),
+    "layer_decay": (0, 1.1, -0.5),
     "schedule": ("linear",),
     "warmup": (1.0, -0.1),
     "milestones": ((0.5, 0.5), (0.0,), (1.0,)),
