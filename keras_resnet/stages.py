@@ -190,18 +190,36 @@ def freeze(model: keras.Model, until: str = CLASSIFIER) -> keras.Model:
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model. Received: {model!r}")
-    staged = list(_layers_with_stage(model))
-    names = sorted({stage for stage, _, _ in staged}.union([CLASSIFIER]), key=_order)
-    if names == [CLASSIFIER]:
-        raise _no_blocks(model)
+    names = stage_names(model)
     trained = names[names.index(one_of("until", until, names)) :]
     # A model that is not trainable hides the weights of its layers. Each nested model is set by itself: on TensorFlow,
     # Keras passes nothing down if the outer model was trainable already.
     for part in _models(model):
         part.trainable = True
-    for stage, _, layer in staged:
+    for stage, _, layer in _layers_with_stage(model):
         layer.trainable = stage in trained
     return model
+
+
+def stage_names(model: keras.Model) -> list[str]:
+    """The stages that `freeze` knows, from the input to the output.
+
+    Args:
+        model: as in `freeze`.
+
+    Raises:
+        ValueError: no layer has the name of a block's layer.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> from keras_resnet.stages import stage_names
+        >>> stage_names(kr.ResNet20())
+        ['conv1', 'conv2', 'conv3', 'conv4', 'predictions']
+    """
+    names = sorted({stage for stage, _, _ in _layers_with_stage(model)}.union([CLASSIFIER]), key=_order)
+    if names == [CLASSIFIER]:
+        raise _no_blocks(model)
+    return names
 
 
 def groups_of_layers(model: keras.Model) -> list[list[keras.Layer]]:

@@ -168,6 +168,28 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> Sequence[Any]:
     return optimizer._model_variables_moving_average
 
 
+def chooser_of_variables(optimizer: keras.optimizers.Optimizer) -> Callable[[Sequence[Any]], None]:
+    """A function that makes a built optimizer update some of its variables, and keep its state for the others.
+
+    Keras' own way is an optimizer of fewer variables, which would have to get the state of the first one.
+    """
+    variables, indices = list(optimizer._trainable_variables), dict(optimizer._trainable_variables_indices)
+    averages = list(moving_averages(optimizer)) if optimizer.use_ema else []
+
+    def choose(chosen: Sequence[Any]) -> None:
+        keys = [optimizer._var_key(variable) for variable in chosen]
+        numbers = [indices[key] for key in keys]
+        replaced = {
+            "_trainable_variables": [variables[number] for number in numbers],
+            "_trainable_variables_indices": dict(zip(keys, numbers, strict=True)),
+        }
+        if averages:
+            replaced["_model_variables_moving_average"] = [averages[number] for number in numbers]
+        optimizer.__dict__.update(replaced)
+
+    return choose
+
+
 def index_of(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     """The number of a variable among those that an optimizer was built for."""
     return optimizer._get_variable_index(variable)

@@ -32,7 +32,7 @@ def swap_average(model: keras.Model) -> None:
     if not optimizer.use_ema:
         return
     weights = zip(model.trainable_variables, moving_averages(optimizer), strict=True)
-    for variable, average in [*weights, *zip(_statistics(model), optimizer.statistics, strict=True)]:
+    for variable, average in [*weights, *optimizer.statistics]:
         value = keras.ops.copy(variable.value)
         variable.assign(average.value)
         average.assign(value)
@@ -47,7 +47,7 @@ def create_average_statistics(model: keras.Model) -> None:
     if optimizer.use_ema:
         # Not set as an attribute: Keras would track the variables, and count them twice.
         optimizer.__dict__["statistics"] = [
-            optimizer.add_variable_from_reference(variable, "average", initializer="zeros")
+            (variable, optimizer.add_variable_from_reference(variable, "average", initializer="zeros"))
             for variable in _statistics(model)
         ]
 
@@ -66,7 +66,7 @@ def update_average_statistics(model: keras.Model, steps: int, first: bool) -> No
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()  # on JAX the variables get their values only when asked
     decay = 0.0 if first else optimizer.ema_momentum**steps
-    for variable, average in zip(_statistics(model), optimizer.statistics, strict=True):
+    for variable, average in optimizer.statistics:
         average.assign(decay * average.value + (1 - decay) * variable.value)
 
 

@@ -39,6 +39,7 @@ from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.recipes import recipe_named
 from keras_resnet.training.resuming import CHECKPOINTS, LearningRateInLogs, ResumeCallback, settings_of
 from keras_resnet.training.schedules import schedule
+from keras_resnet.training.unfreezing import gradual_unfreezing
 
 
 class Result(NamedTuple):
@@ -141,6 +142,7 @@ def fit(
         if directory is not None and where.process == 0:
             stack.enter_context(checkpoints.exclusive(Path(directory) / CHECKPOINTS))
         stack.enter_context(taught(model, teacher, recipe))
+        begin_phase = stack.enter_context(gradual_unfreezing(model, recipe, steps))
         settings = settings_of(model, recipe, train, validation, teacher)
         resume = ResumeCallback(model, settings, steps, None if directory is None else Path(directory), where)
         resume.restore()
@@ -167,7 +169,8 @@ def fit(
         callback_list.begin()
         while state.epoch < epochs and not state.ended:
             # If an epoch was stopped in its middle, a call of `fit` for that epoch alone does the rest.
-            end_epoch = state.epoch + 1 if state.step else epochs
+            end_of_phase = begin_phase(state.epoch)
+            end_epoch = state.epoch + 1 if state.step else min(epochs, end_of_phase)
             model.fit(
                 training_batches(train, recipe, sizes, where, state.epoch * steps + state.step, epochs * steps),
                 initial_epoch=state.epoch,

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import keras
 from keras import ops
 
-from keras_resnet._internal.keras_graph import moments_of
+from keras_resnet._internal.keras_graph import index_of, moments_of
 from keras_resnet.training.recipe import Recipe
 
 Optimizer: TypeAlias = keras.optimizers.Optimizer
@@ -121,9 +121,12 @@ def unbiased_moments(optimizer: Any, gradient: Any, variable: Any) -> tuple[Any,
     Args:
         optimizer: an `Adam` or `Lamb`.
         gradient: gradient in the type of the variable.
-        variable: the variable.
+        variable: the variable. Its moments begin with the update `optimizer.starts` of its number; without that
+            attribute with the first update.
     """
     dtype, step = variable.dtype, optimizer.iterations + 1
+    if starts := getattr(optimizer, "starts", ()):
+        step = step - starts[index_of(optimizer, variable)]
     mean, square = moments_of(optimizer, variable)
     optimizer.assign_add(mean, (1 - optimizer.beta_1) * (gradient - mean))
     optimizer.assign_add(square, (1 - optimizer.beta_2) * (ops.square(gradient) - square))

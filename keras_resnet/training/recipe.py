@@ -191,6 +191,12 @@ class Recipe:
         "images, in [0, 1). 0: none is held out, and the last epoch is the result.",
     )
 
+    unfreeze_epochs: int = _field(
+        0,
+        _natural,
+        "Gradual unfreezing: train the head alone for so many epochs, then add one stage after each so many epochs, "
+        "from the last stage to the first. 0: train all from the beginning.",
+    )
     early_stopping: int = _field(
         0,
         _natural,

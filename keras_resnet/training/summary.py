@@ -11,10 +11,11 @@ from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.summary import describe
 from keras_resnet.training.distribution import Placement
 from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.unfreezing import stages_to_unfreeze
 
 
 def summary(model: keras.Model, recipe: Recipe, splits: Mapping[str, Split], where: Placement) -> list[str]:
-    """Three lines about a training.
+    """Some lines about a training.
 
     Args:
         model: the network.
@@ -28,7 +29,17 @@ def summary(model: keras.Model, recipe: Recipe, splits: Mapping[str, Split], whe
         *describe(splits),
         f"model: {model.name}, {model.count_params():,} parameters; {recipe.epochs_of(steps):,} epochs of {steps:,} "
         f"steps in {recipe.precision}, by {keras.backend.backend()} on {devices}",
+        *([f"gradual unfreezing: {_phases(model, recipe, steps)}"] if recipe.unfreeze_epochs else []),
     ]
+
+
+def _phases(model: keras.Model, recipe: Recipe, steps: int) -> str:
+    """From which epoch on each stage is trained."""
+    starts = {stage: n * recipe.unfreeze_epochs + 1 for n, stage in enumerate(stages_to_unfreeze(model))}
+    last = recipe.epochs_of(steps)
+    return ", ".join(
+        f"{stage} from epoch {start}" if start <= last else f"{stage} never" for stage, start in starts.items()
+    )
 
 
 def device_kind(model: keras.Model) -> str:

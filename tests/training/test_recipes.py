@@ -124,6 +124,7 @@ REFUSED = {
     "eval_size": (-1,),
     "crop_pct": (0, 1.01),
     "validation_split": (1.0,),
+    "unfreeze_epochs": (-1, 0.5),
     "early_stopping": (-1, 2.5),
 }
 
