@@ -31,7 +31,9 @@ class Plan(NamedTuple):
     """Which rows a process reads: rows `first` to `last`, without `last`, of each batch, from batch `start` on.
 
     Attributes:
-        batch: number of images in a batch, of all processes together.
+        batch: number of rows in a batch, of all processes together.
+        images: number of different images in a batch; row r has image r % images. It is `batch`, or less if images are
+            repeated.
         steps: number of batches in an epoch.
         start: number of the first batch.
         first: number of this process' first row in a batch.
@@ -39,6 +41,7 @@ class Plan(NamedTuple):
     """
 
     batch: int
+    images: int
     steps: int
     start: int
     first: int
@@ -110,7 +113,7 @@ class Indexed:
     def numbers(self, plan: Plan, key: int, batch: tf.Tensor) -> tf.Tensor:
         """The numbers of the records in this process' rows of a batch. Each epoch has another permutation."""
         epoch, step = batch // plan.steps, batch % plan.steps
-        places = step * plan.batch + tf.range(plan.first, plan.last, dtype=tf.int64)
+        places = step * plan.images + tf.range(plan.first, plan.last, dtype=tf.int64) % plan.images
         # Each number is computed from its place alone: to skip batches, or to start an epoch, takes no time.
         seed = tf.stack([tf.constant(key, tf.int64), epoch])
         return tf.random.experimental.index_shuffle(places, seed, tf.constant(self.size - 1, tf.int64))
@@ -218,9 +221,15 @@ class Stream:
 
         def rows_of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             skipped = tf.where(
-                epoch == first_epoch, tf.constant(passed * plan.batch, tf.int64), tf.constant(0, tf.int64)
+                epoch == first_epoch, tf.constant(passed * plan.images, tf.int64), tf.constant(0, tf.int64)
             )
-            return self._epoch(key, epoch).take(rows).skip(skipped)
+            records = self._epoch(key, epoch).take(plan.steps * plan.images).skip(skipped)
+            if plan.images == plan.batch:
+                return records
+            # A window holds the records of a batch in memory, so that each is read once.
+            return records.window(plan.images).flat_map(
+                lambda *window: tf.data.Dataset.zip(window).repeat().take(plan.batch)
+            )
 
         # Even and odd epochs are two datasets that take turns. Each has a thread that reads one record ahead, and so
         # fills the shuffle buffer of the next epoch while the present one is used: no epoch starts with a pause. The

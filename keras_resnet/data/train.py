@@ -64,10 +64,12 @@ def train_pipeline(
     seed: int = 0,
     start: int = 0,
     shard: tuple[int, int] = (0, 1),
+    repeated_augmentation: int = 1,
 ) -> tf.data.Dataset:
     """Endless batches of a split, for training: uint8 (N, size, size, C) and float32 one-hot targets (N, classes).
 
-    An epoch is `steps_per_epoch` batches and has each image at most once. The next epoch follows without a pause.
+    An epoch is `steps_per_epoch` batches and has each image at most once, if `repeated_augmentation` is 1. The next
+    epoch follows without a pause.
 
     Batch n depends only on the arguments and on n. So a run that was stopped continues with exactly the same batches if
     `start` is set; the batches that are skipped are not decoded. Images in memory and image files are shuffled all
@@ -87,6 +89,11 @@ def train_pipeline(
         start: number of batches to skip, at least 0.
         shard: (index, count) of this process. It gets `batch_size / count` rows of each batch, from row
             `index * batch_size / count` on, and decodes no others. Augmentations and mixes get only these rows.
+        repeated_augmentation: how many times each image is in its batch, each time with another crop and augmentation
+            (arXiv:1901.09335), from 1 (default) to `batch_size`. A batch has `batch_size / repeated_augmentation`
+            images, rounded up, one after the other, and then again; so the last of them may be there once less. An
+            epoch has as many batches as without, and so only that part of the images, in each epoch another one; timm's
+            `RepeatAugSampler` and torchvision's `RASampler` have the same epochs, but for rounding.
 
     Returns:
         A `tf.data.Dataset` of (images, targets).
@@ -103,7 +110,7 @@ def train_pipeline(
     """
     integer("size", size), integer("batch_size", batch_size), integer("seed", seed, 0), integer("start", start, 0)
     function_or_none("crop", crop)
-    plan = _plan(split, batch_size, start, shard)
+    plan = _plan(split, batch_size, start, shard, repeated_augmentation)
     # Order, crops and each function have their own key, so that their random numbers are independent.
     keys = np.random.SeedSequence(seed).generate_state(2 + len(augmentations) + len(mixes)).astype("int64").tolist()
     resized = _in_memory(split, size) if crop is None else None
@@ -136,9 +143,18 @@ def train_pipeline(
     return batches.map(augmented, CORES + SPARE).prefetch(AHEAD).with_options(options)
 
 
-def _plan(split: Split, batch_size: int, start: int, shard: tuple[int, int]) -> Plan:
+def check_repeated_augmentation(repeats: int, batch_size: int) -> None:
+    """Raises a `ValueError` or `TypeError` unless a batch of so many images can hold each of them so many times."""
+    if integer("repeated_augmentation", repeats) > batch_size:
+        raise ValueError(
+            f"repeated_augmentation must be at most batch_size, {batch_size}. Received: repeated_augmentation={repeats}"
+        )
+
+
+def _plan(split: Split, batch_size: int, start: int, shard: tuple[int, int], repeats: int) -> Plan:
     index, count = shard
     integer("shard[0]", index, 0), integer("shard[1]", count)
+    check_repeated_augmentation(repeats, batch_size)
     if index >= count:
         raise ValueError(f"shard must be (index, count) with index below count. Received: shard={shard!r}")
     if batch_size % count:
@@ -151,7 +167,8 @@ def _plan(split: Split, batch_size: int, start: int, shard: tuple[int, int]) -> 
             f"split must have at least one image for each of the {count} processes of shard. "
             f"Received: {split.size} images"
         )
-    return Plan(batch, steps_per_epoch(split, batch_size), start, index * batch // count, (index + 1) * batch // count)
+    rows = index * batch // count, (index + 1) * batch // count
+    return Plan(batch, -(-batch // repeats), steps_per_epoch(split, batch_size), start, *rows)
 
 
 def _in_memory(split: Split, size: int) -> Indexed | None:

@@ -104,6 +104,7 @@ def training_batches(
                 seed=recipe.seed,
                 start=begin,
                 shard=where.shard,
+                repeated_augmentation=recipe.repeated_augmentation,
             )
             # The last part has no end: the caller counts the steps.
             parts.append(batches.take(end - begin) if end < steps else batches)
@@ -160,8 +161,8 @@ def preview(split: Split, recipe: Recipe, size: int, count: int, path: Path) -> 
     Raises:
         ValueError: a file is not a readable image; the error names it.
     """
-    # Several small batches: all images of one batch are mixed in the same way.
-    recipe = dataclasses.replace(recipe, batch_size=max(math.isqrt(count), 2))
+    # Several small batches: all images of one batch are mixed in the same way. Each has two images to mix.
+    recipe = dataclasses.replace(recipe, batch_size=max(math.isqrt(count), 2 * recipe.repeated_augmentation))
     batches = training_batches(split, recipe, ImageSizes((size,), size), Placement(), 0, 1)
     with name_corrupt_files(split):
         images, targets = next(batches.unbatch().batch(count).as_numpy_iterator())

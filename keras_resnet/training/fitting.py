@@ -17,6 +17,7 @@ from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.as_split import Data, as_split, names_of, numbered
 from keras_resnet.data.corrupt import name_corrupt_files
+from keras_resnet.data.train import check_repeated_augmentation
 from keras_resnet.evaluation.accuracy import in_channels_of, output_count, outputs
 from keras_resnet.runtime.remat import remat_blocks
 from keras_resnet.runtime.train_mode import train_mode
@@ -257,6 +258,7 @@ def prepare_splits(
     if recipe.balanced_sampling:
         train = with_all_classes_alike(train)
     outputs(model, train)
+    check_repeated_augmentation(recipe.repeated_augmentation, recipe.batch_size)
     ImageSizes.for_model(model, recipe)
     check_recipe(recipe, train.size, placement_of(model))
     steps = steps_per_epoch(train, recipe.batch_size)

@@ -149,6 +149,12 @@ class Recipe:
         4.0, _in("(0, inf)"), "With a teacher: both networks' logits are divided by it. Higher: softer targets."
     )
 
+    repeated_augmentation: int = _field(
+        1,
+        integer,
+        "How many times each image is in its batch, each time augmented in another way. With 3, an epoch has a third "
+        "of the images, and as many steps as with 1.",
+    )
     crop: str = _field(
         "center",
         _check_choice,

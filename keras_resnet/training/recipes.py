@@ -31,7 +31,7 @@ IMAGENET = Recipe(
     crop_pct=0.875,
     validation_split=0.0,
 )
-# Wightman et al. 2021 (arXiv:2110.00476), table 2, with timm's options. Repeated augmentation (A1, A2) is left out.
+# Wightman et al. 2021 (arXiv:2110.00476), table 2, with timm's options.
 A2 = _changed(
     IMAGENET,
     epochs=300,
@@ -43,6 +43,7 @@ A2 = _changed(
     clip_norm=1.0,
     loss="binary_crossentropy",
     target_threshold=0.2,
+    repeated_augmentation=3,
     auto_augment="rand_augment",
     mixup=0.1,
     cutmix=1.0,
@@ -94,8 +95,8 @@ RECIPES = {
         warmup=5 / 90,
         milestones=(30 / 90, 60 / 90, 80 / 90),
     ),
-    # torchvision's references, the second weights of ResNet-50. Repeated augmentation is left out. Erased parts are
-    # filled with noise; torchvision fills them with the mean.
+    # torchvision's references, the second weights of ResNet-50. Erased parts are filled with noise; torchvision fills
+    # them with the mean.
     "torchvision_v2": _changed(
         IMAGENET,
         epochs=600,
@@ -105,6 +106,7 @@ RECIPES = {
         nesterov=False,
         weight_decay=2e-5,
         label_smoothing=0.1,
+        repeated_augmentation=4,
         auto_augment="trivial_augment_wide",
         random_erase=0.1,
         mixup=0.2,
@@ -122,6 +124,7 @@ RECIPES = {
         epochs=100,
         learning_rate=8e-3,
         warmup=5 / 100,
+        repeated_augmentation=1,
         magnitude=6.0,
         stochastic_depth=0.0,
         train_sizes=(160,),

@@ -137,6 +137,90 @@ def test_processes_share_each_batch_row_by_row(split, crop):
     assert_same([tuple(map(np.concatenate, zip(*both))) for both in zip(*parts)], all_batches[8:])
 
 
+# "squares" and "shards" stand for the two kinds of records, as in the test of resuming.
+@pytest.mark.parametrize(
+    "split",
+    ["squares", *(pytest.param(name, marks=pytest.mark.slow) for name in ("arrays", "files", "shards", "dataset"))],
+    indirect=True,
+)
+def test_repeated_images_are_in_one_batch_and_an_epoch_has_a_part_of_them(split):
+    batches = take_batches(split, 10, repeated_augmentation=2)
+    epochs = [[numbers([batch]) for batch in epoch] for epoch in (batches[:5], batches[5:])]
+    for epoch in epochs:
+        assert len({number for batch in epoch for number in batch}) == 10  # 5 batches of 4 / 2 images
+        assert all(batch[:2] == batch[2:] and batch[0] != batch[1] for batch in epoch)
+    assert epochs[0] != epochs[1]
+    labels = np.concatenate([targets for _, targets in batches]).argmax(-1)
+    assert labels.tolist() == [number // PER_CLASS for number in numbers(batches)]
+    uneven = numbers(take_batches(split, 1, batch_size=8, repeated_augmentation=3))
+    assert uneven == [*uneven[:3], *uneven[:3], *uneven[:2]]
+    assert len(set(uneven)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["squares", "arrays", "shards"], indirect=True)
+def test_repeated_images_are_resumed_and_shared_between_processes(split, crop):
+    options = {"batch_size": 8, "crop": crop, "repeated_augmentation": 3, "seed": 2}
+    augmented = {**options, "augmentations": (functools.partial(augment.pad_and_crop, pixels=2), augment.flip)}
+    assert kr.data.steps_per_epoch(split, 8) == 2
+    assert_same(take_batches(split, 2, start=3, **augmented), take_batches(split, 5, **augmented)[3:])
+    parts = [take_batches(split, 3, **options, shard=(index, 2)) for index in (0, 1)]
+    assert_same([tuple(map(np.concatenate, zip(*both))) for both in zip(*parts)], take_batches(split, 3, **options))
+
+
+def test_repeated_images_have_other_crops_and_augmentations():
+    images = np.arange(22 * 64, dtype="uint16").reshape(22, 8, 8, 1).astype("uint8")
+    split = kr.data.from_arrays(images, np.arange(22) % 2, ("a", "b"))
+    random_crop = functools.partial(crops.random_resized_crop, scale=(0.3, 0.9))
+    shift = functools.partial(augment.pad_and_crop, pixels=3)
+    for options in ({"crop": random_crop}, {"augmentations": (shift,)}):
+        ((batch, _),) = take_batches(split, 1, batch_size=16, repeated_augmentation=8, **options)
+        for number in (0, 1):
+            copies = batch[number::2]
+            assert len({copy.tobytes() for copy in copies}) > 4
+
+
+def images_of_an_epoch_elsewhere(size, processes, repeats):
+    """What each process sees of an epoch in timm's `RepeatAugSampler` and torchvision's `RASampler`."""
+    repeated = np.repeat(np.random.default_rng(0).permutation(size), repeats)
+    return [repeated[process::processes][: size // 256 * 256 // processes] for process in range(processes)]
+
+
+@pytest.mark.parametrize(("repeats", "processes"), [(4, 1), (3, 4), (4, 4)])
+def test_an_epoch_of_repeated_images_has_as_many_as_in_timm_and_torchvision(repeats, processes):
+    size, batch_size = 512, 64
+    numbers = np.arange(size)
+    pixels = np.stack([numbers % 256, numbers // 256], -1).astype("uint8")[:, None, None]
+    split = kr.data.from_arrays(pixels, numbers % 2, ("a", "b"))
+    steps = kr.data.steps_per_epoch(split, batch_size)
+    ours = []
+    for process in range(processes):
+        batches = kr.data.train_pipeline(
+            split, 1, batch_size, shard=(process, processes), repeated_augmentation=repeats
+        )
+        images = np.concatenate([images[:, 0, 0] for images, _ in batches.take(steps).as_numpy_iterator()])
+        ours.append(images @ np.array([1, 256]))
+    elsewhere = images_of_an_epoch_elsewhere(size, processes, repeats)
+    assert np.size(ours) == np.size(elsewhere) == size
+    # Their number is rounded up in each batch here, and once in an epoch there.
+    different = len(np.unique(elsewhere))
+    assert different <= len(np.unique(ours)) <= different + steps
+    if processes == repeats:  # the copies of an image go to different processes
+        assert all(len(np.unique(seen)) == len(seen) for seen in (*elsewhere, *ours))
+
+
+@pytest.mark.slow  # traces all readers of files
+def test_the_copies_of_a_corrupt_image_are_replaced(tmp_path):
+    for number in range(8):
+        write_png(tmp_path / "ab"[number % 2] / f"{number}.png", (6, 6, 3), 10 * number)
+    (tmp_path / "a" / "2.png").write_bytes(b"no image")
+    split = kr.data.load(f"folder:{tmp_path}", "all", on_corrupt="skip")
+    batches = take_batches(split, 4, batch_size=8, repeated_augmentation=2)
+    values = [numbers([batch]) for batch in batches]
+    assert {len(batch) for batch in values} == {8}
+    assert {number for batch in values for number in batch} <= {0, 10, 30, 40, 50, 60, 70}
+
+
 def test_a_split_smaller_than_a_batch_is_one_batch(split):
     rest, held = split.hold_out(0.2)
     assert kr.data.steps_per_epoch(held, 16) == 1
@@ -172,6 +256,12 @@ def test_functions_draw_by_seeds_of_their_own_in_each_process():
         ({"shard": (2, 2)}, ValueError, "shard must be .index, count. with index below count. Received: shard=.2, 2."),
         ({"crop": "centre"}, TypeError, "crop must be a function or None. Received: crop='centre'"),
         ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1"),
+        (
+            {"repeated_augmentation": 5},
+            ValueError,
+            "repeated_augmentation must be at most batch_size, 4. Received: repeated_augmentation=5",
+        ),
+        ({"repeated_augmentation": 0}, ValueError, "repeated_augmentation must be an integer of at least 1"),
     ],
 )
 def test_wrong_arguments_are_refused(options, error, message):

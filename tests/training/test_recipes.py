@@ -41,6 +41,7 @@ PUBLISHED = {
             "cutmix": 1.0,
             "random_erase": 0.1,
             "auto_augment": "trivial_augment_wide",
+            "repeated_augmentation": 4,
         },
         **{"train_sizes": (176,), "eval_size": 224, "crop_pct": 224 / 232, "schedule": "cosine"},
         "ema_decay": 0.9999659,  # 0.998908 every 32 steps
@@ -54,17 +55,20 @@ PUBLISHED = {
             "train_sizes": (),
             "crop_pct": 0.95,
             "auto_augment": "rand_augment",
+            "repeated_augmentation": 3,
         },
     },
     "timm_a2": {
         **{"epochs": 300, "batch_size": 2048, "optimizer": "lamb", "learning_rate": 5e-3, "weight_decay": 0.02},
         **{"warmup": 5 / 300, "label_smoothing": 0.0, "stochastic_depth": 0.05, "magnitude": 7, "mixup": 0.1},
         **{"cutmix": 1.0, "loss": "binary_crossentropy", "train_sizes": (), "crop_pct": 0.95},
+        "repeated_augmentation": 3,
     },
     "timm_a3": {
         **{"epochs": 100, "batch_size": 2048, "optimizer": "lamb", "learning_rate": 8e-3, "weight_decay": 0.02},
         **{"warmup": 5 / 100, "label_smoothing": 0.0, "stochastic_depth": 0.0, "magnitude": 6, "mixup": 0.1},
         **{"cutmix": 1.0, "loss": "binary_crossentropy", "train_sizes": (160,), "eval_size": 224, "crop_pct": 0.95},
+        "repeated_augmentation": 1,
     },
 }
 
@@ -106,6 +110,7 @@ REFUSED = {
     "target_threshold": (1.0,),
     "distillation_weight": (0.0, 1.1),
     "distillation_temperature": (0.0,),
+    "repeated_augmentation": (0, 1.5),
     "crop": ("left",),
     "crop_scale": (0, 1.1),
     "flip": (1,),
@@ -286,6 +291,24 @@ def test_a_training_of_growing_images_learns(rng, eager):
 def test_a_recipe_of_an_earlier_version_gets_the_defaults_of_newer_fields():
     old_fields = {name: value for name, value in dataclasses.asdict(Recipe()).items() if name != "remat"}
     assert recipe_of(old_fields) == Recipe()
+
+
+def test_a_run_of_a_recipe_that_repeats_images_only_now_keeps_its_own_value():
+    before = json.loads(json.dumps(dataclasses.asdict(RECIPES["timm_a1"])))
+    del before["repeated_augmentation"]
+    assert recipe_of(before) == dataclasses.replace(RECIPES["timm_a1"], repeated_augmentation=1)
+
+
+def test_images_are_repeated_as_the_recipe_says():
+    pixels = np.arange(32, dtype="uint8")[:, None, None, None] * np.ones((1, 4, 4, 1), "uint8")
+    split = from_arrays(pixels, np.arange(32) % 2, ("a", "b"))
+    for repeats in (1, 4):
+        recipe = Recipe(batch_size=8, pad_and_crop=0.0, repeated_augmentation=repeats)
+        found = next(iter(batches.training_batches(split, recipe, batches.ImageSizes((4,), 4), Placement(), 0, 4)))[0]
+        _, counts = np.unique(found[:, 0, 0, 0], return_counts=True)
+        assert counts.tolist() == [repeats] * (8 // repeats)
+    with pytest.raises(ValueError, match="repeated_augmentation must be at most batch_size, 8"):
+        kr.training.fit(net(8), dataclasses.replace(recipe, repeated_augmentation=9), split)
 
 
 @pytest.mark.parametrize(
