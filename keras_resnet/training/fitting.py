@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from keras_resnet.training import checkpoints
 from keras_resnet.training.batches import ImageSizes, training_batches, validation_batches
 from keras_resnet.training.distillation import check_teacher, taught
 from keras_resnet.training.distribution import (
+    Placement,
     check_recipe,
     clip_gradients_of_all_devices,
     placement_of,
@@ -36,9 +38,16 @@ from keras_resnet.training.imbalance import with_all_classes_alike, with_class_w
 from keras_resnet.training.layer_decay import rate_scales, scale_rates
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import innermost, optimizer
+from keras_resnet.training.precision_choice import Choice, settle
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.recipes import recipe_named
-from keras_resnet.training.resuming import CHECKPOINTS, LearningRateInLogs, ResumeCallback, settings_of
+from keras_resnet.training.resuming import (
+    CHECKPOINTS,
+    LearningRateInLogs,
+    ResumeCallback,
+    precision_before,
+    settings_of,
+)
 from keras_resnet.training.schedules import schedule
 from keras_resnet.training.unfreezing import gradual_unfreezing
 
@@ -82,7 +91,10 @@ def fit(
     Args:
         model: a model that takes square images (N, H, W, C) with fixed sides, or with sides of None if the recipe has
             `train_sizes`. Its output is a softmax, a sigmoid or logits (N, classes).
-        recipe: your own recipe, one of `RECIPES`, or its name.
+        recipe: your own recipe, one of `RECIPES`, or its name. With `precision="auto"`, steps are timed in each type
+            before the training, the quickest is taken, and the log (level INFO) has the figures; a training in
+            `directory` that continues keeps its type. A typed precision that is slower than float32 is warned of; steps
+            are timed for that in trainings of 1,000 steps or more.
         train: the training images. A `Split`; or what `keras.Model.fit` takes: a pair (x, y) of arrays or tensors, or
             a `tf.data.Dataset` of such pairs, in batches or not, for example from
             `keras.utils.image_dataset_from_directory`. x is (N, H, W, C), uint8 or numbers from 0 to 255: raw pixels,
@@ -121,10 +133,52 @@ def fit(
         >>> kr.training.fit(model, "one_cycle", (x, y), validation=(xv, yv))  # doctest: +SKIP
     """
     recipe = recipe_named(recipe)
-    train, validation = prepare_splits(model, recipe, train, validation)
+    train, validation = prepare_splits(model, recipe, train, validation, teacher)
+    path = None if directory is None else Path(directory)
+    choice = settle_precision(model, recipe, train, precision_before(path), teacher)
+    recipe = dataclasses.replace(recipe, precision=choice.precision)
+    return fit_prepared(model, recipe, train, validation, callbacks, path, teacher)
+
+
+def settle_precision(
+    model: keras.Model, recipe: Recipe, train: Split, before: str | None, teacher: keras.Model | None
+) -> Choice:
+    """The precision of a training: the quickest one for `precision="auto"`. Warns of one that is slower than float32.
+
+    Args:
+        model, recipe: as for `fit`; the weights do not change.
+        train: the training images, which are not read.
+        before: precision of the training that continues, which "auto" takes without a measurement; None if it is a new
+            one.
+        teacher: as for `fit`.
+    """
     sizes, where = ImageSizes.for_model(model, recipe), placement_of(model)
-    if teacher is not None:
-        check_teacher(teacher, model, train, where)
+    steps = steps_per_epoch(train, recipe.batch_size)
+    total = recipe.epochs_of(steps) * steps
+
+    def compiled(recipe: Recipe) -> contextlib.AbstractContextManager[None]:
+        return _compiled(model, recipe, train, total, where, teacher)
+
+    return settle(model, recipe, (train.size, max(sizes.train)), where, compiled, total, before)
+
+
+def fit_prepared(
+    model: keras.Model,
+    recipe: Recipe,
+    train: Split,
+    validation: Split | None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    directory: Path | None = None,
+    teacher: keras.Model | None = None,
+) -> Result:
+    """`fit`, after its checks.
+
+    Args:
+        model, callbacks, directory, teacher: as in `fit`.
+        recipe: how to train; its precision is not "auto".
+        train, validation: what `prepare_splits` returns.
+    """
+    sizes, where = ImageSizes.for_model(model, recipe), placement_of(model)
     if directory is not None or where.processes > 1:
         # A training that continues skips the images that it has used, and each process those of the others.
         train.check_order("train without a directory, in one process")
@@ -133,19 +187,12 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(synchronized_batch_norm(model, where))
-        stack.enter_context(train_mode(model, recipe.precision))
-        if recipe.remat:
-            stack.enter_context(remat_blocks(model))
-        _compile(model, recipe, train, epochs * steps)
-        if keras.backend.backend() == "tensorflow":
-            (clip_gradients_of_all_devices if where.devices > 1 else skip_gradient_reduction)(model.optimizer)
+        stack.enter_context(_compiled(model, recipe, train, epochs * steps, where, teacher))
         if directory is not None and where.process == 0:
-            stack.enter_context(checkpoints.exclusive(Path(directory) / CHECKPOINTS))
-        stack.enter_context(taught(model, teacher, recipe))
+            stack.enter_context(checkpoints.exclusive(directory / CHECKPOINTS))
         begin_phase = stack.enter_context(gradual_unfreezing(model, recipe, steps))
         settings = settings_of(model, recipe, train, validation, teacher)
-        resume = ResumeCallback(model, settings, steps, None if directory is None else Path(directory), where)
+        resume = ResumeCallback(model, settings, steps, directory, where)
         resume.restore()
         state = resume.state
         callback_list = CallbacksOfSeveralFits(
@@ -215,12 +262,16 @@ def check_continues(
 
 
 def prepare_splits(
-    model: keras.Model, recipe: Recipe, train: Data, validation: Data | None = None
+    model: keras.Model,
+    recipe: Recipe,
+    train: Data,
+    validation: Data | None = None,
+    teacher: keras.Model | None = None,
 ) -> tuple[Split, Split | None]:
     """The images for training and validation, after all checks that are possible before a training.
 
     Args:
-        model, recipe, train, validation: as in `fit`.
+        model, recipe, train, validation, teacher: as in `fit`.
 
     Returns:
         Training and validation images, with the channels of the model. Without `validation`, both are parts of
@@ -261,6 +312,8 @@ def prepare_splits(
     check_repeated_augmentation(recipe.repeated_augmentation, recipe.batch_size)
     ImageSizes.for_model(model, recipe)
     check_recipe(recipe, train.size, placement_of(model))
+    if teacher is not None:
+        check_teacher(teacher, model, train, placement_of(model))
     steps = steps_per_epoch(train, recipe.batch_size)
     if (total := steps * recipe.epochs_of(steps)) < recipe.gradient_accumulation_steps:
         raise ValueError(
@@ -309,6 +362,28 @@ class CallbacksOfSeveralFits(keras.callbacks.CallbackList):
 
     def on_train_end(self, logs: Any = None) -> None:
         """A call of `fit` ends: the callbacks are not told."""
+
+
+@contextlib.contextmanager
+def _compiled(
+    model: keras.Model,
+    recipe: Recipe,
+    train: Split,
+    steps: int,
+    where: Placement,
+    teacher: keras.Model | None,
+) -> Iterator[None]:
+    """Inside the block `model` is compiled for a recipe, and computes as it does in its training."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(synchronized_batch_norm(model, where))
+        stack.enter_context(train_mode(model, recipe.precision))
+        if recipe.remat:
+            stack.enter_context(remat_blocks(model))
+        _compile(model, recipe, train, steps)
+        if keras.backend.backend() == "tensorflow":
+            (clip_gradients_of_all_devices if where.devices > 1 else skip_gradient_reduction)(model.optimizer)
+        stack.enter_context(taught(model, teacher, recipe))
+        yield
 
 
 def _compile(model: keras.Model, recipe: Recipe, train: Split, steps: int) -> None:

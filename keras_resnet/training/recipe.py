@@ -10,10 +10,11 @@ from typing import Any
 
 from keras_resnet._internal.validation import boolean, integer, number, one_of
 
+AUTO = "auto"  # the precision that is replaced by the quickest one before a training begins
 CHOICES = {
     "optimizer": ("sgd", "adam", "adamw", "lamb"),
     "schedule": ("cosine", "steps"),
-    "precision": ("float32", "bfloat16", "float16"),
+    "precision": ("float32", "bfloat16", "float16", AUTO),
     "loss": ("categorical_crossentropy", "binary_crossentropy", "focal"),
     "class_weights": ("none", "balanced", "effective_number"),
     "crop": ("center", "random_resized", "scale_jitter"),
@@ -118,7 +119,13 @@ class Recipe:
     ema_decay: float = _field(
         0.0, _in("[0, 1)"), "Decay of an exponential moving average of the weights, which is the result. 0: no average."
     )
-    precision: str = _field("float32", _check_choice, "Type in which the network computes: float32, bfloat16, float16.")
+    precision: str = _field(
+        "float32",
+        _check_choice,
+        "Type in which the network computes: float32, bfloat16, float16. auto: the one of these that trains the "
+        "quickest on this machine, with the loss of float32; it is measured before the training, and the run stores "
+        "it.",
+    )
 
     loss: str = _field(
         "categorical_crossentropy",

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet._internal.json_files import read_object
 from keras_resnet._internal.keras_graph import build_metrics_and_optimizer
 from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split
@@ -348,6 +349,17 @@ def save_best(values: Sequence[Any], directory: Path) -> None:
     with atomic_write(directory / BEST) as temporary:
         arrays = {str(n): keras.ops.convert_to_numpy(value) for n, value in enumerate(values)}
         checkpoints.write_arrays(arrays, temporary)
+
+
+def precision_before(directory: Path | None) -> str | None:
+    """The precision of the training whose checkpoints are in a directory; None if there is none that can be read."""
+    if directory is None:
+        return None
+    for number in reversed(checkpoints.numbers(directory / CHECKPOINTS)):
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # damage, which `ResumeCallback` reports
+            state = read_object(directory / CHECKPOINTS / str(number) / checkpoints.STATE)
+            return recipe_of({"precision": state["settings"]["precision"]}).precision
+    return None
 
 
 def epochs_of(settings: Mapping[str, Any], steps: int) -> int:

@@ -33,10 +33,11 @@ from keras_resnet.stages import freeze
 from keras_resnet.training import checkpoints, distribution
 from keras_resnet.training.batches import ImageSizes, resize
 from keras_resnet.training.curves import plot_curves
-from keras_resnet.training.fitting import check_continues, fit, prepare_splits
+from keras_resnet.training.fitting import check_continues, fit_prepared, prepare_splits, settle_precision
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.networks import open_teacher
-from keras_resnet.training.resuming import CHECKPOINTS, LENGTH, save_best
+from keras_resnet.training.recipe import AUTO
+from keras_resnet.training.resuming import CHECKPOINTS, LENGTH, precision_before, save_best
 from keras_resnet.training.run_directory import (
     FILES,
     LAST,
@@ -100,8 +101,9 @@ def train(
         >>> from keras_resnet.training import Task, train
         >>> train(Task("ResNet20", "digits", RECIPES["one_cycle"]), "runs/digits").test_accuracy  # doctest: +SKIP
     """
-    row = zoo.row_of(task.model)
-    out, recipe = Path(out), task.recipe
+    row, out = zoo.row_of(task.model), Path(out)
+    task = _with_precision_of_run(out, task, overwrite)
+    recipe = task.recipe
     if not overwrite and (finished := _finished(out, task)):
         line = (
             f"{printable(out)} is finished; nothing to do: overwrite=True (on the command line --overwrite) trains it "
@@ -120,7 +122,11 @@ def train(
         model = _build(task, None if len(sizes.all) > 1 else sizes.evaluation, test)
         where = distribution.placement_of(model)
         teacher = None if task.teacher is None else open_teacher(task.teacher, loaded["train"])
-        training, validation = prepare_splits(model, recipe, loaded["train"], loaded.get("val"))
+        training, validation = prepare_splits(model, recipe, loaded["train"], loaded.get("val"), teacher)
+        # Where the precision is still "auto", `out` has no run that this one continues.
+        before = None if recipe.precision == AUTO else precision_before(out)
+        choice = settle_precision(model, recipe, training, before, teacher)
+        recipe, task = dataclasses.replace(recipe, precision=choice.precision), _in_precision(task, choice.precision)
         # Files are removed only after all arguments are checked.
         check = functools.partial(check_continues, model, recipe, training, validation, out, teacher)
         prepare = _preparation(out, task, overwrite, steps_per_epoch(training, recipe.batch_size), check)
@@ -136,12 +142,12 @@ def train(
             if recipe.class_weights == "none":
                 warn_of_uneven_classes(training)
             warn_of_copies(parts)
-            for line in summary(model, recipe, parts, where):
+            for line in (*summary(model, recipe, parts, where), *([choice.words] if choice.words else [])):
                 write_line(line)
             if teacher is not None:
                 write_line(f"teacher: {printable(task.teacher)}, {teacher.count_params():,} parameters")
         all_callbacks = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []
-        result = fit(model, recipe, training, validation, all_callbacks, out, teacher)
+        result = fit_prepared(model, recipe, training, validation, all_callbacks, out, teacher)
         epochs, planned = len(result.history["loss"]), recipe.epochs_of(steps_per_epoch(training, recipe.batch_size))
         if first and recipe.early_stopping and epochs < planned:
             write_line(f"early_stopping={recipe.early_stopping} ended the training after epoch {epochs} of {planned}")
@@ -172,6 +178,27 @@ def train(
         _write_results(run, final, result.history, test, out)
         _write_report(accuracy, final, f"{run.model} on {run.data}, test", out)
     return run
+
+
+def _with_precision_of_run(out: Path, task: Task, overwrite: bool) -> Task:
+    """`task`, in which "auto" is the precision of the run in `out`, if that is this run, or a shorter one.
+
+    The run's precision was measured when it began, perhaps on another machine, and it ends as it began.
+    """
+    if task.recipe.precision != AUTO or (overwrite and (out / RUN).exists()):
+        return task
+    try:
+        before = read_task(out)
+    except ValueError:  # there is none; `_preparation` says what is damaged
+        return task
+    same = _in_precision(task, before.recipe.precision)
+    length = {name: getattr(task.recipe, name) for name in LENGTH}
+    longer = dataclasses.replace(before, recipe=dataclasses.replace(before.recipe, **length))
+    return same if longer.fields == same.fields else task
+
+
+def _in_precision(task: Task, precision: str) -> Task:
+    return dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, precision=precision))
 
 
 def _build(task: Task, side: int | None, split: Split) -> keras.Model:

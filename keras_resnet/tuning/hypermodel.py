@@ -18,9 +18,9 @@ from keras_resnet.complexity import macs, parameters
 from keras_resnet.constructor import constructor
 from keras_resnet.data import Split
 from keras_resnet.data.as_split import Data
-from keras_resnet.training.fitting import as_splits, fit, prepare_splits
+from keras_resnet.training.fitting import as_splits, fit_prepared, prepare_splits
 from keras_resnet.training.losses import ACTIVATIONS
-from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.recipe import AUTO, Recipe
 from keras_resnet.training.recipes import recipe_named
 from keras_resnet.training.resuming import DivergedError
 from keras_resnet.tuning.arguments import (
@@ -67,7 +67,8 @@ class HyperResNet(keras_tuner.HyperModel):
     Raises:
         ValueError: a name in `tune`, or the name `base` or `recipe`, is unknown; no point of the space is within the
             budget (the error says what the smallest network costs); the base uses functions from outside this package;
-            or the recipe has `train_sizes` or `eval_size`, because the space sets the size of the images.
+            the recipe has `train_sizes` or `eval_size`, because the space sets the size of the images; or its
+            precision is "auto".
         TypeError: an argument has the wrong type.
 
     Example:
@@ -233,7 +234,7 @@ class HyperResNet(keras_tuner.HyperModel):
         for checkpoint in checkpoints:
             check_objective(checkpoint.objective, others, self.reward is not None)
         try:
-            result = fit(model, recipe, rest, held_out, others)
+            result = fit_prepared(model, recipe, rest, held_out, others)
         except DivergedError as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         epoch = (result.best_epoch or len(result.history["loss"])) - 1
@@ -344,6 +345,12 @@ def _base(input_shape: Sequence[int], classes: int, base: str | zoo.Row, recipe:
         raise ValueError(
             "recipe must have no train_sizes and no eval_size, because input_shape sets the size of the images. "
             f"Received: train_sizes={recipe.train_sizes}, eval_size={recipe.eval_size}"
+        )
+    if recipe.precision == AUTO:
+        raise ValueError(
+            "precision must be float32, bfloat16 or float16 in a search, so that all its networks compute alike on all "
+            "its machines; a training of the base network with precision='auto' says which is the quickest. "
+            "Received: a recipe with precision='auto'"
         )
     rates = {"stochastic_depth": recipe.stochastic_depth, "drop_rate": recipe.drop_rate}
     design = Design(row, recipe).with_fields(

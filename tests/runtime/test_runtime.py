@@ -16,7 +16,7 @@ from keras_resnet.runtime.logits import logits
 from keras_resnet.runtime.precision import POLICIES, compute_precision
 from keras_resnet.runtime.remat import remat_blocks
 from keras_resnet.runtime.train_mode import train_mode
-from keras_resnet.training.recipe import CHOICES
+from keras_resnet.training.recipe import AUTO, CHOICES
 from tests import processes
 from tests.conftest import quick_among, randomise
 
@@ -329,7 +329,7 @@ def test_what_has_no_groups_is_left_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", CHOICES["precision"])
+@pytest.mark.parametrize("precision", POLICIES)
 def test_a_net_computes_as_one_that_was_built_in_that_precision(precision, rng):
     make = NETS["gates and dropping"]
     model = make(**SMALL)
@@ -349,7 +349,7 @@ def test_a_net_computes_as_one_that_was_built_in_that_precision(precision, rng):
 
 
 def test_precisions_are_the_recipes():
-    assert set(POLICIES) == set(CHOICES["precision"])
+    assert {*POLICIES, AUTO} == set(CHOICES["precision"])
     with pytest.raises(ValueError, match="precision must be one of 'float32', .* Received: precision='float8'"):
         compute_precision(NETS["v1"](**SMALL), "float8").__enter__()
 

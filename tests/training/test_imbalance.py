@@ -115,7 +115,8 @@ def test_a_training_warns_of_uneven_classes_unless_its_recipe_makes_them_count(t
         for number in range(count):
             write_png(tmp_path / "data" / path / f"{number}.png", (8, 8, 3), 9 * number + len(path))
     of_one_block(monkeypatch)
-    monkeypatch.setattr(run, "fit", mock.Mock(side_effect=Stopped("stopped", signal.SIGINT)))  # after the warning
+    stop = mock.Mock(side_effect=Stopped("stopped", signal.SIGINT))
+    monkeypatch.setattr(run, "fit_prepared", stop)  # which is called after the warning
     found = {}
     for name, fields in {
         "plain": {"loss": "focal"},  # which alone does not make rare classes count more

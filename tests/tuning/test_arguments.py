@@ -41,7 +41,7 @@ def trainings(monkeypatch):
         history = {"loss": [1.0], "accuracy": [0.5], "val_loss": [1.0], "val_accuracy": [0.5], "learning_rate": [0.1]}
         return Result(history, 1, 0.1, [])
 
-    monkeypatch.setattr(hypermodel, "fit", record)
+    monkeypatch.setattr(hypermodel, "fit_prepared", record)
     monkeypatch.setattr(hypermodel, "latency", lambda model: 0.001)
     return calls
 

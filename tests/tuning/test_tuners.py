@@ -420,7 +420,7 @@ def test_each_execution_of_a_trial_holds_out_other_images(digits, monkeypatch):
         held.append(validation.records.contents)
         raise DivergedError("the test ends here")
 
-    monkeypatch.setattr(hypermodel, "fit", record)
+    monkeypatch.setattr(hypermodel, "fit_prepared", record)
     space, hp = trained_space(), keras_tuner.HyperParameters()
     model = space.build(hp)
     for _ in range(2):
