@@ -64,7 +64,7 @@ def openvino(
         path: path of the XML file; its directory is created if it does not exist.
         precision: "float32" or "int8" (by NNCF): the type of the network in the file. The program that loads the file
             chooses the type of the computation with `INFERENCE_PRECISION_HINT`, "f32" or "bf16"; without it OpenVINO
-            computes in bf16 on CPUs that have it. OpenVINO 2026.4 ignores a hint in the file.
+            computes in bf16 on CPUs that have it. OpenVINO 2026.4 ignores a hint in the file. So there is no "auto".
         calibration: images (N, H, W, C), raw pixels: some hundred images like those that will be served. Needed for
             "int8".
 
@@ -118,7 +118,8 @@ def litert(
     Args:
         model: a model that `keras_resnet.export.saved_model` accepts.
         path: path of the file; its directory is created if it does not exist.
-        precision: "float32" or "int8"; pixels and probabilities are float32 in both.
+        precision: "float32" or "int8"; pixels and probabilities are float32 in both. There is no "auto", because the
+            file is for other machines than this one.
         calibration: images (N, H, W, C), raw pixels: some hundred images like those that will be classified. Needed
             for "int8".
 

@@ -83,9 +83,11 @@ def saved_model(
         class_names: one name for each output of the model. None: the names of the checkpoint's data, or the numbers of
             the classes if these are not known.
         precision: "float32", "bfloat16" or "int8": the type in which the layers between pixels and embedding are
-            computed. Probabilities are float32 in all three.
+            computed. Probabilities are float32 in all three. A type that is slower than float32 on this machine is
+            warned of in the log. "auto": the quickest on this machine, each timed for a second in batches of 8; log and
+            card give the speeds. Export on a machine like the one that serves.
         calibration: images (N, H, W, C), raw pixels: some hundred images like those that will be served. Needed for
-            "int8".
+            "int8". With "auto": without them int8 is not tried, and the answers of bfloat16 are not compared.
         fold: whether to fold batch norms into convolutions; must be True for "int8".
         top_k: how many classes an answer names; if the model has fewer classes, all of them.
         warmup: images (N, H, W, C), of which at most 32 are used: a server answers requests with them before it reports
@@ -95,9 +97,10 @@ def saved_model(
             resized and cropped. None: no published weights.
         resize: function `(image, size) -> image` of uint8 images, which resizes and crops the images in files. None: as
             the accuracy of the checkpoint was measured; without a checkpoint the centre square, resized.
-        agreement: fraction of the calibration images, in (0, 1], for which int8 must choose the same class as float32.
-            If it does not, or if this TensorFlow has no exact int8 kernel, the export is in bfloat16, and the log and
-            the card say so. TensorFlow has the kernel on x86 CPUs with VNNI; the servers need such a CPU too.
+        agreement: fraction of the calibration images, in (0, 1], for which int8 must choose the same class as float32,
+            and with "auto" bfloat16 too. If "int8" does not, or if this TensorFlow has no exact int8 kernel, the export
+            is in bfloat16, and the log and the card say so. TensorFlow has the kernel on x86 CPUs with VNNI; the
+            servers need such a CPU too.
         on_invalid: what happens to files that are not valid images. "flag": they get `valid=False` and an `error`;
             "raise": the request fails.
         explain: whether to add the signature `explain`, which says where a network sees the most probable class. For
