@@ -142,10 +142,9 @@ def train(
             if recipe.class_weights == "none":
                 warn_of_uneven_classes(training)
             warn_of_copies(parts)
-            for line in (*summary(model, recipe, parts, where), *([choice.words] if choice.words else [])):
+            taught_by = f"teacher: {printable(task.teacher)}, {teacher.count_params():,} parameters" if teacher else ""
+            for line in filter(None, (*summary(model, recipe, parts, where), choice.words, taught_by)):
                 write_line(line)
-            if teacher is not None:
-                write_line(f"teacher: {printable(task.teacher)}, {teacher.count_params():,} parameters")
         all_callbacks = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []
         result = fit_prepared(model, recipe, training, validation, all_callbacks, out, teacher)
         epochs, planned = len(result.history["loss"]), recipe.epochs_of(steps_per_epoch(training, recipe.batch_size))
