@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from keras_resnet._internal.validation import printable
@@ -25,6 +27,7 @@ from keras_resnet.weights import Checkpoint
 from keras_resnet.zoo import Row
 
 if TYPE_CHECKING:
+    from keras_resnet.data import Prepared
     from keras_resnet.evaluation.embeddings import Embeddings
     from keras_resnet.evaluation.embeddings_report import Findings
     from keras_resnet.training.run_directory import Run
@@ -238,6 +241,32 @@ def best(result: Best, out: Path, console: Console) -> None:
         f"{out} holds {', '.join(sorted(path.name for path in out.iterdir()))}.",
         console,
     )
+
+
+@contextlib.contextmanager
+def counting(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar with the time left, on a terminal: gives a function of a name, what is done, and what there is in all."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def count(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield count
+
+
+def prepared(found: Prepared, directory: str, console: Console) -> None:
+    """Prints what a preparation wrote, the images that it left out, and the command that uses it."""
+    size = sum(path.stat().st_size for path in Path(directory).expanduser().glob("*.tfrecord"))
+    files, images = sum(map(len, found.shards.values())), sum(found.images.values()) - len(found.skipped)
+    for reason in found.skipped:
+        say(f"left out: {reason}", console)
+    say(f"{images:,} images in {files:,} file{'s' if files > 1 else ''}, {size / 1e6:,.1f} MB", console)
+    if "train" in found.images:
+        say(f"  {shlex.quote(_program())} train NAME --data {shlex.quote(f'tfrecord:{directory}')} --out DIR", console)
 
 
 def say(text: str, console: Console) -> None:

@@ -187,12 +187,28 @@ def data(
     ] = 224,
     images: Annotated[int, typer.Option(help="Number of images to draw.", min=1)] = 24,
     on_corrupt: OnCorrupt = "stop",
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tfrecord:DIR",
+            help="Directory to write: the same images in files that train faster, photographs upright and smaller.",
+            show_default="none",
+        ),
+    ] = None,
+    shorter_side: Annotated[int, typer.Option(help="With --to: longest shorter side of an image in pixels.")] = 512,
+    quality: Annotated[int, typer.Option(help="With --to: JPEG quality, 1 to 100.")] = 92,
 ) -> None:
-    """Prints the images of each split and class. With --preview it draws some of them, after augmentation."""
+    """Prints the images of each split and class. With --preview it draws some of them, after augmentation.
+
+    With --to it writes photographs upright and smaller to files that train faster.
+    """
     changed_recipe = recipe_from(recipe, changes)
+    kind, _, directory = (to or "tfrecord:DIR").partition(":")
+    if kind != "tfrecord" or not directory:
+        raise ValueError(f"to must be tfrecord:DIR. Received: {to!r}")
     start_keras()
     from keras_resnet.cli import report
-    from keras_resnet.data import load
+    from keras_resnet.data import load, prepare
     from keras_resnet.data.sources import splits_of
     from keras_resnet.data.summary import describe, warn_of_copies, warn_of_uneven_classes
     from keras_resnet.training.batches import preview as draw_preview
@@ -207,6 +223,12 @@ def data(
         side = changed_recipe.train_sizes[0] if changed_recipe.train_sizes else size
         draw_preview(next(iter(splits.values())), changed_recipe, side, images, preview)
         report.say(str(preview), console)
+    if to is not None:
+        with report.counting(console) as progress:
+            prepared = prepare(
+                source, directory, shorter_side=shorter_side, quality=quality, on_corrupt=on_corrupt, progress=progress
+            )
+        report.prepared(prepared, directory, console)
 
 
 def runs(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -200,16 +201,48 @@ def resize_and_crop(image: tf.Tensor, size: int, *, crop_pct: float, interpolati
     """
     one_of("interpolation", interpolation, INTERPOLATIONS)
     number("crop_pct", crop_pct, "(0, 1]")
-    shorter = math.floor(integer("size", size) / crop_pct)
-    sides = tf.shape(image)[:2]
-    height, width = tf.unstack(shorter * sides // tf.reduce_min(sides))  # longer side rounded down, as in torchvision
+    height, width = _resized_sides(image, math.floor(integer("size", size) / crop_pct))
     top, left = _center_start(height, size), _center_start(width, size)
+    image = _resized_part(image, (height, width), (top, left), (size, size), interpolation)
+    return tf.ensure_shape(image, (size, size, image.shape[-1]))
+
+
+def resize_shorter_side(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes a whole image so that its shorter side has `size` pixels: bilinear, antialiased, as in torchvision.
+
+    Args:
+        image: uint8 (H, W, C).
+        size: shorter side of the result in pixels, at least 1.
+
+    Returns:
+        uint8 (new H, new W, C).
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_resnet.data.decode import resize_shorter_side
+        >>> resize_shorter_side(np.full((480, 640, 3), 7, "uint8"), 120).shape
+        TensorShape([120, 160, 3])
+    """
+    sides = _resized_sides(image, size)
+    return _resized_part(image, sides, (0, 0), sides, "bilinear")
+
+
+def _resized_sides(image: tf.Tensor, shorter: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Height and width if the shorter side becomes `shorter`; the longer one is rounded down, as in torchvision."""
+    sides = tf.shape(image)[:2]
+    height, width = tf.unstack(shorter * sides // tf.reduce_min(sides))
+    return height, width
+
+
+def _resized_part(
+    image: tf.Tensor, sides: Sequence[Any], start: Sequence[Any], size: Sequence[Any], interpolation: str
+) -> tf.Tensor:
+    """Resizes a uint8 image (H, W, C) to `sides`, height and width; returns the part of `size` from `start` on."""
     # As in Pillow, the width is resized first, the result is rounded to gray levels, then the height is resized. So
     # bicubic values below 0 and above 255 are cut off between the two steps. With both axes in one step, noise differs
     # from Pillow's result by up to 31 gray levels instead of 1.
-    columns = _resized_rows(tf.transpose(image, (1, 0, 2)), width, left, size, interpolation)
-    image = _resized_rows(tf.transpose(columns, (1, 0, 2)), height, top, size, interpolation)
-    return tf.ensure_shape(image, (size, size, image.shape[-1]))
+    columns = _resized_rows(tf.transpose(image, (1, 0, 2)), sides[1], start[1], size[1], interpolation)
+    return _resized_rows(tf.transpose(columns, (1, 0, 2)), sides[0], start[0], size[0], interpolation)
 
 
 def resize_for(checkpoint: Checkpoint) -> Callable[[tf.Tensor, int], tf.Tensor]:
@@ -229,7 +262,7 @@ def _center_start(side: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(tf.round((side - size) / 2), tf.int32)
 
 
-def _resized_rows(image: tf.Tensor, height: tf.Tensor, first: tf.Tensor, count: int, interpolation: str) -> tf.Tensor:
+def _resized_rows(image: tf.Tensor, height: Any, first: Any, count: Any, interpolation: str) -> tf.Tensor:
     """Resizes a uint8 image (H, W, C) to `height` rows, and returns `count` of them, from row `first` on."""
     rows, width, channels = (image.shape[axis] or tf.shape(image)[axis] for axis in range(3))
     # Each row becomes one pixel with many channels, whose values lie together in memory. Resizing is twice as fast.

@@ -69,7 +69,7 @@ class Split:
         Returns:
             A dataset of (changed image, int64 label).
         """
-        return self._rows(finish, lambda number, image, label: (image, label))
+        return self._rows(self._pixels(finish), lambda number, image, label: (image, label))
 
     def numbered(self, finish: Callable[[tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
         """`read` with the number of each image, an index into `files`.
@@ -80,12 +80,24 @@ class Split:
         Returns:
             A dataset of (int64 number, changed image, int64 label).
         """
-        return self._rows(finish, lambda number, image, label: (number, image, label))
+        return self._rows(self._pixels(finish), lambda number, image, label: (number, image, label))
 
-    def _rows(self, finish: Callable[[tf.Tensor], tf.Tensor], choose: Callable[..., Any]) -> tf.data.Dataset:
-        rows = self.corrupt_records.read(
-            *_in_order(self.records, lambda content: finish(image_of(content, self.channels)))
-        )
+    def stored(self, change: Callable[[tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
+        """`numbered` for what is stored: images are not decoded before the change.
+
+        Args:
+            change: function from the bytes of an image file, or from pixels, uint8 (H, W, C), where those are stored.
+
+        Returns:
+            A dataset of (int64 number, what `change` returns, int64 label).
+        """
+        return self._rows(change, lambda number, content, label: (number, content, label))
+
+    def _pixels(self, finish: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
+        return lambda content: finish(image_of(content, self.channels))
+
+    def _rows(self, change: Callable[[tf.Tensor], tf.Tensor], choose: Callable[..., Any]) -> tf.data.Dataset:
+        rows = self.corrupt_records.read(*_in_order(self.records, change))
         if self.corrupt_records.on_corrupt == "skip":
             return rows.filter(lambda readable, _: readable).map(lambda _, row: choose(*row))
         # The size is set because Keras warns about a dataset of unknown size.

@@ -28,6 +28,7 @@ import tensorflow as tf
 from keras_resnet.data.corrupt import CORES
 from keras_resnet.data.decode import decode, why_not_decoded
 from keras_resnet.data.framing import count, records_from, why_damaged
+from keras_resnet.data.prepared import check_finished
 from keras_resnet.data.records import Stream, in_range
 
 VAL_NAMES = ("validation", "val", "valid")
@@ -70,9 +71,10 @@ def find(pattern: str, split: str) -> tuple[list[Path], list[Path]]:
         there are none of "train".
 
     Raises:
-        ValueError: `pattern` does not fit the split, or there are no such files.
+        ValueError: `pattern` does not fit the split, there are no such files, or `prepare` has not finished them.
     """
     where = Path(pattern).expanduser()
+    check_finished(where if where.is_dir() else where.parent)
     if split == "all":
         if PLACE in pattern or where.is_dir():
             raise ValueError(
@@ -111,12 +113,16 @@ def _shards(where: Path, names: tuple[str, ...]) -> list[Path]:
     for name in names:
         if where.is_dir():
             word = re.compile(rf"(^|[^a-z]){name}([^a-z]|$)", re.IGNORECASE)
-            shards = [path for path in sorted(where.iterdir()) if word.search(path.name) and path.suffix != ".txt"]
+            shards = [path for path in sorted(where.iterdir()) if word.search(path.name) and _may_be_shard(path)]
         else:
             shards = _matching(str(where).replace(PLACE, name))
         if shards:
             return shards
     return []
+
+
+def _may_be_shard(path: Path) -> bool:
+    return path.suffix != ".txt" and not path.name.startswith(".")  # such as a file that is being written
 
 
 def _matching(pattern: str) -> list[Path]:
