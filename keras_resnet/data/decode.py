@@ -16,7 +16,7 @@ from keras_resnet.data.binary import one_node, part, unless
 from keras_resnet.data.gif import first_frame
 from keras_resnet.data.headers import Header, has_alpha, read_header, refusal
 from keras_resnet.data.jpeg import checked_sides
-from keras_resnet.data.orientation import orientation, stored_box, upright, upright_sides
+from keras_resnet.data.orientation import orientation, upright
 from keras_resnet.data.png import needed_chunks
 from keras_resnet.weights import Checkpoint
 
@@ -52,28 +52,6 @@ def decode(content: tf.Tensor, channels: int) -> tf.Tensor:
     )
     image = upright(tf.ensure_shape(image, (None, None, 3)), orientation(content))
     return in_channels(image, channels)
-
-
-def decode_stored_part(
-    content: tf.Tensor, channels: int, choose_box: Callable[[tf.Tensor], tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a part of a JPEG file; the pixels outside the part are not decoded.
-
-    The part is not turned upright here: that is quicker after it is resized.
-
-    Args:
-        content: scalar string, the bytes of the file.
-        channels: 1 or 3.
-        choose_box: function from height and width of the upright image, int32 (2,), to top, left, height and width of
-            the part, int32 (4,).
-
-    Returns:
-        The part as it is stored, uint8 (H, W, channels), and its orientation, for `upright`.
-    """
-    stored = orientation(content)
-    sides = upright_sides(checked_sides(content), stored)
-    box = stored_box(choose_box(sides), sides, stored)
-    return in_channels(tf.io.decode_and_crop_jpeg(content, box, channels=3), channels), stored
 
 
 @one_node(tf.TensorSpec((), tf.string))

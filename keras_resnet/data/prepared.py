@@ -1,4 +1,4 @@
-"""`Prepared`: what a directory of prepared images holds, and how far the preparation went; its file is prepared.json."""
+"""What a directory of prepared images holds, and how far the preparation went; its file is prepared.json."""
 
 from __future__ import annotations
 

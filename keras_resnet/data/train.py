@@ -13,8 +13,9 @@ from keras_resnet._internal.validation import function_or_none, integer
 from keras_resnet.data.augment.mixing import Mix
 from keras_resnet.data.corrupt import CORES
 from keras_resnet.data.crops import center_square
-from keras_resnet.data.decode import decode, decode_stored_part, to_square
+from keras_resnet.data.decode import to_square
 from keras_resnet.data.orientation import upright
+from keras_resnet.data.parts import part_of, resize_part
 from keras_resnet.data.pipeline import CACHED_BYTES
 from keras_resnet.data.records import ENDLESS, Indexed, Plan
 from keras_resnet.data.split import Split
@@ -25,7 +26,6 @@ Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (images, seed) -> 
 # Batches that are made at the same time, besides one for each core; and finished batches that wait. With 0 and 2 in
 # place of 2 and 4, the pipeline makes small images 0.6 times as fast.
 SPARE, AHEAD = 2, 4
-COARSE = 2  # antialiasing is used if the longer side of a crop is more than this many times `size`
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
@@ -199,46 +199,12 @@ def _decoded(split: Split, size: int, crop: Crop, plan: Plan, key: int, crop_key
     def read(place: tf.Tensor, _: tf.Tensor, raw: Any) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = split.records.read(raw)
         seed = tf.stack([tf.constant(crop_key, tf.int64), place])
-        image, stored = _cropped(content, split.channels, lambda shape: crop(shape, seed))
-        image = upright(_resized(image, size, split.channels), stored)
+        part = part_of(content, split.channels, lambda shape: crop(shape, seed), size)
+        image = upright(resize_part(part, size, split.channels), part.orientation)
         return tf.ensure_shape(image, (size, size, split.channels)), label
 
     rows = split.corrupt_records.read(split.records.endless(plan, key), read)
     return rows.batch(plan.last - plan.first, drop_remainder=True)
-
-
-def _cropped(
-    content: tf.Tensor, channels: int, choose_box: Callable[[tf.Tensor], tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Crops an image, or the bytes of its file, to the box that `choose_box` returns for its height and width.
-
-    Returns:
-        The pixels as they are stored in the file, and their orientation, for `upright`.
-    """
-
-    def crop_pixels(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        top, left, height, width = tf.unstack(choose_box(tf.shape(image)[:2]))
-        return image[top : top + height, left : left + width], tf.constant(1)
-
-    if content.dtype != tf.string:
-        return crop_pixels(content)
-    return tf.cond(
-        tf.io.is_jpeg(content),
-        lambda: decode_stored_part(content, channels, choose_box),
-        lambda: crop_pixels(decode(content, channels)),
-    )
-
-
-def _resized(image: tf.Tensor, size: int, channels: int) -> tf.Tensor:
-    """Resizes an image to uint8 (size, size, channels)."""
-    # With antialiasing, resizing takes three times as long. It changes little if every pixel is used without it too.
-    resized = tf.cond(
-        tf.reduce_max(tf.shape(image)[:2]) > COARSE * size,
-        lambda: tf.image.resize(image, (size, size), antialias=True),
-        # TensorFlow resizes bytes in 0.38 ms; the cast to float and the resizing of floats together take 0.23 ms.
-        lambda: tf.image.resize(tf.cast(image, tf.float32), (size, size)),
-    )
-    return tf.ensure_shape(tf.cast(resized + 0.5, tf.uint8), (size, size, channels))
 
 
 def _without_corrupt(_: tf.Tensor, rows: tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]) -> tuple[tf.Tensor, tf.Tensor]:
