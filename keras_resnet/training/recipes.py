@@ -65,6 +65,18 @@ RECIPES = {
         crop_scale=0.35,
         flip=True,
     ),
+    # For CIFAR-10 in half an hour on two cores: small images at first (progressive resizing, as in fastai's), one cycle
+    # of a high learning rate. `python -m benchmarks speedrun` says what it reaches.
+    "cifar_half_hour": Recipe(
+        epochs=20,
+        batch_size=128,
+        learning_rate=0.5,
+        warmup=0.2,
+        label_smoothing=0.05,
+        flip=True,
+        train_sizes=(24, 28, 32),
+        validation_split=0.0,
+    ),
     # He et al. 2015 (arXiv:1512.03385), section 4.2: the rate is 0.1, and is divided by 10 after 32,000 and 48,000 of
     # 64,000 steps.
     "he2015_cifar": Recipe(

@@ -136,9 +136,7 @@ def train(
             prepare(test)
         distribution.gather(0, where)  # wait until the directory is prepared
         if first:
-            title = "validation" if "val" in loaded else "validation (held out of the training images)"
-            trained = "training (images of rare classes are repeated)" if recipe.balanced_sampling else "training"
-            parts = {trained: training, **({title: validation} if validation is not None else {}), "test": test}
+            parts = _titled(training, validation, test, repeated=recipe.balanced_sampling, held_out="val" not in loaded)
             if recipe.class_weights == "none":
                 warn_of_uneven_classes(training)
             warn_of_copies(parts)
@@ -177,6 +175,22 @@ def train(
         _write_results(run, final, result.history, test, out)
         _write_report(accuracy, final, f"{run.model} on {run.data}, test", out)
     return run
+
+
+def _titled(training: Split, validation: Split | None, test: Split, repeated: bool, held_out: bool) -> dict[str, Split]:
+    """The images of a training by the titles that the summary has for them.
+
+    Args:
+        training, validation, test: the images.
+        repeated: whether images of rare classes are repeated for training.
+        held_out: whether the validation images were training images.
+    """
+    titles = {
+        f"training{' (images of rare classes are repeated)' if repeated else ''}": training,
+        f"validation{' (held out of the training images)' if held_out else ''}": validation,
+        "test": test,
+    }
+    return {title: split for title, split in titles.items() if split is not None}
 
 
 def _with_precision_of_run(out: Path, task: Task, overwrite: bool) -> Task:

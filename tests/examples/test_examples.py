@@ -14,7 +14,7 @@ import tensorflow as tf
 import keras_resnet as kr
 from keras_resnet.data import idx
 from keras_resnet.data.decode import to_square
-from keras_resnet.training import run
+from keras_resnet.training import run, run_directory
 from tests import needs, processes
 from tests.conftest import ROOT, photographs
 from tests.data.test_sources import write_idx
@@ -182,6 +182,24 @@ def test_heat_maps_are_measured(tmp_path):
     shuffled = (tmp_path / "out" / "shuffled.csv").read_text().splitlines()
     assert shuffled[0] == "method,to head,to conv4,to conv3,to conv2,to stem"
     assert [line.partition(",")[0] for line in shuffled[1:]] == [*kr.explain.METHODS, "occlusion"]
+
+
+@pytest.mark.slow
+def test_distillation_compares_runs_of_the_same_seeds(tmp_path, monkeypatch):
+    of_one_block(monkeypatch)
+    without_export(monkeypatch)
+    example = importlib.import_module("examples.distillation")
+    data = write_digits(tmp_path / "fashion-mnist")
+    recipe = dataclasses.replace(example.RECIPE, epochs=1, batch_size=20)
+    runs = example.main(f"idx:{data}", str(tmp_path / "runs"), recipe=recipe, seeds=(3,))
+    assert {setting: [run.recipe.seed for run in found] for setting, found in runs.items()} == {
+        "alone": [3],
+        "with a teacher": [3],
+    }
+    rows = (tmp_path / "runs" / "results.csv").read_text().splitlines()
+    assert [row.split(",")[:3] for row in rows[1:]] == [["alone", "3", "1"], ["with a teacher", "3", "1"]]
+    recipes = [run_directory.read_task(path).teacher for path in sorted((tmp_path / "runs").glob("*-3"))]
+    assert recipes == [None, "ResNet56:fashion_mnist"]
 
 
 def test_every_example_is_tested():
