@@ -3,6 +3,11 @@
 The photographs are real, cropped to 500x375 and encoded again with quality 95. They are parts of scikit-learn's two
 photographs. If the BCCD data is next to this checkout, its micrographs are used too; they have fewer details, so they
 are faster to decode.
+
+Photographs of 12 megapixels are the same ones, enlarged, with noise that gives their files the 3 MB that cameras write.
+They are read as they are, and as `kr.data.prepare` writes them. For both, a training of a ResNet-18 is compared with
+one that has a single batch in memory: the rest of a step is for images, which it waits for, or which take processor
+time from it.
 """
 
 from __future__ import annotations
@@ -10,9 +15,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_sample_images
@@ -28,6 +35,7 @@ from keras_resnet.data.crops import center_square, random_resized_crop
 BCCD = Path(__file__).parent.parent.parent / "shared" / "data" / "bccd" / "JPEGImages"
 HEIGHT, WIDTH, SIZE = 375, 500, 224
 FILES, BATCH = 64, 32
+LARGE_FILES, LARGE, NOISE = 12, (3000, 4000), 5  # NOISE: largest change of a pixel in gray levels
 AHEAD = 4  # batches that all pipelines fetch ahead; the limit stops them from fetching during the turns of others
 SMALL, SMALL_BATCH = 20_000, 128
 LABELS = np.arange(SMALL) % 10
@@ -60,6 +68,15 @@ def micrographs() -> list[np.ndarray]:
     return [tf.image.resize(image, (HEIGHT, WIDTH), antialias=True).numpy().astype("uint8") for image in decoded]
 
 
+def large() -> Iterator[np.ndarray]:
+    """The photographs, enlarged to 12 megapixels, one after the other: together they take 400 MB."""
+    random = np.random.default_rng(0)
+    for image in windows()[:LARGE_FILES]:
+        pixels = tf.image.resize(image, LARGE, "bicubic").numpy()
+        pixels += random.integers(-NOISE, NOISE + 1, pixels.shape, "int8")
+        yield np.clip(pixels, 0, 255).astype("uint8")
+
+
 def naive(files: list[str], crop: Crop) -> tf.data.Dataset:
     """The pipeline of tutorials: decode, convert to float32, crop, resize, mirror, with the parallelism they recommend.
 
@@ -87,9 +104,9 @@ def decoding(files: list[str]) -> tf.data.Dataset:
     return dataset.batch(BATCH).prefetch(AHEAD).with_options(options)
 
 
-def ours(folder: Path, crop: Crop) -> tf.data.Dataset:
+def ours(source: str, crop: Crop) -> tf.data.Dataset:
     """The training pipeline of this package, with crops and mirroring."""
-    split = kr.data.load(f"folder:{folder}", "all")
+    split = kr.data.load(source, "all")
     return kr.data.train_pipeline(split, SIZE, BATCH, crop=crop, augmentations=(augment.flip,))
 
 
@@ -125,7 +142,41 @@ def gather() -> tf.data.Dataset:
     return kr.data.train_pipeline(split, 32, SMALL_BATCH, augmentations=steps)
 
 
-def pulled(build: Callable[[], tf.data.Dataset], batch: int) -> Turn:
+def prepared(folder: Path) -> str:
+    """Prepares the images of a folder; the source of the smaller ones."""
+    directory = folder.with_name(f"{folder.name}, prepared")
+    kr.data.prepare(f"folder:{folder}", directory)
+    return f"tfrecord:{directory}/*.tfrecord"
+
+
+def network() -> keras.Model:
+    """The network whose training waits for images; the photographs are of one class, which makes no difference."""
+    return kr.ResNet18(input_shape=(SIZE, SIZE, 3), classes=10)
+
+
+def of_one_batch(build: Callable[[], tf.data.Dataset]) -> tf.data.Dataset:
+    """The first batch again and again: there is nothing to wait for."""
+    return tf.data.Dataset.from_tensors(next(iter(build()))).repeat()
+
+
+def trained(build: Callable[[], tf.data.Dataset]) -> Turn:
+    """A turn of a training in a plain loop; it returns images per second."""
+    model = network()
+    optimizer = keras.optimizers.SGD(1e-3, 0.9)
+    optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.SparseCategoricalCrossentropy()
+
+    @tf.function
+    def step(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = loss_of(tf.argmax(targets, 1), model(images, training=True))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    return pulled(build, BATCH, lambda batch: float(step(*batch)))
+
+
+def pulled(build: Callable[[], tf.data.Dataset], batch: int, use: Callable[[Any], object] = lambda batch: None) -> Turn:
     """A turn of an endless pipeline, whose iterator is kept between turns; it returns images per second.
 
     Half a turn passes before the measurement begins. In this time the pipeline uses up the batches that it fetched
@@ -135,11 +186,12 @@ def pulled(build: Callable[[], tf.data.Dataset], batch: int) -> Turn:
     Args:
         build: makes the pipeline.
         batch: images in a batch.
+        use: function that gets each batch.
     """
     iterator = iter(build())
 
     def pulls(seconds: float) -> float:
-        return repeated(batch, lambda: next(iterator), seconds)
+        return repeated(batch, lambda: use(next(iterator)), seconds)
 
     def turn(*_: object) -> float:
         pulls(SECONDS / 2)
@@ -161,17 +213,46 @@ def run(report: Report, amount: Amount) -> None:
                 "naive": functools.partial(naive, files, random_resized_crop),
                 "naive centre": functools.partial(naive, files, center_square),
                 "decoding alone": functools.partial(decoding, files),
-                "random crop": functools.partial(ours, folder, random_resized_crop),
-                "centre": functools.partial(ours, folder, center_square),
+                "random crop": functools.partial(ours, f"folder:{folder}", random_resized_crop),
+                "centre": functools.partial(ours, f"folder:{folder}", center_square),
             }
             rates = _in_turns(report, of_files, BATCH, amount.rounds)
             report.compare(name, rates, "decoding alone", "images")
             for own, peer in (("random crop", "naive"), ("centre", "naive centre")):
                 report.add(f"{name}, {own} over {peer}", rates[own].over(rates[peer]))
+        _measure_large(report, Path(directory, "large"), amount.rounds)
     of_arrays = {"map": mapped, "map in uint8": mapped_in_uint8, "keras_resnet": gather}
     rates = _in_turns(report, of_arrays, SMALL_BATCH, amount.rounds)
     report.compare("32x32", rates, "map", "images")
     report.add("32x32, keras_resnet over map in uint8", rates["keras_resnet"].over(rates["map in uint8"]))
+
+
+def _measure_large(report: Report, folder: Path, rounds: int) -> None:
+    """Measures pipelines for photographs of 12 megapixels, and trainings that wait for them."""
+    files, case = written(large(), folder / "all"), "12 megapixels"
+    crop = random_resized_crop
+    as_they_are = functools.partial(ours, f"folder:{folder}", crop)
+    of_prepared = functools.partial(ours, prepared(folder), crop)
+    pipelines = {
+        "naive": functools.partial(naive, files, crop),
+        "decoding alone": functools.partial(decoding, files),
+        "random crop": as_they_are,
+        "prepared": of_prepared,
+    }
+    rates = _in_turns(report, pipelines, BATCH, rounds)
+    report.compare(case, rates, "naive", "images")
+    trainings = {
+        "one batch": functools.partial(of_one_batch, of_prepared),
+        "as they are": as_they_are,
+        "prepared": of_prepared,
+    }
+    with workers(
+        {name: functools.partial(trained, build) for name, build in trainings.items()}, report.leave_out
+    ) as started:
+        steps = in_turns(started, rounds)
+    report.compare(f"{case}, ResNet18", steps, "one batch", "images")
+    for name in ("as they are", "prepared"):
+        report.add(f"{case}, share of a step of ResNet18 for images, {name}", 1 - steps[name].over(steps["one batch"]))
 
 
 def _in_turns(
@@ -182,7 +263,7 @@ def _in_turns(
         return in_turns(started, rounds)
 
 
-def written(images: list[np.ndarray], folder: Path) -> list[str]:
+def written(images: Iterable[np.ndarray], folder: Path) -> list[str]:
     """Writes the images as JPEG files and returns their paths."""
     folder.mkdir(parents=True)
     for number, image in enumerate(images):

@@ -70,6 +70,8 @@ def short_turns(monkeypatch):
         monkeypatch.setattr(module, "workers", workers_in_this_process)
     for module in (input, latency, ceilings, serve):
         monkeypatch.setattr(module, "repeated", once)
+    monkeypatch.setattr(input, "network", lambda: benchmark_nets.network(input.SIZE))
+    monkeypatch.setattr(input, "LARGE", (600, 800))
     for name, value in {"FILES": 4, "BATCH": 2, "SMALL": 64, "SMALL_BATCH": 16, "LABELS": np.arange(64) % 10}.items():
         monkeypatch.setattr(input, name, value)
     monkeypatch.setattr(augmentation, "SIZES", {"32x32": ((4, 32, 32, 3), 1)})
@@ -180,7 +182,7 @@ SMALL = {
         train.Amount((train.Case("ResNet20", "float32", 16, 2, 1),), 1),
         "ResNet20 float32, keras_resnet over stock fit",
     ),
-    "input": (input, input.Amount(1), "32x32, keras_resnet over map"),
+    "input": (input, input.Amount(1), "12 megapixels, prepared over naive"),
     "build": (build, build.Amount({"ResNet20": ()}, 1), "import keras_resnet beyond import keras, s"),
     "memory": (
         memory,

@@ -35,6 +35,8 @@ def nothing_measured(monkeypatch):
     for module in (reports, train):
         monkeypatch.setattr(module, "bfloat16_is_native", lambda: True)
     monkeypatch.setattr(input, "micrographs", input.windows)
+    monkeypatch.setattr(input, "large", lambda: input.windows()[:2])
+    monkeypatch.setattr(input, "prepared", lambda folder: f"folder:{folder}")
     monkeypatch.setattr(build, "seconds_of_import", lambda: 0.1)
     monkeypatch.setattr(gpu, "why_not", lambda: "")
 
