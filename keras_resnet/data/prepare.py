@@ -22,6 +22,7 @@ from keras_resnet.data.records import Indexed, Stream
 from keras_resnet.data.sources import load, splits_of
 from keras_resnet.data.split import Split
 
+SHORTER_SIDE, QUALITY = 512, 92  # unless others are asked for
 SHARD_BYTES = 100_000_000
 SEED = 0  # of the order of the images
 
@@ -30,8 +31,8 @@ def prepare(
     source: str,
     directory: str | os.PathLike[str],
     *,
-    shorter_side: int = 512,
-    quality: int = 92,
+    shorter_side: int = SHORTER_SIDE,
+    quality: int = QUALITY,
     on_corrupt: str = "stop",
     progress: Callable[[str, int, int], None] = lambda split, done, images: None,
 ) -> Prepared:

@@ -50,6 +50,7 @@ from keras_resnet.training.resuming import (
 )
 from keras_resnet.training.schedules import schedule
 from keras_resnet.training.unfreezing import gradual_unfreezing
+from keras_resnet.training.waiting import WaitingForImages
 
 
 class Result(NamedTuple):
@@ -219,8 +220,11 @@ def fit_prepared(
             # If an epoch was stopped in its middle, a call of `fit` for that epoch alone does the rest.
             end_of_phase = begin_phase(state.epoch)
             end_epoch = state.epoch + 1 if state.step else min(epochs, end_of_phase)
+            batches = training_batches(train, recipe, sizes, where, state.epoch * steps + state.step, epochs * steps)
+            for waiting in (callback for callback in callbacks if isinstance(callback, WaitingForImages)):
+                batches = waiting.watch(batches)
             model.fit(
-                training_batches(train, recipe, sizes, where, state.epoch * steps + state.step, epochs * steps),
+                batches,
                 initial_epoch=state.epoch,
                 epochs=end_epoch,
                 steps_per_epoch=steps - state.step,

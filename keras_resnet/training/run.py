@@ -31,7 +31,7 @@ from keras_resnet.export.serving import CHANNELS
 from keras_resnet.inputs import square_side
 from keras_resnet.stages import freeze
 from keras_resnet.training import checkpoints, distribution
-from keras_resnet.training.batches import ImageSizes, resize
+from keras_resnet.training.batches import ImageSizes, crop, resize
 from keras_resnet.training.curves import plot_curves
 from keras_resnet.training.fitting import check_continues, fit_prepared, prepare_splits, settle_precision
 from keras_resnet.training.losses import ACTIVATIONS
@@ -54,6 +54,7 @@ from keras_resnet.training.run_directory import (
     read_task,
 )
 from keras_resnet.training.summary import summary
+from keras_resnet.training.waiting import WaitingForImages, gain_of, large_photographs
 
 __all__ = ["FILES", "Run", "Task", "as_checkpoint", "load_run", "open_model", "open_run", "save", "train"]
 SAMPLES = 8
@@ -144,6 +145,9 @@ def train(
             for line in filter(None, (*summary(model, recipe, parts, where), choice.words, taught_by)):
                 write_line(line)
         all_callbacks = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []
+        if first and (photographs := large_photographs(training)):
+            gain = functools.partial(gain_of, size=sizes.train[0], channels=training.channels, crop=crop(recipe))
+            all_callbacks.append(WaitingForImages(task.data, photographs, gain, write_line))
         result = fit_prepared(model, recipe, training, validation, all_callbacks, out, teacher)
         epochs, planned = len(result.history["loss"]), recipe.epochs_of(steps_per_epoch(training, recipe.batch_size))
         if first and recipe.early_stopping and epochs < planned:
