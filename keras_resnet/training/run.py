@@ -145,7 +145,7 @@ def train(
             for line in filter(None, (*summary(model, recipe, parts, where), choice.words, taught_by)):
                 write_line(line)
         all_callbacks = [*callbacks, TensorBoard(out / "tensorboard", write_graph=False)] if first else []
-        if first and (photographs := large_photographs(training)):
+        if where.devices == 1 and (photographs := large_photographs(training)):
             gain = functools.partial(gain_of, size=sizes.train[0], channels=training.channels, crop=crop(recipe))
             all_callbacks.append(WaitingForImages(task.data, photographs, gain, write_line))
         result = fit_prepared(model, recipe, training, validation, all_callbacks, out, teacher)
