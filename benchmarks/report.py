@@ -80,6 +80,11 @@ class Report:
                     done = Rates([flops[name] * value for value in rate.rounds])
                     self.add(f"{case}, {name} of {top}", done.over(rates[top]))
 
+    def compare_with_best(self, figure: str, rate: Rates, others: Mapping[str, Rates]) -> None:
+        """Adds the ratio of a rate to the best one of others, as `FIGURE over the best precision`."""
+        best = max(others.values(), key=lambda other: other.median)
+        self.add(f"{figure} over the best precision", rate.over(best))
+
     def precisions(self) -> tuple[str, ...]:
         """float32, and bfloat16 if the processor computes in it; otherwise bfloat16 is not measured."""
         if bfloat16_is_native():

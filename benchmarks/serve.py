@@ -40,6 +40,7 @@ from keras_resnet.weights.table import table
 PEER = "keras.applications"
 OTHER_FORM = ("KerasHub", "torch")  # these have the zoo's own form
 NO_AGREEMENT = 1e-9  # with random weights int8 does not agree with float32; only the speed is measured
+AUTO = "auto"  # the precision that is chosen when the network is exported
 Answer = Callable[[np.ndarray], Any]
 
 
@@ -119,7 +120,7 @@ def ours(name: str, precision: str) -> Turn:
 
 
 def exported(model: keras.Model, precision: str, calibration: np.ndarray, folder: Path) -> Answer:
-    """Exports a model with `saved_model`, and loads the export.
+    """Exports a model with `saved_model`, and loads the export. For "auto", it prints what was measured.
 
     Raises:
         UnavailableError: the precision is int8, and this machine has no kernel for it.
@@ -133,7 +134,9 @@ def exported(model: keras.Model, precision: str, calibration: np.ndarray, folder
         model, folder / precision, precision=precision, calibration=calibration, agreement=NO_AGREEMENT
     )
     found = re.search(r"^computed in +(.*)$", (path / "card.txt").read_text(), re.M)
-    if found is None or not found[1].startswith(precision):
+    if found is not None and precision == AUTO:
+        print(f"  {AUTO}: {found[1]}", flush=True)
+    elif found is None or not found[1].startswith(precision):
         raise RuntimeError(f"{precision} was asked for, and it is computed in {found and found[1]}")
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
     return lambda pixels: serve(image=tf.constant(pixels))
@@ -184,7 +187,7 @@ def subjects(name: str, precisions: tuple[str, ...]) -> dict[str, Callable[[], T
     peers: dict[str, Callable[[], Turn]] = {
         PEER: of(stock, name, of_applications),
         "KerasHub": of(stock, name, keras_hub_nets.net),
-        **{f"keras_resnet {kind}": of(ours, name, kind) for kind in (*precisions, "int8")},
+        **{f"keras_resnet {kind}": of(ours, name, kind) for kind in (*precisions, "int8", AUTO)},
         **{f"OpenVINO {kind}": of(openvino, name, kind) for kind in (*precisions, "int8")},
         "onnxruntime float32": of(onnxruntime, name),
     }
@@ -205,9 +208,12 @@ def run(report: Report, amount: Amount) -> None:
         tops = {
             subject: names("bfloat16" if "bfloat16" in subject else "float32")
             for subject in requested
-            if "int8" not in subject
+            if "int8" not in subject and AUTO not in subject
         }
         with workers(requested | ceilings(*precisions), report.leave_out_of(name)) as started:
             for batch in amount.batches:
                 rates = in_turns(started, amount.rounds, batch)
                 report.compare(f"{name} at {batch}", rates, PEER, "images", flops, tops)
+                of_precisions = {subject: rate for subject, rate in rates.items() if subject.startswith("keras_resnet")}
+                if (auto := of_precisions.pop(f"keras_resnet {AUTO}", None)) is not None:
+                    report.compare_with_best(f"{name} at {batch}, keras_resnet {AUTO}", auto, of_precisions)

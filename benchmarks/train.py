@@ -34,6 +34,7 @@ from benchmarks.report import Report
 from benchmarks.workers import Turn, workers
 from keras_resnet.runtime.precision import POLICIES
 from keras_resnet.runtime.train_mode import train_mode
+from keras_resnet.training.fitting import settle_precision
 from keras_resnet.training.optimizers import optimizer as of_recipe
 from keras_resnet.training.recipe import Recipe
 
@@ -86,13 +87,15 @@ class Amount:
     rounds: int
 
 
+AUTO = "auto"  # the precision that is chosen before the training
 SMALL = (Case("ResNet20", "float32", 32, 128, 20), Case("ResNet20", "bfloat16", 32, 128, 20))
 LARGE = Case("ResNet50", "bfloat16", 224, 32, 3)
 GROUPED = Case(
     "ResNeXt50_32x4d", "float32", 32, 4, 1
 )  # the smallest possible case, because the stock step takes seconds
-FULL = Amount((*SMALL, LARGE, dataclasses.replace(LARGE, precision="float32", batch=16), GROUPED), ROUNDS)
-QUICK = Amount(SMALL, 3)
+CHOSEN = tuple(dataclasses.replace(case, precision=AUTO) for case in (SMALL[0], dataclasses.replace(LARGE, batch=16)))
+FULL = Amount((*SMALL, LARGE, dataclasses.replace(LARGE, precision="float32", batch=16), GROUPED, *CHOSEN), ROUNDS)
+QUICK = Amount((*SMALL, CHOSEN[0]), 3)
 
 
 class LastEpoch(keras.callbacks.Callback):
@@ -200,10 +203,26 @@ def subjects(case: Case) -> dict[str, Callable[[], Turn]]:
     return requested
 
 
+def compare_choice(report: Report, case: Case, name: str, rounds: int) -> None:
+    """Lets the package choose the precision of a case, and compares it with the best of the precisions."""
+    choice = settle_precision(case.build(), case.recipe(), case.split(), None)
+    print(f"  {name}: {choice.words}", flush=True)
+    precisions = dict.fromkeys((*report.precisions(), choice.precision))
+    requested = {kind: functools.partial(ours, dataclasses.replace(case, precision=kind)) for kind in precisions}
+    with workers(requested, report.leave_out_of(name)) as started:
+        rates = in_turns(started, rounds)
+    report.compare(name, rates, "float32", "images")
+    report.add(f"{name}, takes {choice.precision}", 1.0)
+    report.compare_with_best(name, rates[choice.precision], rates)
+
+
 def run(report: Report, amount: Amount) -> None:
     """Measures each case."""
     for case in amount.cases:
         name = f"{case.model} {case.precision}"
+        if case.precision == AUTO:
+            compare_choice(report, case, name, amount.rounds)
+            continue
         if case.precision == "bfloat16" and not bfloat16_is_native():
             report.leave_out(name, "this processor does not compute in bfloat16")
             continue

@@ -163,8 +163,8 @@ def _warn_if_slower(name: str, features: Features, model: keras.Model, part: Par
             return
         reason = f"{rate(found)} instead of {rate(expected)}, in batches of {TIMED}"
     LOGGER.warning(
-        "precision=%s is slower than float32 on this machine: %s. The machine that serves may differ; precision=auto, "
-        "typed on a machine like it, takes the quickest",
+        "precision=%s is slower than float32 on this machine: %s. The machine that serves may differ; precision=auto "
+        "(on the command line --precision auto), typed on a machine like it, takes the quickest",
         *(name, reason),
     )
 

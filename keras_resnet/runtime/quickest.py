@@ -41,12 +41,7 @@ def seconds_of(act: Callable[[], object], enough: float) -> float:
 
 
 def slowdown(precision: str) -> float:
-    """How many times as long as in float32 a convolution takes in a precision, forward, on the device of the backend.
-
-    It takes some milliseconds where the processor has the type. Where the type is emulated, convolutions take ten
-    times as long and more (bfloat16 on an AMD processor with AVX2: a step of ResNet-18 15 times), and a single step of
-    a large network would take minutes.
-    """
+    """How many times as long as in float32 a convolution takes in a precision, forward, in TensorFlow, JAX or torch."""
     return _convolution_seconds(precision) / _convolution_seconds(REFERENCE)
 
 
@@ -59,8 +54,13 @@ def _convolution_seconds(precision: str) -> float:
         result = keras.ops.conv(image, kernel, padding="same", data_format="channels_last")
         keras.ops.convert_to_numpy(keras.ops.cast(result[0, 0, 0, 0], "float32"))  # waits for the result
 
-    convolve()
-    return min(seconds_of(convolve, 0.0) for _ in range(3))
+    return quickest_seconds(convolve)
+
+
+def quickest_seconds(act: Callable[[], object]) -> float:
+    """Seconds of the quickest of five calls, after a first one that is not counted."""
+    act()
+    return min(seconds_of(act, 0.0) for _ in range(5))
 
 
 def not_tried(factor: float) -> str:

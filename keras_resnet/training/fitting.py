@@ -94,8 +94,8 @@ def fit(
             `train_sizes`. Its output is a softmax, a sigmoid or logits (N, classes).
         recipe: your own recipe, one of `RECIPES`, or its name. With `precision="auto"`, steps are timed in each type
             before the training, the quickest is taken, and the log (level INFO) has the figures; a training in
-            `directory` that continues keeps its type. A typed precision that is slower than float32 is warned of; steps
-            are timed for that in trainings of 1,000 steps or more.
+            `directory` that continues keeps its type. A typed precision that is slower than float32 is warned of: from
+            100 steps on, one convolution is timed for that, and from 1,000 steps on, steps of the network.
         train: the training images. A `Split`; or what `keras.Model.fit` takes: a pair (x, y) of arrays or tensors, or
             a `tf.data.Dataset` of such pairs, in batches or not, for example from
             `keras.utils.image_dataset_from_directory`. x is (N, H, W, C), uint8 or numbers from 0 to 255: raw pixels,

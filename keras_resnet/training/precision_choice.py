@@ -18,7 +18,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.runtime.quickest import HOPELESS, MARGIN, REFERENCE, not_tried, quickest, rate, slowdown
+from keras_resnet.runtime.precision import POLICIES
+from keras_resnet.runtime.quickest import HOPELESS, MARGIN, REFERENCE, not_tried, quickest, quickest_seconds, rate
 from keras_resnet.training.distribution import Placement, gather
 from keras_resnet.training.recipe import AUTO, Recipe
 from keras_resnet.training.summary import device_kind
@@ -28,7 +29,9 @@ FAR_SLOWER = 2.0  # a precision whose first timed step takes longer than the bes
 # Rounding of bfloat16, 1/256 in each layer, and other random numbers of dropout change a loss by a few percent.
 # A type that overflows, or a kernel that is wrong, changes it by more.
 LOSS_TOLERANCE = 0.1
-LONG = 1_000  # steps; in a training of so many, two compilations and a few steps are a small part
+# A typed precision is checked only if this is a small part of the training. By the number of its steps: below `BRIEF`
+# nothing is timed, below `LONG` one convolution, which takes a second, and otherwise the network.
+BRIEF, LONG = 100, 1_000
 log = logging.getLogger("keras_resnet.training")
 
 
@@ -114,7 +117,8 @@ def check_speed(precision: str, measure: Measure, slowdown: Callable[[str], floa
             return
         reason = f"{rate(found)} instead of {rate(expected)}"
     log.warning(
-        "precision=%s is slower than float32 on this machine: %s; precision=auto takes the quickest",
+        "precision=%s is slower than float32 on this machine: %s; precision=auto (on the command line --precision "
+        "auto) takes the quickest",
         *(precision, reason),
     )
 
@@ -160,7 +164,7 @@ def settle(
         return choice
     if recipe.precision == AUTO:
         return Choice(before or REFERENCE, None)
-    if recipe.precision != REFERENCE and is_new:
+    if recipe.precision != REFERENCE and is_new and steps >= BRIEF:
         check_speed(recipe.precision, measure, slowdown_of_all, compare=steps >= LONG)
     return Choice(recipe.precision, None)
 
@@ -174,6 +178,27 @@ def _unchanged(model: keras.Model) -> Iterator[None]:
     finally:
         for variable, value in zip(model.variables, values, strict=True):
             variable.assign(value)
+
+
+def slowdown(precision: str) -> float:
+    """How many times as long as in float32 a training step of two convolutions takes in a precision.
+
+    It takes a second. Where the type is emulated, the gradients of a convolution take ten times as long and more
+    (bfloat16 on a processor with AVX2 alone: 20 times), and a single step of a large network would take minutes.
+    """
+    return _step_seconds(precision) / _step_seconds(REFERENCE)
+
+
+def _step_seconds(precision: str) -> float:
+    options = {"padding": "same", "data_format": "channels_last", "dtype": POLICIES[precision]}
+    # Not random initializers: they would change the state of Python's random numbers.
+    kernel = keras.initializers.Constant(0.01)
+    convolutions = [keras.layers.Conv2D(64, 3, kernel_initializer=kernel, **options) for _ in range(2)]
+    model = keras.Sequential([keras.Input((28, 28, 64)), *convolutions])
+    jit = "auto" if keras.backend.backend() != "tensorflow" else False  # as in trainings
+    model.compile(keras.optimizers.SGD(1e-9), "mse", auto_scale_loss=False, jit_compile=jit)
+    image = np.ones((1, 28, 28, 64), "float32")
+    return quickest_seconds(lambda: model.train_on_batch(image, image))
 
 
 def _noise(model: keras.Model, count: int, side: int) -> tf.data.Dataset:

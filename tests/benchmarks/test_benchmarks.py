@@ -179,8 +179,8 @@ def test_check_fails_if_a_target_is_missed_or_a_benchmark_fails(capsys):
 SMALL = {
     "train": (
         train,
-        train.Amount((train.Case("ResNet20", "float32", 16, 2, 1),), 1),
-        "ResNet20 float32, keras_resnet over stock fit",
+        train.Amount((train.Case("ResNet20", "float32", 16, 2, 1), train.Case("ResNet20", "auto", 16, 2, 1)), 1),
+        "ResNet20 auto over the best precision",
     ),
     "input": (input, input.Amount(1), "12 megapixels, prepared over naive"),
     "build": (build, build.Amount({"ResNet20": ()}, 1), "import keras_resnet beyond import keras, s"),
@@ -228,7 +228,8 @@ def test_a_benchmark_gives_its_figures(name, short_turns, forked, monkeypatch):
 
 def test_serving_is_measured_in_turns(short_turns, monkeypatch):
     def two_subjects(name, precisions):
-        return {serve.PEER: benchmark_nets.slow, "keras_resnet float32": benchmark_nets.quick}
+        quick = dict.fromkeys(("keras_resnet float32", "keras_resnet auto"), benchmark_nets.quick)
+        return {serve.PEER: benchmark_nets.slow, **quick}
 
     monkeypatch.setattr(serve, "subjects", two_subjects)
     monkeypatch.setattr(serve, "in_applications_form", lambda name: benchmark_nets.network())
@@ -237,6 +238,8 @@ def test_serving_is_measured_in_turns(short_turns, monkeypatch):
     serve.run(report, serve.Amount(("ResNet50",), (1, 2), 1))
     assert report.figures["ResNet50 at 2, keras_resnet float32 over keras.applications"] > 1
     assert report.figures["ResNet50 at 1, keras_resnet float32 of convolutions in float32"] > 0
+    assert "ResNet50 at 1, keras_resnet auto of convolutions in float32" not in report.figures
+    assert report.figures["ResNet50 at 2, keras_resnet auto over the best precision"] > 0
 
 
 @pytest.mark.slow
@@ -289,7 +292,8 @@ def test_serving_has_all_its_subjects():
         for precision in ("float32", "bfloat16", "int8")
     ]
     torch = [f"torch {mode} {precision}" for mode in ("eager", "inductor") for precision in ("float32", "bfloat16")]
-    assert sorted(names) == sorted([serve.PEER, "KerasHub", "onnxruntime float32", *exports, *torch])
+    others = [serve.PEER, "KerasHub", "onnxruntime float32", "keras_resnet auto"]
+    assert sorted(names) == sorted([*others, *exports, *torch])
 
 
 @pytest.mark.slow

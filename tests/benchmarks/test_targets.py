@@ -10,6 +10,7 @@ from benchmarks import report as reports
 from benchmarks.measure import Rates
 from benchmarks.report import Report
 from benchmarks.targets import TABLE, targets
+from keras_resnet.training.precision_choice import Choice
 from tests.conftest import quick_among
 
 MODULES = {
@@ -34,6 +35,7 @@ def nothing_measured(monkeypatch):
             monkeypatch.setattr(module, "in_turns", lambda subjects, *_: dict.fromkeys(subjects, Rates([1.0])))
     for module in (reports, train):
         monkeypatch.setattr(module, "bfloat16_is_native", lambda: True)
+    monkeypatch.setattr(train, "settle_precision", lambda *_: Choice("bfloat16", "nothing was measured"))
     monkeypatch.setattr(input, "micrographs", input.windows)
     monkeypatch.setattr(input, "large", lambda: input.windows()[:2])
     monkeypatch.setattr(input, "prepared", lambda folder: f"folder:{folder}")

@@ -12,6 +12,7 @@ from keras_resnet.cli.options import recipe_from
 from keras_resnet.data.constructors import from_arrays
 from keras_resnet.runtime.quickest import quickest
 from keras_resnet.training import Recipe, precision_choice, run
+from keras_resnet.training.fitting import settle_precision
 from keras_resnet.training.precision_choice import Speed, check_speed, choose
 from keras_resnet.training.resuming import Stopped
 from tests import needs, processes
@@ -111,6 +112,27 @@ def test_a_typed_precision_that_is_slower_is_warned_of(speed, slowdown, compare,
     check_speed("bfloat16", lambda name, best: speeds[name], lambda name: slowdown, compare)
     assert len(caplog.messages) == bool(warning)
     assert warning in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("epochs", "asked"), [(24, []), (25, ["slowdown"]), (250, ["slowdown", "speed", "speed"])])
+def test_what_is_timed_of_a_typed_precision_is_a_small_part_of_the_training(epochs, asked, monkeypatch, caplog):
+    timed = []
+    monkeypatch.setattr(precision_choice, "slowdown", lambda name: timed.append("slowdown") or 1.0)
+    monkeypatch.setattr(precision_choice, "_speed", lambda *_: timed.append("speed") or Speed(30.0 / len(timed), 1.0))
+    recipe = dataclasses.replace(PLAIN, precision="bfloat16", epochs=epochs)
+    choice = settle_precision(network(recipe), recipe, images().hold_out(0.2, 0)[0], None)
+    assert choice == ("bfloat16", None)
+    assert timed == asked
+    assert ("10 images/s instead of 15 images/s" in caplog.text) == (epochs == 250)
+    settle_precision(network(recipe), recipe, images().hold_out(0.2, 0)[0], "bfloat16")  # a training that continues
+    assert timed == asked
+
+
+@pytest.mark.slow
+def test_the_slowdown_of_a_type_is_that_of_its_convolutions():
+    assert 0.2 < precision_choice.slowdown("float32") < 5
+    assert 0 < precision_choice.slowdown("bfloat16") < float("inf")
 
 
 def test_the_quickest_of_equals_is_the_first():
