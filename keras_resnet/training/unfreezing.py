@@ -78,8 +78,8 @@ def gradual_unfreezing(model: keras.Model, recipe: Recipe, steps: int) -> Iterat
             choose(chosen)
             model.train_function = None  # Keras traces the step anew
             for variable, average in zip(variables, averages):
-                if not variable.trainable:
-                    average.assign(variable.value)  # Keras begins an average in the first step of the training only
+                if not variable.trainable:  # Keras begins an average in the first step of the training only
+                    average.assign(keras.ops.copy(variable.value))
             return last if phase == phases - 1 else (phase + 1) * every
 
         try:
