@@ -29,7 +29,8 @@ from keras_resnet.evaluation.accuracy import evaluate  # noqa: E402
 from keras_resnet.training import distribution  # noqa: E402
 from keras_resnet.training.resuming import Stopped  # noqa: E402
 
-# With the average of the weights and with gradient clipping: Keras' own versions are wrong or different here.
+# With the average of the weights and with gradient clipping: Keras' own versions are wrong or different here. With SAM,
+# whose first gradient must be that of the whole batch.
 RECIPE = dataclasses.replace(
     kr.training.RECIPES["one_cycle"],
     epochs=3,
@@ -38,6 +39,7 @@ RECIPE = dataclasses.replace(
     learning_rate=0.05,
     ema_decay=0.9,
     clip_norm=0.5,
+    sam=0.1,
     validation_split=0.0,
 )
 

@@ -48,6 +48,7 @@ from keras_resnet.training.resuming import (
     precision_before,
     settings_of,
 )
+from keras_resnet.training.sam import sharpness_aware
 from keras_resnet.training.schedules import schedule
 from keras_resnet.training.unfreezing import gradual_unfreezing
 from keras_resnet.training.waiting import WaitingForImages
@@ -387,6 +388,7 @@ def _compiled(
         if keras.backend.backend() == "tensorflow":
             (clip_gradients_of_all_devices if where.devices > 1 else skip_gradient_reduction)(model.optimizer)
         stack.enter_context(taught(model, teacher, recipe))
+        stack.enter_context(sharpness_aware(model, recipe.sam, where))
         yield
 
 

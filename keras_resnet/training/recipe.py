@@ -119,6 +119,12 @@ class Recipe:
     ema_decay: float = _field(
         0.0, _in("[0, 1)"), "Decay of an exponential moving average of the weights, which is the result. 0: no average."
     )
+    sam: float = _field(
+        0.0,
+        _in("[0, inf)"),
+        "Sharpness-aware minimization: the distance rho at which each step computes a second gradient, for example "
+        "0.05. A step takes twice the time. 0: off.",
+    )
     precision: str = _field(
         "float32",
         _check_choice,

@@ -102,6 +102,7 @@ REFUSED = {
     "clip_norm": (-1,),
     "gradient_accumulation_steps": (0,),
     "ema_decay": (1.0,),
+    "sam": (-0.05, float("inf")),
     "precision": ("float8",),
     "loss": ("hinge",),
     "class_weights": ("equal", None),
