@@ -37,7 +37,7 @@ def sharpness_aware(model: keras.Model, rho: float, where: Placement) -> Iterato
     if not rho:
         yield
         return
-    step, optimizer = model.train_step, model.optimizer
+    step, optimizer, backend = model.train_step, model.optimizer, keras.backend.backend()
     # TensorFlow runs the steps of its devices in threads of their own, each with its part of the batch.
     current = threading.local()
 
@@ -47,32 +47,31 @@ def sharpness_aware(model: keras.Model, rho: float, where: Placement) -> Iterato
         return step(*arguments)
 
     def at_neighbor(gradients: Gradients, weights: Sequence[Any]) -> Gradients:
-        if where.devices > 1 and keras.backend.backend() == "tensorflow":
+        if where.devices > 1 and backend == "tensorflow":
             gradients = _added(gradients)
-        return _GRADIENTS[keras.backend.backend()](
+        return _GRADIENTS[backend](
             lambda values: _loss(model, current.data, [*zip(model.trainable_variables, values), *current.states]),
             neighbor(gradients, weights, rho),
         )
 
-    if keras.backend.backend() == "jax":
-        stateless_apply = optimizer.stateless_apply
+    stateful, stateless = optimizer.apply, optimizer.stateless_apply
 
-        def apply(variables: Sequence[Any], gradients: Gradients, weights: Sequence[Any]) -> Any:
-            return stateless_apply(variables, at_neighbor(gradients, weights), weights)
-    else:
-        stateful_apply = optimizer.apply
+    def apply(gradients: Gradients, variables: Sequence[Any]) -> Any:
+        variables = list(variables)
+        return stateful(at_neighbor(gradients, [variable.value for variable in variables]), variables)
 
-        def apply(gradients: Gradients, variables: Sequence[Any]) -> Any:
-            variables = list(variables)
-            return stateful_apply(at_neighbor(gradients, [variable.value for variable in variables]), variables)
+    def stateless_apply(variables: Sequence[Any], gradients: Gradients, weights: Sequence[Any]) -> Any:
+        return stateless(variables, at_neighbor(gradients, weights), weights)
 
-    # Not tracked by Keras as attributes.
-    name = "stateless_apply" if keras.backend.backend() == "jax" else "apply"
-    optimizer.__dict__[name], model.__dict__["train_step"] = apply, train_step
+    replaced = {"stateless_apply": stateless_apply} if backend == "jax" else {"apply": apply}
+    optimizer.__dict__.update(replaced)  # not tracked by Keras as attributes
+    model.__dict__["train_step"] = train_step
     try:
         yield
     finally:
-        del optimizer.__dict__[name], model.__dict__["train_step"]
+        del model.__dict__["train_step"]
+        for name in replaced:
+            del optimizer.__dict__[name]
 
 
 def neighbor(gradients: Gradients, weights: Sequence[Any], rho: float) -> list[Any]:
