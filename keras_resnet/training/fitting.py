@@ -6,38 +6,29 @@ import contextlib
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_resnet._internal.keras_graph import forget_compile_arguments
 from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.as_split import Data, as_split, names_of, numbered
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.data.train import check_repeated_augmentation
 from keras_resnet.evaluation.accuracy import in_channels_of, output_count, outputs
-from keras_resnet.runtime.remat import remat_blocks
-from keras_resnet.runtime.train_mode import train_mode
 from keras_resnet.training import checkpoints
 from keras_resnet.training.batches import ImageSizes, training_batches, validation_batches
-from keras_resnet.training.distillation import check_teacher, taught
+from keras_resnet.training.compiling import compile_for, compiled
+from keras_resnet.training.distillation import check_teacher
 from keras_resnet.training.distribution import (
-    Placement,
     check_recipe,
-    clip_gradients_of_all_devices,
     placement_of,
-    skip_gradient_reduction,
-    synchronized_batch_norm,
 )
-from keras_resnet.training.ema import EvaluateAverage, create_average_statistics
-from keras_resnet.training.imbalance import with_all_classes_alike, with_class_weights
-from keras_resnet.training.layer_decay import rate_scales, scale_rates
-from keras_resnet.training.losses import LOSSES
-from keras_resnet.training.optimizers import innermost, optimizer
+from keras_resnet.training.ema import EvaluateAverage
+from keras_resnet.training.imbalance import with_all_classes_alike
 from keras_resnet.training.precision_choice import Choice, settle
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.recipes import recipe_named
@@ -48,8 +39,6 @@ from keras_resnet.training.resuming import (
     precision_before,
     settings_of,
 )
-from keras_resnet.training.sam import sharpness_aware
-from keras_resnet.training.schedules import schedule
 from keras_resnet.training.unfreezing import gradual_unfreezing
 from keras_resnet.training.waiting import WaitingForImages
 
@@ -158,10 +147,10 @@ def settle_precision(
     steps = steps_per_epoch(train, recipe.batch_size)
     total = recipe.epochs_of(steps) * steps
 
-    def compiled(recipe: Recipe) -> contextlib.AbstractContextManager[None]:
-        return _compiled(model, recipe, train, total, where, teacher)
+    def compiled_for(recipe: Recipe) -> contextlib.AbstractContextManager[None]:
+        return compiled(model, recipe, train, total, where, teacher)
 
-    return settle(model, recipe, (train.size, max(sizes.train)), where, compiled, total, before)
+    return settle(model, recipe, (train.size, max(sizes.train)), where, compiled_for, total, before)
 
 
 def fit_prepared(
@@ -189,7 +178,7 @@ def fit_prepared(
     keras.utils.set_random_seed(recipe.seed)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_compiled(model, recipe, train, epochs * steps, where, teacher))
+        stack.enter_context(compiled(model, recipe, train, epochs * steps, where, teacher))
         if directory is not None and where.process == 0:
             stack.enter_context(checkpoints.exclusive(directory / CHECKPOINTS))
         begin_phase = stack.enter_context(gradual_unfreezing(model, recipe, steps))
@@ -257,7 +246,7 @@ def check_continues(
         teacher: the teacher for `fit`.
     """
     steps = steps_per_epoch(train, recipe.batch_size)
-    _compile(model, recipe, train, recipe.epochs_of(steps) * steps)
+    compile_for(model, recipe, train, recipe.epochs_of(steps) * steps)
     settings = settings_of(model, recipe, train, validation, teacher)
     if ResumeCallback(model, settings, steps, directory, placement_of(model)).saved is None:
         raise ValueError(
@@ -367,46 +356,3 @@ class CallbacksOfSeveralFits(keras.callbacks.CallbackList):
 
     def on_train_end(self, logs: Any = None) -> None:
         """A call of `fit` ends: the callbacks are not told."""
-
-
-@contextlib.contextmanager
-def _compiled(
-    model: keras.Model,
-    recipe: Recipe,
-    train: Split,
-    steps: int,
-    where: Placement,
-    teacher: keras.Model | None,
-) -> Iterator[None]:
-    """Inside the block `model` is compiled for a recipe, and computes as it does in its training."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(synchronized_batch_norm(model, where))
-        stack.enter_context(train_mode(model, recipe.precision))
-        if recipe.remat:
-            stack.enter_context(remat_blocks(model))
-        _compile(model, recipe, train, steps)
-        if keras.backend.backend() == "tensorflow":
-            (clip_gradients_of_all_devices if where.devices > 1 else skip_gradient_reduction)(model.optimizer)
-        stack.enter_context(taught(model, teacher, recipe))
-        stack.enter_context(sharpness_aware(model, recipe.sam, where))
-        yield
-
-
-def _compile(model: keras.Model, recipe: Recipe, train: Split, steps: int) -> None:
-    model.compile(
-        optimizer=optimizer(recipe, schedule(recipe, steps // recipe.gradient_accumulation_steps)),
-        loss=with_class_weights(LOSSES[recipe.loss](), recipe.class_weights, train),
-        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        auto_scale_loss=False,  # `optimizer` scales the loss for float16
-        # On a CPU with TensorFlow, XLA halves the speed (measured on ResNet-20). JAX always compiles.
-        jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
-    )
-    if recipe.layer_decay < 1:
-        scale_rates(innermost(model.optimizer), rate_scales(model, recipe.layer_decay))
-    # The optimizer is a class of this package: plain Keras could not load a model whose file contains it.
-    forget_compile_arguments(model)
-    create_average_statistics(model)
-    # Keras would do it inside the graph of the first step, which the variables would then keep in memory.
-    model.optimizer.build(model.trainable_variables)
-    # Keras would replace the weights by their average at the end of each `fit`, which may not be the end of training.
-    model.optimizer.__dict__["finalize_variable_values"] = lambda variables: None
