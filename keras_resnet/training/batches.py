@@ -191,6 +191,7 @@ POLICIES: dict[str, Callable[[Recipe], tuple[Augmentation, ...]]] = {
         functools.partial(augment.rand_augment, magnitude=recipe.magnitude, deviation=0.5),
     ),
     "trivial_augment_wide": lambda recipe: (augment.trivial_augment_wide,),
+    "aug_mix": lambda recipe: (augment.aug_mix,),
 }
 
 

@@ -18,7 +18,7 @@ CHOICES = {
     "loss": ("categorical_crossentropy", "binary_crossentropy", "focal"),
     "class_weights": ("none", "balanced", "effective_number"),
     "crop": ("center", "random_resized", "scale_jitter"),
-    "auto_augment": ("", "rand_augment", "trivial_augment_wide"),
+    "auto_augment": ("", "rand_augment", "trivial_augment_wide", "aug_mix"),
 }
 
 # Names in files that earlier versions wrote.
@@ -184,7 +184,12 @@ class Recipe:
     color_jitter: float = _field(
         0.0, _in("[0, 1)"), "How much brightness, contrast and saturation change at random, in [0, 1)."
     )
-    auto_augment: str = _field("", _check_choice, "Augmentation policy: rand_augment or trivial_augment_wide.")
+    auto_augment: str = _field(
+        "",
+        _check_choice,
+        "Augmentation policy: rand_augment, trivial_augment_wide, or aug_mix (severity 3, without its "
+        "Jensen-Shannon loss).",
+    )
     magnitude: float = _field(7.0, _in("[0, 10]"), "Magnitude of rand_augment, 0 to 10.")
     random_erase: float = _field(0.0, _in("[0, 1)"), "Probability that a part of an image is erased, in [0, 1).")
     mixup: float = _field(0.0, _in("[0, inf)"), "Alpha of MixUp. 0: off. With cutmix, each batch gets one of the two.")

@@ -22,6 +22,7 @@ AUGMENTATIONS = {
     "random_erasing": augment.random_erasing,
     "rand_augment": augment.rand_augment,
     "trivial_augment_wide": augment.trivial_augment_wide,
+    "aug_mix": augment.aug_mix,
 }
 COLOUR_ONLY = {
     "color_jitter": partial(augment.color_jitter, saturation=0.4, hue=0.1),
@@ -71,7 +72,7 @@ CASES = {
 MAP_CASES = {
     name: case
     for name, case in CASES.items()
-    if name not in ("rand_augment-photographs", "trivial_augment_wide-digits")
+    if name not in ("rand_augment-photographs", "trivial_augment_wide-digits", "aug_mix-digits")
 }
 
 
@@ -100,7 +101,7 @@ def parameters(cases, quick):
     ]
 
 
-POLICIES = {"rand_augment-photographs", "trivial_augment_wide-photographs"}
+POLICIES = {"rand_augment-photographs", "trivial_augment_wide-photographs", "aug_mix-photographs", "aug_mix-digits"}
 
 
 @pytest.mark.parametrize(("op", "images"), parameters(CASES, CASES.keys() - POLICIES))
@@ -474,15 +475,19 @@ def row_changes(table, name, images, strength):
 
 
 WITHOUT_STRENGTH = {"AutoContrast", "Equalize", "Invert"}
-TABLES = {"rand_augment": policies.RAND_AUGMENT, "trivial_augment_wide": policies.TRIVIAL_AUGMENT_WIDE}
+TABLES = {
+    "rand_augment": policies.RAND_AUGMENT,
+    "trivial_augment_wide": policies.TRIVIAL_AUGMENT_WIDE,
+    "aug_mix": policies.AUG_MIX,
+}
 
 
 @pytest.mark.parametrize(("policy", "name"), [(policy, name) for policy, table in TABLES.items() for name in table])
 def test_a_change_of_no_strength_is_none_and_of_full_strength_is_one(policy, name):
     images = photos() - (photos() == 255)  # torchvision solarises the value 255 even at strength 0
     nothing, full = (row_changes(TABLES[policy], name, images, strength) for strength in (0.0, 1.0))
-    # timm's Posterize removes 4 bits even at strength 0.
-    if name not in WITHOUT_STRENGTH and (policy, name) != ("rand_augment", "Posterize"):
+    # Posterize of timm and of AugMix removes 4 bits even at strength 0.
+    if name not in WITHOUT_STRENGTH and (name != "Posterize" or policy == "trivial_augment_wide"):
         np.testing.assert_array_equal(nothing, images)
     assert (full != images).any() or name == "Identity"
 
@@ -572,3 +577,41 @@ def test_an_argument_out_of_range_is_named(op, message):
 def test_an_argument_of_another_type_is_named(op):
     with pytest.raises(TypeError, match="must be (a number|an integer).* Received: "):
         op(digits(), (0, 1))
+
+
+def test_aug_mix_mixes_chains_of_operations_by_the_weights_of_the_paper(monkeypatch):
+    """Each operation adds its strength, so that the result follows from lengths, strengths and weights alone."""
+
+    def add(images, amounts, fill):
+        return images + tf.cast(amounts + 0.5, tf.uint8)[:, None, None, None]
+
+    for name in policies.AUG_MIX:
+        monkeypatch.setitem(policies.AUG_MIX, name, policies.Operation(add, 0, 80))
+    rng, count = np.random.default_rng(0), 40_000
+    black = np.zeros((count, 1, 1, 1), "uint8")
+    for severity, width, alpha in ((10, 3, 1.0), (3, 4, 1.0), (10, 2, 5.0)):
+        found = eagerly(partial(augment.aug_mix, severity=severity, width=width, alpha=alpha), black)[:, 0, 0, 0]
+        # The authors' `augment_and_mix`.
+        lengths = rng.integers(1, 4, (count, width, 1))
+        strengths = 80 * rng.uniform(0.1, severity, (count, width, 3)) / 10
+        chains = np.where(np.arange(3) < lengths, strengths, 0).sum(-1)
+        weights, m = rng.dirichlet([alpha] * width, count), rng.beta(alpha, alpha, count)
+        expected = (1 - m) * 0 + m * (weights * chains).sum(-1)
+        np.testing.assert_allclose(found.mean(), expected.mean(), rtol=0.02)
+        np.testing.assert_allclose(found.std(), expected.std(), rtol=0.03)
+        for share in (0.1, 0.5, 0.9):
+            assert np.quantile(found, share) == pytest.approx(np.quantile(expected, share), abs=2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"severity": 0}, "severity must be .* Received: severity=0"),
+        ({"severity": 11}, "severity must be"),
+        ({"width": 0}, "width must be an integer of at least 1"),
+        ({"alpha": 0}, "alpha must be"),
+    ],
+)
+def test_wrong_arguments_of_aug_mix_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        augment.aug_mix(np.zeros((1, 4, 4, 3), "uint8"), (0, 1), **wrong)

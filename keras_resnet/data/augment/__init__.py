@@ -9,9 +9,10 @@ from keras_resnet.data.augment.color import color_jitter
 from keras_resnet.data.augment.erasing import fill_color, fill_mean, fill_noise, random_erasing
 from keras_resnet.data.augment.geometry import flip, pad_and_crop, random_resized_crop, rotate
 from keras_resnet.data.augment.mixing import cutmix, label_smoothing, mixup, random_choice, target_threshold
-from keras_resnet.data.augment.policies import rand_augment, trivial_augment_wide
+from keras_resnet.data.augment.policies import aug_mix, rand_augment, trivial_augment_wide
 
 __all__ = [
+    "aug_mix",
     "color_jitter",
     "cutmix",
     "fill_color",

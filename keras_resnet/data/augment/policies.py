@@ -1,4 +1,4 @@
-"""Augmentation policies, which draw operations for each image from a table: RandAugment and TrivialAugment."""
+"""Augmentation policies, which draw operations for each image from a table: RandAugment, TrivialAugment, AugMix."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import tensorflow as tf
 
 from keras_resnet._internal.validation import integer, number
 from keras_resnet.data.augment import color, geometry
-from keras_resnet.data.augment.batch import check_images, per_image
+from keras_resnet.data.augment.batch import check_images, per_image, round_to_uint8
 
 Change = Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]  # (images, amounts, fill) -> images
 GREATEST = 10  # largest magnitude of RandAugment
 LEVELS = 30  # TrivialAugment draws a level from 0 to this
+LEAST_SEVERITY = 0.1  # AugMix draws a level from this to the severity
+LONGEST_CHAIN = 3  # AugMix applies one to this many operations, one after the other
 
 
 class Operation(NamedTuple):
@@ -90,6 +92,17 @@ TRIVIAL_AUGMENT_WIDE = {
     "Solarize": Operation(_ignoring_fill(color.solarize), 255, 0),
     "AutoContrast": Operation(_ignoring_fill(color.autocontrast), 0, 0),
     "Equalize": Operation(_ignoring_fill(color.equalize), 0, 0),
+}
+
+# `augmentations` in the authors' code for arXiv:1912.02781. Brightness, contrast, color and sharpness are left out:
+# they are among the corruptions of ImageNet-C, by which the paper measures.
+AUG_MIX = {
+    **{
+        name: RAND_AUGMENT[name]
+        for name in ("AutoContrast", "Equalize", "Posterize", "Rotate", "Solarize", "ShearX", "ShearY")
+    },
+    "TranslateX": Operation(_translate_x_by_fraction, 0, 1 / 3, signed=True),
+    "TranslateY": Operation(_translate_y_by_fraction, 0, 1 / 3, signed=True),
 }
 
 
@@ -174,6 +187,61 @@ def trivial_augment_wide(images: tf.Tensor, seed: tf.Tensor, fill: float = 0) ->
     return _apply_one_operation(images, change_seed, strengths, TRIVIAL_AUGMENT_WIDE, 1.0, fill)
 
 
+def aug_mix(
+    images: tf.Tensor, seed: tf.Tensor, severity: float = 3, width: int = 3, alpha: float = 1.0, fill: float = 0
+) -> tf.Tensor:
+    """AugMix: mixes each image with several versions of itself, which operations change (arXiv:1912.02781).
+
+    Each version is a chain of one to three operations, whose strengths are drawn. The versions are mixed with weights
+    from a Dirichlet distribution, and their mix with the image with a weight from a Beta distribution. The paper also
+    has a loss that compares the answers for three such images (Jensen-Shannon); it is not part of this function.
+
+    Args:
+        images: uint8 (N, H, W, C); C must be 1 or 3.
+        seed: random seed, two integers; the same images and seed give the same result.
+        severity: largest strength of an operation, 0.1 to 10; the strengths are uniform from 0.1 on.
+        width: number of versions, at least 1.
+        alpha: parameter of both distributions, above 0; larger values mix more evenly.
+        fill: pixel value outside the image, 0 to 255.
+
+    Returns:
+        uint8 (N, H, W, C).
+
+    Raises:
+        ValueError: `images` are not uint8 (N, H, W, 1 or 3), or a number is out of its range.
+        TypeError: `width` is not an integer, or another argument is not a number.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_resnet.data import augment
+        >>> augment.aug_mix(np.zeros((2, 32, 32, 3), "uint8"), (0, 1)).shape
+        TensorShape([2, 32, 32, 3])
+    """
+    number("severity", severity, f"[{LEAST_SEVERITY}, {GREATEST}]")
+    integer("width", width), number("alpha", alpha, "(0, inf)")
+    images = _check_gray_or_color(images)
+    weight_seed, length_seed, *chain_seeds = tf.unstack(tf.random.split(seed, 2 + LONGEST_CHAIN))
+    # All versions are one batch, so that each operation is called once and not `width` times.
+    versions = tf.repeat(images, width, axis=0)
+    (drawn,) = per_image(versions, length_seed, 1)
+    lengths = tf.cast(drawn * LONGEST_CHAIN, tf.int32) + 1
+    for place, chain_seed in enumerate(chain_seeds):
+        strength_seed, change_seed = tf.unstack(tf.random.split(chain_seed, 2))
+        # The range is that of the strengths already: a number may be multiplied by one constant only, see batch.py.
+        low, high = LEAST_SEVERITY / GREATEST, severity / GREATEST
+        strengths = low + (high - low) * per_image(versions, strength_seed, 1)[0]
+        is_long = tf.cast(place < lengths, tf.float32)
+        versions = _apply_one_operation(versions, change_seed, strengths, AUG_MIX, is_long, fill)
+    # Shares of independent Gamma variables have a Dirichlet distribution; for two variables it is a Beta distribution.
+    gammas = tf.random.stateless_gamma((tf.shape(images)[0], width + 2), weight_seed, alpha)
+    share, weights = (part / tf.reduce_sum(part, 1, keepdims=True) for part in tf.split(gammas, (2, width), 1))
+    weights = tf.concat((share[:, :1], share[:, 1:] * weights), 1)  # of the image itself, and of its versions
+    versions = tf.reshape(versions, tf.concat(((-1, width), tf.shape(images)[1:]), 0))
+    stacked = tf.cast(tf.concat((images[:, None], versions), 1), tf.float32)
+    mixed = tf.einsum("nw,nwijc->nijc", weights, stacked)
+    return tf.ensure_shape(round_to_uint8(mixed), images.shape)
+
+
 def _check_gray_or_color(images: tf.Tensor) -> tf.Tensor:
     images = check_images(images)
     if images.shape[-1] not in color.LUMA:
@@ -186,10 +254,10 @@ def _apply_one_operation(
     seed: tf.Tensor,
     strengths: tf.Tensor,
     table: Mapping[str, Operation],
-    probability: float,
+    probability: float | tf.Tensor,
     fill: float,
 ) -> tf.Tensor:
-    """Applies one row of the table to each image, with the given probability.
+    """Applies one row of the table to each image, with the given probability: a number, or one for each image (N).
 
     `strengths` (N), in [0, 1], give the amount of the operation for each image, between `lowest` and `greatest`.
     """
