@@ -113,6 +113,14 @@ def train(
             "settings is continued in any case.",
         ),
     ] = False,
+    find_rate: Annotated[
+        bool,
+        typer.Option(
+            "--find-rate",
+            help="Propose a --learning-rate instead of training: 100 steps in which the rate rises, drawn to rates.png "
+            "in --out.",
+        ),
+    ] = False,
 ) -> None:
     """Trains a model. If the training is stopped or killed, type the same command again to continue it.
 
@@ -122,6 +130,8 @@ def train(
     test images (report/report.html) to a directory.
     """
     changed_recipe = recipe_from(recipe, changes)
+    if find_rate and processes != 1:
+        raise ValueError(f"processes must be 1 with --find-rate. Received: processes={processes}")
     if backend is not None:
         os.environ["KERAS_BACKEND"] = backend
 
@@ -147,6 +157,9 @@ def train(
     }
     options = {**task_from(recipe), **{field: value for field, value in typed.items() if value is not None}}
     task = run.Task(name, data, changed_recipe, **options)
+    if find_rate:
+        run.find_rate(task, out, devices, lambda line: report.say(line, console))
+        return
     try:
         with ProgressBar(console, changed_recipe.batch_size) as progress:
             result = run.train(task, out, [progress], overwrite, devices, lambda line: report.say(line, console))

@@ -36,6 +36,9 @@ from keras_resnet.training.curves import plot_curves
 from keras_resnet.training.fitting import check_continues, fit_prepared, prepare_splits, settle_precision
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.networks import open_teacher
+from keras_resnet.training.rate_curve import write_rates
+from keras_resnet.training.rate_finder import RateCurve
+from keras_resnet.training.rate_finder import find_rate as find_rate_of
 from keras_resnet.training.recipe import AUTO
 from keras_resnet.training.resuming import CHECKPOINTS, LENGTH, precision_before, save_best
 from keras_resnet.training.run_directory import (
@@ -56,7 +59,7 @@ from keras_resnet.training.run_directory import (
 from keras_resnet.training.summary import summary
 from keras_resnet.training.waiting import WaitingForImages, gain_of, large_photographs
 
-__all__ = ["FILES", "Run", "Task", "as_checkpoint", "load_run", "open_model", "open_run", "save", "train"]
+__all__ = ["FILES", "Run", "Task", "as_checkpoint", "find_rate", "load_run", "open_model", "open_run", "save", "train"]
 SAMPLES = 8
 log = logging.getLogger("keras_resnet.training")
 
@@ -216,6 +219,45 @@ def _with_precision_of_run(out: Path, task: Task, overwrite: bool) -> Task:
 
 def _in_precision(task: Task, precision: str) -> Task:
     return dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, precision=precision))
+
+
+def find_rate(
+    task: Task,
+    out: str | os.PathLike[str],
+    devices: int | None = None,
+    write_line: Callable[[str], object] = lambda line: None,
+) -> RateCurve:
+    """Proposes a learning rate for a run, see `keras_resnet.training.find_rate`. No file of a run is written.
+
+    Args:
+        task: the settings of the run. Its `learning_rate` does not matter. Of several `train_sizes` the first is used.
+        out: directory for rates.csv and rates.png, for example that of the run; it is created if it is missing.
+        devices: as in `train`.
+        write_line: function that gets the lines with the result.
+
+    Returns:
+        The proposal and the curve.
+
+    Raises:
+        ValueError: an argument is wrong, or the loss does not fall at any rate. No file is then written.
+    """
+    out, recipe = Path(out), task.recipe
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out must be a directory. Received: {printable(out)}, a file")
+    loaded = load_splits(task.data, on_corrupt=task.on_corrupt)
+    keras.utils.set_random_seed(recipe.seed)
+    side = ImageSizes.from_recipe(recipe, task.size or zoo.row_of(task.model).size).train[0]
+    with distribution.devices(devices):
+        model = _build(task, side, loaded["train"])
+        one_size = dataclasses.replace(recipe, train_sizes=(), eval_size=0)
+        found = find_rate_of(model, one_size, loaded["train"], loaded.get("val"))
+    out.mkdir(parents=True, exist_ok=True)
+    _, picture = write_rates(found, f"{task.model} on {task.data}", out)
+    write_line(
+        f"proposed learning rate: {found.proposal:g}, a tenth of the rate at which the loss is lowest in "
+        f"{printable(picture)}; to train with it, type --learning-rate {found.proposal:g} in place of --find-rate"
+    )
+    return found
 
 
 def _build(task: Task, side: int | None, split: Split) -> keras.Model:

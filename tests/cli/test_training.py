@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import re
+import shutil
 import signal
 import sys
 
@@ -11,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from keras_resnet import cli
-from keras_resnet.training import RECIPES, Recipe
+from keras_resnet.training import RECIPES, Recipe, run
 from tests import processes
 from tests.cli.test_cli import SMALL, invoke
 from tests.conftest import UNTRACED
@@ -153,6 +155,35 @@ def test_runs_are_compared_in_a_table_and_a_plot(two_runs, tmp_path):
     assert "batch_size" not in words  # the same in both
     assert "best epoch" in words
     assert tf.io.decode_png((tmp_path / "plot.png").read_bytes()).shape[1] == 1200
+
+
+@pytest.mark.slow
+def test_a_learning_rate_is_proposed_beside_a_run_which_stays_as_it_is(photos, two_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "find_rate_of", functools.partial(run.find_rate_of, steps=30))
+    out = shutil.copytree(two_runs / "fast", tmp_path / "run")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    command = ("train", "ResNet20", "--data", photos, "--on-corrupt", "skip", *QUICK, "--find-rate")
+    result = invoke(*command, "--out", out)
+    assert result.exit_code == 0, result.exception
+    rate = re.search(r"type --learning-rate ([\d.e-]+) in place of --find-rate", result.output)[1]
+    assert 1e-5 < float(rate) < 1
+    assert f"proposed learning rate: {rate}, " in result.output
+    written = {path.name for path in out.rglob("*") if path.is_file() and path not in before}
+    assert written == {"rates.csv", "rates.png"}
+    assert all(path.read_bytes() == content for path, content in before.items())
+    with (out / "rates.csv").open(newline="") as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+    assert rates == pytest.approx([1e-4 * 10 ** (5 * step / 29) for step in range(len(rates))], rel=1e-4)
+
+
+def test_wrong_arguments_of_a_search_for_a_rate_are_named_before_anything_is_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    command = ("train", "ResNet20", "--data", "digits", "--find-rate", "--out")
+    assert "out must be a directory. Received" in str(invoke(*command, tmp_path / "file").exception)
+    wrong = invoke(*command, tmp_path / "run", "--batch-size", 4, "--repeated-augmentation", 5)
+    assert "repeated_augmentation must be at most batch_size, 4" in str(wrong.exception)
+    assert "processes must be 1 with --find-rate" in str(invoke(*command, tmp_path / "x", "--processes", 2).exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_what_is_no_run_is_not_compared(tmp_path):
