@@ -110,8 +110,9 @@ def fit(
         ValueError: the model does not fit the images or classes of the split; there are fewer than two classes; images
             are not raw pixels; a file is not a readable image; a dataset has another order in each iteration, and
             images are held out of it or `directory` is given; `directory` holds a training with other settings;
-            another process trains in it; `teacher` has other classes or channels; or the recipe is not possible on
-            several devices.
+            another process trains in it; `teacher` has other classes or channels; the recipe is not possible on several
+            devices; or it needs validation images (`early_stopping`) or blocks with known names (`layer_decay`,
+            `unfreeze_epochs`), and there are none.
         TypeError: `train` or `validation` is something else.
         DivergedError: the loss or a weight is not finite any more; a `ValueError`.
         Stopped: SIGTERM or Ctrl-C ended the training, after saving; a `KeyboardInterrupt`.
