@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from keras_resnet._internal.json_files import read_object
-from keras_resnet._internal.validation import known
+from keras_resnet._internal.validation import known, printable
 from keras_resnet.cli import completion
 from keras_resnet.training.recipe import Recipe, recipe_of
 from keras_resnet.training.recipes import RECIPES
@@ -33,13 +33,14 @@ ON_CORRUPT_HELP = (
 )
 # A typed option replaces the value of the file.
 _FROM_RECIPE_FILE = ("size", "weights", "freeze_until", "on_corrupt", "teacher")
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME",
-        help="Name of a model. `keras-resnet models` lists all names.",
-        autocompletion=completion.models,
-    ),
+_NAME: Mapping[str, Any] = {
+    "metavar": "NAME",
+    "help": "Name of a model. `keras-resnet models` lists all names.",
+    "autocompletion": completion.models,
+}
+Name = Annotated[str, typer.Argument(**_NAME)]
+NameOrRuns = Annotated[
+    str | None, typer.Argument(**_NAME, show_default="required; with --resume-from the model of that run")
 ]
 Model = Annotated[
     str,
@@ -81,14 +82,15 @@ ModelOption = Annotated[
         help="Directory that `keras-resnet train` wrote, a .keras file, or with --weights the name of a model."
     ),
 ]
-RecipeName = Annotated[
-    str,
-    typer.Option(
-        "--recipe",
-        help="Name of a recipe, which `keras-resnet recipes` lists, or the path of a run's recipe.json, to train in "
-        "the same way again.",
-        autocompletion=completion.recipes,
-    ),
+_RECIPE: Mapping[str, Any] = {
+    "help": "Name of a recipe, which `keras-resnet recipes` lists, or the path of a run's recipe.json, to train in the "
+    "same way again.",
+    "autocompletion": completion.recipes,
+}
+RecipeName = Annotated[str, typer.Option("--recipe", **_RECIPE)]
+RecipeNameOrRuns = Annotated[
+    str | None,
+    typer.Option("--recipe", show_default="one_cycle; with --resume-from the recipe of that run", **_RECIPE),
 ]
 
 
@@ -184,6 +186,41 @@ def _option(kind: Any, field: dataclasses.Field[Any]) -> Any:
     return Annotated[
         option_type | None, typer.Option(help=help, show_default=False, rich_help_panel="Fields of the recipe")
     ]
+
+
+def settings_from(
+    resume_from: Path | None, name: str | None, data: str | None, recipe: str | None, changes: dict[str, Any]
+) -> tuple[str, str, Recipe, dict[str, Any]]:
+    """The settings of a training: name of the model, data source, recipe, and the options that `task_from` returns.
+
+    Args:
+        resume_from: directory of a run, which gives what is None of the next three; None: the user must type the first
+            two.
+        name, data, recipe: what the user typed.
+        changes: new values of fields of the recipe, by name.
+
+    Raises:
+        ValueError: `name` or `data` is missing, the run has no readable recipe.json, or `recipe_from` raises one.
+    """
+    if resume_from is None:
+        for missing, example in ((name, "NAME must be typed, for example ResNet20"), (data, "data must be typed")):
+            if missing is None:
+                raise ValueError(f"{example}, unless --resume-from gives a run. Received: none")
+        recipe = recipe or "one_cycle"
+        return str(name), str(data), recipe_from(recipe, changes), task_from(recipe)
+    path = resume_from / "recipe.json"
+    if not path.is_file():
+        raise ValueError(
+            "resume_from must be the directory of a run, with recipe.json. "
+            f"Received: {printable(resume_from)}, without it"
+        )
+    content = read_object(path)
+    if not all(isinstance(content.get(key), kind) for key, kind in (("model", str), ("data", str), ("recipe", dict))):
+        raise ValueError(f"{printable(path)} must have model, data and recipe. Received: {list(content)!r:.200}")
+    if "epochs" in changes:  # else `iterations` of the run would replace it
+        changes = {"iterations": 0, **changes}
+    longer = recipe_from(recipe or str(path), changes)
+    return name or content["model"], data or content["data"], longer, task_from(str(path))
 
 
 def task_from(name: str) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from rich.console import Console
 from keras_resnet.cli.options import (
     DATA_HELP,
     ON_CORRUPT_HELP,
-    Name,
+    NameOrRuns,
     OnCorrupt,
     RecipeName,
+    RecipeNameOrRuns,
     Weights,
     recipe_from,
-    task_from,
+    settings_from,
     with_recipe_fields,
 )
 from keras_resnet.cli.startup import start_keras
@@ -25,8 +26,6 @@ from keras_resnet.cli.startup import start_keras
 
 @with_recipe_fields
 def train(
-    name: Name,
-    data: Annotated[str, typer.Option(help=DATA_HELP)],
     out: Annotated[
         Path,
         typer.Option(
@@ -34,7 +33,20 @@ def train(
         ),
     ],
     changes: dict[str, Any],
-    recipe: RecipeName = "one_cycle",
+    name: NameOrRuns = None,
+    data: Annotated[
+        str | None, typer.Option(help=DATA_HELP, show_default="required; with --resume-from the data of that run")
+    ] = None,
+    recipe: RecipeNameOrRuns = None,
+    resume_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Directory of a finished run, which stays as it is: its training goes on in --out, with its settings, "
+            "until --epochs. NAME and --data need not be typed. The learning rate follows the schedule of all epochs.",
+            show_default="none",
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -129,7 +141,9 @@ def train(
     Writes model.keras, history.csv, curves.png, recipe.json, logs for TensorBoard, a SavedModel, and a report on the
     test images (report/report.html) to a directory.
     """
-    changed_recipe = recipe_from(recipe, changes)
+    if find_rate and resume_from is not None:
+        raise ValueError("resume_from must not be given with --find-rate")
+    name, data, changed_recipe, of_file = settings_from(resume_from, name, data, recipe, changes)
     if find_rate and processes != 1:
         raise ValueError(f"processes must be 1 with --find-rate. Received: processes={processes}")
     if backend is not None:
@@ -155,14 +169,16 @@ def train(
         "teacher": teacher,
         "on_corrupt": on_corrupt,
     }
-    options = {**task_from(recipe), **{field: value for field, value in typed.items() if value is not None}}
+    options = {**of_file, **{field: value for field, value in typed.items() if value is not None}}
     task = run.Task(name, data, changed_recipe, **options)
     if find_rate:
         run.find_rate(task, out, devices, lambda line: report.say(line, console))
         return
     try:
         with ProgressBar(console, changed_recipe.batch_size) as progress:
-            result = run.train(task, out, [progress], overwrite, devices, lambda line: report.say(line, console))
+            result = run.train(
+                task, out, [progress], overwrite, devices, lambda line: report.say(line, console), resume_from
+            )
     except Stopped as stopped:
         report.say(f"\n{stopped}", console)
         raise typer.Exit(128 + stopped.signal) from None

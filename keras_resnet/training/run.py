@@ -34,6 +34,7 @@ from keras_resnet.training import checkpoints, distribution
 from keras_resnet.training.batches import ImageSizes, crop, resize
 from keras_resnet.training.curves import plot_curves
 from keras_resnet.training.fitting import check_continues, fit_prepared, prepare_splits, settle_precision
+from keras_resnet.training.longer_runs import check_copy, copy_run
 from keras_resnet.training.losses import ACTIVATIONS
 from keras_resnet.training.networks import open_teacher
 from keras_resnet.training.rate_curve import write_rates
@@ -71,6 +72,7 @@ def train(
     overwrite: bool = False,
     devices: int | None = None,
     write_line: Callable[[str], object] = lambda line: None,
+    resume_from: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Trains a model of the zoo and writes a run directory. The same call continues a run that was stopped or killed.
 
@@ -92,6 +94,9 @@ def train(
         devices: number of devices that share each batch, see `keras_resnet.training.distribution.devices`.
         write_line: function that gets each line about the training, for example `print`: the summary before it begins,
             and whether `early_stopping` ended it.
+        resume_from: the directory of a finished run, which stays as it is: the training goes on from its end in `out`,
+            with the same result as in that directory. `task` must be that of the run with more epochs, and `out` new
+            or empty, or hold this longer run already. None: the training goes on from what is in `out`.
 
     Returns:
         The content of `run.json`.
@@ -116,6 +121,7 @@ def train(
         log.info(line)
         write_line(line)
         return finished
+    source = _source(resume_from, out, overwrite)
     loaded = load_splits(task.data, on_corrupt=task.on_corrupt)
     test = loaded["test"]
     keras.utils.set_random_seed(recipe.seed)
@@ -128,12 +134,16 @@ def train(
         teacher = None if task.teacher is None else open_teacher(task.teacher, loaded["train"])
         training, validation = prepare_splits(model, recipe, loaded["train"], loaded.get("val"), teacher)
         # Where the precision is still "auto", `out` has no run that this one continues.
-        before = None if recipe.precision == AUTO else precision_before(out)
+        before = None if recipe.precision == AUTO else precision_before(source)
         choice = settle_precision(model, recipe, training, before, teacher)
         recipe, task = dataclasses.replace(recipe, precision=choice.precision), _in_precision(task, choice.precision)
         # Files are removed only after all arguments are checked.
-        check = functools.partial(check_continues, model, recipe, training, validation, out, teacher)
-        prepare = _preparation(out, task, overwrite, steps_per_epoch(training, recipe.batch_size), check)
+        check = functools.partial(check_continues, model, recipe, training, validation, source, teacher)
+        steps = steps_per_epoch(training, recipe.batch_size)
+        if source == out:
+            prepare = _preparation(out, task, overwrite, steps, check)
+        else:
+            prepare = _longer_copy(source, out, task, steps, check)
         distribution.gather(0, where)  # wait until all processes have checked `out`
         first = where.process == 0
         if first:
@@ -358,6 +368,46 @@ def _preparation(
             f"Received: {printable(out)}, {problem}"
         )
     return start
+
+
+def _source(resume_from: str | os.PathLike[str] | None, out: Path, overwrite: bool) -> Path:
+    """The directory of the run that a training continues: `out`, unless `out` must become a copy of `resume_from`.
+
+    Raises:
+        ValueError: `resume_from` is not a finished run, or `overwrite` is given too.
+    """
+    if resume_from is None or Path(resume_from).resolve() == out.resolve():
+        return out
+    if overwrite:
+        raise ValueError("overwrite must be False with resume_from; remove the directory out yourself")
+    if (out / RECIPE).exists():  # the same call began before; if it is another run, `_preparation` says so
+        return out
+    check_copy(Path(resume_from), out)
+    return Path(resume_from)
+
+
+def _longer_copy(source: Path, out: Path, task: Task, steps: int, check: Callable[[], None]) -> Callable[[Split], None]:
+    """As `_preparation`, for `out` that becomes a copy of a finished run, with more epochs."""
+    before = _task_before(source)
+    length = {name: getattr(before.recipe, name) for name in LENGTH}
+    as_long = dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, **length))
+    if different := _differences(before, as_long):
+        raise ValueError(
+            f"resume_from must be a run with the same settings, except epochs. Received: {printable(source)}, "
+            f"a run with another {', '.join(different)}"
+        )
+    if not _is_longer(before, task, steps):
+        raise ValueError(
+            f"epochs must be more than the {before.recipe.epochs_of(steps)} of the run in resume_from, "
+            f"{printable(source)}. Received: epochs={task.recipe.epochs_of(steps)}"
+        )
+    _check_longer(source, check)
+
+    def prepare(test: Split) -> None:
+        copy_run(source, out)
+        _reopen(out, task, test)
+
+    return prepare
 
 
 def _task_before(out: Path) -> Task:

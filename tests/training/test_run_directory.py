@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_resnet.cli import report
+from keras_resnet.cli import report, with_options
+from keras_resnet.cli.options import settings_from
 from keras_resnet.training import Recipe, checkpoints, fit, run
 from keras_resnet.training.compare import read_run
 from keras_resnet.training.resuming import Stopped
 from keras_resnet.training.run_directory import read_task
 from tests.cli.test_cli import invoke
-from tests.conftest import UNTRACED
+from tests.conftest import UNTRACED, quick_among
 from tests.data.test_sources import write_png
 from tests.small_training import small_and_eager
 from tests.training.test_resuming import AtStep, die, images
@@ -177,6 +178,118 @@ def test_a_finished_run_that_cannot_go_on_stays_as_it_is(edit, photos, finished,
     with pytest.raises(ValueError, match=f"{message}.*; a new training can start from the weights, with another --out"):
         run.train(task(photos, epochs=4), out)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_longer_run_in_another_directory_ends_as_in_its_own(photos, finished, tmp_path):
+    same, out = shutil.copytree(finished, tmp_path / "same"), tmp_path / "deep" / "longer"
+    files = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    run.train(task(photos, epochs=4), same)
+    with pytest.raises(Stopped, match="in epoch 3, step 1 of 2"):
+        run.train(task(photos, epochs=4), out, [AtStep(1, die(15))], resume_from=finished)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["longer"]
+    command = ("train", "--resume-from", finished, "--epochs", 4, "--out", out)
+    result = invoke(*command)
+    assert result.exit_code == 0, result.exception
+    assert f"continues {out} at epoch 3 of 4, step 2 of 2" in result.output
+    assert (out / "history.csv").read_text() == (same / "history.csv").read_text()
+    for file in ("model.keras", "last.keras"):
+        kept = (run.open_model(path / file).get_weights() for path in (same, out))
+        for one, two in zip(*kept, strict=True):
+            np.testing.assert_array_equal(one, two)
+    assert dataclasses.replace(run.load_run(out), seconds=0) == dataclasses.replace(run.load_run(same), seconds=0)
+    assert {path.name for path in out.iterdir()} == {path.name for path in same.iterdir()}
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == files
+    assert invoke(*command).output.startswith(f"{out} is finished; nothing to do")
+
+
+@pytest.mark.slow
+def test_a_run_is_also_lengthened_in_its_own_directory_and_after_a_kill(photos, finished, tmp_path, monkeypatch):
+    out = shutil.copytree(finished, tmp_path / "run")
+    assert invoke("train", "--resume-from", out, "--epochs", 3, "--out", out).exit_code == 0
+    assert run.load_run(out).recipe.epochs == 3
+    # What a kill during an earlier copy left does not matter, and a kill after the copy leaves the shorter run.
+    (tmp_path / ".longer").mkdir()
+    (tmp_path / ".longer" / "recipe.json").write_text("half of it")
+    longer = tmp_path / "longer"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_reopen", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            run.train(task(photos, epochs=3), longer, resume_from=finished)
+    assert run.load_run(longer) == run.load_run(finished)
+    assert run.train(task(photos, epochs=3), longer, resume_from=finished).recipe.epochs == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["longer", "run"]
+
+
+# What is typed with --resume-from RUN --out NEW, and a part of the error.
+NOT_RESUMED = {
+    "no run": (
+        ["--resume-from", "none", "--epochs", 3],
+        "--resume-from must be the directory of a run, with recipe.json",
+    ),
+    "as many epochs": (["--epochs", 2], "--epochs must be more than the 2 of the run in resume_from, .*: --epochs=2"),
+    "no epochs": ([], "--epochs must be more than the 2 of the run in resume_from, .* Received: --epochs=2"),
+    "another field": (["--epochs", 3, "--flip"], r"--resume-from must be .* recipe: flip \(was False, is True\)"),
+    "another recipe": (["--epochs", 3, "--recipe", "one_cycle"], r"another recipe: batch_size \(was 12, is 32\)"),
+    "another model": (["ResNet32", "--epochs", 3], "a run with another model"),
+    "other data": (["--data", "digits", "--epochs", 3], "must be a run with the same settings.* another data"),
+    "overwrite": (["--epochs", 3, "--overwrite"], "--overwrite must be False with resume_from"),
+    "find rate": (["--epochs", 3, "--find-rate"], "--resume-from must not be given with --find-rate"),
+}
+
+
+@pytest.mark.parametrize("case", quick_among(NOT_RESUMED, "no run"))
+def test_what_cannot_be_resumed_from_is_named(case, tmp_path, request):
+    typed, message = NOT_RESUMED[case]
+    source = tmp_path if case == "no run" else request.getfixturevalue("finished")
+    result = invoke("train", "--resume-from", source, "--out", tmp_path / "new", *typed)
+    assert re.search(message, with_options(str(result.exception), "train")), result.exception
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_damaged_and_unfinished_runs_are_not_resumed_from(photos, finished, stopped, tmp_path):
+    longer = task(photos, epochs=4)
+    with pytest.raises(
+        ValueError, match="resume_from must be the directory of a finished run. .* type its own command"
+    ):
+        run.train(longer, tmp_path / "new", resume_from=stopped)
+    with pytest.raises(ValueError, match="Received: .*photos.*, without a run"):
+        run.train(longer, tmp_path / "new", resume_from=photos)
+    for name in ("checkpoints", "model.keras"):
+        damaged = shutil.copytree(finished, tmp_path / name / "run")
+        shutil.rmtree(damaged / name) if (damaged / name).is_dir() else (damaged / name).write_bytes(b"")
+        with pytest.raises(ValueError, match=name):
+            run.train(longer, tmp_path / "new", resume_from=damaged)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    with pytest.raises(
+        ValueError, match="out must be a new or empty directory if resume_from is another one. Received"
+    ):
+        run.train(longer, tmp_path / "full", resume_from=finished)
+    with pytest.raises(ValueError, match=r"an unfinished run with another recipe: epochs \(was 2, is 4\)"):
+        run.train(longer, shutil.copytree(stopped, tmp_path / "stopped"), resume_from=finished)
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes.txt"]
+
+
+def test_a_training_needs_a_model_and_data_unless_it_is_resumed(tmp_path):
+    error = invoke("train", "--data", "digits", "--out", tmp_path).exception
+    assert str(error) == "NAME must be typed, for example ResNet20, unless --resume-from gives a run. Received: none"
+    error = with_options(str(invoke("train", "ResNet20", "--out", tmp_path).exception), "train")
+    assert error == "--data must be typed, unless --resume-from gives a run. Received: none"
+
+
+def test_epochs_replace_the_iterations_of_a_run_that_is_resumed(tmp_path):
+    settings = {"model": "ResNet20", "data": "digits", "recipe": {"iterations": 50}, "size": 8}
+    (tmp_path / "recipe.json").write_text(json.dumps(settings))
+    name, data, recipe, options = settings_from(tmp_path, None, None, None, {"epochs": 7})
+    assert (name, data, recipe.epochs, recipe.iterations, options) == ("ResNet20", "digits", 7, 0, {"size": 8})
+    assert settings_from(tmp_path, None, None, None, {"iterations": 90})[2].iterations == 90
+    for content in ("{}", '{"model": 3, "data": "digits", "recipe": {}}', '{"recipe": {"epochs": 0}}'):
+        (tmp_path / "recipe.json").write_text(content)
+        with pytest.raises(ValueError, match="recipe.json must have model, data and recipe. Received"):
+            settings_from(tmp_path, None, None, None, {})
 
 
 @pytest.mark.slow
