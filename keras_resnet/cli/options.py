@@ -39,7 +39,7 @@ _NAME: Mapping[str, Any] = {
     "autocompletion": completion.models,
 }
 Name = Annotated[str, typer.Argument(**_NAME)]
-NameOrRuns = Annotated[
+OptionalName = Annotated[
     str | None, typer.Argument(**_NAME, show_default="required; with --resume-from the model of that run")
 ]
 Model = Annotated[
@@ -88,7 +88,7 @@ _RECIPE: Mapping[str, Any] = {
     "autocompletion": completion.recipes,
 }
 RecipeName = Annotated[str, typer.Option("--recipe", **_RECIPE)]
-RecipeNameOrRuns = Annotated[
+OptionalRecipeName = Annotated[
     str | None,
     typer.Option("--recipe", show_default="one_cycle; with --resume-from the recipe of that run", **_RECIPE),
 ]

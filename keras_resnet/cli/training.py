@@ -12,10 +12,10 @@ from rich.console import Console
 from keras_resnet.cli.options import (
     DATA_HELP,
     ON_CORRUPT_HELP,
-    NameOrRuns,
     OnCorrupt,
+    OptionalName,
+    OptionalRecipeName,
     RecipeName,
-    RecipeNameOrRuns,
     Weights,
     recipe_from,
     settings_from,
@@ -33,11 +33,11 @@ def train(
         ),
     ],
     changes: dict[str, Any],
-    name: NameOrRuns = None,
+    name: OptionalName = None,
     data: Annotated[
         str | None, typer.Option(help=DATA_HELP, show_default="required; with --resume-from the data of that run")
     ] = None,
-    recipe: RecipeNameOrRuns = None,
+    recipe: OptionalRecipeName = None,
     resume_from: Annotated[
         Path | None,
         typer.Option(
