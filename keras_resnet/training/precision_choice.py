@@ -24,7 +24,7 @@ from keras_resnet.training.distribution import Placement, gather
 from keras_resnet.training.recipe import AUTO, Recipe
 from keras_resnet.training.summary import device_kind
 
-SECONDS = 1.0  # for which a precision is timed, besides its compilation
+SECONDS, TURNS = 1.0, 4  # for which a precision is timed, besides its compilation, and parts, of which the best counts
 FAR_SLOWER = 2.0  # a precision whose first timed step takes longer than the best by this factor is not timed further
 # Rounding of bfloat16, 1/256 in each layer, and other random numbers of dropout change a loss by a few percent.
 # A type that overflows, or a kernel that is wrong, changes it by more.
@@ -240,8 +240,8 @@ def _speed(model: keras.Model, batches: tf.data.Dataset, batch_size: int, best: 
     step = clock.seconds[1]
     enough = step >= SECONDS or batch_size / step * FAR_SLOWER < best
     # Processes that train together must do the same number of steps.
-    steps = gather(0 if enough else math.ceil(SECONDS / step), where)[0]
+    steps = gather(0 if enough else math.ceil(SECONDS / TURNS / step), where)[0]
     if steps:
-        train(epochs=1, steps=steps)
-        step = clock.seconds[2] / steps
+        train(epochs=TURNS, steps=steps)
+        step = min(clock.seconds[2:]) / steps
     return Speed(batch_size / step, clock.losses[0])

@@ -30,7 +30,7 @@ def measured(monkeypatch):
 
     def set_measurements(rates, kept, left_out):
         monkeypatch.setattr(precisions, "_candidates", lambda *_: ({name: name for name in rates}, dict(left_out)))
-        monkeypatch.setattr(precisions, "_images_per_second", lambda name, *_: rates[name])
+        monkeypatch.setattr(precisions, "_images_per_second", lambda *_: dict(rates))
         monkeypatch.setattr(precisions, "_kept", lambda model, name, images: (kept[name], f"{kept[name]:.1%} are kept"))
 
     return set_measurements
@@ -141,10 +141,13 @@ WARNED = (
 @pytest.mark.parametrize(("name", "rates", "slowdown", "warning"), WARNED)
 def test_a_typed_precision_that_is_slower_is_warned_of(name, rates, slowdown, warning, monkeypatch, caplog):
     speeds = dict(zip((name, "float32"), rates))
+    asked = []
     monkeypatch.setattr(precisions, "slowdown", lambda name: slowdown)
     monkeypatch.setattr(precisions, "float_features", lambda model, name, part: name)
-    monkeypatch.setattr(precisions, "_images_per_second", lambda features, *_: speeds[features])
+    monkeypatch.setattr(precisions, "_images_per_second", lambda tried, *_: asked.append(tried) or speeds)
     precisions._warn_if_slower(name, name, None, None)
+    emulated = name == "bfloat16" and slowdown > 3
+    assert asked == ([] if emulated else [{name: name, "float32": "float32"}])
     assert len(caplog.messages) == bool(warning)
     assert warning in caplog.text
     assert ("The machine that serves may differ" in caplog.text) == bool(warning)

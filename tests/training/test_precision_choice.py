@@ -152,7 +152,7 @@ def taken(monkeypatch):
     measurements = []
 
     def take(precision):
-        monkeypatch.setattr(precision_choice, "SECONDS", 0.0)
+        monkeypatch.setattr(precision_choice, "SECONDS", 0.0)  # no step is timed after the second
         monkeypatch.setattr(precision_choice, "slowdown", lambda name: 1.0)
 
         def choose(rates):
