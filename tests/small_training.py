@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_resnet import zoo
-from keras_resnet.training import run
+from keras_resnet.training import results, run
 
 
 def of_one_block(patch):
@@ -21,8 +21,8 @@ def of_one_block(patch):
 
 def without_export(patch):
     """Leaves the SavedModel and the report out of runs, which saves half of their time. For tests that use neither."""
-    patch.setattr(run, "saved_model", lambda *_, **__: None)
-    patch.setattr(run, "_write_report", lambda *_: None)
+    patch.setattr(results, "saved_model", lambda *_, **__: None)
+    patch.setattr(run, "write_run_report", lambda *_: None)
 
 
 @contextlib.contextmanager

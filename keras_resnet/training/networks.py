@@ -1,4 +1,4 @@
-"""Opens the network that the user names: a run directory, a `.keras` file, or a model of the zoo with weights."""
+"""Networks of trainings: the one that is trained, and those that the user names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.data.sources import class_indices
 from keras_resnet.evaluation import published
+from keras_resnet.stages import freeze
 from keras_resnet.training import batches
-from keras_resnet.training.run_directory import as_checkpoint, open_model, open_run
+from keras_resnet.training.losses import ACTIVATIONS
+from keras_resnet.training.run_directory import Task, as_checkpoint, open_model, open_run
 from keras_resnet.weights import Checkpoint
 
 
@@ -77,6 +79,27 @@ def open_network(
     run, network = open_run(path)
     checkpoint, names = as_checkpoint(run, network, path), [(name,) for name in run.classes]
     return OpenedNetwork(network, run.classes, batches.resize(run.recipe), checkpoint, run.data, names, run.on_corrupt)
+
+
+def build_network(task: Task, side: int | None, split: Split) -> keras.Model:
+    """The network of a run before its training.
+
+    Args:
+        task: the settings of the run.
+        side: side of the square images in pixels; None: images of any size.
+        split: images, which have the number of channels and the classes.
+    """
+    recipe = task.recipe
+    rates = {"stochastic_depth": recipe.stochastic_depth, "drop_rate": recipe.drop_rate}
+    model = zoo.create_model(
+        task.model,
+        input_shape=(side, side, split.channels),
+        classes=len(split.classes),
+        classifier_activation=ACTIVATIONS[recipe.loss],
+        weights=task.weights,
+        **{name: value for name, value in rates.items() if value},  # zero: the value of the zoo
+    )
+    return freeze(model, until=task.freeze_until) if task.freeze_until else model
 
 
 def open_teacher(name: str, images: Split) -> keras.Model:

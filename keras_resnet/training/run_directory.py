@@ -1,4 +1,4 @@
-"""What a run directory holds, and how it is read.
+"""What a run directory holds, and how its files are read.
 
 recipe.json   everything needed to repeat it      run.json      settings and results of a finished run
 history.csv   loss, accuracy and rate by epoch    curves.png    plot of loss and accuracy
@@ -18,8 +18,11 @@ from typing import Any, TypeVar
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+import keras_resnet
 from keras_resnet import zoo
+from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.json_files import read_object
 from keras_resnet._internal.validation import integer, number, one_of, printable, text, texts
 from keras_resnet.data.corrupt import ON_CORRUPT
@@ -242,3 +245,19 @@ def _classifier(model: Any, file: Path) -> keras.Model:
         image = keras.Input(inputs[0].shape[1:], dtype=inputs[0].dtype, name=inputs[0].name)  # for batches of any size
         return keras.Model(image, keras.tree.flatten(model(image))[0], name=model.name)
     return model
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries, for the files of a run."""
+    return {
+        "keras_resnet": keras_resnet.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "backend": keras.backend.backend(),
+    }
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Writes a JSON file of a run, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import time
 from collections.abc import Callable
@@ -99,6 +100,22 @@ def gain_of(contents: list[tf.Tensor], size: int, channels: int, crop: Crop | No
         if time.perf_counter() > end:
             break
     return float(sums[0] / sums[1])
+
+
+def watchers(
+    source: str, split: Split, size: int, crop: Crop | None, write_line: Callable[[str], object]
+) -> list[keras.callbacks.Callback]:
+    """A `WaitingForImages` for a training on large photographs; [] for other images.
+
+    Args:
+        source: the source of the images.
+        split: the training images.
+        size, crop: as in `gain_of`.
+        write_line: gets the line.
+    """
+    photographs = large_photographs(split)
+    gain = functools.partial(gain_of, size=size, channels=split.channels, crop=crop)
+    return [WaitingForImages(source, photographs, gain, write_line)] if photographs else []
 
 
 class WaitingForImages(keras.callbacks.Callback):

@@ -213,7 +213,7 @@ def test_a_run_is_also_lengthened_in_its_own_directory_and_after_a_kill(photos, 
     (tmp_path / ".longer" / "recipe.json").write_text("half of it")
     longer = tmp_path / "longer"
     with monkeypatch.context() as patch:
-        patch.setattr(run, "_reopen", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(continuing, "_reopen", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             run.train(task(photos, epochs=3), longer, resume_from=finished)
     assert run.load_run(longer) == run.load_run(finished)

@@ -15,7 +15,7 @@ import tensorflow as tf
 import keras_resnet as kr
 from keras_resnet.data import from_arrays
 from keras_resnet.evaluation.accuracy import evaluate
-from keras_resnet.training import curves, run
+from keras_resnet.training import curves, results, run
 from tests.conftest import UNTRACED
 from tests.data.test_sources import write_png
 from tests.small_training import of_one_block, without_export
@@ -307,7 +307,7 @@ def test_a_run_leaves_everything_it_promises(out):
 @pytest.mark.slow
 def test_a_report_that_cannot_be_written_does_not_spoil_a_run(folder, tmp_path, monkeypatch, caplog, eager):
     of_one_block(monkeypatch)
-    monkeypatch.setattr(run, "saved_model", lambda *_, **__: None)
+    monkeypatch.setattr(results, "saved_model", lambda *_, **__: None)
     passes = []
     monkeypatch.setattr(
         run, "evaluate", lambda *arguments, **options: passes.append(1) or evaluate(*arguments, **options)
@@ -318,7 +318,7 @@ def test_a_report_that_cannot_be_written_does_not_spoil_a_run(folder, tmp_path, 
         directory.mkdir()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run, "write_report", fail)
+    monkeypatch.setattr(results, "write_report", fail)
     result = run.train(task(folder, dataclasses.replace(QUICK, epochs=1)), tmp_path / "run")
     assert len(passes) == 1
     assert "the run is finished, but its report is not written: [Errno 28] No space left on device" in caplog.text
@@ -336,12 +336,12 @@ def test_a_report_takes_the_place_of_that_of_a_shorter_training(tmp_path, monkey
         (directory / "report.html").write_text("of two")
         raise ValueError("no fonts")
 
-    monkeypatch.setattr(run, "write_report", fail)
-    run._write_report(None, None, "", tmp_path)
+    monkeypatch.setattr(results, "write_report", fail)
+    results.write_run_report(None, None, "", tmp_path)
     assert not (tmp_path / "report").exists()  # it would describe another training
     assert "no fonts" in caplog.text
-    monkeypatch.setattr(run, "write_report", lambda _, directory, *__: directory.mkdir())
-    run._write_report(None, None, "", tmp_path)
+    monkeypatch.setattr(results, "write_report", lambda _, directory, *__: directory.mkdir())
+    results.write_run_report(None, None, "", tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["report"]
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from sklearn.datasets import load_sample_images
 
 import keras_resnet as kr
-from keras_resnet.training import Recipe, Task, run, train, waiting
+from keras_resnet.training import Recipe, Task, train, waiting
 from keras_resnet.training.waiting import WaitingForImages, advice, gain_of, large_photographs
 from tests.small_training import of_one_block, without_export
 
@@ -104,7 +104,7 @@ def test_a_training_says_it_once(tmp_path, monkeypatch):
     """Two epochs of four steps."""
     source = photographs(tmp_path / "photos", (520, 700), count=20)
     monkeypatch.setattr(waiting, "LEAST_SHARE", -1.0)
-    monkeypatch.setattr(run, "gain_of", lambda *_, **__: 20.0)
+    monkeypatch.setattr(waiting, "gain_of", lambda *_, **__: 20.0)
     of_one_block(monkeypatch)
     without_export(monkeypatch)
     lines = []

@@ -1,0 +1,221 @@
+"""What a training does with its directory: it begins a run, continues, lengthens or replaces one."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from keras_resnet._internal.validation import printable
+from keras_resnet.data import Split
+from keras_resnet.inputs import square_side
+from keras_resnet.training.longer_runs import check_copy, copy_run
+from keras_resnet.training.networks import build_network
+from keras_resnet.training.recipe import AUTO
+from keras_resnet.training.resuming import CHECKPOINTS, LENGTH, save_best
+from keras_resnet.training.run_directory import (
+    FILES,
+    LAST,
+    MODEL,
+    RECIPE,
+    RUN,
+    Run,
+    Task,
+    load_run,
+    open_run,
+    read_task,
+    versions,
+    write_json,
+)
+
+log = logging.getLogger("keras_resnet.training")
+
+
+def with_precision_of_run(out: Path, task: Task, overwrite: bool) -> Task:
+    """`task`, in which "auto" is the precision of the run in `out`, if that is this run, or a shorter one.
+
+    The run's precision was measured when it began, perhaps on another machine, and it ends as it began.
+    """
+    if task.recipe.precision != AUTO or (overwrite and (out / RUN).exists()):
+        return task
+    try:
+        before = read_task(out)
+    except ValueError:  # there is none; `preparation` says what is damaged
+        return task
+    same = in_precision(task, before.recipe.precision)
+    length = {name: getattr(task.recipe, name) for name in LENGTH}
+    longer = dataclasses.replace(before, recipe=dataclasses.replace(before.recipe, **length))
+    return same if longer.fields == same.fields else task
+
+
+def in_precision(task: Task, precision: str) -> Task:
+    """`task` with another precision."""
+    return dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, precision=precision))
+
+
+def preparation(
+    source: Path, out: Path, task: Task, overwrite: bool, steps: int, check: Callable[[], None]
+) -> Callable[[Split], None]:
+    """The function that prepares `out` for a training; it gets the test images. Until it is called nothing changes.
+
+    Args:
+        source: the directory of the run that continues, from `source_of`.
+        out: the run directory.
+        task: the settings of the run.
+        overwrite: as in `train`.
+        steps: number of steps of an epoch.
+        check: function that raises a `ValueError` unless the training can go on from the last checkpoint.
+
+    Raises:
+        ValueError: `out` holds something that must not be replaced.
+    """
+    if source != out:
+        return _longer_copy(source, out, task, steps, check)
+    existing = [name for name in FILES if (out / name).exists()]
+    start = functools.partial(_start, out, task, existing)
+    finished = RUN in existing
+    if not existing or (finished and overwrite):
+        return start
+    problem = f"which holds {', '.join(existing)}"
+    if RECIPE in existing:
+        try:
+            before = _task_before(out)
+            different = _differences(before, task)
+            if not different and not finished:
+                return lambda test: None  # `fit` continues from the checkpoint
+            if not different:
+                open_run(out)  # raises the error for which it is not taken as finished
+            if finished and _is_longer(before, task, steps):
+                _check_longer(out, check)
+                return functools.partial(_reopen, out, task)
+            problem = (
+                f"which holds {'a finished' if finished else 'an unfinished'} run with another {', '.join(different)}"
+            )
+        except ValueError as error:
+            problem = f"where {error}"
+    if not overwrite:
+        raise ValueError(
+            "out must be a new directory, unless overwrite=True (on the command line --overwrite) is given. "
+            f"Received: {printable(out)}, {problem}"
+        )
+    return start
+
+
+def source_of(resume_from: str | os.PathLike[str] | None, out: Path, overwrite: bool) -> Path:
+    """The directory of the run that a training continues: `out`, unless `out` must become a copy of `resume_from`.
+
+    Raises:
+        ValueError: `resume_from` is not a finished run, or `overwrite` is given too.
+    """
+    if resume_from is None or Path(resume_from).resolve() == out.resolve():
+        return out
+    if overwrite:
+        raise ValueError("overwrite must be False with resume_from; remove the directory out yourself")
+    if (out / RECIPE).exists():  # the same call began before; if it is another run, `preparation` says so
+        return out
+    check_copy(Path(resume_from), out)
+    return Path(resume_from)
+
+
+def _longer_copy(source: Path, out: Path, task: Task, steps: int, check: Callable[[], None]) -> Callable[[Split], None]:
+    """As `preparation`, for `out` that becomes a copy of a finished run, with more epochs."""
+    before = _task_before(source)
+    length = {name: getattr(before.recipe, name) for name in LENGTH}
+    as_long = dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, **length))
+    if different := _differences(before, as_long):
+        raise ValueError(
+            f"resume_from must be a run with the same settings, except epochs. Received: {printable(source)}, "
+            f"a run with another {', '.join(different)}"
+        )
+    if not _is_longer(before, task, steps):
+        raise ValueError(
+            f"epochs must be more than the {before.recipe.epochs_of(steps)} of the run in resume_from, "
+            f"{printable(source)}. Received: epochs={task.recipe.epochs_of(steps)}"
+        )
+    _check_longer(source, check)
+
+    def prepare(test: Split) -> None:
+        copy_run(source, out)
+        _reopen(out, task, test)
+
+    return prepare
+
+
+def _task_before(out: Path) -> Task:
+    """The settings of the run in a directory. Those of a finished run may be longer in recipe.json, see `_reopen`."""
+    task = read_task(out)
+    return dataclasses.replace(task, recipe=load_run(out).recipe) if (out / RUN).exists() else task
+
+
+def finished_run(out: Path, task: Task, write_line: Callable[[str], object]) -> Run | None:
+    """The run in a directory, if it is finished and has these settings; says so in the log and to `write_line`."""
+    try:
+        if not (out / RUN).exists() or _differences(_task_before(out), task):
+            return None
+        run, _ = open_run(out)
+    except ValueError:  # `preparation` says what is damaged, after all arguments are checked
+        return None
+    line = (
+        f"{printable(out)} is finished; nothing to do: overwrite=True (on the command line --overwrite) trains it "
+        "anew, more epochs go on from its end"
+    )
+    log.info(line)
+    write_line(line)
+    return run
+
+
+def _differences(before: Task, now: Task) -> list[str]:
+    """How the fields of two tasks differ, as text."""
+    old, new = before.fields, now.fields
+    different = [name for name in new if name != "recipe" and old[name] != new[name]]
+    changed = [
+        f"{name} (was {old['recipe'][name]}, is {value})"
+        for name, value in new["recipe"].items()
+        if old["recipe"][name] != value
+    ]
+    return different + ([f"recipe: {', '.join(changed)}"] if changed else [])
+
+
+def _is_longer(before: Task, now: Task, steps: int) -> bool:
+    """Whether a task is another one with more epochs."""
+    length = {name: getattr(now.recipe, name) for name in LENGTH}
+    same = dataclasses.replace(before, recipe=dataclasses.replace(before.recipe, **length)).fields == now.fields
+    return same and before.recipe.epochs_of(steps) < now.recipe.epochs_of(steps)
+
+
+def _check_longer(out: Path, check: Callable[[], None]) -> None:
+    """Raises a `ValueError` unless a finished run can go on for more epochs. `check` is as in `preparation`."""
+    open_run(out)
+    try:
+        check()
+    except ValueError as error:
+        weights = printable(out / (LAST if (out / LAST).exists() else MODEL))
+        raise ValueError(
+            f"{error}; a new training can start from the weights, with another --out and --weights {weights}"
+        ) from error
+
+
+def _start(out: Path, task: Task, obsolete: Sequence[str], test: Split) -> None:
+    """Removes obsolete files and writes `recipe.json`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in obsolete:
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    write_json({**task.fields, "versions": versions()}, out / RECIPE)
+
+
+def _reopen(out: Path, task: Task, test: Split) -> None:
+    """Makes a finished run an unfinished one with more epochs. A kill at any place leaves one of the two."""
+    run, model = open_run(out)
+    if run.best_epoch is not None:
+        network = build_network(
+            task, square_side(model), test
+        )  # has the variables of the training, also those of seeds
+        network.set_weights(model.get_weights())
+        save_best(network.variables, out / CHECKPOINTS)
+    write_json({**task.fields, "versions": versions()}, out / RECIPE)
+    (out / RUN).unlink()
