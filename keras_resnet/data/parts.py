@@ -2,7 +2,7 @@
 
 libjpeg can decode a JPEG at 1/2, 1/4 or 1/8 of its sides: from fewer coefficients it computes fewer pixels, which are
 means of the pixels that it leaves out. Training uses it where the result still has at least as many pixels as the
-network takes. An image of 12 megapixels then takes a third to a half of the time. Measured on photographs: pixels of
+network takes. A photograph of 12 megapixels then takes less than half of the time. Measured on photographs: pixels of
 the resized part differ by 1.0 gray levels, on average, from those of all pixels with antialiasing. Evaluation decodes
 all pixels, because its accuracies are compared with published ones.
 """

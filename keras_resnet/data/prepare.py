@@ -113,7 +113,7 @@ def shrunk(content: tf.Tensor, shorter_side: int, quality: int) -> tf.Tensor:
 
 def _opened(path: Path, new: Prepared) -> Prepared:
     """The state of a preparation in this directory; `new` if there is none, or if no file of it is finished."""
-    if not path.is_dir() or not any(path.iterdir()):
+    if not path.is_dir() or all(entry.name.startswith(".") for entry in path.iterdir()):
         return new
     stored = stored_in(path)
     if stored is None:
