@@ -62,11 +62,10 @@ def prepare(
         OSError: a file cannot be written, for example on a full disk; the same call goes on later.
 
     Example:
-        >>> import tempfile, keras_resnet as kr
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     prepared = kr.data.prepare("digits", folder)
-        ...     kr.data.load(f"tfrecord:{folder}", "test").size, prepared.images
-        (360, {'train': 1437, 'test': 360})
+        >>> import keras_resnet as kr
+        >>> kr.data.prepare("folder:photos", "photos-512").images  # doctest: +SKIP
+        {'train': 1600, 'test': 400}
+        >>> train = kr.data.load("tfrecord:photos-512", "train")  # doctest: +SKIP
     """
     integer("shorter_side", shorter_side)
     if integer("quality", quality) > 100:
