@@ -133,7 +133,7 @@ def fit(
 
 
 def settle_precision(
-    model: keras.Model, recipe: Recipe, train: Split, before: str | None, teacher: keras.Model | None
+    model: keras.Model, recipe: Recipe, train: Split, before: str | None, teacher: keras.Model | None = None
 ) -> Choice:
     """The precision of a training: the quickest one for `precision="auto"`. Warns of one that is slower than float32.
 

@@ -20,6 +20,7 @@ from tests.conftest import UNTRACED
 PUBLISHED = {
     "one_cycle": {"epochs": 15, "schedule": "cosine", "optimizer": "sgd"},
     "fine_tune": {"epochs": 10, "flip": True, "crop": "random_resized"},
+    "cifar_half_hour": {"epochs": 20, "batch_size": 128, "schedule": "cosine", "optimizer": "sgd", "flip": True},
     "he2015_cifar": {
         **{"iterations": 64_000, "batch_size": 128, "learning_rate": 0.1, "milestones": (0.5, 0.75)},
         **{"momentum": 0.9, "nesterov": False, "weight_decay": 1e-4, "pad_and_crop": 4 / 32, "flip": True},

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from keras_resnet.cli import report, with_options
 from keras_resnet.cli.options import settings_from
-from keras_resnet.training import Recipe, checkpoints, fit, run
+from keras_resnet.training import Recipe, checkpoints, continuing, fit, run
 from keras_resnet.training.compare import read_run
 from keras_resnet.training.resuming import Stopped
 from keras_resnet.training.run_directory import read_task
