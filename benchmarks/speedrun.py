@@ -49,7 +49,7 @@ class Reached(NamedTuple):
     epochs: int
 
 
-def images(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def images(count: int) -> list[np.ndarray]:
     """Pixels and labels of the training images, and those of the test images.
 
     Raises:
@@ -63,7 +63,7 @@ def images(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         pixels, labels = map(np.concatenate, zip(*batches))
         rows = np.random.default_rng(0).permutation(len(labels))[: count or None]
         found += [pixels[rows], labels[rows].astype("int64")]
-    return tuple(found)
+    return found
 
 
 def epochs_in(seconds: float, of_an_epoch: float) -> int:

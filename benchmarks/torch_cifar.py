@@ -17,7 +17,8 @@ import numpy as np
 from benchmarks.workers import needs
 
 BATCH, PADDING = 128, 4
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # of pixels / 255, as in that repository
+# Of pixels / 255, as in that repository.
+MEAN, STD = np.array([0.4914, 0.4822, 0.4465], "float32"), np.array([0.2023, 0.1994, 0.2010], "float32")
 
 
 def network() -> Any:
@@ -50,7 +51,8 @@ def network() -> Any:
     stem = (nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
     sizes = [(16, 16, 1)] * 3 + [(16, 32, 2)] + [(32, 32, 1)] * 2 + [(32, 64, 2)] + [(64, 64, 1)] * 2
     head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-    return nn.Sequential(*stem, *(Block(*size) for size in sizes), *head).to(memory_format=torch.channels_last)
+    net: Any = nn.Sequential(*stem, *(Block(*size) for size in sizes), *head)
+    return net.to(memory_format=torch.channels_last)
 
 
 def train(net: Any, images: np.ndarray, labels: np.ndarray, epochs: int, seed: int = 0) -> float:
@@ -105,5 +107,5 @@ def _normalized(pixels: np.ndarray) -> Any:
     """Images (N, H, W, C) as a tensor (N, C, H, W), channels last, with a mean of about 0."""
     import torch
 
-    values = (pixels.astype("float32") / 255 - np.float32(MEAN)) / np.float32(STD)
+    values = (pixels.astype("float32") / 255 - MEAN) / STD
     return torch.from_numpy(values).permute(0, 3, 1, 2)

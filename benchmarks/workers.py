@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-Turn = Callable[..., float]  # takes one turn, and returns work per second
+Turn = Callable[..., Any]  # takes one turn, and returns work per second, or a result
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -47,8 +47,8 @@ class Worker:
         theirs.close()
         self._receive()
 
-    def __call__(self, *arguments: object) -> float:
-        """Takes a turn, and returns its work per second."""
+    def __call__(self, *arguments: object) -> Any:
+        """Takes a turn, and returns its work per second, or its result."""
         with contextlib.suppress(BrokenPipeError):  # the process ended during the turns of others
             self._ours.send(arguments)
         return self._receive()

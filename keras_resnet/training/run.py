@@ -191,7 +191,7 @@ def _about(name: str | None, teacher: keras.Model | None) -> str:
 
 
 def _introduce(
-    parts: Mapping[str, Split], recipe: Recipe, lines: Iterable[str], write_line: Callable[[str], object]
+    parts: Mapping[str, Split], recipe: Recipe, lines: Iterable[str | None], write_line: Callable[[str], object]
 ) -> None:
     """Warns of what is wrong with the images, and writes the lines that are not empty.
 
