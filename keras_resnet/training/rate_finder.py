@@ -83,7 +83,9 @@ def find_rate(
     repeats, epoch = recipe.gradient_accumulation_steps, steps_per_epoch(train, recipe.batch_size)
     short = dataclasses.replace(
         recipe,
-        **{"epochs": -(-steps * repeats // epoch), "iterations": 0, "train_sizes": recipe.train_sizes[:1]},
+        epochs=-(-steps * repeats // epoch),
+        iterations=0,
+        train_sizes=recipe.train_sizes[:1],
         validation_split=0.0,
     )
     before = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
