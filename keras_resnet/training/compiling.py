@@ -67,7 +67,8 @@ def compile_for(model: keras.Model, recipe: Recipe, train: Split, steps: int) ->
         model, recipe, train, steps: as in `compiled`.
     """
     model.compile(
-        optimizer=optimizer(recipe, schedule(recipe, steps // recipe.gradient_accumulation_steps)),
+        # Keras asks the schedule by the number of the step, also if it updates weights only in each second step.
+        optimizer=optimizer(recipe, schedule(recipe, steps)),
         loss=with_class_weights(LOSSES[recipe.loss](), recipe.class_weights, train),
         weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         auto_scale_loss=False,  # `optimizer` scales the loss for float16

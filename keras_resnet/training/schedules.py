@@ -44,7 +44,7 @@ def stepwise(recipe: Recipe, steps: int, warmup: int) -> LearningRateSchedule:
     return PiecewiseConstantDecay(boundaries, rates)
 
 
-# Schedules after the warm-up; the training has `steps` updates, and the warm-up is the first `warmup` of them.
+# Schedules after the warm-up; the training has `steps` steps, and the warm-up is the first `warmup` of them.
 SCHEDULES = {"cosine": cosine, "steps": stepwise}
 
 
@@ -53,10 +53,10 @@ def schedule(recipe: Recipe, steps: int) -> WarmUp:
 
     Args:
         recipe: gives the highest rate, the warm-up and the schedule.
-        steps: number of updates of the training.
+        steps: number of steps of the training.
 
     Returns:
-        A Keras schedule, a function of the number of the update.
+        A Keras schedule, a function of the number of the step.
 
     Example:
         >>> from keras_resnet.training import Recipe

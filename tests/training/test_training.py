@@ -62,6 +62,15 @@ def test_the_same_seed_gives_the_same_weights(colours, eager):
 
 
 @pytest.mark.slow
+def test_the_rate_falls_over_the_whole_training_if_gradients_are_accumulated(colours, eager):
+    recipe = dataclasses.replace(QUICK, epochs=4, warmup=0.25)
+    expected = fit(colours, recipe)[1]["learning_rate"]
+    accumulated = fit(colours, dataclasses.replace(recipe, gradient_accumulation_steps=2))[1]["learning_rate"]
+    assert accumulated == pytest.approx(expected)
+    assert accumulated[2] > 0.04
+
+
+@pytest.mark.slow
 def test_a_recipe_has_a_name(colours, monkeypatch, eager):
     monkeypatch.setitem(kr.training.RECIPES, "quick", dataclasses.replace(QUICK, epochs=1, validation_split=0.0))
     model = tiny(input_shape=(8, 8, 1), classes=2)
