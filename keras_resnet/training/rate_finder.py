@@ -87,6 +87,8 @@ def find_rate(
         iterations=0,
         train_sizes=recipe.train_sizes[:1],
         validation_split=0.0,
+        early_stopping=0,
+        unfreeze_epochs=0,  # the rate is that of the whole network
     )
     before = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
     rising = _RisingRate(*RANGES[recipe.optimizer], steps, repeats)
