@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 import keras_resnet as kr
-from benchmarks import memory, serve, torch_nets, torchvision_on_cpu, train
+from benchmarks import memory, serve, speedrun, torch_nets, torchvision_on_cpu, train
 from tests.weights.test_parity_keras_applications import original
 
 
@@ -58,3 +58,22 @@ def slow():
 
 def quick():
     return serve.turn_of(lambda pixels: None)
+
+
+def few_images(count):
+    """Stands in for `speedrun.images`: pixels and labels for training and for the test."""
+    pixels = np.random.default_rng(0).integers(0, 256, (130, 32, 32, 3), "uint8")
+    return [pixels, np.arange(130) % 10, pixels[:10], np.arange(10)]
+
+
+def small_speedrun(count):
+    """`speedrun.ours` for a network of one block. It needs its own process, because it changes modules."""
+    kr.ResNet20 = functools.partial(kr.ResNet20, depths=(1,), filters=(4,))
+    speedrun.images, speedrun.STEPS = few_images, 1
+    return speedrun.ours(count)
+
+
+def small_speedrun_in_torch(count):
+    """`speedrun.in_torch` with few images. It needs its own process, because it changes the module."""
+    speedrun.images, speedrun.STEPS = few_images, 1
+    return speedrun.in_torch(count)

@@ -32,6 +32,7 @@ from benchmarks import (
     memory,
     serve,
     serve_accuracy,
+    speedrun,
     train,
 )
 from benchmarks import report as reports
@@ -43,7 +44,7 @@ from keras_resnet.export import precisions
 from keras_resnet.export.int8_kernels import available
 from tests import benchmark_nets, needs, processes
 from tests import benchmark_subjects as subjects
-from tests.benchmark_nets import TINY
+from tests.benchmark_nets import TINY, small_speedrun, small_speedrun_in_torch
 
 
 @contextlib.contextmanager
@@ -197,6 +198,7 @@ SMALL = {
         serve_accuracy.Amount(1),
         "ResNet20 on CIFAR-10, float32, chooses as Keras",
     ),
+    "speedrun": (speedrun, speedrun.Amount(0.001), "keras_resnet, accuracy over torch"),
 }
 
 
@@ -218,6 +220,8 @@ def test_a_benchmark_gives_its_figures(name, short_turns, forked, monkeypatch):
         kinds = ("flip", "mixup", "random_resized_crop")
         rows = {kind: row for kind, row in augmentation.rows().items() if kind in kinds}
         monkeypatch.setattr(augmentation, "rows", lambda: rows)
+    if name == "speedrun":
+        monkeypatch.setattr(speedrun, "SUBJECTS", {"keras_resnet": small_speedrun, "torch": small_speedrun_in_torch})
     if name == "latency":
         monkeypatch.setattr(latency, "REFERENCE", "ResNet20")
     module.run(report, amount)

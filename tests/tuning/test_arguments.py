@@ -123,7 +123,11 @@ MISTAKES = {
     "epochs": (reader(epochs="5"), TypeError, "epochs must be an integer of at least 1. Received: epochs='5'"),
     "batch size": (reader(batch_size=0), ValueError, "batch_size must be an integer of at least 1"),
     "share": (reader(validation_split=1.5), ValueError, r"validation_split must be in \[0, 1\). Received: .*1.5"),
-    "order": (reader(x=batches().unbatch().shuffle(64).batch(16), y=None), ValueError, "the same order in each iteration"),
+    "order": (
+        reader(x=batches().unbatch().shuffle(64).batch(16), y=None),
+        ValueError,
+        "the same order in each iteration",
+    ),
 }
 
 
