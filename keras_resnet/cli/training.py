@@ -224,24 +224,37 @@ def data(
             show_default="none",
         ),
     ] = None,
-    shorter_side: Annotated[int, typer.Option(help="With --to: longest shorter side of an image in pixels.")] = 512,
-    quality: Annotated[int, typer.Option(help="With --to: JPEG quality, 1 to 100.")] = 92,
+    shorter_side: Annotated[
+        int | None,
+        typer.Option(help="Only with --to: longest shorter side of an image in pixels.", show_default="512"),
+    ] = None,
+    quality: Annotated[
+        int | None, typer.Option(help="Only with --to: JPEG quality, 1 to 100.", show_default="92")
+    ] = None,
 ) -> None:
     """Prints the images of each split and class. With --preview it draws some of them, after augmentation.
 
     With --to it writes photographs upright and smaller to files that train faster.
     """
     changed_recipe = recipe_from(recipe, changes)
-    kind, _, directory = (to or "tfrecord:DIR").partition(":")
+    kind, _, directory = ("tfrecord:DIR" if to is None else to).partition(":")
     if kind != "tfrecord" or not directory:
         raise ValueError(f"to must be tfrecord:DIR. Received: {to!r}")
+    for option, value in (("shorter_side", shorter_side), ("quality", quality)):
+        if to is None and value is not None:
+            raise ValueError(f"{option} must not be given without --to. Received: {option}={value}")
     start_keras()
     from keras_resnet.cli import report
-    from keras_resnet.data import load, prepare
+    from keras_resnet.data import load
+    from keras_resnet.data.prepare import QUALITY, SHORTER_SIDE, checked, prepare
     from keras_resnet.data.sources import splits_of
     from keras_resnet.data.summary import describe, warn_of_copies, warn_of_uneven_classes
     from keras_resnet.training.batches import preview as draw_preview
 
+    side = SHORTER_SIDE if shorter_side is None else shorter_side
+    quality = QUALITY if quality is None else quality
+    if to is not None:
+        checked(source, directory, side, quality)
     console = Console()
     splits = {name: load(source, name, on_corrupt=on_corrupt) for name in splits_of(source)}
     warn_of_uneven_classes(next(iter(splits.values())))
@@ -249,13 +262,13 @@ def data(
     for line in describe(splits):
         report.say(line, console)
     if preview is not None:
-        side = changed_recipe.train_sizes[0] if changed_recipe.train_sizes else size
-        draw_preview(next(iter(splits.values())), changed_recipe, side, images, preview)
+        drawn = changed_recipe.train_sizes[0] if changed_recipe.train_sizes else size
+        draw_preview(next(iter(splits.values())), changed_recipe, drawn, images, preview)
         report.say(str(preview), console)
     if to is not None:
         with report.counting(console) as progress:
             prepared = prepare(
-                source, directory, shorter_side=shorter_side, quality=quality, on_corrupt=on_corrupt, progress=progress
+                source, directory, shorter_side=side, quality=quality, on_corrupt=on_corrupt, progress=progress
             )
         report.prepared(prepared, directory, console)
 

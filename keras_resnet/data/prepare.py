@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -24,6 +25,8 @@ from keras_resnet.data.split import Split
 
 SHORTER_SIDE, QUALITY = 512, 92  # unless others are asked for
 SHARD_BYTES = 100_000_000
+LONGEST = 65_500  # pixels of a side that libjpeg encodes
+FILES = ("folder", "tfrecord")  # sources that look for images in all of their directory
 SEED = 0  # of the order of the images
 
 
@@ -39,15 +42,17 @@ def prepare(
     """Writes the images of a data set to TFRecord files, large ones smaller, so that training decodes them quickly.
 
     An image with a shorter side of more than `shorter_side` pixels is turned upright, resized (bilinear, antialiased)
-    and written as JPEG. All others keep their bytes; pixels in memory become PNG files. Files get about 100 MB. Train
-    with `tfrecord:DIRECTORY`; splits and names of classes stay. As all TFRecord files, they are read with 3 channels.
+    and written as JPEG. All others keep their bytes, and so do the few whose longer side would still be too long for a
+    JPEG; pixels in memory become PNG files. Files get about 100 MB. Train with `tfrecord:DIRECTORY`; splits and names
+    of classes stay. As all TFRecord files, they are read with 3 channels.
     If the call is killed, the same call goes on after the last finished file; until then `load` refuses the directory.
 
     Args:
         source: where the images are, as in `load`.
-        directory: directory to write; new, empty, or with an unfinished preparation of the same source.
-        shorter_side: longest shorter side in pixels, at least 1. Twice the side of the network's images leaves room
-            for random crops.
+        directory: directory to write; new, empty, or with an unfinished preparation of the same source. It must not be
+            in the directory of the source, where it would be taken for images of a class.
+        shorter_side: longest shorter side in pixels, from 1 to 65,500. Twice the side of the network's images leaves
+            room for random crops.
         quality: JPEG quality, from 1 to 100.
         on_corrupt: as in `load`; with "skip" the result lists the images that were left out.
         progress: called for each image with the split, the number of images that were read, and the number of all.
@@ -67,10 +72,7 @@ def prepare(
         {'train': 1600, 'test': 400}
         >>> train = kr.data.load("tfrecord:photos-512", "train")  # doctest: +SKIP
     """
-    integer("shorter_side", shorter_side)
-    if integer("quality", quality) > 100:
-        raise ValueError(f"quality must be from 1 to 100. Received: quality={quality}")
-    path = checked_directory("directory", directory)
+    path = checked(source, directory, shorter_side, quality)
     splits = {name: load(source, name, on_corrupt=on_corrupt) for name in splits_of(source)}
     images, shards = {name: split.size for name, split in splits.items()}, {name: list[int]() for name in splits}
     state = _opened(path, Prepared(source, shorter_side, quality, images, _digest(splits), shards, []))
@@ -90,8 +92,24 @@ def prepare(
     return state
 
 
+def checked(source: str, directory: str | os.PathLike[str], shorter_side: int, quality: int) -> Path:
+    """The directory as a path. Raises what `prepare` raises before it reads the source."""
+    for name, value, most in (("shorter_side", shorter_side, LONGEST), ("quality", quality, 100)):
+        if integer(name, value) > most:
+            raise ValueError(f"{name} must be from 1 to {most:,}. Received: {name}={value}")
+    path = checked_directory("directory", directory)
+    kind, _, where = source.partition(":")
+    with contextlib.suppress(OSError, RuntimeError):  # no such user, or a name that is too long: `load` says so
+        if kind in FILES and path.resolve().is_relative_to(Path(where).expanduser().resolve()):
+            raise ValueError(
+                "directory must not be in the directory of the source. "
+                f"Received: {printable(path)} in {printable(where)}"
+            )
+    return path
+
+
 def shrunk(content: tf.Tensor, shorter_side: int, quality: int) -> tf.Tensor:
-    """The bytes of an image file; those of a smaller upright JPEG if its shorter side is too long.
+    """The bytes of an image file; those of a smaller upright JPEG if its shorter side is too long, and a JPEG can be.
 
     Args:
         content: scalar string, the bytes of an image file; or pixels, uint8 (H, W, C), which become a PNG file.
@@ -103,8 +121,10 @@ def shrunk(content: tf.Tensor, shorter_side: int, quality: int) -> tf.Tensor:
     """
     is_file = content.dtype == tf.string
     image = decode(content, 3) if is_file else content  # also to find out whether it can be read
+    sides = tf.cast(tf.shape(image)[:2], tf.int64)
+    shorter, longer = tf.reduce_min(sides), tf.reduce_max(sides)
     return tf.cond(
-        tf.reduce_min(tf.shape(image)[:2]) > shorter_side,
+        (shorter > shorter_side) & (longer * shorter_side // shorter <= LONGEST),
         lambda: tf.io.encode_jpeg(resize_shorter_side(image, shorter_side), quality=quality, optimize_size=True),
         lambda: content if is_file else tf.io.encode_png(image),
     )

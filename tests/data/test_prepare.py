@@ -215,6 +215,7 @@ def test_the_command_writes_pixels_in_memory_as_png_files(tmp_path):
     ("options", "message"),
     [
         ({"shorter_side": 0}, "shorter_side must be"),
+        ({"shorter_side": 2**31}, "shorter_side must be from 1 to 65,500. Received: shorter_side=2147483648"),
         ({"quality": 101}, "quality must be from 1 to 100. Received: quality=101"),
         ({"quality": 80}, "quality must be 92, with which .* was begun; or choose another directory"),
         ({"shorter_side": 64}, "shorter_side must be 300, with which .* was begun"),
@@ -252,5 +253,34 @@ def test_a_class_whose_name_is_no_line_of_text_is_refused_before_anything_is_wri
     assert not (tmp_path / "out").exists()
 
 
-def test_another_place_is_refused_before_the_data_are_read():
-    assert "to must be tfrecord:DIR. Received: 'prepared'" in str(invoke("data", "x", "--to", "prepared").exception)
+@pytest.mark.parametrize("place", [".", "out", "cat/out", "../pictures/train"])
+@pytest.mark.parametrize("kind", ["folder", "tfrecord"])
+def test_a_directory_in_the_source_is_refused_because_it_would_be_read_as_images(kind, place, tmp_path):
+    source = small_pictures(tmp_path / "pictures")
+    with pytest.raises(ValueError, match="directory must not be in the directory of the source. Received: .* in "):
+        prepare(f"{kind}:{source}", source / place)
+
+
+@pytest.mark.parametrize(("length", "is_kept"), [(1000, False), (70_000, True)])
+def test_an_image_that_stays_too_long_for_a_jpeg_keeps_its_bytes(length, is_kept):
+    content = tf.io.encode_png(np.zeros((20, length, 3), "uint8"))
+    written = MODULE.shrunk(content, 19, 92).numpy()
+    assert (written == content.numpy()) is is_kept
+
+
+@pytest.mark.parametrize("place", ["prepared", "", "tfrecord:", "folder:out"])
+def test_another_place_is_refused_before_the_data_are_read(place):
+    message = f"to must be tfrecord:DIR. Received: {place!r}"
+    assert message in str(invoke("data", "x", "--to", place).exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--quality", 80), "quality must not be given without --to. Received: quality=80"),
+        (("--shorter-side", 80), "shorter_side must not be given without --to. Received: shorter_side=80"),
+        (("--quality", 101, "--to", "tfrecord:out"), "quality must be from 1 to 100. Received: quality=101"),
+    ],
+)
+def test_options_that_are_wrong_or_do_nothing_are_refused_before_the_data_are_read(options, message):
+    assert message in str(invoke("data", "folder:missing", *options).exception)
