@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_resnet._internal.validation import output_file
+from keras_resnet._internal.validation import directory, output_file
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.b.Svg"])
@@ -35,3 +35,12 @@ def test_a_file_that_cannot_be_written_is_refused(value, message, tmp_path, monk
     monkeypatch.setattr(os, "access", lambda path, _: path != Path("locked"))  # root may write everywhere
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         output_file("out", value, ".svg", ".png")
+
+
+def test_the_home_of_an_unknown_user_is_refused():
+    for check in (
+        lambda: directory("out", "~nobody-has-this-name/x"),
+        lambda: output_file("out", "~nobody-x/y.csv", ".csv"),
+    ):
+        with pytest.raises(ValueError, match="out must have the name of a known user after ~. Received: '~nobody-"):
+            check()

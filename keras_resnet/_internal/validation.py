@@ -86,9 +86,16 @@ def function_or_none(argument: str, value: Any) -> None:
         raise TypeError(f"{argument} must be a function or None. Received: {argument}={value!r}")
 
 
+def _expanded(argument: str, value: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:  # "~name/..."
+        raise ValueError(f"{argument} must have the name of a known user after ~. Received: {str(value)!r}") from error
+
+
 def directory(argument: str, value: str | os.PathLike[str]) -> Path:
     """`value` as a path with `~` expanded, if it is a directory or a directory can be created there."""
-    path = Path(value).expanduser()
+    path = _expanded(argument, value)
     existing = next(candidate for candidate in (path, *path.parents) if candidate.exists())
     if not existing.is_dir():
         raise ValueError(f"{argument} must be a directory. Received: {str(value)!r}; {existing} is a file")
@@ -100,7 +107,7 @@ def output_file(argument: str, value: str | os.PathLike[str], *suffixes: str) ->
 
     The path ends in one of `suffixes`, in lower or upper case.
     """
-    path = Path(value).expanduser()
+    path = _expanded(argument, value)
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{argument} must end in {' or '.join(suffixes)}. Received: {str(value)!r}")
     if path.is_dir():
