@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_resnet._internal.validation import directory, output_file
+from keras_resnet._internal import validation
+from keras_resnet._internal.validation import output_file
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.b.Svg"])
@@ -39,7 +40,7 @@ def test_a_file_that_cannot_be_written_is_refused(value, message, tmp_path, monk
 
 def test_the_home_of_an_unknown_user_is_refused():
     for check in (
-        lambda: directory("out", "~nobody-has-this-name/x"),
+        lambda: validation.directory("out", "~nobody-has-this-name/x"),
         lambda: output_file("out", "~nobody-x/y.csv", ".csv"),
     ):
         with pytest.raises(ValueError, match="out must have the name of a known user after ~. Received: '~nobody-"):
