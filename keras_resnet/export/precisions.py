@@ -116,8 +116,9 @@ def in_auto(
         left_out[best] = f"reaches {rate(rates.pop(best))} and is not taken, because only {compared}"
         compared = ""
     others = {name: f"reaches {rate(value)}" for name, value in reached.items() if name != best} | left_out
+    kept = "" if rates == reached else " that keeps the answers"
     words = [
-        f"{best}, the quickest on the machine of the export: {rate(reached[best])} in batches of {TIMED}",
+        f"{best}, the quickest on the machine of the export{kept}: {rate(reached[best])} in batches of {TIMED}",
         *(f"{name} {text}" for name, text in others.items()),
         *([compared] if compared else []),
     ]
