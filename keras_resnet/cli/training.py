@@ -141,8 +141,8 @@ def train(
     Writes model.keras, history.csv, curves.png, recipe.json, logs for TensorBoard, a SavedModel, and a report on the
     test images (report/report.html) to a directory.
     """
-    if find_rate and resume_from is not None:
-        raise ValueError("resume_from must not be given with --find-rate")
+    if find_rate and (resume_from is not None or overwrite):
+        raise ValueError(f"{'overwrite' if overwrite else 'resume_from'} must not be given with --find-rate")
     name, data, changed_recipe, of_file = settings_from(resume_from, name, data, recipe, changes)
     if find_rate and processes != 1:
         raise ValueError(f"processes must be 1 with --find-rate. Received: processes={processes}")

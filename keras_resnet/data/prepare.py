@@ -150,11 +150,13 @@ def _opened(path: Path, new: Prepared) -> Prepared:
 
 
 def _digest(splits: Mapping[str, Split]) -> str:
-    """A digest of the names of all files, or else shards, in their order."""
+    """A digest of the names and sizes of all files, or else shards, in their order."""
     digest = hashlib.sha256()
     for split in splits.values():
-        names = split.files or (split.records.shards if isinstance(split.records, Stream) else ())
-        digest.update(b"\0".join([*map(os.fsencode, names), b"\0"]))
+        for name in split.files or (split.records.shards if isinstance(split.records, Stream) else ()):
+            size = Path(name).stat().st_size if Path(name).is_file() else -1
+            digest.update(b"%s\0%d\0" % (os.fsencode(name), size))
+        digest.update(b"\0")
     return digest.hexdigest()
 
 

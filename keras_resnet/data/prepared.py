@@ -23,7 +23,7 @@ class Prepared:
         shorter_side: longest shorter side of an image, in pixels.
         quality: JPEG quality of the images that were shrunk.
         images: number of images of the source, by split.
-        names: a digest of the names of the source's files and shards.
+        names: a digest of the names and sizes of the source's files and shards.
         shards: finished files by split; for each the number of images that were read until its end.
         skipped: one reason for each image that could not be read.
     """
@@ -79,7 +79,7 @@ def check_finished(directory: Path) -> None:
     if found is not None and not found.is_finished:
         written, images = (sum(counts) for counts in (map(found.read, found.images), found.images.values()))
         raise ValueError(
-            f"data: {printable(directory)} must hold all images; type `keras-resnet data {found.source} --to "
-            f"tfrecord:{printable(directory)}` with the same options again, to finish it. Received: the files of "
+            f"data: {printable(directory)} must hold all images; type `keras-resnet data {printable(found.source)} "
+            f"--to tfrecord:{printable(directory)}` with the same options again, to finish it. Received: the files of "
             f"{written:,} of {images:,} images"
         )

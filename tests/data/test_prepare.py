@@ -231,8 +231,14 @@ def test_other_images_are_refused(tmp_path, out):
     """A file under another name: the order of the rest, and so which images are still missing, is not known."""
     source = small_pictures(tmp_path / "pictures")
     prepare(f"folder:{source}", tmp_path / "out")
+    message = r"source must have the images with which .*out was begun.*with other images"
     (source / "dog" / "3.png").rename(source / "dog" / "9.png")
-    with pytest.raises(ValueError, match=r"source must have the images with which .*out was begun.*with other images"):
+    with pytest.raises(ValueError, match=message):
+        prepare(f"folder:{source}", tmp_path / "out")
+    (source / "dog" / "9.png").rename(source / "dog" / "3.png")
+    prepare(f"folder:{source}", tmp_path / "out")  # nothing is left to do
+    (source / "dog" / "3.png").write_bytes(tf.io.encode_png(np.full((90, 90, 3), 7, "uint8")).numpy())
+    with pytest.raises(ValueError, match=message):
         prepare(f"folder:{source}", tmp_path / "out")
 
 

@@ -235,6 +235,7 @@ NOT_RESUMED = {
     "other data": (["--data", "digits", "--epochs", 3], "must be a run with the same settings.* another data"),
     "overwrite": (["--epochs", 3, "--overwrite"], "--overwrite must be False with resume_from"),
     "find rate": (["--epochs", 3, "--find-rate"], "--resume-from must not be given with --find-rate"),
+    "replaced rate": (["--find-rate", "--overwrite"], "--overwrite must not be given with --find-rate"),
 }
 
 
