@@ -34,11 +34,13 @@ def softmax_divergence(temperature: float) -> SoftLoss:
 def sigmoid_divergence(temperature: float) -> SoftLoss:
     """The same for a sigmoid for each class; the mean over classes, as in the loss of the recipe."""
 
+    # A loss of Keras: on several TensorFlow devices it is the part of one device, as the loss of the recipe is.
+    cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+
     def loss(teacher: Any, student: Any) -> Any:
         teacher, student = teacher / temperature, student / temperature
         target = ops.sigmoid(teacher)
-        entropy = ops.binary_crossentropy(target, teacher, from_logits=True)
-        return ops.mean(ops.binary_crossentropy(target, student, from_logits=True) - entropy) * temperature**2
+        return (cross_entropy(target, student) - cross_entropy(target, teacher)) * temperature**2
 
     return loss
 
@@ -90,14 +92,13 @@ def taught(model: keras.Model, teacher: keras.Model | None, recipe: Recipe) -> I
 @contextlib.contextmanager
 def _not_trainable(model: keras.Model) -> Iterator[None]:
     """No gradients are recorded for the variables of `model` inside the block, which on torch would need memory."""
-    before = {layer: layer.trainable for layer in all_layers(model)}
+    before = [(layer, layer.trainable) for layer in (model, *all_layers(model))]  # a nested model before its layers
     model.trainable = False
     try:
         yield
     finally:
-        model.trainable = True  # it is that of all its layers, which get their own values now
-        for layer, value in before.items():
-            layer.trainable = value
+        for layer, trainable in before:
+            layer.trainable = trainable
 
 
 def _as_input_of(teacher: keras.Model, images: Any) -> Any:

@@ -118,6 +118,11 @@ def open_teacher(name: str, images: Split) -> keras.Model:
         ValueError: there is no such network, or a class of the images is not one of its classes.
     """
     zoo_name, _, tag = text("teacher", name).partition(":")
+    if zoo_name in zoo.ROWS and not tag and not Path(name).exists():
+        raise ValueError(
+            f"teacher must be a run directory, a .keras file, or NAME:TAG; `keras-resnet models {zoo_name} --weights` "
+            f"lists the tags. Received: teacher={name}, without a tag"
+        )
     network = open_network(zoo_name, tag) if zoo_name in zoo.ROWS and tag else open_network(name)
     if not network.aliases:
         return network.model

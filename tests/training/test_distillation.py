@@ -11,11 +11,12 @@ from scipy.special import expit, log_softmax, softmax
 
 import keras_resnet as kr
 from keras_resnet.training import Recipe, Task, run
-from keras_resnet.training.distillation import SOFT_LOSSES, check_teacher
+from keras_resnet.training.distillation import SOFT_LOSSES, _not_trainable, check_teacher
 from keras_resnet.training.distribution import Placement
 from keras_resnet.training.networks import open_teacher
 from keras_resnet.training.recipe import CHOICES
 from keras_resnet.training.resuming import Stopped
+from keras_resnet.training.run_directory import read_task
 from tests.conftest import UNTRACED
 from tests.small_training import small_and_eager
 from tests.training.test_resuming import AtStep
@@ -123,6 +124,21 @@ def test_a_training_changes_nothing_of_its_teacher(eager):
     assert "compute_loss" not in vars(student)
 
 
+def test_a_frozen_teacher_stays_frozen():
+    inner = network(2)
+    outer = keras.Sequential([keras.Input((8, 8, 1)), inner])
+    inner.trainable = False
+    inner.layers[2].trainable = True
+    before = [layer.trainable for layer in (outer, inner, *inner.layers)]
+    with _not_trainable(outer):
+        assert not outer.trainable_variables
+    assert [layer.trainable for layer in (outer, inner, *inner.layers)] == before
+    inner.trainable = False
+    with _not_trainable(inner):
+        pass
+    assert not inner.trainable
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "shape",
@@ -191,6 +207,11 @@ def test_a_teacher_is_opened_by_name_with_the_classes_of_the_images():
     np.testing.assert_allclose(logits_of(teacher, pixels), logits_of(whole, pixels)[:, [5, 4]], rtol=1e-5, atol=1e-5)
 
 
+def test_a_model_of_the_zoo_teaches_only_with_a_tag():
+    with pytest.raises(ValueError, match="NAME:TAG; `keras-resnet models ResNet50 --weights` lists the tags. Received"):
+        open_teacher("ResNet50", images())
+
+
 def test_an_unknown_teacher_is_refused():
     split = kr.data.from_arrays(np.zeros((2, 28, 28, 1), "uint8"), [0, 1], ("Sandal", "Zebra"))
     with pytest.raises(ValueError, match="teacher must know the classes of the images.*'Zebra'"):
@@ -210,5 +231,5 @@ def test_a_run_teaches_another_one_and_both_are_written_down(tmp_path):
         task = Task("ResNet20", "digits", recipe, 8, teacher=str(tmp_path / "teacher"))
         student = run.train(task, tmp_path / "student", write_line=lines.append)
         assert run.train(task, tmp_path / "student") == student  # it is finished
-    assert run.read_task(tmp_path / "student") == task
+    assert read_task(tmp_path / "student") == task
     assert any(line.startswith(f"teacher: {tmp_path / 'teacher'}, ") for line in lines)
