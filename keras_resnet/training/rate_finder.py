@@ -47,7 +47,12 @@ class RateCurve(NamedTuple):
 
 
 def find_rate(
-    model: keras.Model, recipe: Recipe | str, train: Data, validation: Data | None = None, steps: int = 100
+    model: keras.Model,
+    recipe: Recipe | str,
+    train: Data,
+    validation: Data | None = None,
+    steps: int = 100,
+    teacher: keras.Model | None = None,
 ) -> RateCurve:
     """Proposes the highest learning rate of a recipe, for its optimizer, batches, augmentation, loss and precision.
 
@@ -59,9 +64,10 @@ def find_rate(
 
     Args:
         model, recipe, train, validation: as for `kr.training.fit`. The validation images are not used; without them the
-            recipe's `validation_split` is held out. `learning_rate`, `schedule` and `warmup` of the recipe do not
-            matter.
+            recipe's `validation_split` is held out. `learning_rate`, `schedule`, `warmup` and `unfreeze_epochs` of the
+            recipe do not matter: all layers are trained that are not frozen.
         steps: number of updates, at least 20. Small data is used in several epochs.
+        teacher: as for `kr.training.fit`.
 
     Returns:
         The proposal, and the curve from which it follows.
@@ -79,7 +85,7 @@ def find_rate(
     """
     recipe = recipe_named(recipe)
     integer("steps", steps, 20)
-    train, _ = prepare_splits(model, recipe, train, validation)
+    train, _ = prepare_splits(model, recipe, train, validation, teacher)
     repeats, epoch = recipe.gradient_accumulation_steps, steps_per_epoch(train, recipe.batch_size)
     short = dataclasses.replace(
         recipe,
@@ -94,7 +100,7 @@ def find_rate(
     rising = _RisingRate(*RANGES[recipe.optimizer], steps, repeats)
     try:
         with contextlib.suppress(DivergedError):  # the end of the curve
-            fit(model, short, train, callbacks=[rising])
+            fit(model, short, train, callbacks=[rising], teacher=teacher)
     finally:
         for variable, value in zip(model.variables, before, strict=True):
             variable.assign(value)

@@ -68,6 +68,21 @@ def test_the_steps_are_those_of_the_recipe_at_a_rate_that_rises(eager):
     assert found.proposal == pytest.approx(found.rates[best] / 10, rel=0.05)
 
 
+@pytest.mark.slow
+def test_what_only_long_trainings_have_changes_nothing(eager):
+    found = find_rate(network(RECIPE), RECIPE, images(), steps=20)
+    recipe = dataclasses.replace(RECIPE, early_stopping=1, unfreeze_epochs=1, schedule="steps", warmup=0.5)
+    assert find_rate(network(recipe), recipe, images(), steps=20) == found
+
+
+@pytest.mark.slow
+def test_a_teacher_is_part_of_the_loss(eager):
+    teacher = network(RECIPE)
+    found = find_rate(network(RECIPE), RECIPE, images(), steps=20)
+    taught = find_rate(network(RECIPE), RECIPE, images(), steps=20, teacher=teacher)
+    assert taught.losses[0] < 0.5 * found.losses[0]  # both networks begin with the same answers
+
+
 def rise(losses, updates, repeats=1):
     """The callback after a training of one epoch with these losses, which it may end before."""
     rising = _RisingRate(0.001, 1.0, updates, repeats)
