@@ -35,21 +35,24 @@ from keras_resnet.training.run_directory import (
 log = logging.getLogger("keras_resnet.training")
 
 
-def with_precision_of_run(out: Path, task: Task, overwrite: bool) -> Task:
-    """`task`, in which "auto" is the precision of the run in `out`, if that is this run, or a shorter one.
+def with_precision_of_run(task: Task, out: Path, resume_from: str | os.PathLike[str] | None, overwrite: bool) -> Task:
+    """`task`, in which "auto" is the precision of the run in `out` or `resume_from`: this run, or a shorter one.
 
     The run's precision was measured when it began, perhaps on another machine, and it ends as it began.
     """
     if task.recipe.precision != AUTO or (overwrite and (out / RUN).exists()):
         return task
-    try:
-        before = read_task(out)
-    except ValueError:  # there is none; `preparation` says what is damaged
-        return task
-    same = in_precision(task, before.recipe.precision)
-    length = {name: getattr(task.recipe, name) for name in LENGTH}
-    longer = dataclasses.replace(before, recipe=dataclasses.replace(before.recipe, **length))
-    return same if longer.fields == same.fields else task
+    for directory in (out, *([] if resume_from is None else [Path(resume_from)])):
+        try:
+            before = read_task(directory)
+        except ValueError:  # there is none; `preparation` says what is damaged
+            continue
+        same = in_precision(task, before.recipe.precision)
+        length = {name: getattr(task.recipe, name) for name in LENGTH}
+        longer = dataclasses.replace(before, recipe=dataclasses.replace(before.recipe, **length))
+        if longer.fields == same.fields:
+            return same
+    return task
 
 
 def in_precision(task: Task, precision: str) -> Task:
@@ -148,7 +151,11 @@ def _longer_copy(source: Path, out: Path, task: Task, steps: int, check: Callabl
 def _task_before(out: Path) -> Task:
     """The settings of the run in a directory. Those of a finished run may be longer in recipe.json, see `_reopen`."""
     task = read_task(out)
-    return dataclasses.replace(task, recipe=load_run(out).recipe) if (out / RUN).exists() else task
+    if not (out / RUN).exists():
+        return task
+    recipe = load_run(out).recipe  # it has the sizes that were used, which may be those of the model or of `size`
+    length = {name: getattr(recipe, name) for name in LENGTH}
+    return dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, **length))
 
 
 def finished_run(out: Path, task: Task, write_line: Callable[[str], object]) -> Run | None:

@@ -12,6 +12,8 @@ from keras_resnet.training.run_directory import HISTORY, LAST, MODEL, RECIPE, RU
 
 # What a training goes on from. The other files of a run describe its end, and are made anew.
 COPIED = (RECIPE, RUN, HISTORY, MODEL, LAST, "tensorboard", CHECKPOINTS)
+# End of the name of an unfinished copy. It is removed, so nobody else may have such a name: `.git` or `.cache` may.
+COPY = ".unfinished-copy-of-a-run"
 
 
 def check_copy(source: Path, out: Path) -> None:
@@ -36,7 +38,7 @@ def copy_run(source: Path, out: Path) -> None:
         source: the directory of the run.
         out: a new or empty directory.
     """
-    new = out.absolute().with_name(f".{out.absolute().name}")
+    new = out.absolute().with_name(f".{out.absolute().name}{COPY}")
     with writing(out):
         try:
             shutil.rmtree(new, ignore_errors=True)  # of a copy that was killed

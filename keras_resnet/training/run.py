@@ -97,7 +97,7 @@ def train(
         >>> train(Task("ResNet20", "digits", RECIPES["one_cycle"]), "runs/digits").test_accuracy  # doctest: +SKIP
     """
     row, out = zoo.row_of(task.model), Path(out)
-    task = with_precision_of_run(out, task, overwrite)
+    task = with_precision_of_run(task, out, resume_from, overwrite)
     recipe = task.recipe
     if not overwrite and (finished := finished_run(out, task, write_line)):
         return finished
@@ -237,7 +237,8 @@ def find_rate(
     with distribution.devices(devices):
         model = build_network(task, side, loaded["train"])
         one_size = dataclasses.replace(recipe, train_sizes=(), eval_size=0)
-        found = find_rate_of(model, one_size, loaded["train"], loaded.get("val"))
+        teacher = None if task.teacher is None else open_teacher(task.teacher, loaded["train"])
+        found = find_rate_of(model, one_size, loaded["train"], loaded.get("val"), teacher=teacher)
     out.mkdir(parents=True, exist_ok=True)
     _, picture = write_rates(found, f"{task.model} on {task.data}", out)
     write_line(

@@ -20,6 +20,8 @@ from keras_resnet.cli import report, with_options
 from keras_resnet.cli.options import settings_from
 from keras_resnet.training import Recipe, checkpoints, continuing, fit, run
 from keras_resnet.training.compare import read_run
+from keras_resnet.training.longer_runs import COPY, copy_run
+from keras_resnet.training.precision_choice import Choice
 from keras_resnet.training.resuming import Stopped
 from keras_resnet.training.run_directory import read_task
 from tests.cli.test_cli import invoke
@@ -209,8 +211,9 @@ def test_a_run_is_also_lengthened_in_its_own_directory_and_after_a_kill(photos, 
     assert invoke("train", "--resume-from", out, "--epochs", 3, "--out", out).exit_code == 0
     assert run.load_run(out).recipe.epochs == 3
     # What a kill during an earlier copy left does not matter, and a kill after the copy leaves the shorter run.
-    (tmp_path / ".longer").mkdir()
-    (tmp_path / ".longer" / "recipe.json").write_text("half of it")
+    half = tmp_path / f".longer{COPY}"
+    half.mkdir()
+    (half / "recipe.json").write_text("half of it")
     longer = tmp_path / "longer"
     with monkeypatch.context() as patch:
         patch.setattr(continuing, "_reopen", lambda *_: os.kill(os.getpid(), signal.SIGINT))
@@ -219,6 +222,40 @@ def test_a_run_is_also_lengthened_in_its_own_directory_and_after_a_kill(photos, 
     assert run.load_run(longer) == run.load_run(finished)
     assert run.train(task(photos, epochs=3), longer, resume_from=finished).recipe.epochs == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["longer", "run"]
+
+
+def test_a_copy_of_a_run_removes_nothing_of_others(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text("{}")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("mine")
+    copy_run(tmp_path / "run", tmp_path / "git")
+    assert (tmp_path / "git" / "recipe.json").read_text() == "{}"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        ".git",
+        "HEAD",
+        "git",
+        "recipe.json",
+        "recipe.json",
+        "run",
+    ]
+
+
+@pytest.mark.slow
+def test_a_longer_run_in_another_directory_keeps_the_precision_that_was_measured(
+    photos, finished, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(run, "settle_precision", lambda model, recipe, *_: Choice(recipe.precision, None))
+    longer = run.train(task(photos, epochs=3, precision="auto"), tmp_path / "longer", resume_from=finished)
+    assert longer.recipe.precision == "float32"
+
+
+@pytest.mark.slow
+def test_a_run_with_another_size_for_evaluation_is_known_again_and_lengthened(photos, tmp_path):
+    short, longer = (task(photos, eval_size=12, epochs=epochs) for epochs in (1, 2))
+    first = run.train(short, tmp_path)
+    assert run.train(short, tmp_path) == first
+    assert run.train(longer, tmp_path).recipe.epochs == 2
 
 
 # What is typed with --resume-from RUN --out NEW, and a part of the error.
