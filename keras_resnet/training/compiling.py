@@ -26,6 +26,7 @@ from keras_resnet.training.optimizers import innermost, optimizer
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.sam import sharpness_aware
 from keras_resnet.training.schedules import schedule
+from keras_resnet.training.unfreezing import create_starts
 
 
 @contextlib.contextmanager
@@ -80,6 +81,7 @@ def compile_for(model: keras.Model, recipe: Recipe, train: Split, steps: int) ->
     # The optimizer is a class of this package: plain Keras could not load a model whose file contains it.
     forget_compile_arguments(model)
     create_average_statistics(model)
+    create_starts(model, recipe)
     # Keras would do it inside the graph of the first step, which the variables would then keep in memory.
     model.optimizer.build(model.trainable_variables)
     # Keras would replace the weights by their average at the end of each `fit`, which may not be the end of training.

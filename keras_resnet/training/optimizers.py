@@ -125,7 +125,7 @@ def unbiased_moments(optimizer: Any, gradient: Any, variable: Any) -> tuple[Any,
             attribute with the first update.
     """
     dtype, step = variable.dtype, optimizer.iterations + 1
-    if starts := getattr(optimizer, "starts", ()):
+    if (starts := getattr(optimizer, "starts", None)) is not None:
         step = step - starts[index_of(optimizer, variable)]
     mean, square = moments_of(optimizer, variable)
     optimizer.assign_add(mean, (1 - optimizer.beta_1) * (gradient - mean))

@@ -8,14 +8,18 @@ one phase to the next.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
+import numpy as np
+from keras.initializers import Constant
 
 from keras_resnet._internal.keras_graph import all_layers, chooser_of_variables, moving_averages
 from keras_resnet.stages import CLASSIFIER, POST, freeze, stage_names
 from keras_resnet.training.optimizers import innermost
 from keras_resnet.training.recipe import Recipe
+
+UNKNOWN = -1  # the start of a variable that is not trained yet
 
 
 def stages_to_unfreeze(model: keras.Model) -> list[str]:
@@ -46,7 +50,8 @@ def gradual_unfreezing(model: keras.Model, recipe: Recipe, steps: int) -> Iterat
     """Inside the block, stages of a compiled model are frozen and unfrozen again; after it, all is as before.
 
     Args:
-        model: the model, whose optimizer is built for all variables that are trained at any time.
+        model: the model, whose optimizer is built for all variables that are trained at any time, and has `starts`, see
+            `create_starts`.
         recipe: how to train.
         steps: number of steps of an epoch.
 
@@ -67,15 +72,11 @@ def gradual_unfreezing(model: keras.Model, recipe: Recipe, steps: int) -> Iterat
     stages = stages_to_unfreeze(model)
     phases = len(stages)
     with _restored(model) as freeze_before:
-        trained = [{id(variable) for variable in freeze_before(stage)} for stage in stages]
-        first = [[id(variable) in each for each in trained].index(True) for variable in variables]
-        # As in torch, the correction of the moments' bias counts the updates of each variable.
-        optimizer.starts = tuple(phase * every * steps // recipe.gradient_accumulation_steps for phase in first)
 
         def begin(epoch: int) -> int:
             phase = min(epoch // every, phases - 1)
-            chosen = freeze_before(stages[phase])
-            choose(chosen)
+            choose(freeze_before(stages[phase]))
+            _begin_moments(optimizer, variables)
             model.train_function = None  # Keras traces the step anew
             for variable, average in zip(variables, averages):
                 if not variable.trainable:  # Keras begins an average in the first step of the training only
@@ -86,6 +87,28 @@ def gradual_unfreezing(model: keras.Model, recipe: Recipe, steps: int) -> Iterat
             yield begin
         finally:
             choose(variables)
+
+
+def create_starts(model: keras.Model, recipe: Recipe) -> None:
+    """Creates a variable in the optimizer for the update with which each variable begins, so that checkpoints have it.
+
+    As in torch, the correction of the moments' bias counts the updates of each variable. They are not known from the
+    steps: with float16, steps whose gradients overflow are no updates.
+    """
+    if recipe.unfreeze_epochs:
+        optimizer = innermost(model.optimizer)
+        # Not set as an attribute: Keras would track the variable, and count it twice.
+        optimizer.__dict__["starts"] = optimizer.add_variable(
+            shape=(len(model.trainable_variables),), dtype="int", initializer=Constant(UNKNOWN), name="starts"
+        )
+
+
+def _begin_moments(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:
+    """Writes the number of the next update for the variables that are trained from now on."""
+    now = int(keras.ops.convert_to_numpy(optimizer.iterations))
+    starts = keras.ops.convert_to_numpy(optimizer.starts)
+    trainable = np.array([variable.trainable for variable in variables])
+    optimizer.starts.assign(np.where(trainable & (starts == UNKNOWN), now, starts))
 
 
 def _stages(model: keras.Model) -> list[str]:

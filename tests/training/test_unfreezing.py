@@ -9,6 +9,7 @@ import pytest
 
 import keras_resnet as kr
 from keras_resnet.training import Recipe
+from keras_resnet.training.compiling import compile_for
 from keras_resnet.training.distribution import Placement
 from keras_resnet.training.optimizers import optimizer
 from keras_resnet.training.resuming import Stopped
@@ -43,8 +44,7 @@ def test_stages_are_unfrozen_from_the_head_to_the_stem():
 def test_phases_begin_after_so_many_epochs_and_all_is_as_before_afterwards():
     model = tiny()
     model.get_layer("conv2_block1_1_bn").trainable = False  # by the user, so it stays so
-    model.compile(optimizer(Recipe(), 0.1), "mse")
-    model.optimizer.build(model.trainable_variables)
+    compile_for(model, Recipe(epochs=9, unfreeze_epochs=2), images(), steps=45)
     before = [variable.path for variable in model.trainable_variables]
     seen = {}
     with gradual_unfreezing(model, Recipe(epochs=9, unfreeze_epochs=2), steps=5) as begin:
@@ -84,6 +84,22 @@ class Weights(keras.callbacks.Callback):
 
     def _values(self):
         return {variable.path: np.array(variable) for variable in self.model.weights}
+
+
+def test_steps_that_float16_leaves_out_are_no_updates():
+    recipe = Recipe(epochs=9, unfreeze_epochs=1, optimizer="adam", precision="float16", warmup=0.0, weight_decay=0.0)
+    model = tiny()
+    compile_for(model, recipe, images(), steps=9)
+    kernel = model.get_layer("conv3_block1_1_conv").kernel
+    before = np.array(kernel)
+    with gradual_unfreezing(model, recipe, steps=1) as begin:
+        for epoch, gradient in enumerate((np.inf, 1.0)):
+            begin(epoch)
+            gradients = [keras.ops.full(variable.shape, gradient) for variable in model.trainable_variables]
+            model.optimizer.apply(gradients, model.trainable_variables)
+    assert int(model.optimizer.iterations) == 1
+    # The first update of Adam has the length of the learning rate.
+    np.testing.assert_allclose(before - np.array(kernel), recipe.learning_rate, rtol=1e-3)
 
 
 @pytest.mark.slow
