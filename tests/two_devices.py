@@ -36,7 +36,7 @@ RECIPE = dataclasses.replace(
     epochs=3,
     batch_size=16,
     pad_and_crop=0.0,
-    learning_rate=0.05,
+    learning_rate=0.2,
     ema_decay=0.9,
     clip_norm=0.5,
     sam=0.1,
@@ -78,6 +78,13 @@ def train(devices, directory, *callbacks):
         return model.get_weights(), result.history, evaluate(model, noisy_images(22), 16)
 
 
+def losses_of_unfreezing(devices):
+    """The validation losses of a training whose second epoch trains one stage more."""
+    with distribution.devices(devices):
+        recipe = dataclasses.replace(RECIPE, epochs=2, sam=0.0, unfreeze_epochs=1)
+        return kr.training.fit(build(), recipe, noisy_images(64), noisy_images(22)).history["val_loss"]
+
+
 def error_of(devices, images=64, **fields):
     """The error message of a training with a recipe on some devices."""
     try:
@@ -113,6 +120,8 @@ def main(directory):
         "weights": max(float(np.abs(a - b).max()) for a, b in zip(one[0], two[0], strict=True)),
         "history": {name: [one[1][name], two[1][name]] for name in one[1]},
         "evaluated": [one[2], two[2]],
+        # In one process, TensorFlow allows no second MirroredStrategy whose first step adds other tensors.
+        "unfreezing": [losses_of_unfreezing(count) for count in (1, 2) if keras.backend.backend() == "jax"],
         "refused": {
             "count": error_of(3),
             "batch_size": error_of(2, batch_size=15),

@@ -77,7 +77,7 @@ def gradual_unfreezing(model: keras.Model, recipe: Recipe, steps: int) -> Iterat
             phase = min(epoch // every, phases - 1)
             choose(freeze_before(stages[phase]))
             _begin_moments(optimizer, variables)
-            model.train_function = None  # Keras traces the step anew
+            _trace_anew(model)
             for variable, average in zip(variables, averages):
                 if not variable.trainable:  # Keras begins an average in the first step of the training only
                     average.assign(keras.ops.copy(variable.value))
@@ -87,6 +87,7 @@ def gradual_unfreezing(model: keras.Model, recipe: Recipe, steps: int) -> Iterat
             yield begin
         finally:
             choose(variables)
+            _trace_anew(model)
 
 
 def create_starts(model: keras.Model, recipe: Recipe) -> None:
@@ -101,6 +102,12 @@ def create_starts(model: keras.Model, recipe: Recipe) -> None:
         optimizer.__dict__["starts"] = optimizer.add_variable(
             shape=(len(model.trainable_variables),), dtype="int", initializer=Constant(UNKNOWN), name="starts"
         )
+
+
+def _trace_anew(model: keras.Model) -> None:
+    """Makes Keras trace its steps again, of validation too: on several JAX devices it states what is trainable."""
+    model.train_function = None
+    model.test_function = None
 
 
 def _begin_moments(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:

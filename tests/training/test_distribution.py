@@ -74,6 +74,15 @@ def test_two_devices_stopped_and_resumed_equal_one_device(two_devices):
 
 @pytest.mark.slow
 @pytest.mark.processes
+def test_gradual_unfreezing_on_two_devices_equals_one_device(two_devices):
+    backend, report = two_devices
+    assert len(report["unfreezing"]) == (2 if backend == "jax" else 0)
+    if backend == "jax":
+        np.testing.assert_allclose(*report["unfreezing"], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.processes
 def test_what_devices_cannot_do_is_said_before_the_training(two_devices):
     backend, report = two_devices
     refused = report["refused"]
