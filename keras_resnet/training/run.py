@@ -113,7 +113,7 @@ def train(
         where = distribution.placement_of(model)
         teacher = None if task.teacher is None else open_teacher(task.teacher, loaded["train"])
         training, validation = prepare_splits(model, recipe, loaded["train"], loaded.get("val"), teacher)
-        # Where the precision is still "auto", `out` has no run that this one continues.
+        # Where the precision is still "auto", neither `out` nor `resume_from` has a run that this one continues.
         before = None if recipe.precision == AUTO else precision_before(source)
         choice = settle_precision(model, recipe, training, before, teacher)
         recipe, task = dataclasses.replace(recipe, precision=choice.precision), in_precision(task, choice.precision)
