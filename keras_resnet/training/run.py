@@ -26,6 +26,7 @@ from keras_resnet.training.continuing import (
     source_of,
     with_precision_of_run,
 )
+from keras_resnet.training.early_stopping import has_stopped_rising
 from keras_resnet.training.fitting import check_continues, fit_prepared, prepare_splits, settle_precision
 from keras_resnet.training.networks import build_network, open_teacher
 from keras_resnet.training.rate_curve import write_rates
@@ -135,9 +136,8 @@ def train(
             if where.devices == 1:
                 all_callbacks += watchers(task.data, training, sizes.train[0], crop(recipe), write_line)
         result = fit_prepared(model, recipe, training, validation, all_callbacks, out, teacher)
-        epochs, planned = len(result.history["loss"]), recipe.epochs_of(steps)
-        if first and recipe.early_stopping and epochs < planned:
-            write_line(f"early_stopping={recipe.early_stopping} ended the training after epoch {epochs} of {planned}")
+        if first:
+            _say_if_stopped_early(recipe, result.history, recipe.epochs_of(steps), write_line)
     # From here on one device is used. Every process evaluates, so that no process has to wait long for another.
     final = build_network(task, sizes.evaluation, test)
     if validation is not None and first:
@@ -159,7 +159,7 @@ def train(
         skipped=tuple(name for split in loaded.values() for name in split.skipped),
         versions=versions(),
         on_corrupt=task.on_corrupt,
-        epochs=epochs,
+        epochs=len(result.history["loss"]),
     )
     if first:
         write_results(run, final, result.history, test, out)
@@ -206,6 +206,22 @@ def _introduce(
     warn_of_copies(parts)
     for line in filter(None, lines):
         write_line(line)
+
+
+def _say_if_stopped_early(
+    recipe: Recipe, history: Mapping[str, Sequence[float]], planned: int, write_line: Callable[[str], object]
+) -> None:
+    """Writes the line that `early_stopping` ended a training; a callback may have ended it too.
+
+    Args:
+        recipe: how the network was trained.
+        history: that of the training.
+        planned: number of epochs without an early end.
+        write_line: function that gets the line.
+    """
+    epochs = len(history["loss"])
+    if epochs < planned and has_stopped_rising(history.get("val_accuracy", [0.0]), recipe.early_stopping):
+        write_line(f"early_stopping={recipe.early_stopping} ended the training after epoch {epochs} of {planned}")
 
 
 def find_rate(

@@ -97,3 +97,13 @@ def test_a_run_that_stopped_early_is_finished(tmp_path):
             ValueError, match="an end after epoch 2, by early_stopping.*; a new training can start from"
         ):
             run.train(dataclasses.replace(task, recipe=dataclasses.replace(recipe, epochs=20)), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_callback_that_ends_a_training_is_not_early_stopping(tmp_path):
+    task = run.Task("ResNet20", "digits", dataclasses.replace(STUCK, batch_size=512), 8)
+    lines = []
+    with small_and_eager():
+        end = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(end.model, "stop_training", True))
+        assert run.train(task, tmp_path / "run", [end], write_line=lines.append).epochs == 1
+    assert not [line for line in lines if "early_stopping" in line]
