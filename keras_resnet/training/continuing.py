@@ -219,9 +219,8 @@ def _reopen(out: Path, task: Task, test: Split) -> None:
     """Makes a finished run an unfinished one with more epochs. A kill at any place leaves one of the two."""
     run, model = open_run(out)
     if run.best_epoch is not None:
-        network = build_network(
-            task, square_side(model), test
-        )  # has the variables of the training, also those of seeds
+        # It has the variables of the training, also those of seeds.
+        network = build_network(task, square_side(model), test)
         network.set_weights(model.get_weights())
         save_best(network.variables, out / CHECKPOINTS)
     write_json({**task.fields, "versions": versions()}, out / RECIPE)
