@@ -12,7 +12,6 @@ from keras_resnet._internal.validation import known
 from keras_resnet.blocks import bottleneck_block, residual_block
 from keras_resnet.orderings import ORDERINGS
 from keras_resnet.resnet import stride_of_stem
-from keras_resnet.training.recipe import CHOICES
 from keras_resnet.tuning.design import FORM, SIZE, Design, Dimension
 
 DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256)
@@ -22,9 +21,12 @@ SIDES = (1 / 2, 5 / 8, 3 / 4, 7 / 8, 1, 5 / 4)  # multiples of the input's side
 CARDINALITIES = ("1x64d", "2x40d", "4x24d", "8x14d", "32x4d", "32x8d", "64x4d")
 RATES = {  # usual values for optimizers other than the recipe's: peak learning rate and weight decay
     "sgd": {"learning_rate": 0.1, "weight_decay": 5e-4},
+    "adam": {"learning_rate": 1e-3, "weight_decay": 1e-4},
     "adamw": {"learning_rate": 1e-3, "weight_decay": 0.05},
     "lamb": {"learning_rate": 5e-3, "weight_decay": 0.02},
 }
+# Those that a search tries; adam is a weaker adamw. Searches of earlier versions have the same ones.
+OPTIMIZERS = ("sgd", "adamw", "lamb")
 SMALL = 64  # pixels; a stem without stride costs 16 times as much, so it is used for small images only
 
 
@@ -165,7 +167,7 @@ def _optimizer(base: Design) -> list[Dimension]:
         return design.with_recipe(optimizer=name, **rates[name])
 
     return [
-        Dimension("optimizer", CHOICES["optimizer"], default, apply),
+        Dimension("optimizer", tuple(dict.fromkeys((*OPTIMIZERS, default))), default, apply),
         Dimension(
             "momentum", _sorted_with(momentum, (0.8, 0.9, 0.95)), momentum, _set_recipe_field("momentum"), given=_SGD
         ),

@@ -17,7 +17,7 @@ MODULES = {
     module.__name__.rpartition(".")[2]: module for module in (serve, train, input, build, memory, gpu, exporting)
 }
 # These need trained networks or a server. test_benchmarks.py and tests/export/test_serving_load.py test them.
-ELSEWHERE = {"serve_accuracy", "serve_load"}
+ELSEWHERE = {"serve_accuracy", "serve_load", "speedrun"}
 
 
 @contextlib.contextmanager

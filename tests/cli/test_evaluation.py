@@ -129,7 +129,7 @@ def test_what_cannot_be_explained_is_said(nets, photos, tmp_path, monkeypatch):
         in error("--class", "cat")
     )
     assert "layer must not be given with method='occlusion'" in error("--method", "occlusion", "--layer", "conv")
-    monkeypatch.setattr("keras_resnet.cli.networks.open_network", lambda *_: None)
+    monkeypatch.setattr("keras_resnet.training.networks.open_network", lambda *_: None)
     assert "out must end in .svg or .png" in error("--out", tmp_path / "cam.jpg")
     assert "out must be in a directory that exists" in error("--out", tmp_path / "none" / "cam.png")
     monkeypatch.undo()

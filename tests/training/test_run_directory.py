@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import sys
+from unittest import mock
 
 import keras
 import numpy as np
@@ -216,7 +217,7 @@ def test_a_run_is_also_lengthened_in_its_own_directory_and_after_a_kill(photos, 
     (half / "recipe.json").write_text("half of it")
     longer = tmp_path / "longer"
     with monkeypatch.context() as patch:
-        patch.setattr(continuing, "_reopen", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(continuing, "_reopen", mock.Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run.train(task(photos, epochs=3), longer, resume_from=finished)
     assert run.load_run(longer) == run.load_run(finished)

@@ -124,6 +124,15 @@ def test_what_depends_on_another_is_there_with_it():
     assert (design.recipe.optimizer, design.recipe.learning_rate) == ("adamw", 1e-3)
 
 
+def test_a_search_tries_the_optimizer_of_its_recipe_too():
+    recipe = kr.training.Recipe(optimizer="adam", learning_rate=0.01)
+    space = kr.HyperResNet((32, 32, 3), 10, base="ResNet20", tune=("optimizer",), recipe=recipe)
+    design = space.design(hyperparameters())
+    assert (design.recipe.optimizer, design.recipe.learning_rate) == ("adam", 0.01)
+    design = space.design(hyperparameters(optimizer="lamb"))
+    assert (design.recipe.optimizer, design.recipe.learning_rate) == ("lamb", 5e-3)
+
+
 def test_conditions_on_what_is_not_tuned_are_settled():
     base = kr.HyperResNet((32, 32, 3), 10, base="ResNet20").base
     assert "groups" not in [dimension.name for dimension in dimensions_of(base, ("depth", "width", "groups"))]

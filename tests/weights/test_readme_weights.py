@@ -1,4 +1,4 @@
-"""Runs the README's examples that need published weights. The hub is a server on this machine."""
+"""Runs the examples of README and docs that need published weights. The hub is a server on this machine."""
 
 import json
 import re
@@ -19,7 +19,8 @@ from tests.torch_names import torch_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
-EXAMPLES = re.findall(r"<!-- needs weights -->\n```python\n(.*?)```", README, re.S)
+FINE_TUNING = (ROOT / "docs" / "fine_tuning.md").read_text()
+EXAMPLES = re.findall(r"<!-- needs weights -->\n```python\n(.*?)```", README + FINE_TUNING, re.S)
 
 
 def commit(server, model):
