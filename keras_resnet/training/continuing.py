@@ -15,7 +15,7 @@ from keras_resnet.data import Split
 from keras_resnet.inputs import square_side
 from keras_resnet.training.longer_runs import check_copy, copy_run
 from keras_resnet.training.networks import build_network
-from keras_resnet.training.recipe import AUTO
+from keras_resnet.training.recipe import AUTO, Recipe
 from keras_resnet.training.resuming import CHECKPOINTS, LENGTH, save_best
 from keras_resnet.training.run_directory import (
     FILES,
@@ -48,11 +48,15 @@ def with_precision_of_run(task: Task, out: Path, resume_from: str | os.PathLike[
         except ValueError:  # there is none; `preparation` says what is damaged
             continue
         same = in_precision(task, before.recipe.precision)
-        length = {name: getattr(task.recipe, name) for name in LENGTH}
-        longer = dataclasses.replace(before, recipe=dataclasses.replace(before.recipe, **length))
-        if longer.fields == same.fields:
+        if _as_long_as(task.recipe, before).fields == same.fields:
             return same
     return task
+
+
+def _as_long_as(recipe: Recipe, task: Task) -> Task:
+    """`task` with the number of epochs or iterations of a recipe."""
+    length = {name: getattr(recipe, name) for name in LENGTH}
+    return dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, **length))
 
 
 def in_precision(task: Task, precision: str) -> Task:
@@ -127,9 +131,7 @@ def source_of(resume_from: str | os.PathLike[str] | None, out: Path, overwrite: 
 def _longer_copy(source: Path, out: Path, task: Task, steps: int, check: Callable[[], None]) -> Callable[[Split], None]:
     """As `preparation`, for `out` that becomes a copy of a finished run, with more epochs."""
     before = _task_before(source)
-    length = {name: getattr(before.recipe, name) for name in LENGTH}
-    as_long = dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, **length))
-    if different := _differences(before, as_long):
+    if different := _differences(before, _as_long_as(before.recipe, task)):
         raise ValueError(
             f"resume_from must be a run with the same settings, except epochs. Received: {printable(source)}, "
             f"a run with another {', '.join(different)}"
@@ -153,9 +155,8 @@ def _task_before(out: Path) -> Task:
     task = read_task(out)
     if not (out / RUN).exists():
         return task
-    recipe = load_run(out).recipe  # it has the sizes that were used, which may be those of the model or of `size`
-    length = {name: getattr(recipe, name) for name in LENGTH}
-    return dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, **length))
+    # The rest of its recipe has the sizes that were used, which may be those of the model or of `size`.
+    return _as_long_as(load_run(out).recipe, task)
 
 
 def finished_run(out: Path, task: Task, write_line: Callable[[str], object]) -> Run | None:
@@ -189,8 +190,7 @@ def _differences(before: Task, now: Task) -> list[str]:
 
 def _is_longer(before: Task, now: Task, steps: int) -> bool:
     """Whether a task is another one with more epochs."""
-    length = {name: getattr(now.recipe, name) for name in LENGTH}
-    same = dataclasses.replace(before, recipe=dataclasses.replace(before.recipe, **length)).fields == now.fields
+    same = _as_long_as(now.recipe, before).fields == now.fields
     return same and before.recipe.epochs_of(steps) < now.recipe.epochs_of(steps)
 
 

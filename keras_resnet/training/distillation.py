@@ -12,13 +12,13 @@ import numpy as np
 from keras import ops
 from keras.distillation import LogitsDistillation
 
-from keras_resnet._internal.keras_graph import all_layers
 from keras_resnet.data import Split
 from keras_resnet.evaluation.accuracy import output_count
 from keras_resnet.inputs import square_side
 from keras_resnet.runtime.grouped_convolutions import without_xla
 from keras_resnet.runtime.logits import logits
 from keras_resnet.runtime.precision import compute_precision
+from keras_resnet.runtime.restoring import restored_trainable
 from keras_resnet.training.distribution import Placement
 from keras_resnet.training.recipe import Recipe
 
@@ -92,13 +92,9 @@ def taught(model: keras.Model, teacher: keras.Model | None, recipe: Recipe) -> I
 @contextlib.contextmanager
 def _not_trainable(model: keras.Model) -> Iterator[None]:
     """No gradients are recorded for the variables of `model` inside the block, which on torch would need memory."""
-    before = [(layer, layer.trainable) for layer in (model, *all_layers(model))]  # a nested model before its layers
-    model.trainable = False
-    try:
+    with restored_trainable(model):
+        model.trainable = False
         yield
-    finally:
-        for layer, trainable in before:
-            layer.trainable = trainable
 
 
 def _as_input_of(teacher: keras.Model, images: Any) -> Any:

@@ -66,8 +66,7 @@ class Adam(keras.optimizers.Adam):
         gradient = ops.cast(gradient, variable.dtype)
         if decays(variable):
             gradient = gradient + self.penalty * variable
-        mean, square = unbiased_moments(self, gradient, variable)
-        update = mean / (ops.sqrt(square) + self.epsilon)
+        update = adam_update(self, gradient, variable)
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
 
 
@@ -79,12 +78,10 @@ class AdamW(Adam):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable."""
-        rate = ops.cast(learning_rate, variable.dtype)
-        update, square = unbiased_moments(self, ops.cast(gradient, variable.dtype), variable)
-        update = update / (ops.sqrt(square) + self.epsilon)
+        update = adam_update(self, ops.cast(gradient, variable.dtype), variable)
         if decays(variable):
             update = update + self.penalty * variable
-        self.assign_sub(variable, rate * update)
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
 
 
 class Lamb(keras.optimizers.Lamb):
@@ -101,8 +98,7 @@ class Lamb(keras.optimizers.Lamb):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable."""
-        mean, square = unbiased_moments(self, ops.cast(gradient, variable.dtype), variable)
-        update = mean / (ops.sqrt(square) + self.epsilon)
+        update = adam_update(self, ops.cast(gradient, variable.dtype), variable)
         if decays(variable):
             update = update + self.penalty * variable
             weight_norm, update_norm = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))
@@ -115,8 +111,10 @@ class Lamb(keras.optimizers.Lamb):
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
 
 
-def unbiased_moments(optimizer: Any, gradient: Any, variable: Any) -> tuple[Any, Any]:
-    """Updates the moving mean and mean square of the gradient of a variable; returns both without their bias to zero.
+def adam_update(optimizer: Any, gradient: Any, variable: Any) -> Any:
+    """Updates the moments of a variable, and returns the update of Adam, without rate and weight decay.
+
+    It is the moving mean of the gradient by the root of its moving mean square, both without their bias to zero.
 
     Args:
         optimizer: an `Adam` or `Lamb`.
@@ -134,7 +132,7 @@ def unbiased_moments(optimizer: Any, gradient: Any, variable: Any) -> tuple[Any,
     def unbiased(moment: Any, beta: float) -> Any:
         return moment / (1 - ops.power(ops.cast(beta, dtype), ops.cast(step, dtype)))
 
-    return unbiased(mean, optimizer.beta_1), unbiased(square, optimizer.beta_2)
+    return unbiased(mean, optimizer.beta_1) / (ops.sqrt(unbiased(square, optimizer.beta_2)) + optimizer.epsilon)
 
 
 def sgd(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:

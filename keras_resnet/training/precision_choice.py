@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from keras_resnet.runtime.precision import POLICIES
 from keras_resnet.runtime.quickest import HOPELESS, MARGIN, REFERENCE, not_tried, quickest, quickest_seconds, rate
+from keras_resnet.runtime.restoring import restored_variables
 from keras_resnet.training.distribution import Placement, gather
 from keras_resnet.training.recipe import AUTO, Recipe
 from keras_resnet.training.summary import device_kind
@@ -147,7 +148,7 @@ def settle(
     local = min(recipe.batch_size, count) // where.processes
 
     def measure(precision: str, best: float) -> Speed:
-        with _unchanged(model), compiled(dataclasses.replace(recipe, precision=precision)):
+        with restored_variables(model), compiled(dataclasses.replace(recipe, precision=precision)):
             return _speed(model, _noise(model, local, side), local * where.processes, best, where)
 
     def slowdown_of_all(precision: str) -> float:
@@ -167,17 +168,6 @@ def settle(
     if recipe.precision != REFERENCE and is_new and steps >= BRIEF:
         check_speed(recipe.precision, measure, slowdown_of_all, compare=steps >= LONG)
     return Choice(recipe.precision, None)
-
-
-@contextlib.contextmanager
-def _unchanged(model: keras.Model) -> Iterator[None]:
-    """Gives all variables of a model, also those of random generators, their values back after the block."""
-    values = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(model.variables, values, strict=True):
-            variable.assign(value)
 
 
 def slowdown(precision: str) -> float:

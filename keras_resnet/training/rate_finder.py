@@ -15,6 +15,7 @@ from keras.optimizers.schedules import ExponentialDecay
 from keras_resnet._internal.validation import integer
 from keras_resnet.data import steps_per_epoch
 from keras_resnet.data.as_split import Data
+from keras_resnet.runtime.restoring import restored_variables
 from keras_resnet.training.fitting import fit, prepare_splits
 from keras_resnet.training.optimizers import innermost
 from keras_resnet.training.recipe import Recipe
@@ -96,14 +97,9 @@ def find_rate(
         early_stopping=0,
         unfreeze_epochs=0,  # the rate is that of the whole network
     )
-    before = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
     rising = _RisingRate(*RANGES[recipe.optimizer], steps, repeats)
-    try:
-        with contextlib.suppress(DivergedError):  # the end of the curve
-            fit(model, short, train, callbacks=[rising], teacher=teacher)
-    finally:
-        for variable, value in zip(model.variables, before, strict=True):
-            variable.assign(value)
+    with restored_variables(model), contextlib.suppress(DivergedError):  # the end of the curve
+        fit(model, short, train, callbacks=[rising], teacher=teacher)
     return rising.curve()
 
 

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 from keras.initializers import Constant
 
-from keras_resnet._internal.keras_graph import all_layers, chooser_of_variables, moving_averages
+from keras_resnet._internal.keras_graph import chooser_of_variables, moving_averages
+from keras_resnet.runtime.restoring import restored_trainable
 from keras_resnet.stages import CLASSIFIER, POST, freeze, stage_names
 from keras_resnet.training.optimizers import innermost
 from keras_resnet.training.recipe import Recipe
@@ -134,17 +135,12 @@ def _restored(model: keras.Model) -> Iterator[Callable[[str], list[keras.Variabl
         A function that freezes all layers before a stage, and keeps those frozen that were so before the block. It
         returns the variables that are left to train.
     """
-    before = [(layer, layer.trainable) for layer in (model, *all_layers(model))]  # a nested model before its layers
-    frozen = [layer for layer, trainable in before if not trainable]
+    with restored_trainable(model) as frozen:
 
-    def freeze_before(stage: str) -> list[keras.Variable]:
-        freeze(model, stage)
-        for layer in frozen:
-            layer.trainable = False
-        return model.trainable_variables
+        def freeze_before(stage: str) -> list[keras.Variable]:
+            freeze(model, stage)
+            for layer in frozen:
+                layer.trainable = False
+            return model.trainable_variables
 
-    try:
         yield freeze_before
-    finally:
-        for layer, trainable in before:
-            layer.trainable = trainable
