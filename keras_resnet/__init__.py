@@ -20,6 +20,7 @@ MODULES = {
     "create_model": "zoo",
     "data": "",
     "decode_predictions": "classes",
+    "detection": "",
     "evaluation": "",
     "explain": "",
     "export": "",
@@ -46,6 +47,7 @@ MODULES = {
 
 if TYPE_CHECKING:
     from keras_resnet import data as data
+    from keras_resnet import detection as detection
     from keras_resnet import evaluation as evaluation
     from keras_resnet import explain as explain
     from keras_resnet import export as export

@@ -136,6 +136,7 @@ IMPORT_ROWS = (
     ("export",),
     ("training",),
     ("tuning",),
+    ("detection",),
     ("cli",),
     ("__main__",),
 )

@@ -1,0 +1,55 @@
+"""`find`: the objects in images of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_resnet.detection.faster_rcnn import Design
+from keras_resnet.detection.resizing import batch_of
+
+
+class Found(NamedTuple):
+    """The objects in an image, the most certain first.
+
+    Attributes:
+        boxes: left, top, right and bottom in pixels of the image, float32 (n, 4).
+        classes: numbers of the classes, from 0, int32 (n).
+        scores: probabilities, float32 (n).
+    """
+
+    boxes: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+
+
+def find(detector: keras.Model, images: Sequence[np.ndarray], design: Design, batch_size: int = 4) -> list[Found]:
+    """The objects in images of any size.
+
+    Args:
+        detector: a model of `FasterRCNN`.
+        images: raw pixels, 0 to 255, (H, W, C) each.
+        design: the design of the detector: its `shorter` and `longer` say how images are resized.
+        batch_size: number of images that are computed together.
+
+    Returns:
+        The objects of each image.
+
+    Example:
+        >>> from keras_resnet.detection import FPN, find
+        >>> find(detector, [image], FPN)[0].boxes  # doctest: +SKIP
+    """
+    found: list[Found] = []
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        batch = batch_of(part, design.shorter, design.longer)
+        outputs = detector({"images": batch.images, "sizes": batch.sizes})
+        answer = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+        for row, count in enumerate(answer["found"]):
+            factors = np.tile(batch.factors[row, ::-1], 2)  # of x and y, twice
+            boxes = answer["boxes"][row, :count] / factors
+            found.append(Found(boxes, answer["classes"][row, :count], answer["scores"][row, :count]))
+    return found

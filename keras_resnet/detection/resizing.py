@@ -1,0 +1,78 @@
+"""Images of any size as one batch: resized, padded, and boxes brought back to the original pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+
+class Batch(NamedTuple):
+    """Images of any size as one array.
+
+    Attributes:
+        images: float32 (N, H, W, C), raw pixels; zeros to the right of and below each image.
+        sizes: height and width of each image in it, int32 (N, 2).
+        factors: height and width of each image in it over those of the original, float32 (N, 2).
+    """
+
+    images: np.ndarray
+    sizes: np.ndarray
+    factors: np.ndarray
+
+
+def resized_sides(height: int, width: int, shorter: int, longer: int) -> tuple[int, int]:
+    """Height and width of an image as a detector gets it, rounded as in torchvision.
+
+    Args:
+        height, width: sides of the image in pixels.
+        shorter: the shorter side becomes so long, unless
+        longer: the longer one would be longer than this.
+
+    Returns:
+        Height and width.
+
+    Example:
+        >>> from keras_resnet.detection.resizing import resized_sides
+        >>> resized_sides(480, 640, 800, 1333)
+        (800, 1066)
+    """
+    factor = min(shorter / min(height, width), longer / max(height, width))
+    return max(math.floor(height * factor), 1), max(math.floor(width * factor), 1)
+
+
+def resized(image: np.ndarray, shorter: int, longer: int) -> np.ndarray:
+    """An image as a detector gets it: bilinear without antialiasing, as in torchvision.
+
+    Args:
+        image: (H, W, C).
+        shorter, longer: see `resized_sides`.
+
+    Returns:
+        float32 (H', W', C).
+    """
+    height, width, _ = image.shape
+    sides = resized_sides(height, width, shorter, longer)
+    return tf.image.resize(image, sides, "bilinear").numpy()
+
+
+def batch_of(images: Sequence[np.ndarray], shorter: int, longer: int) -> Batch:
+    """Images of any size as one batch.
+
+    Args:
+        images: raw pixels, (H, W, C) each.
+        shorter, longer: see `resized_sides`.
+
+    Returns:
+        The batch.
+    """
+    small = [resized(image, shorter, longer) for image in images]
+    sizes = np.array([image.shape[:2] for image in small], "int32")
+    batch = np.zeros((len(small), *sizes.max(axis=0), small[0].shape[-1]), "float32")
+    for row, image in zip(batch, small):
+        row[: image.shape[0], : image.shape[1]] = image
+    originals = np.array([image.shape[:2] for image in images], "float32")
+    return Batch(batch, sizes, sizes.astype("float32") / originals)

@@ -1,0 +1,105 @@
+"""Detectors of small networks: what they answer, that they are saved, and what they refuse."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import keras_resnet as kr
+from keras_resnet.detection import C4, FPN, FasterRCNN, find, training_network
+from keras_resnet.detection.anchors import Anchors
+from keras_resnet.detection.rows import ROWS
+
+SMALL_FPN = dataclasses.replace(FPN, before=(50, 40), after=(30, 20), regions=16, shorter=64, longer=96)
+SMALL_C4 = dataclasses.replace(
+    C4, anchors=Anchors(((16, 32),)), before=(50, 40), after=(30, 20), regions=16, size=4, shorter=64, longer=96
+)
+DESIGNS = {"fpn": SMALL_FPN, "c4": SMALL_C4}
+
+
+def backbone(**arguments):
+    shape = {"input_shape": (None, None, 3), **arguments}
+    return kr.ResNet(depths=(1, 1, 1, 1), filters=(8, 8, 16, 16), include_top=False, **shape)
+
+
+@pytest.fixture(scope="module", params=["c4", pytest.param("fpn", marks=pytest.mark.slow)])
+def small(request):
+    """A small detector of three classes and its design; all its detections count."""
+    keras.utils.set_random_seed(0)
+    design = dataclasses.replace(DESIGNS[request.param], least_score=0.0)
+    return FasterRCNN(backbone(), 3, design), design
+
+
+def images(rng):
+    return [rng.integers(0, 256, shape, "uint8") for shape in ((50, 60, 3), (64, 40, 3))]
+
+
+def test_boxes_are_within_their_images(small, rng):
+    detector, design = small
+    for image, found in zip(images(rng), find(detector, images(rng), design), strict=True):
+        height, width = image.shape[:2]
+        assert len(found.boxes) > 5
+        assert (found.boxes >= 0).all()
+        assert (found.boxes[:, 2] <= width + 1e-3).all()
+        assert (found.boxes[:, 3] <= height + 1e-3).all()
+        assert (np.diff(found.scores) <= 0).all()
+        assert set(found.classes) <= {0, 1, 2}
+
+
+def test_a_saved_detector_gives_the_same_answers(small, rng, tmp_path):
+    detector, design = small
+    detector.save(tmp_path / "detector.keras")
+    again = keras.models.load_model(tmp_path / "detector.keras")
+    pair = images(rng)
+    for found, expected in zip(find(again, pair, design), find(detector, pair, design)):
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+
+
+def test_a_training_step_learns_from_objects_and_from_images_without_any(small, rng):
+    detector, design = small
+    network = training_network(detector, design)
+    batch = rng.integers(0, 256, (2, 64, 96, 3)).astype("float32")
+    boxes, labels = np.zeros((2, 2, 4), "float32"), np.full((2, 2), -1, "int32")
+    boxes[0, 0], labels[0, 0] = (10, 10, 50, 40), 1
+    inputs = {"images": batch, "sizes": np.array([[64, 96], [64, 80]]), "boxes": boxes, "labels": labels}
+    losses = {name: float(np.mean(value)) for name, value in network(inputs).items()}
+    assert all(np.isfinite(value) and value >= 0 for value in losses.values()), losses
+    assert losses["classes"] > 0
+    assert losses["rpn_objectness"] > 0
+    empty = network({**inputs, "labels": np.full((2, 2), -1, "int32")})
+    assert float(empty["rpn_boxes"][0]) == float(empty["boxes"][0]) == 0
+
+
+def test_batch_norms_and_the_first_stages_of_the_backbone_do_not_train():
+    detector = FasterRCNN(backbone(), 3, SMALL_FPN)
+    trained = {variable.path.split("/")[-2] for variable in detector.trainable_variables}
+    assert not any(name.startswith(("conv1_", "conv2_")) for name in trained)
+    assert "conv3_block1_1_conv" in trained
+    assert "conv3_block1_1_bn" not in trained
+
+
+def test_a_backbone_of_one_size_is_refused():
+    with pytest.raises(ValueError, match=r"backbone must take images of any size: pass input_shape=\(None, None, 3\)"):
+        FasterRCNN(backbone(input_shape=(64, 64, 3)), 3, SMALL_FPN)
+
+
+def test_a_backbone_without_the_needed_stages_is_refused():
+    with pytest.raises(ValueError, match="backbone must have the feature maps C2, C3, C4, C5; .* without C5"):
+        FasterRCNN(kr.ResNet20(include_top=False, input_shape=(None, None, 3)), 3, SMALL_FPN)
+
+
+def test_a_design_with_sizes_for_other_maps_is_refused():
+    design = dataclasses.replace(SMALL_FPN, anchors=Anchors(((32,),)))
+    with pytest.raises(ValueError, match="sizes of anchors for each of the 5 maps"):
+        FasterRCNN(backbone(), 3, design)
+
+
+@pytest.mark.parametrize("classes", [0, 2.5, "3"])
+def test_a_number_of_classes_that_is_none_is_refused(classes):
+    with pytest.raises((ValueError, TypeError), match="classes must be an integer of at least 1"):
+        FasterRCNN(backbone(), classes)
+
+
+def test_each_row_names_a_model_of_the_zoo():
+    assert {row.backbone for row in ROWS.values()} <= set(kr.list_models())
