@@ -4,10 +4,11 @@ The photographs are real, cropped to 500x375 and encoded again with quality 95. 
 photographs. If the BCCD data is next to this checkout, its micrographs are used too; they have fewer details, so they
 are faster to decode.
 
-Photographs of 12 megapixels are the same ones, enlarged, with noise that gives their files the 3 MB that cameras write.
-They are read as they are, and as `kr.data.prepare` writes them. For both, a training of a ResNet-18 is compared with
-one that has a single batch in memory: the rest of a step is for images, which it waits for, or which take processor
-time from it.
+Photographs of 12 megapixels are the same ones, enlarged, with noise that gives their files the 3 MB that cameras
+write. They are read as they are, and as `kr.data.prepare` writes them. Their batches are small, and their turns long:
+pipelines work ahead by some batches, and would take time from the turns of others. For both, a training of a ResNet-18
+is compared with one that has a single batch in memory: the rest of a step is for images, which it waits for, or which
+take processor time from it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ BCCD = Path(__file__).parent.parent.parent / "shared" / "data" / "bccd" / "JPEGI
 HEIGHT, WIDTH, SIZE = 375, 500, 224
 FILES, BATCH = 64, 32
 LARGE_FILES, LARGE, NOISE = 12, (3000, 4000), 5  # NOISE: largest change of a pixel in gray levels
+LARGE_BATCH, LARGE_TURN = 4, 3.0  # LARGE_TURN: seconds, before the measurement of a turn and in it
 AHEAD = 4  # batches that all pipelines fetch ahead; the limit stops them from fetching during the turns of others
 SMALL, SMALL_BATCH = 20_000, 128
 LABELS = np.arange(SMALL) % 10
@@ -77,7 +79,7 @@ def large() -> Iterator[np.ndarray]:
         yield np.clip(pixels, 0, 255).astype("uint8")
 
 
-def naive(files: list[str], crop: Crop) -> tf.data.Dataset:
+def naive(files: list[str], crop: Crop, batch: int) -> tf.data.Dataset:
     """The pipeline of tutorials: decode, convert to float32, crop, resize, mirror, with the parallelism they recommend.
 
     These are `decode_jpeg`, `convert_image_dtype`, a slice, `resize` and `random_flip_left_right` for each image in a
@@ -92,22 +94,22 @@ def naive(files: list[str], crop: Crop) -> tf.data.Dataset:
         return tf.image.random_flip_left_right(image)
 
     dataset = tf.data.Dataset.from_tensor_slices(files).repeat().enumerate()
-    return dataset.map(image_of, tf.data.AUTOTUNE).batch(BATCH).prefetch(AHEAD)
+    return dataset.map(image_of, tf.data.AUTOTUNE).batch(batch).prefetch(AHEAD)
 
 
-def decoding(files: list[str]) -> tf.data.Dataset:
+def decoding(files: list[str], batch: int) -> tf.data.Dataset:
     """The least work of any pipeline: read and decode all files, and pass on one pixel; with this package's options."""
     dataset = tf.data.Dataset.from_tensor_slices(files).repeat()
     options = tf.data.Options()
     options.autotune.enabled = False
     dataset = dataset.map(lambda file: tf.io.decode_jpeg(tf.io.read_file(file), channels=3)[0, 0], CORES)
-    return dataset.batch(BATCH).prefetch(AHEAD).with_options(options)
+    return dataset.batch(batch).prefetch(AHEAD).with_options(options)
 
 
-def ours(source: str, crop: Crop) -> tf.data.Dataset:
+def ours(source: str, crop: Crop, batch: int) -> tf.data.Dataset:
     """The training pipeline of this package, with crops and mirroring."""
     split = kr.data.load(source, "all")
-    return kr.data.train_pipeline(split, SIZE, BATCH, crop=crop, augmentations=(augment.flip,))
+    return kr.data.train_pipeline(split, SIZE, batch, crop=crop, augmentations=(augment.flip,))
 
 
 def mapped() -> tf.data.Dataset:
@@ -173,19 +175,27 @@ def trained(build: Callable[[], tf.data.Dataset]) -> Turn:
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
-    return pulled(build, BATCH, lambda batch: float(step(*batch)))
+    return pulled(build, LARGE_BATCH, LARGE_TURN, LARGE_TURN, lambda batch: float(step(*batch)))
 
 
-def pulled(build: Callable[[], tf.data.Dataset], batch: int, use: Callable[[Any], object] = lambda batch: None) -> Turn:
+def pulled(
+    build: Callable[[], tf.data.Dataset],
+    batch: int,
+    before: float = SECONDS / 2,
+    measured: float = SECONDS,
+    use: Callable[[Any], object] = lambda batch: None,
+) -> Turn:
     """A turn of an endless pipeline, whose iterator is kept between turns; it returns images per second.
 
-    Half a turn passes before the measurement begins. In this time the pipeline uses up the batches that it fetched
+    Some time passes before the measurement begins. In this time the pipeline uses up the batches that it fetched
     during the turns of others, and the other pipelines finish fetching ahead and become idle. The end of an iterator
     is not timed, because it stalls if tf.data tunes itself.
 
     Args:
         build: makes the pipeline.
         batch: images in a batch.
+        before: seconds before the measurement.
+        measured: seconds of the measurement.
         use: function that gets each batch.
     """
     iterator = iter(build())
@@ -194,8 +204,8 @@ def pulled(build: Callable[[], tf.data.Dataset], batch: int, use: Callable[[Any]
         return repeated(batch, lambda: use(next(iterator)), seconds)
 
     def turn(*_: object) -> float:
-        pulls(SECONDS / 2)
-        return pulls(SECONDS)
+        pulls(before)
+        return pulls(measured)
 
     return turn
 
@@ -210,11 +220,11 @@ def run(report: Report, amount: Amount) -> None:
             folder = Path(directory, name)
             files = written(images, folder / "all")
             of_files = {
-                "naive": functools.partial(naive, files, random_resized_crop),
-                "naive centre": functools.partial(naive, files, center_square),
-                "decoding alone": functools.partial(decoding, files),
-                "random crop": functools.partial(ours, f"folder:{folder}", random_resized_crop),
-                "centre": functools.partial(ours, f"folder:{folder}", center_square),
+                "naive": functools.partial(naive, files, random_resized_crop, BATCH),
+                "naive centre": functools.partial(naive, files, center_square, BATCH),
+                "decoding alone": functools.partial(decoding, files, BATCH),
+                "random crop": functools.partial(ours, f"folder:{folder}", random_resized_crop, BATCH),
+                "centre": functools.partial(ours, f"folder:{folder}", center_square, BATCH),
             }
             rates = _in_turns(report, of_files, BATCH, amount.rounds)
             report.compare(name, rates, "decoding alone", "images")
@@ -231,15 +241,15 @@ def _measure_large(report: Report, folder: Path, rounds: int) -> None:
     """Measures pipelines for photographs of 12 megapixels, and trainings that wait for them."""
     files, case = written(large(), folder / "all"), "12 megapixels"
     crop = random_resized_crop
-    as_they_are = functools.partial(ours, f"folder:{folder}", crop)
-    of_prepared = functools.partial(ours, prepared(folder), crop)
+    as_they_are = functools.partial(ours, f"folder:{folder}", crop, LARGE_BATCH)
+    of_prepared = functools.partial(ours, prepared(folder), crop, LARGE_BATCH)
     pipelines = {
-        "naive": functools.partial(naive, files, crop),
-        "decoding alone": functools.partial(decoding, files),
+        "naive": functools.partial(naive, files, crop, LARGE_BATCH),
+        "decoding alone": functools.partial(decoding, files, LARGE_BATCH),
         "random crop": as_they_are,
         "prepared": of_prepared,
     }
-    rates = _in_turns(report, pipelines, BATCH, rounds)
+    rates = _in_turns(report, pipelines, LARGE_BATCH, rounds, LARGE_TURN, LARGE_TURN)
     report.compare(case, rates, "naive", "images")
     trainings = {
         "one batch": functools.partial(of_one_batch, of_prepared),
@@ -256,9 +266,14 @@ def _measure_large(report: Report, folder: Path, rounds: int) -> None:
 
 
 def _in_turns(
-    report: Report, pipelines: Mapping[str, Callable[[], tf.data.Dataset]], batch: int, rounds: int
+    report: Report,
+    pipelines: Mapping[str, Callable[[], tf.data.Dataset]],
+    batch: int,
+    rounds: int,
+    before: float = SECONDS / 2,
+    measured: float = SECONDS,
 ) -> dict[str, Rates]:
-    subjects = {name: functools.partial(pulled, build, batch) for name, build in pipelines.items()}
+    subjects = {name: functools.partial(pulled, build, batch, before, measured) for name, build in pipelines.items()}
     with workers(subjects, report.leave_out) as started:
         return in_turns(started, rounds)
 
