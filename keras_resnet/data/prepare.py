@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet._internal.atomic_files import atomic_write, writing
+from keras_resnet._internal.exclusive import exclusive
 from keras_resnet._internal.validation import directory as checked_directory
 from keras_resnet._internal.validation import integer, printable
 from keras_resnet.data import tfrecords
@@ -28,6 +29,7 @@ SHARD_BYTES = 100_000_000
 LONGEST = 65_500  # pixels of a side that libjpeg encodes
 FILES = ("folder", "tfrecord")  # sources that look for images in all of their directory
 SEED = 0  # of the order of the images
+LOCK = ".lock"  # hidden, as all files that are not part of the result
 
 
 def prepare(
@@ -61,8 +63,8 @@ def prepare(
         What the directory holds.
 
     Raises:
-        ValueError: an argument has another value; the directory holds something else; an image cannot be read; or a
-            name of a class cannot be stored in a line of text.
+        ValueError: an argument has another value; the directory holds something else, or another process prepares
+            images in it; an image cannot be read; or a name of a class cannot be stored in a line of text.
         TypeError: `shorter_side` or `quality` is not an integer.
         OSError: a file cannot be written, for example on a full disk; the same call goes on later.
 
@@ -75,20 +77,23 @@ def prepare(
     path = checked(source, directory, shorter_side, quality)
     splits = {name: load(source, name, on_corrupt=on_corrupt) for name in splits_of(source)}
     images, shards = {name: split.size for name, split in splits.items()}, {name: list[int]() for name in splits}
-    state = _opened(path, Prepared(source, shorter_side, quality, images, _digest(splits), shards, []))
+    new = Prepared(source, shorter_side, quality, images, _digest(splits), shards, [])
+    _opened(path, new)  # a directory with something else is not even locked
     lines = _lines(next(iter(splits.values())).classes)
-    with writing(path):
-        path.mkdir(parents=True, exist_ok=True)
-        for left in path.glob(".*.tfrecord"):  # by a call that was killed
-            left.unlink()
-    state.write(path)
-    with atomic_write(path / tfrecords.LABEL_FILES[0]) as temporary:
-        temporary.write_text(lines, encoding="utf-8")
     change = functools.partial(shrunk, shorter_side=shorter_side, quality=quality)
     root = Path(source.partition(":")[2]).expanduser()
-    for name, split in splits.items():
-        if state.read(name) < split.size:
-            _write_split(path, state, name, split, change, root, functools.partial(progress, name))
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with exclusive(path, "preparation", LOCK):
+        state = _opened(path, new)
+        for left in path.glob(".*.tfrecord"):  # by a call that was killed
+            left.unlink()
+        state.write(path)
+        with atomic_write(path / tfrecords.LABEL_FILES[0]) as temporary:
+            temporary.write_text(lines, encoding="utf-8")
+        for name, split in splits.items():
+            if state.read(name) < split.size:
+                _write_split(path, state, name, split, change, root, functools.partial(progress, name))
     return state
 
 

@@ -9,17 +9,15 @@ The newest `KEPT` checkpoints are kept.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from keras_resnet._internal.atomic_files import flush_directory, flush_file, writing
 from keras_resnet._internal.json_files import read_object
@@ -44,34 +42,6 @@ class SavedState(NamedTuple):
     path: Path
     arrays: dict[str, np.ndarray]
     state: dict[str, Any]
-
-
-@contextlib.contextmanager
-def exclusive(directory: Path, work: str = "training") -> Iterator[None]:
-    """Locks a directory for this process inside the block; creates the directory if it is missing.
-
-    The operating system releases the lock when the process ends, also when it is killed.
-
-    Args:
-        directory: the directory of all checkpoints of a training, or of the trials of a search.
-        work: what writes to the directory, for the error.
-
-    Raises:
-        ValueError: another process holds the lock.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"directory must be used by one {work} at a time; wait for the other one, or use another directory. "
-            f"Received: {printable(directory)}, which a {work} of another process uses"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def save(directory: Path, number: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> Path:

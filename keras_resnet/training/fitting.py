@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_resnet._internal.exclusive import exclusive
 from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split, steps_per_epoch
 from keras_resnet.data.as_split import Data, as_split, names_of, numbered
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.data.train import check_repeated_augmentation
 from keras_resnet.evaluation.accuracy import in_channels_of, output_count, outputs
-from keras_resnet.training import checkpoints
 from keras_resnet.training.batches import ImageSizes, training_batches, validation_batches
 from keras_resnet.training.compiling import compile_for, compiled
 from keras_resnet.training.distillation import check_teacher
@@ -181,7 +181,7 @@ def fit_prepared(
     with contextlib.ExitStack() as stack:
         stack.enter_context(compiled(model, recipe, train, epochs * steps, where, teacher))
         if directory is not None and where.process == 0:
-            stack.enter_context(checkpoints.exclusive(directory / CHECKPOINTS))
+            stack.enter_context(exclusive(directory / CHECKPOINTS, "training"))
         begin_phase = stack.enter_context(gradual_unfreezing(model, recipe, steps))
         settings = settings_of(model, recipe, train, validation, teacher)
         resume = ResumeCallback(model, settings, steps, directory, where)

@@ -12,7 +12,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.src.distribute.utils import has_chief_oracle, is_chief_oracle
 
-from keras_resnet.training.checkpoints import exclusive
+from keras_resnet._internal.exclusive import exclusive
 from keras_resnet.tuning import persistence, workers
 from keras_resnet.tuning.arguments import callbacks_of
 from keras_resnet.tuning.hypermodel import HyperResNet

@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
 import keras_resnet as kr
-from keras_resnet.data.prepare import prepare
+from keras_resnet._internal.exclusive import exclusive
+from keras_resnet.data.prepare import LOCK, prepare
 from keras_resnet.data.sources import splits_of
 from tests import needs, processes
 from tests.cli.test_cli import invoke
@@ -181,7 +182,7 @@ def test_on_a_full_disk_the_command_says_so_and_nothing_looks_whole(tmp_path):
     assert "Traceback" not in ended.stderr
     last = ended.stderr.strip().splitlines()[-1]
     assert last.endswith("cannot write out/train-00000.tfrecord: File too large")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.txt", "prepared.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".lock", "classes.txt", "prepared.json"]
     with pytest.raises(ValueError, match="Received: the files of 0 of 1,797 images"):
         kr.data.load(f"tfrecord:{tmp_path / 'out'}", "train")
 
@@ -290,3 +291,12 @@ def test_another_place_is_refused_before_the_data_are_read(place):
 )
 def test_options_that_are_wrong_or_do_nothing_are_refused_before_the_data_are_read(options, message):
     assert message in str(invoke("data", "folder:missing", *options).exception)
+
+
+def test_a_second_preparation_in_a_directory_is_refused(photos, tmp_path):
+    with (
+        exclusive(tmp_path, "preparation", LOCK),
+        pytest.raises(ValueError, match="by one preparation at a time; .*, which a preparation of another process"),
+    ):
+        prepare(f"folder:{photos}", tmp_path)
+    prepare(f"folder:{photos}", tmp_path)

@@ -12,8 +12,8 @@ import pytest
 
 import keras_resnet as kr
 from keras_resnet import zoo
+from keras_resnet._internal.exclusive import exclusive
 from keras_resnet.training import Recipe
-from keras_resnet.training.checkpoints import exclusive
 from keras_resnet.training.resuming import DivergedError
 from keras_resnet.tuning import hypermodel, persistence
 from tests import processes
