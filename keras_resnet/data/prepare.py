@@ -94,6 +94,11 @@ def prepare(
         for name, split in splits.items():
             if state.read(name) < split.size:
                 _write_split(path, state, name, split, change, root, functools.partial(progress, name))
+    if len(state.skipped) == sum(images.values()):
+        raise ValueError(
+            "source must have images that can be read. "
+            f"Received: {len(state.skipped):,} that cannot; the first: {state.skipped[0]}"
+        )
     return state
 
 

@@ -199,6 +199,15 @@ def test_corrupt_images_are_listed_or_stop_the_preparation(tmp_path):
     assert prepare(f"folder:{source}", tmp_path / "out", on_corrupt="skip") == prepared
 
 
+def test_a_source_without_an_image_that_can_be_read_is_refused(tmp_path):
+    source = small_pictures(tmp_path / "pictures")
+    for file in source.rglob("*.png"):
+        file.write_bytes(file.read_bytes()[:60])
+    for _ in range(2):  # also if the directory is finished
+        with pytest.raises(ValueError, match=r"source must have images that can be read. Received: 16 .*: .*/0.png"):
+            prepare(f"folder:{source}", tmp_path / "out", on_corrupt="skip")
+
+
 def test_the_command_writes_pixels_in_memory_as_png_files(tmp_path):
     result = invoke("data", "digits", "--to", f"tfrecord:{tmp_path / 'out'}")
     assert result.exit_code == 0, result.output
