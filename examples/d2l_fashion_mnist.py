@@ -6,10 +6,11 @@ package start as the identity, which plain gradient descent is slow to change: w
 things differ: the other convolutions have no bias, because batch norm removes it, and the initial weights are those of
 this package.
 
-Run:     python examples/d2l_fashion_mnist.py [DATA] [OUT]
+Run:     TF_ENABLE_ONEDNN_OPTS=1 python examples/d2l_fashion_mnist.py [DATA] [OUT]
          The default of DATA is idx:/usr/share/datasets/fashion-mnist (Debian's package dataset-fashion-mnist). If the
          training is interrupted, the same command continues it
-Time:    50 minutes (222 images/s) on two cores that compute in bfloat16
+Time:    50 minutes (222 images/s) on two cores that compute in bfloat16; 4.5 hours (37 images/s) on two with AVX2, where
+         oneDNN, which the variable in front of the command switches on, is twice as fast as TensorFlow's default
 Result:  model.keras and history.csv in OUT (default: runs/d2l). The book reports 89 to 92 % of the test images
 """
 
@@ -36,6 +37,7 @@ D2L = Recipe(
     weight_decay=0.0,
     label_smoothing=0.0,
     pad_and_crop=0.0,
+    precision="auto",  # the quickest on this machine
     validation_split=0.0,  # as in the book, all training images are used, and the last epoch is the result
 )
 
