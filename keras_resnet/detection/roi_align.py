@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from keras import ops
 
 
@@ -48,11 +49,44 @@ def roi_align(
     start, length = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
     if not aligned:
         length = ops.maximum(length, 1.0)
-    average = _average_of_points if samples else _average_of_covered_places
+    if not samples:
+        return _average_of_covered_places(maps, start, length, map_of_box, size)
+    average = _average_of_crops if keras.backend.backend() == "tensorflow" else average_of_points
     return average(maps, start, length, map_of_box, size, samples)
 
 
-def _average_of_points(maps: Sequence[Any], start: Any, length: Any, map_of_box: Any, size: int, samples: int) -> Any:
+def _average_of_crops(maps: Sequence[Any], start: Any, length: Any, map_of_box: Any, size: int, samples: int) -> Any:
+    """`average_of_points` with TensorFlow's `crop_and_resize`, which interpolates a grid of points in a box.
+
+    Its grid reaches from corner to corner of a box, and it does not know a border: each point of a bin is a grid of its
+    own, and maps are padded by one place, so that points up to one place outside get the value of the border.
+    """
+    import tensorflow as tf  # noqa: PLC0415 (other backends do not need it)
+
+    batch, regions = tf.unstack(tf.shape(start)[:2])
+    images = tf.repeat(tf.range(batch), regions)
+    start, length = (tf.reshape(x[..., ::-1], (-1, 2)) for x in (start, length))  # y and x
+    step = length / (size * samples)
+    numbers, found = [], []
+    for number, features in enumerate(maps):
+        chosen = tf.where(tf.reshape(map_of_box, (-1,)) == number)[:, 0]
+        padded = tf.pad(tf.cast(features, tf.float32), ((0, 0), (1, 1), (1, 1), (0, 0)), "SYMMETRIC")
+        last = tf.cast(tf.shape(padded)[1:3] - 1, tf.float32)
+        first, part = (tf.gather(x, chosen) for x in (start, step))
+        total = 0.0
+        for y in range(samples):
+            for x in range(samples):
+                corner = first + (tf.constant([y, x], tf.float32) + 0.5) * part + 1
+                grid = tf.concat([corner, corner + (size - 1) * samples * part], axis=1) / tf.tile(last, (2,))
+                total += tf.image.crop_and_resize(padded, grid, tf.gather(images, chosen), (size, size))
+        numbers.append(tf.cast(chosen, tf.int32))
+        found.append(total / samples**2)
+    stitched = tf.dynamic_stitch(numbers, found)
+    depth = maps[0].shape[-1]
+    return tf.cast(tf.reshape(stitched, (batch, regions, size, size, depth)), maps[0].dtype)
+
+
+def average_of_points(maps: Sequence[Any], start: Any, length: Any, map_of_box: Any, size: int, samples: int) -> Any:
     """Gathers the four places around each point.
 
     All maps lie in one table (N * places of all maps, C), so that each box is read once, from its own map.
@@ -100,9 +134,7 @@ def _neighbors(points: Any, side: Any) -> list[tuple[Any, Any]]:
     return [(ops.cast(before, "int32"), (1 - weight) * inside), (ops.cast(after, "int32"), weight * inside)]
 
 
-def _average_of_covered_places(
-    maps: Sequence[Any], start: Any, length: Any, map_of_box: Any, size: int, samples: int
-) -> Any:
+def _average_of_covered_places(maps: Sequence[Any], start: Any, length: Any, map_of_box: Any, size: int) -> Any:
     """Weights of all rows and columns of a map for each bin.
 
     The average over a grid of points is that over rows of the average over columns. So a bin is a product of two

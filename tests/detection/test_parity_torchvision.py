@@ -1,5 +1,7 @@
 """torchvision: detections, losses and gradients of its Faster R-CNN and of ours are the same, and so is each part."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -11,13 +13,15 @@ from keras_resnet.detection.boxes import decode, encode, overlaps
 from keras_resnet.detection.matching import match
 from keras_resnet.detection.nms import greedy, non_maximum_suppression
 from keras_resnet.detection.resizing import batch_of, resized_sides
-from keras_resnet.detection.roi_align import level_of, roi_align
+from keras_resnet.detection.roi_align import average_of_points, level_of, roi_align
 from keras_resnet.weights.load import variables_of
 from tests import needs
 from tests.detection.torchvision_peer import DESIGNS, LONGER, SHORTER, as_torch, in_keras, ours, peer, photographs
 from tests.torch_peers import peers
 
-pytestmark = [pytest.mark.parity, needs.package("torchvision")]
+pytestmark = [pytest.mark.parity, pytest.mark.slow, needs.package("torchvision")]
+
+MODULE = sys.modules[roi_align.__module__]
 
 
 def random_boxes(rng, shape, side=150):
@@ -33,7 +37,6 @@ def pair(request):
     return request.param, net, ours(request.param, net)
 
 
-@pytest.mark.slow
 def test_detections_are_those_of_torchvision(pair):
     name, net, detector = pair
     torch, _, _ = peers()
@@ -55,7 +58,6 @@ def first_come(generator, shape):
     return keras.ops.broadcast_to(1 - keras.ops.arange(count, dtype="float32")[None] / count, shape)
 
 
-@pytest.mark.slow
 def test_losses_and_gradients_are_those_of_torchvision(pair, monkeypatch):
     name, net, detector = pair
     torch, _, _ = peers()
@@ -101,8 +103,11 @@ def test_losses_and_gradients_are_those_of_torchvision(pair, monkeypatch):
 
 @pytest.mark.parametrize("samples", [0, 2, 3])
 @pytest.mark.parametrize("aligned", [False, True])
-def test_roi_align_and_its_gradient(samples, aligned, rng):
+@pytest.mark.parametrize("of_backend", [False, True])
+def test_roi_align_and_its_gradient(samples, aligned, of_backend, rng, monkeypatch):
     torch, _, torchvision = peers()
+    if not of_backend:
+        monkeypatch.setattr(MODULE, "_average_of_crops", average_of_points)
     features = rng.normal(size=(2, 13, 17, 5)).astype("float32")
     boxes = random_boxes(rng, (2, 6))
     weights = rng.normal(size=(2, 6, 7, 7, 5)).astype("float32")
