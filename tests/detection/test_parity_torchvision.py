@@ -98,7 +98,8 @@ def test_losses_and_gradients_are_those_of_torchvision(pair, monkeypatch):
     for variable, gradient in zip(network.trainable_variables, found, strict=True):
         theirs = gradients[keys[id(variable)]]
         difference = np.abs(tf.convert_to_tensor(gradient) - theirs).max()
-        assert difference <= 2e-3 * np.abs(theirs).max(), keys[id(variable)]
+        # The largest gradients are 0.2 to 2; some small ones are differences of large numbers.
+        assert difference <= 2e-3 * np.abs(theirs).max() + 1e-4, keys[id(variable)]
 
 
 @pytest.mark.parametrize("samples", [0, 2, 3])
