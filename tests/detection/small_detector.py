@@ -1,23 +1,26 @@
 """A detector that trains in seconds, and images with bright rectangles for it."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 import keras_resnet as kr
-from keras_resnet.detection import FPN, FasterRCNN
+from keras_resnet.detection import C4, FasterRCNN
 from keras_resnet.detection.anchors import Anchors
 
 HEIGHT, WIDTH, CLASSES = 64, 96, 2
 DESIGN = dataclasses.replace(
-    FPN,
-    anchors=Anchors(((16,), (24,), (32,), (48,), (64,))),
+    C4,
+    anchors=Anchors(((16, 32),)),
     before=(40, 40),
     after=(20, 20),
     regions=16,
-    size=3,
+    lowest=0.0,
+    border=math.inf,
+    size=4,
     shorter=HEIGHT,
     longer=WIDTH,
 )
