@@ -44,7 +44,7 @@ class AnnotatedSplit:
         ids: for each image its number or name in the data set.
         category_ids: for each class its number in the data set; COCO's have gaps.
         dropped: the number of boxes that were not used, by reason. A part of a split has the numbers of the whole.
-        damaged: one reason for each image that was left out because its annotation cannot be read.
+        damaged: one reason for each image that was left out because its annotation or its header cannot be read.
     """
 
     images: Split

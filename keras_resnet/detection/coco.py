@@ -58,7 +58,7 @@ def load_coco(path: Path, split: str, classes: Sequence[str] | None, on_corrupt:
     categories = sorted(_rows(content, "categories", ("id", "name"), where), key=lambda row: row["id"])
     images = _by_id(_rows(content, "images", ("id", "file_name"), where), where)
     names = [str(row["name"]) for row in categories]
-    # Roboflow's files may have a class twice: as a class, and as the group above all classes.
+    # Roboflow's files may have a class twice: first as the group above all classes, which no annotation has.
     classes = classes or checked_classes(tuple(dict.fromkeys(names)), printable(place.file))
     labels = dict(zip((row["id"] for row in categories), labels_of(names, classes, where), strict=True))
     found: dict[Any, list[dict[str, Any]]] = {number: [] for number in images}

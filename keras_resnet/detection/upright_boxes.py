@@ -119,7 +119,7 @@ def annotated_split(
         tuple(ids[number] for number in numbers),
         tuple(range(len(classes)) if category_ids is None else category_ids),
         dict(counts),
-        tuple(damaged),
+        (*damaged, *images.skipped),
     )
 
 
@@ -184,17 +184,20 @@ def within(objects: Objects, sides: Sequence[int]) -> tuple[Objects, collections
 def _stored(images: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The numbers of the images that have a readable header, their height and width, and their orientation."""
     with name_corrupt_files(images):
-        rows = [
-            (number, *header)
-            for number, header, _ in images.stored(lambda file: (_sides(file), orientation(file))).as_numpy_iterator()
-        ]
+        rows = [(number, *header) for number, header, _ in images.stored(_header).as_numpy_iterator()]
     numbers, sides, orientations = zip(*rows) if rows else ((), (), ())
     return np.array(numbers, "int64"), np.array(sides, "int32").reshape(-1, 2), np.array(orientations, "int32")
 
 
-def _sides(content: tf.Tensor) -> tf.Tensor:
-    """Height and width of an image file as it is stored, int32 (2,); an error in the graph if it cannot be decoded."""
-    return tf.cond(tf.io.is_jpeg(content), lambda: jpeg.checked_sides(content), lambda: _sides_of_other(content))
+# A function of TensorFlow, so that its graph is made once for all splits.
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+def _header(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Height and width of an image file as it is stored, int32 (2,), and its orientation.
+
+    The graph raises an error if the file must not be decoded.
+    """
+    sides = tf.cond(tf.io.is_jpeg(content), lambda: jpeg.checked_sides(content), lambda: _sides_of_other(content))
+    return sides, orientation(content)
 
 
 def _sides_of_other(content: tf.Tensor) -> tf.Tensor:

@@ -200,9 +200,7 @@ def parse(file: Path) -> ElementTree.Element:
     except OSError as error:
         raise ValueError(f"cannot read {printable(file)}: {error.strerror}") from error
     except (ValueError, expat.ExpatError) as error:
-        raise ValueError(
-            f"{printable(file)} must be an XML annotation as PASCAL VOC has them. Received: {error}"
-        ) from error
+        raise ValueError(f"{printable(file)} must be an annotation of PASCAL VOC. Received: {error}") from error
 
 
 def _refuse(*_: object) -> None:
