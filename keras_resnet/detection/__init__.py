@@ -9,37 +9,50 @@ __all__ = [
     "FPN",
     "FPN_V2",
     "RECIPES",
+    "AnnotatedSplit",
     "Design",
     "DetectionRecipe",
     "FasterRCNN",
     "Found",
+    "Objects",
+    "evaluation_batches",
     "find",
     "fit",
     "list_detectors",
+    "load",
+    "training_batches",
     "training_network",
 ]
 
 if TYPE_CHECKING:
+    from keras_resnet.detection.annotations import AnnotatedSplit, Objects
+    from keras_resnet.detection.batches import evaluation_batches, training_batches
     from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_V2, Design, FasterRCNN, training_network
     from keras_resnet.detection.finding import Found, find
     from keras_resnet.detection.recipe import DetectionRecipe
     from keras_resnet.detection.recipes import RECIPES
     from keras_resnet.detection.rows import list_detectors
+    from keras_resnet.detection.sources import load
     from keras_resnet.detection.training import fit
 else:
     # Imported on first use, as in `keras_resnet.training`.
     MODULES = {
+        "AnnotatedSplit": "annotations",
         "C4": "faster_rcnn",
-        "FPN": "faster_rcnn",
-        "FPN_V2": "faster_rcnn",
-        "RECIPES": "recipes",
         "Design": "faster_rcnn",
         "DetectionRecipe": "recipe",
+        "FPN": "faster_rcnn",
+        "FPN_V2": "faster_rcnn",
         "FasterRCNN": "faster_rcnn",
         "Found": "finding",
+        "Objects": "annotations",
+        "RECIPES": "recipes",
+        "evaluation_batches": "batches",
         "find": "finding",
         "fit": "training",
         "list_detectors": "rows",
+        "load": "sources",
+        "training_batches": "batches",
         "training_network": "faster_rcnn",
     }
     __getattr__, __dir__ = lazy_names(__name__, MODULES)
