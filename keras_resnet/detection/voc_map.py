@@ -78,8 +78,8 @@ class Curve(NamedTuple):
 
     @property
     def best(self) -> Threshold:
-        """The score with the highest F1: a threshold for use. NaN without detections or objects."""
-        if not self.objects or not len(self.scores):
+        """The score with the highest F1: a threshold for use. NaN if no detection is right."""
+        if not self.objects or not self.precision.any():
             return Threshold(np.nan, np.nan, np.nan)
         last = np.append(np.diff(self.scores) != 0, True)  # of equal scores all or none are detections
         rows = zip(self.scores[last].tolist(), self.precision[last].tolist(), self.recall[last].tolist(), strict=True)
