@@ -12,9 +12,12 @@ __all__ = [
     "AnnotatedSplit",
     "Design",
     "DetectionRecipe",
+    "Evaluation",
     "FasterRCNN",
     "Found",
     "Objects",
+    "draw",
+    "evaluate",
     "evaluation_batches",
     "find",
     "fit",
@@ -22,15 +25,19 @@ __all__ = [
     "load",
     "training_batches",
     "training_network",
+    "write_report",
 ]
 
 if TYPE_CHECKING:
     from keras_resnet.detection.annotations import AnnotatedSplit, Objects
     from keras_resnet.detection.batches import evaluation_batches, training_batches
+    from keras_resnet.detection.drawing import draw
+    from keras_resnet.detection.evaluation import Evaluation, evaluate
     from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_V2, Design, FasterRCNN, training_network
     from keras_resnet.detection.finding import Found, find
     from keras_resnet.detection.recipe import DetectionRecipe
     from keras_resnet.detection.recipes import RECIPES
+    from keras_resnet.detection.report import write_report
     from keras_resnet.detection.rows import list_detectors
     from keras_resnet.detection.sources import load
     from keras_resnet.detection.training import fit
@@ -41,12 +48,15 @@ else:
         "C4": "faster_rcnn",
         "Design": "faster_rcnn",
         "DetectionRecipe": "recipe",
+        "Evaluation": "evaluation",
         "FPN": "faster_rcnn",
         "FPN_V2": "faster_rcnn",
         "FasterRCNN": "faster_rcnn",
         "Found": "finding",
         "Objects": "annotations",
         "RECIPES": "recipes",
+        "draw": "drawing",
+        "evaluate": "evaluation",
         "evaluation_batches": "batches",
         "find": "finding",
         "fit": "training",
@@ -54,5 +64,6 @@ else:
         "load": "sources",
         "training_batches": "batches",
         "training_network": "faster_rcnn",
+        "write_report": "report",
     }
     __getattr__, __dir__ = lazy_names(__name__, MODULES)
