@@ -23,6 +23,7 @@ EXTRAS = {
     "nncf": "formats",
     "ai_edge_litert": "formats",
     "tf2onnx": "formats",
+    "pycocotools": "detection",
 }
 
 

@@ -158,9 +158,14 @@ def forget_compile_arguments(model: keras.Model) -> None:
     del model._compile_config
 
 
-def build_metrics_and_optimizer(model: keras.Model, image: keras.KerasTensor, target: keras.KerasTensor) -> None:
+def build_metrics_and_optimizer(model: keras.Model) -> None:
     """Creates the variables that Keras creates when a compiled model sees its first batch."""
-    model._symbolic_build(data_batch=(image, target))
+
+    def of_one_image(tensors: Any) -> Any:
+        return keras.tree.map_structure(lambda x: keras.KerasTensor((1, *x.shape[1:]), x.dtype), tensors)
+
+    graph = functional_graph(model)
+    model._symbolic_build(data_batch=(of_one_image(graph.input), of_one_image(graph.output)))
 
 
 def moving_averages(optimizer: keras.optimizers.Optimizer) -> Sequence[Any]:

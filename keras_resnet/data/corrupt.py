@@ -136,6 +136,29 @@ def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
     return tf.zeros([side or 1 for side in spec.shape], spec.dtype)
 
 
+def replace_corrupt(readable: tf.Tensor, rows: Any) -> Any:
+    """The rows of a batch; good rows replace those that were not read.
+
+    Args:
+        readable: which rows were read, bool (N).
+        rows: a structure of tensors (N, ...).
+
+    Returns:
+        The structure. The graph raises an error if none of the rows was read.
+    """
+
+    def replaced() -> Any:
+        good = tf.where(readable)[:, 0]
+        count = tf.size(good, tf.int64)
+        some_good = tf.debugging.Assert(count > 0, ["data: none of the images in a batch can be read"])
+        with tf.control_dependencies([some_good]):
+            places = tf.range(tf.size(readable, tf.int64))
+            places = tf.where(readable, places, tf.gather(good, places % tf.maximum(count, 1)))
+        return tf.nest.map_structure(lambda column: tf.gather(column, places), rows)
+
+    return tf.cond(tf.reduce_all(readable), lambda: rows, replaced)
+
+
 class HasUnreadable(Protocol):
     """The part of `Split` that `name_corrupt_files` needs. `Split` imports this file, so this file cannot import it."""
 

@@ -238,7 +238,7 @@ def _places_in_folder(where: str) -> dict[str, Any]:
 
 
 def _labelled_splits(where: str) -> dict[str, Any]:
-    builder = _builder(where)
+    builder = tfds_builder(where)
     return {split: _labelled_split(builder, split) for split in TFDS_SPLITS}
 
 
@@ -253,7 +253,7 @@ def _tfrecord(where: str, split: str, on_corrupt: str) -> Split:
 def _tfds(where: str, split: str, on_corrupt: str) -> Split:
     import tensorflow_datasets as tfds  # noqa: PLC0415
 
-    builder = _builder(where)
+    builder = tfds_builder(where)
     labelled = _labelled_split(builder, split)
     features = builder.info.features
     if labelled is None or builder.info.supervised_keys is None or "label" not in features:
@@ -281,7 +281,7 @@ def _tfds(where: str, split: str, on_corrupt: str) -> Split:
     return make(records, features["label"].names, image.shape[-1], on_corrupt)
 
 
-def _builder(name: str) -> Any:
+def tfds_builder(name: str) -> Any:
     """The prepared TensorFlow data set of this name."""
     import tensorflow_datasets as tfds  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_resnet._internal.validation import function_or_none, integer
 from keras_resnet.data.augment.mixing import Mix
-from keras_resnet.data.corrupt import CORES
+from keras_resnet.data.corrupt import CORES, replace_corrupt
 from keras_resnet.data.crops import center_square
 from keras_resnet.data.decode import to_square
 from keras_resnet.data.orientation import upright
@@ -209,15 +209,4 @@ def _decoded(split: Split, size: int, crop: Crop, plan: Plan, key: int, crop_key
 
 def _without_corrupt(_: tf.Tensor, rows: tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]) -> tuple[tf.Tensor, tf.Tensor]:
     """The images and labels of a batch of `_decoded`; good rows of the batch replace those that were not read."""
-    readable, (images, labels) = rows
-
-    def replaced() -> tuple[tf.Tensor, tf.Tensor]:
-        good = tf.where(readable)[:, 0]
-        count = tf.size(good, tf.int64)
-        some_good = tf.debugging.Assert(count > 0, ["data: none of the images in a batch can be read"])
-        with tf.control_dependencies([some_good]):
-            places = tf.range(tf.size(readable, tf.int64))
-            places = tf.where(readable, places, tf.gather(good, places % tf.maximum(count, 1)))
-        return tf.gather(images, places), tf.gather(labels, places)
-
-    return tf.cond(tf.reduce_all(readable), lambda: (images, labels), replaced)
+    return replace_corrupt(*rows)

@@ -4,23 +4,66 @@ from typing import TYPE_CHECKING
 
 from keras_resnet._internal.lazy_names import lazy_names
 
-__all__ = ["C4", "FPN", "FPN_V2", "Design", "FasterRCNN", "Found", "find", "list_detectors", "training_network"]
+__all__ = [
+    "C4",
+    "FPN",
+    "FPN_V2",
+    "RECIPES",
+    "AnnotatedSplit",
+    "Design",
+    "DetectionRecipe",
+    "Evaluation",
+    "FasterRCNN",
+    "Found",
+    "Objects",
+    "draw",
+    "evaluate",
+    "evaluation_batches",
+    "find",
+    "fit",
+    "list_detectors",
+    "load",
+    "training_batches",
+    "training_network",
+    "write_report",
+]
 
 if TYPE_CHECKING:
+    from keras_resnet.detection.annotations import AnnotatedSplit, Objects
+    from keras_resnet.detection.batches import evaluation_batches, training_batches
+    from keras_resnet.detection.drawing import draw
+    from keras_resnet.detection.evaluation import Evaluation, evaluate
     from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_V2, Design, FasterRCNN, training_network
     from keras_resnet.detection.finding import Found, find
+    from keras_resnet.detection.recipe import DetectionRecipe
+    from keras_resnet.detection.recipes import RECIPES
+    from keras_resnet.detection.report import write_report
     from keras_resnet.detection.rows import list_detectors
+    from keras_resnet.detection.sources import load
+    from keras_resnet.detection.training import fit
 else:
     # Imported on first use, as in `keras_resnet.training`.
     MODULES = {
+        "AnnotatedSplit": "annotations",
         "C4": "faster_rcnn",
+        "Design": "faster_rcnn",
+        "DetectionRecipe": "recipe",
+        "Evaluation": "evaluation",
         "FPN": "faster_rcnn",
         "FPN_V2": "faster_rcnn",
-        "Design": "faster_rcnn",
         "FasterRCNN": "faster_rcnn",
         "Found": "finding",
+        "Objects": "annotations",
+        "RECIPES": "recipes",
+        "draw": "drawing",
+        "evaluate": "evaluation",
+        "evaluation_batches": "batches",
         "find": "finding",
+        "fit": "training",
         "list_detectors": "rows",
+        "load": "sources",
+        "training_batches": "batches",
         "training_network": "faster_rcnn",
+        "write_report": "report",
     }
     __getattr__, __dir__ = lazy_names(__name__, MODULES)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import dataclasses
 import html
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.validation import directory as checked_directory
 from keras_resnet._internal.validation import printable
+from keras_resnet.evaluation.html_page import page, percent, picture, table
 from keras_resnet.evaluation.metrics import NO_ANSWER, ClassMetrics, Flips, Interval, classes_of_baseline, flips, macro
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.explain import heat_maps
@@ -30,18 +30,6 @@ from keras_resnet.plots.style import shortened
 ROWS = 100  # classes in the table of report.html; metrics.json has all
 MESSAGE = 300  # characters of an error in a note
 CHANGED = 50  # images that answers changed for, in report.html
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1, .note { overflow-wrap: anywhere; }
-.table { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; }
-th, td { padding: .2rem .8rem; text-align: right; vertical-align: top; border-bottom: 1px solid #ddd; }
-th, td { white-space: nowrap; }
-th:first-child, td:first-child, .names th, .names td { text-align: left; min-width: 10rem; }
-td:first-child, .names td { white-space: normal; overflow-wrap: anywhere; }
-img { max-width: 100%; height: auto; }
-.note { color: #666; }
-"""
 
 
 def write_report(
@@ -90,8 +78,8 @@ def write_report(
             _, _, count, confidence, accuracy = zip(*bins, strict=True)
             plot_reliability(confidence, accuracy, count, evaluation.calibration_error, path / "reliability.png")
         note = _plot_mistakes(evaluation, model, path / "mistakes.png")
-        page = _page(evaluation, path, printable(title), note, baseline, changes)
-        (path / "report.html").write_text(page, "utf-8")
+        content = _page(evaluation, path, printable(title), note, baseline, changes)
+        (path / "report.html").write_text(content, "utf-8")
     return path / "report.html"
 
 
@@ -254,12 +242,11 @@ def _page(
         ("balanced accuracy", f"{evaluation.balanced_accuracy:.2%}"),
         ("macro F1 of classes with images", f"{evaluation.macro_f1:.2%}"),
         ("loss", f"{evaluation.loss:.4f}"),
-        ("expected calibration error", _percent(evaluation.calibration_error)),
+        ("expected calibration error", percent(evaluation.calibration_error)),
     ]
     lost = int(evaluation.answers.not_finite.sum())
     parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        _table(("", ""), numbers),
+        table(("", ""), numbers),
         f'<p class="note">The outputs for {lost:,} images are not finite (NaN or infinity). They count as wrong.</p>'
         if lost
         else "",
@@ -267,16 +254,14 @@ def _page(
         "<h2>Classes</h2>",
         *_classes(evaluation),
         "<h2>Confusion</h2>",
-        _picture(path / "confusion.png", "confusion matrix"),
+        picture(path / "confusion.png", "confusion matrix"),
         "<h2>Mistakes</h2>",
         f'<p class="note">{html.escape(_about_mistakes(evaluation) + note)}</p>',
-        _picture(path / "mistakes.png", "wrong answers with the largest losses") if evaluation.mistakes else "",
+        picture(path / "mistakes.png", "wrong answers with the largest losses") if evaluation.mistakes else "",
         "<h2>Calibration</h2>",
-        _picture(path / "reliability.png", "accuracy by confidence") if evaluation.reliability else "",
+        picture(path / "reliability.png", "accuracy by confidence") if evaluation.reliability else "",
     ]
-    size = '<meta name="viewport" content="width=device-width, initial-scale=1">'  # of a telephone
-    head = f'<meta charset="utf-8">{size}<title>{html.escape(title)}</title><style>{STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{chr(10).join(parts)}\n</body></html>\n'
+    return page(title, parts)
 
 
 def _classes(evaluation: Evaluation) -> Iterable[str]:
@@ -285,16 +270,16 @@ def _classes(evaluation: Evaluation) -> Iterable[str]:
         '<p class="note">The classes with the lowest recall come first. The interval of the recall has a confidence of '
         f"95 %.{f' {len(rows) - ROWS:,} more classes are in metrics.json.' if len(rows) > ROWS else ''}</p>"
     )
-    yield _table(
+    yield table(
         ("class", "images", "precision", "recall", "interval", "F1"),
         [
             (
                 row.name,
                 f"{row.support:,}",
-                _percent(row.precision),
-                _percent(row.recall),
+                percent(row.precision),
+                percent(row.recall),
                 f"{row.interval.low:.0%} to {row.interval.high:.0%}",
-                _percent(row.f1),
+                percent(row.f1),
             )
             for row in rows[:ROWS]
         ],
@@ -313,10 +298,10 @@ def _comparison(new: Evaluation, old: Evaluation, changes: Flips) -> Iterable[st
     if len(changed) > ROWS:
         yield f'<p class="note">The {ROWS} classes that changed most; metrics.json has all {len(changed):,}.</p>'
     if changed:
-        yield _table(
+        yield table(
             ("class", "images", "recall before", "recall now"),
             [
-                (now.name, f"{now.support:,}", _percent(before.recall), _percent(now.recall))
+                (now.name, f"{now.support:,}", percent(before.recall), percent(now.recall))
                 for now, before in changed[:ROWS]
             ],
         )
@@ -324,7 +309,7 @@ def _comparison(new: Evaluation, old: Evaluation, changes: Flips) -> Iterable[st
         if len(numbers):
             some = f", the first {CHANGED} of {len(numbers):,}" if len(numbers) > CHANGED else f" ({len(numbers):,})"
             yield f"<details><summary>{title}{some}</summary>"
-            yield _table(
+            yield table(
                 ("image", "class", "before", "now"),
                 [
                     (
@@ -340,23 +325,7 @@ def _comparison(new: Evaluation, old: Evaluation, changes: Flips) -> Iterable[st
             yield "</details>"
 
 
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1%}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "numbers") -> str:
-    """A table that is scrolled where it is too wide; its kind is "numbers" after the first column, or "names"."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in header) if any(header) else ""
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="table {kind}"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
-
-
 def _about_mistakes(evaluation: Evaluation) -> str:
     return (
         "The wrong answers with the largest losses, each under the name of its image. " if evaluation.mistakes else ""
     )
-
-
-def _picture(path: Path, text: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'

@@ -28,8 +28,21 @@ def train_mode(model: keras.Model, precision: str) -> Iterator[None]:
     Raises:
         ValueError: the output of the model is not logits, a softmax or a sigmoid, or `precision` has another value.
     """
+    with logits(model), quick_training(model, precision):
+        yield
+
+
+@contextlib.contextmanager
+def quick_training(model: keras.Model, precision: str) -> Iterator[None]:
+    """Makes `model` compute in `precision`, and use the fastest kernels for its training inside the block.
+
+    Args:
+        model, precision: as in `train_mode`, but with any outputs.
+
+    Raises:
+        ValueError: `precision` has another value.
+    """
     with (
-        logits(model),
         compute_precision(model, precision),
         without_xla_in_training(model),
         # These must come after `compute_precision`: they apply to layers that compute in bfloat16.

@@ -139,6 +139,12 @@ def synchronized_batch_norm(model: keras.Model, where: Placement) -> Iterator[No
             layer.synchronized = value
 
 
+def choose_gradient_reduction(optimizer: keras.optimizers.Optimizer, where: Placement) -> None:
+    """Makes an optimizer of TensorFlow reduce gradients as the devices need it; nothing changes on other backends."""
+    if keras.backend.backend() == "tensorflow":
+        (clip_gradients_of_all_devices if where.devices > 1 else skip_gradient_reduction)(optimizer)
+
+
 def clip_gradients_of_all_devices(optimizer: keras.optimizers.Optimizer) -> None:
     """Makes the optimizer of a MirroredStrategy clip the gradient of the whole batch.
 

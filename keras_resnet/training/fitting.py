@@ -8,10 +8,11 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_resnet._internal.exclusive import exclusive
 from keras_resnet._internal.validation import printable
@@ -28,19 +29,18 @@ from keras_resnet.training.distribution import (
     placement_of,
 )
 from keras_resnet.training.ema import EvaluateAverage
+from keras_resnet.training.epochs import run_epochs
 from keras_resnet.training.imbalance import with_all_classes_alike
 from keras_resnet.training.precision_choice import Choice, settle
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.recipes import recipe_named
 from keras_resnet.training.resuming import (
     CHECKPOINTS,
-    LearningRateInLogs,
     ResumeCallback,
     precision_before,
     settings_of,
 )
 from keras_resnet.training.unfreezing import gradual_unfreezing
-from keras_resnet.training.waiting import WaitingForImages
 
 
 class Result(NamedTuple):
@@ -186,17 +186,6 @@ def fit_prepared(
         settings = settings_of(model, recipe, train, validation, teacher)
         resume = ResumeCallback(model, settings, steps, directory, where)
         resume.restore()
-        state = resume.state
-        callback_list = CallbacksOfSeveralFits(
-            [EvaluateAverage(), LearningRateInLogs(), *callbacks, resume],
-            add_history=True,  # Keras' `fit` returns the history
-            model=model,
-            epochs=epochs,
-            steps=steps,
-            start=(state.epoch, state.step),  # this and the next one are for ProgressBar
-            directory=directory,
-            verbose=0,
-        )
         validation_data = None
         if validation is not None:
             total, validation = validation.size, validation.shard(*where.shard)
@@ -206,26 +195,13 @@ def fit_prepared(
         # If corrupt images are skipped, the number of validation images is unknown until the validation ends.
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Your input ran out of data")
-        callback_list.begin()
-        while state.epoch < epochs and not state.ended:
-            # If an epoch was stopped in its middle, a call of `fit` for that epoch alone does the rest.
-            end_of_phase = begin_phase(state.epoch)
-            end_epoch = state.epoch + 1 if state.step else min(epochs, end_of_phase)
-            batches = training_batches(train, recipe, sizes, where, state.epoch * steps + state.step, epochs * steps)
-            for waiting in (callback for callback in callbacks if isinstance(callback, WaitingForImages)):
-                batches = waiting.watch(batches)
-            model.fit(
-                batches,
-                initial_epoch=state.epoch,
-                epochs=end_epoch,
-                steps_per_epoch=steps - state.step,
-                validation_data=validation_data,
-                callbacks=callback_list,
-                verbose=0,
-                shuffle=False,
-            )
-        callback_list.end()
+
+        def batches_from(step: int) -> tf.data.Dataset:
+            return training_batches(train, recipe, sizes, where, step, epochs * steps)
+
+        run_epochs(resume, epochs, batches_from, callbacks, [EvaluateAverage()], validation_data, begin_phase)
         last_weights = resume.finish()
+    state = resume.state
     return Result(state.history, state.best_epoch, state.seconds, last_weights)
 
 
@@ -336,24 +312,3 @@ def as_splits(train: Data, validation: Data | None, count: int) -> tuple[Split, 
 def _few(classes: Sequence[str]) -> str:
     """The classes for an error; there may be thousands."""
     return f"{', '.join(classes[:10])}{f' and {len(classes) - 10} more' if len(classes) > 10 else ''}"
-
-
-class CallbacksOfSeveralFits(keras.callbacks.CallbackList):
-    """Callbacks for which several calls of Keras' `fit` are one training.
-
-    Some callbacks, such as TensorBoard, cannot start again after `on_train_end`.
-    """
-
-    def begin(self) -> None:
-        """Tells the callbacks that the training begins."""
-        super().on_train_begin()
-
-    def end(self) -> None:
-        """Tells the callbacks that the training ends."""
-        super().on_train_end()
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """A call of `fit` begins: the callbacks are not told."""
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """A call of `fit` ends: the callbacks are not told."""

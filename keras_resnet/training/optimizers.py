@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from keras_resnet._internal.keras_graph import index_of, moments_of
-from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.recipe import BaseRecipe
 
 Optimizer: TypeAlias = keras.optimizers.Optimizer
 
@@ -135,23 +135,23 @@ def adam_update(optimizer: Any, gradient: Any, variable: Any) -> Any:
     return unbiased(mean, optimizer.beta_1) / (ops.sqrt(unbiased(square, optimizer.beta_2)) + optimizer.epsilon)
 
 
-def sgd(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
+def sgd(recipe: BaseRecipe, rate: Any, common: dict[str, Any]) -> Optimizer:
     """Stochastic gradient descent with Nesterov or plain momentum."""
     options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, **common}
     return SGD(learning_rate=rate, penalty=recipe.weight_decay, **options)
 
 
-def adam(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
+def adam(recipe: BaseRecipe, rate: Any, common: dict[str, Any]) -> Optimizer:
     """Adam (arXiv:1412.6980) with torch's epsilon."""
     return Adam(learning_rate=rate, penalty=recipe.weight_decay, epsilon=1e-8, **common)
 
 
-def adamw(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
+def adamw(recipe: BaseRecipe, rate: Any, common: dict[str, Any]) -> Optimizer:
     """Adam with decoupled weight decay, with torch's epsilon."""
     return AdamW(learning_rate=rate, penalty=recipe.weight_decay, epsilon=1e-8, **common)
 
 
-def lamb(recipe: Recipe, rate: Any, common: dict[str, Any]) -> Optimizer:
+def lamb(recipe: BaseRecipe, rate: Any, common: dict[str, Any]) -> Optimizer:
     """LAMB with timm's epsilon."""
     return Lamb(learning_rate=rate, penalty=recipe.weight_decay, epsilon=1e-6, **common)
 
@@ -161,7 +161,7 @@ def innermost(optimizer: Optimizer) -> Optimizer:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-OPTIMIZERS: dict[str, Callable[[Recipe, Any, dict[str, Any]], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[BaseRecipe, Any, dict[str, Any]], Optimizer]] = {
     "sgd": sgd,
     "adam": adam,
     "adamw": adamw,
@@ -169,7 +169,7 @@ OPTIMIZERS: dict[str, Callable[[Recipe, Any, dict[str, Any]], Optimizer]] = {
 }
 
 
-def optimizer(recipe: Recipe, rate: Any) -> Optimizer:
+def optimizer(recipe: BaseRecipe, rate: Any) -> Optimizer:
     """Creates the optimizer of a recipe.
 
     Args:
@@ -180,7 +180,7 @@ def optimizer(recipe: Recipe, rate: Any) -> Optimizer:
         A Keras optimizer that is not built yet.
 
     Example:
-        >>> from keras_resnet.training import Recipe
+        >>> from keras_resnet.training import BaseRecipe
         >>> from keras_resnet.training.optimizers import optimizer
         >>> optimizer(Recipe(momentum=0.8), 0.1).momentum
         0.8

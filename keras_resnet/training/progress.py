@@ -11,6 +11,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from keras_resnet._internal.validation import printable
 
+# What the line of an epoch tells of training and validation, if it is in the logs: classifiers have an accuracy, and
+# detectors a mean average precision.
+VALUES = {"loss": "loss {:6.3f}", "accuracy": "top-1 {:6.1%}", "map": "mAP {:6.1%}"}
+
 
 class ProgressBar(keras.callbacks.Callback):
     """A Keras callback that shows the progress. If `console` is not a terminal, it only prints the line of each epoch.
@@ -54,38 +58,32 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Shows the number of the epoch."""
-        self.epoch, self.batches, self.start_time = epoch, 0, time.monotonic()
+        self.epoch, self.batches, self.start_time, self.speed = epoch, 0, time.monotonic(), 0.0
         self.bar.update(self.task, description=f"epoch {epoch + 1}/{self.params['epochs']}")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Moves the bar."""
+        """Moves the bar. The speed is that of the training: the time of a validation does not count."""
         self.batches += 1
+        self.speed = self.batches * self.batch_size / max(time.monotonic() - self.start_time, 1e-9)
         steps = self.params["steps"]
         self.bar.update(
             self.task,
             total=steps * self.params["epochs"],
             completed=steps * self.epoch + batch + 1,
-            speed=f"{self._images_per_second():,.0f} images/s",
+            speed=f"{self.speed:,.0f} images/s",
         )
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        """Keeps the training speed: the time of the validation must not count."""
-        self.speed = self._images_per_second()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Prints the line of the epoch."""
         logs = logs or {}
         texts = [f"epoch {epoch + 1:3}/{self.params['epochs']}"]
         for label, prefix in (("training", ""), ("validation", "val_")):
-            if f"{prefix}loss" in logs:
-                texts.append(f"{label} loss {logs[prefix + 'loss']:6.3f}, top-1 {logs[prefix + 'accuracy']:6.1%}")
-        speed = self.speed if "val_loss" in logs else self._images_per_second()
-        texts.append(f"{speed:,.0f} images/s")
+            values = [text.format(logs[prefix + name]) for name, text in VALUES.items() if prefix + name in logs]
+            if values:
+                texts.append(f"{label} {', '.join(values)}")
+        texts.append(f"{self.speed:,.0f} images/s")
         self.bar.console.print("  ".join(texts), highlight=False, soft_wrap=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Removes the bar."""
         self.bar.stop()
-
-    def _images_per_second(self) -> float:
-        return self.batches * self.batch_size / max(time.monotonic() - self.start_time, 1e-9)

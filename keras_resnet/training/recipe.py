@@ -36,7 +36,8 @@ RENAMED_FIELDS = {
 RENAMED_CHOICES = {"cross_entropy": "categorical_crossentropy", "binary": "binary_crossentropy", "centre": "center"}
 
 
-def _check_choice(name: str, value: Any) -> None:
+def check_choice(name: str, value: Any) -> None:
+    """Raises a `ValueError` unless a field has one of its `CHOICES`."""
     one_of(name, value, CHOICES[name])
 
 
@@ -50,20 +51,81 @@ def _check_sizes(name: str, values: Any) -> None:
         integer(name, size)
 
 
-_natural = functools.partial(integer, minimum=0)
+natural = functools.partial(integer, minimum=0)
 
 
-def _in(interval: str) -> Callable[[str, Any], Any]:
+def within(interval: str) -> Callable[[str, Any], Any]:
+    """A check that a number is in an interval, see `_internal.validation.number`."""
     return functools.partial(number, interval=interval)
 
 
-def _field(default: Any, check: Callable[[str, Any], Any], help: str) -> Any:
+def recipe_field(default: Any, check: Callable[[str, Any], Any], help: str) -> Any:
     """A field with the check of its values, which raises an error, and its text in `--help`."""
     return dataclasses.field(default=default, metadata={"check": check, "help": help})
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class BaseRecipe:
+    """The fields that recipes of classifiers and of detectors share: length, optimizer, learning rate and precision.
+
+    Weight decay is applied to kernels, and not to batch norm and biases (Goyal et al. 2017, arXiv:1706.02677; He et
+    al. 2018, arXiv:1812.01187). All randomness comes from `seed`: initial weights, data order, augmentation, dropout.
+
+    Raises:
+        ValueError: a value is outside its range.
+        TypeError: a value has the wrong type.
+    """
+
+    epochs: int = recipe_field(15, integer, "Passes over the training images.")
+    iterations: int = recipe_field(
+        0, natural, "Steps to train for, rounded to whole epochs; replaces epochs. 0: epochs are used."
+    )
+    batch_size: int = recipe_field(32, integer, "Images per step, on all devices together.")
+    seed: int = recipe_field(0, natural, "Random seed for initial weights, data order, augmentation and dropout.")
+
+    optimizer: str = recipe_field(
+        "sgd",
+        check_choice,
+        "sgd, adam, adamw or lamb. In sgd and adam, weight decay is an L2 penalty in the gradient, as in torch.",
+    )
+    learning_rate: float = recipe_field(0.2, within("(0, inf)"), "Highest learning rate of the schedule.")
+    schedule: str = recipe_field(
+        "cosine", check_choice, "cosine: falls to zero; steps: falls to a tenth after each milestone."
+    )
+    milestones: tuple[float, ...] = recipe_field(
+        (), _check_milestones, "For the schedule steps: fractions of the training, for example 0.5 and 0.75."
+    )
+    momentum: float = recipe_field(0.9, within("[0, 1)"), "Momentum of sgd, in [0, 1).")
+    nesterov: bool = recipe_field(True, boolean, "Use Nesterov momentum in sgd.")
+    weight_decay: float = recipe_field(5e-4, within("[0, inf)"), "Weight decay of kernels.")
+    clip_norm: float = recipe_field(
+        0.0, within("[0, inf)"), "Largest norm of the gradient of all variables together. 0: no limit."
+    )
+    gradient_accumulation_steps: int = recipe_field(1, integer, "Steps whose gradients are averaged for one update.")
+    ema_decay: float = recipe_field(
+        0.0,
+        within("[0, 1)"),
+        "Decay of an exponential moving average of the weights, which is the result. 0: no average.",
+    )
+    precision: str = recipe_field(
+        "float32",
+        check_choice,
+        "Type in which the network computes: float32, bfloat16, float16. auto: the one of these that trains the "
+        "quickest on this machine, with the loss of float32; it is measured before the training, and the run stores "
+        "it.",
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            field.metadata["check"](field.name, getattr(self, field.name))
+
+    def epochs_of(self, steps: int) -> int:
+        """Number of epochs, if an epoch has so many steps."""
+        return max(1, round(self.iterations / steps)) if self.iterations else self.epochs
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe(BaseRecipe):
     """How to train. Every field is also an option of `keras-resnet train`, and its `--help` explains each.
 
     Weight decay is applied to kernels, and not to batch norm and biases (Goyal et al. 2017, arXiv:1706.02677; He et
@@ -81,160 +143,126 @@ class Recipe:
         (5, 'sgd')
     """
 
-    epochs: int = _field(15, integer, "Passes over the training images.")
-    iterations: int = _field(
-        0, _natural, "Steps to train for, rounded to whole epochs; replaces epochs. 0: epochs are used."
-    )
-    batch_size: int = _field(32, integer, "Images per step, on all devices together.")
-    seed: int = _field(0, _natural, "Random seed for initial weights, data order, augmentation and dropout.")
-
-    optimizer: str = _field(
-        "sgd",
-        _check_choice,
-        "sgd, adam, adamw or lamb. In sgd and adam, weight decay is an L2 penalty in the gradient, as in torch.",
-    )
-    learning_rate: float = _field(0.2, _in("(0, inf)"), "Highest learning rate of the schedule.")
-    layer_decay: float = _field(
+    layer_decay: float = recipe_field(
         1.0,
-        _in("(0, 1]"),
+        within("(0, 1]"),
         "Factor by which the learning rate falls from each block to the one before it, in (0, 1]; the head has the "
         "whole rate. 1: all layers have the same rate.",
     )
-    schedule: str = _field(
-        "cosine", _check_choice, "cosine: falls to zero; steps: falls to a tenth after each milestone."
+    warmup: float = recipe_field(
+        0.25, within("[0, 1)"), "Fraction of the steps in which the learning rate rises from zero, in [0, 1)."
     )
-    warmup: float = _field(
-        0.25, _in("[0, 1)"), "Fraction of the steps in which the learning rate rises from zero, in [0, 1)."
-    )
-    milestones: tuple[float, ...] = _field(
-        (), _check_milestones, "For the schedule steps: fractions of the training, for example 0.5 and 0.75."
-    )
-    momentum: float = _field(0.9, _in("[0, 1)"), "Momentum of sgd, in [0, 1).")
-    nesterov: bool = _field(True, boolean, "Use Nesterov momentum in sgd.")
-    weight_decay: float = _field(5e-4, _in("[0, inf)"), "Weight decay of kernels.")
-    clip_norm: float = _field(
-        0.0, _in("[0, inf)"), "Largest norm of the gradient of all variables together. 0: no limit."
-    )
-    gradient_accumulation_steps: int = _field(1, integer, "Steps whose gradients are averaged for one update.")
-    ema_decay: float = _field(
-        0.0, _in("[0, 1)"), "Decay of an exponential moving average of the weights, which is the result. 0: no average."
-    )
-    sam: float = _field(
+    sam: float = recipe_field(
         0.0,
-        _in("[0, inf)"),
+        within("[0, inf)"),
         "Sharpness-aware minimization: the distance rho at which each step computes a second gradient, for example "
         "0.05. A step takes twice the time. 0: off.",
     )
-    precision: str = _field(
-        "float32",
-        _check_choice,
-        "Type in which the network computes: float32, bfloat16, float16. auto: the one of these that trains the "
-        "quickest on this machine, with the loss of float32; it is measured before the training, and the run stores "
-        "it.",
-    )
 
-    loss: str = _field(
+    loss: str = recipe_field(
         "categorical_crossentropy",
-        _check_choice,
+        check_choice,
         "categorical_crossentropy: softmax; binary_crossentropy: a sigmoid for each class; focal: softmax, images that "
         "are right already count less.",
     )
-    class_weights: str = _field(
+    class_weights: str = recipe_field(
         "none",
-        _check_choice,
+        check_choice,
         "For uneven classes, weights of their images in the loss. balanced: each class counts the same; "
         "effective_number: between none and balanced.",
     )
-    balanced_sampling: bool = _field(
+    balanced_sampling: bool = recipe_field(
         False, boolean, "For uneven classes: repeat images of rare ones, until each has as many as the largest one."
     )
-    label_smoothing: float = _field(
-        0.1, _in("[0, 1)"), "Fraction of the target that is spread evenly over all classes, in [0, 1)."
+    label_smoothing: float = recipe_field(
+        0.1, within("[0, 1)"), "Fraction of the target that is spread evenly over all classes, in [0, 1)."
     )
-    target_threshold: float = _field(
-        0.0, _in("[0, 1)"), "For binary_crossentropy: targets above it become 1, others 0. 0: targets do not change."
-    )
-
-    distillation_weight: float = _field(
-        0.9, _in("(0, 1]"), "With a teacher: its weight in the loss, in (0, 1]; the labels have the rest."
-    )
-    distillation_temperature: float = _field(
-        4.0, _in("(0, inf)"), "With a teacher: both networks' logits are divided by it. Higher: softer targets."
+    target_threshold: float = recipe_field(
+        0.0, within("[0, 1)"), "For binary_crossentropy: targets above it become 1, others 0. 0: targets do not change."
     )
 
-    repeated_augmentation: int = _field(
+    distillation_weight: float = recipe_field(
+        0.9, within("(0, 1]"), "With a teacher: its weight in the loss, in (0, 1]; the labels have the rest."
+    )
+    distillation_temperature: float = recipe_field(
+        4.0, within("(0, inf)"), "With a teacher: both networks' logits are divided by it. Higher: softer targets."
+    )
+
+    repeated_augmentation: int = recipe_field(
         1,
         integer,
         "How many times each image is in its batch, each time augmented in another way. With 3, an epoch has a third "
         "of the images, and as many steps as with 1.",
     )
-    crop: str = _field(
+    crop: str = recipe_field(
         "center",
-        _check_choice,
+        check_choice,
         "center: the center square; random_resized: any part of the image; scale_jitter: a square of random scale.",
     )
-    crop_scale: float = _field(
-        0.08, _in("(0, 1]"), "For random_resized: smallest fraction of the image's area, in (0, 1]."
+    crop_scale: float = recipe_field(
+        0.08, within("(0, 1]"), "For random_resized: smallest fraction of the image's area, in (0, 1]."
     )
-    flip: bool = _field(False, boolean, "Mirror half of the images left to right; wrong for digits and letters.")
-    pad_and_crop: float = _field(
-        1 / 8, _in("[0, 1)"), "Pad each side by this fraction and crop at random, which shifts images, in [0, 1)."
+    flip: bool = recipe_field(False, boolean, "Mirror half of the images left to right; wrong for digits and letters.")
+    pad_and_crop: float = recipe_field(
+        1 / 8, within("[0, 1)"), "Pad each side by this fraction and crop at random, which shifts images, in [0, 1)."
     )
-    rotate: float = _field(0.0, _in("[0, inf)"), "Largest random rotation in degrees.")
-    color_jitter: float = _field(
-        0.0, _in("[0, 1)"), "How much brightness, contrast and saturation change at random, in [0, 1)."
+    rotate: float = recipe_field(0.0, within("[0, inf)"), "Largest random rotation in degrees.")
+    color_jitter: float = recipe_field(
+        0.0, within("[0, 1)"), "How much brightness, contrast and saturation change at random, in [0, 1)."
     )
-    auto_augment: str = _field(
+    auto_augment: str = recipe_field(
         "",
-        _check_choice,
+        check_choice,
         "Augmentation policy: rand_augment, trivial_augment_wide, or aug_mix (severity 3, without its "
         "Jensen-Shannon loss).",
     )
-    magnitude: float = _field(7.0, _in("[0, 10]"), "Magnitude of rand_augment, 0 to 10.")
-    random_erase: float = _field(0.0, _in("[0, 1)"), "Probability that a part of an image is erased, in [0, 1).")
-    mixup: float = _field(0.0, _in("[0, inf)"), "Alpha of MixUp. 0: off. With cutmix, each batch gets one of the two.")
-    cutmix: float = _field(0.0, _in("[0, inf)"), "Alpha of CutMix. 0: off.")
+    magnitude: float = recipe_field(7.0, within("[0, 10]"), "Magnitude of rand_augment, 0 to 10.")
+    random_erase: float = recipe_field(
+        0.0, within("[0, 1)"), "Probability that a part of an image is erased, in [0, 1)."
+    )
+    mixup: float = recipe_field(
+        0.0, within("[0, inf)"), "Alpha of MixUp. 0: off. With cutmix, each batch gets one of the two."
+    )
+    cutmix: float = recipe_field(0.0, within("[0, inf)"), "Alpha of CutMix. 0: off.")
 
-    stochastic_depth: float = _field(0.0, _in("[0, 1)"), "Probability that the last block is dropped, in [0, 1).")
-    drop_rate: float = _field(0.0, _in("[0, 1)"), "Dropout before the classifier, in [0, 1).")
-    remat: bool = _field(False, boolean, "Compute blocks again in the backward pass: less memory, a third more time.")
+    stochastic_depth: float = recipe_field(
+        0.0, within("[0, 1)"), "Probability that the last block is dropped, in [0, 1)."
+    )
+    drop_rate: float = recipe_field(0.0, within("[0, 1)"), "Dropout before the classifier, in [0, 1).")
+    remat: bool = recipe_field(
+        False, boolean, "Compute blocks again in the backward pass: less memory, a third more time."
+    )
 
-    train_sizes: tuple[int, ...] = _field(
+    train_sizes: tuple[int, ...] = recipe_field(
         (),
         _check_sizes,
         "Sizes of the training images in pixels, used one after the other for equal parts of training.",
     )
-    eval_size: int = _field(0, _natural, "Size of the images in evaluation and export, in pixels. 0: as in training.")
-    crop_pct: float = _field(
-        1.0, _in("(0, 1]"), "In evaluation: fraction of the resized image's shorter side that is used, in (0, 1]."
+    eval_size: int = recipe_field(
+        0, natural, "Size of the images in evaluation and export, in pixels. 0: as in training."
     )
-    validation_split: float = _field(
+    crop_pct: float = recipe_field(
+        1.0, within("(0, 1]"), "In evaluation: fraction of the resized image's shorter side that is used, in (0, 1]."
+    )
+    validation_split: float = recipe_field(
         0.1,
-        _in("[0, 1)"),
+        within("[0, 1)"),
         "Fraction of the training images that is held out to choose the best epoch, if the data has no validation "
         "images, in [0, 1). 0: none is held out, and the last epoch is the result.",
     )
 
-    unfreeze_epochs: int = _field(
+    unfreeze_epochs: int = recipe_field(
         0,
-        _natural,
+        natural,
         "Gradual unfreezing: train the head alone for so many epochs, then add one stage after each so many epochs, "
         "from the last stage to the first. 0: train all from the beginning.",
     )
-    early_stopping: int = _field(
+    early_stopping: int = recipe_field(
         0,
-        _natural,
+        natural,
         "End the training when the validation accuracy has not risen for so many epochs. The learning rate follows the "
         "schedule of all epochs nevertheless. 0: train all epochs.",
     )
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            field.metadata["check"](field.name, getattr(self, field.name))
-
-    def epochs_of(self, steps: int) -> int:
-        """Number of epochs, if an epoch has so many steps."""
-        return max(1, round(self.iterations / steps)) if self.iterations else self.epochs
 
 
 def recipe_of(fields: Mapping[str, Any]) -> Recipe:

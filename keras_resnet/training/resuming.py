@@ -56,7 +56,7 @@ class Stopped(KeyboardInterrupt):
 class ResumeCallback(keras.callbacks.Callback):
     """Records the history, keeps the best weights, and saves a checkpoint after each epoch and when a signal arrives.
 
-    The best weights are those of the epoch with the highest validation accuracy, if there is a validation.
+    The best weights are those of the epoch with the highest value of `watched`, if there is a validation.
 
     Args:
         model: a compiled model.
@@ -65,6 +65,7 @@ class ResumeCallback(keras.callbacks.Callback):
         directory: the directory for checkpoints and history.csv. If it holds a checkpoint, `restore` continues from the
             newest sound one. None: nothing is saved.
         where: the devices and processes of the training; process 0 writes the files.
+        watched: the name in the logs of the validation's value, at most 1, of which the highest one is the best.
 
     Attributes:
         saved: the checkpoint for `restore`; None if there is none.
@@ -75,11 +76,18 @@ class ResumeCallback(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, model: keras.Model, settings: dict[str, Any], steps: int, directory: Path | None, where: Placement
+        self,
+        model: keras.Model,
+        settings: dict[str, Any],
+        steps: int,
+        directory: Path | None,
+        where: Placement,
+        watched: str = "val_accuracy",
     ) -> None:
         super().__init__()
         self.set_model(model)
         self.settings, self.steps, self.directory, self.where = settings, steps, directory, where
+        self.watched = watched
         self.writes = where.process == 0
         self.state = State()
         self.best: list[np.ndarray] | None = None
@@ -92,10 +100,7 @@ class ResumeCallback(keras.callbacks.Callback):
     def _find(self, directory: Path) -> None:
         if checkpoints.numbers(directory / CHECKPOINTS):
             # Keras creates the variables of metrics for the first batch; `_check` needs them before.
-            image, target = (
-                keras.KerasTensor((1, *x.shape[1:])) for x in (self.model.inputs[0], self.model.outputs[0])
-            )
-            build_metrics_and_optimizer(self.model, image, target)
+            build_metrics_and_optimizer(self.model)
             self.saved = checkpoints.newest(directory / CHECKPOINTS, self._check)
         numbers = gather(int(self.saved.path.name) if self.saved else -1, self.where)
         if len(set(numbers)) > 1:
@@ -223,12 +228,12 @@ class ResumeCallback(keras.callbacks.Callback):
         self._record(logs)
         self.state.epoch, self.state.step = epoch + 1, 0
         if self.state.epoch < epochs_of(self.settings, self.steps) and has_stopped_rising(
-            self.state.history.get("val_accuracy", [0.0]), self.settings["early_stopping"]
+            self.state.history.get(self.watched, [0.0]), self.settings["early_stopping"]
         ):
             self.model.stop_training = True
         self.state.ended = self.model.stop_training
-        if logs.get("val_accuracy", -math.inf) > self.state.best:
-            self.state.best, self.state.best_epoch = float(logs["val_accuracy"]), epoch + 1
+        if logs.get(self.watched, -math.inf) > self.state.best:
+            self.state.best, self.state.best_epoch = float(logs[self.watched]), epoch + 1
             self._save_best()
         self.save()
         if self._stop_requested():
@@ -371,16 +376,21 @@ def settings_of(
     model: keras.Model, recipe: Recipe, train: Split, validation: Split | None, teacher: keras.Model | None
 ) -> dict[str, Any]:
     """Everything that must be the same when a training is resumed, by name, as it is after writing and reading JSON."""
-    shapes = [[variable.name, *variable.shape] for variable in model.variables]
     settings = {
         **dataclasses.asdict(recipe),
-        "model": hashlib.sha256(json.dumps(shapes).encode()).hexdigest(),
+        "model": fingerprint_of_shapes(model),
         "images": train.size,
         "validation": 0 if validation is None else validation.size,
         "classes": train.classes,
         "teacher": fingerprint(teacher),  # earlier versions had no teachers, and did not write it
     }
     return json.loads(json.dumps(settings))
+
+
+def fingerprint_of_shapes(model: keras.Model) -> str:
+    """A hash of the names and shapes of the variables of a model."""
+    shapes = [[variable.name, *variable.shape] for variable in model.variables]
+    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()
 
 
 def _setting_text(name: str, value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
 
-from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.recipe import BaseRecipe, Recipe
 
 
 class WarmUp(LearningRateSchedule):
@@ -31,12 +31,12 @@ class WarmUp(LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps, "then": self.then}
 
 
-def cosine(recipe: Recipe, steps: int, warmup: int) -> LearningRateSchedule:
+def cosine(recipe: BaseRecipe, steps: int, warmup: int) -> LearningRateSchedule:
     """Half a cosine from the highest rate to zero (arXiv:1608.03983)."""
     return CosineDecay(recipe.learning_rate, max(steps - warmup, 1))
 
 
-def stepwise(recipe: Recipe, steps: int, warmup: int) -> LearningRateSchedule:
+def stepwise(recipe: BaseRecipe, steps: int, warmup: int) -> LearningRateSchedule:
     """Divides the rate by 10 after each milestone; milestones are fractions of the whole training."""
     # Keras needs at least one boundary, so the end of the training is added.
     boundaries = [round(fraction * steps) - warmup for fraction in (*recipe.milestones, 1)]
@@ -65,5 +65,18 @@ def schedule(recipe: Recipe, steps: int) -> WarmUp:
         >>> [round(float(rate(step)), 2) for step in range(4)]
         [0.0, 0.25, 0.5, 0.25]
     """
-    warmup = round(recipe.warmup * steps)
+    return with_warm_up(recipe, steps, round(recipe.warmup * steps))
+
+
+def with_warm_up(recipe: BaseRecipe, steps: int, warmup: int) -> WarmUp:
+    """The learning rate schedule of a recipe of any kind.
+
+    Args:
+        recipe: gives the highest rate and the schedule.
+        steps: number of steps of the training.
+        warmup: how many of them, the first ones, are the warm-up.
+
+    Returns:
+        A Keras schedule, a function of the number of the step.
+    """
     return WarmUp(recipe.learning_rate, warmup, SCHEDULES[recipe.schedule](recipe, steps, warmup))

@@ -24,8 +24,8 @@ class State:
     step: int = 0  # number of finished steps in the unfinished epoch
     ended: bool = False  # True if a callback ended the training before the last epoch
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # one value for each finished epoch
-    best: float = -math.inf  # highest validation accuracy so far
-    best_epoch: int | None = None  # epoch with that accuracy, from 1
+    best: float = -math.inf  # highest validation accuracy, or mAP of a detector, so far
+    best_epoch: int | None = None  # epoch with that value, from 1
     seconds: float = 0.0  # duration of training and validation so far
 
 

@@ -1,0 +1,100 @@
+"""The recipes for detectors: their published values, and the range of each field."""
+
+import dataclasses
+import json
+
+import pytest
+
+from keras_resnet.detection import RECIPES, DetectionRecipe
+from keras_resnet.detection.recipe import detection_recipe_of
+from keras_resnet.detection.recipes import recipe_named
+from keras_resnet.training.schedules import with_warm_up
+
+# The values in papers and reference code, as fields of a recipe. recipes.py names the source of each row.
+PUBLISHED = {
+    "he2015_voc": {
+        **{"iterations": 60_000 + 20_000, "batch_size": 1, "learning_rate": 0.001, "milestones": (60 / 80,)},
+        **{"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4, "schedule": "steps"},
+        **{"warmup_steps": 0, "flip": True, "frozen_until": "conv3", "frozen_norms": True},
+    },
+    "he2015_coco": {
+        **{"iterations": 240_000 + 80_000, "batch_size": 8, "learning_rate": 0.001, "milestones": (240 / 320,)},
+        **{"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4, "schedule": "steps"},
+        **{"warmup_steps": 0, "flip": True, "frozen_until": "conv3", "frozen_norms": True},
+    },
+    "torchvision_fpn": {
+        **{"epochs": 26, "batch_size": 8 * 2, "learning_rate": 0.02, "milestones": (16 / 26, 22 / 26)},
+        **{"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4, "schedule": "steps"},
+        **{"warmup_steps": 1000, "flip": True, "frozen_until": "conv3", "frozen_norms": True},
+    },
+    "torchvision_fpn_v2": {
+        **{"epochs": 400, "batch_size": 32 * 2, "learning_rate": 0.1, "milestones": (352 / 400, 384 / 400)},
+        **{"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 4e-5, "schedule": "steps"},
+        **{"warmup_steps": 1000, "flip": True, "scale_jitter": (0.1, 2.0), "frozen_norms": False},
+    },
+    "small_data": {"frozen_until": "conv1", "frozen_norms": False, "optimizer": "adamw", "schedule": "cosine"},
+}
+
+
+def test_every_recipe_is_held_to_what_was_published():
+    assert set(RECIPES) == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipe_is_what_was_published(name):
+    found = dataclasses.asdict(RECIPES[name])
+    for field, value in PUBLISHED[name].items():
+        assert found[field] == (value if isinstance(value, str) else pytest.approx(value)), field
+
+
+# Rejected values of the fields that recipes of classifiers do not have, or have with another range.
+REFUSED = {
+    "precision": ("float16", "auto", "float8"),
+    "warmup_steps": (-1, 0.5),
+    "frozen_until": (3,),
+    "frozen_norms": (1,),
+    "flip": ("yes",),
+    "scale_jitter": ((2.0, 1.0), (0.0, 1.0), (1.0,), 2.0),
+    "random_crop": (1.5, -0.1),
+    "color_jitter": (1.0,),
+    "early_stopping": (-1,),
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in REFUSED.items() for value in values])
+def test_a_recipe_refuses_wrong_values(field, value):
+    with pytest.raises((ValueError, TypeError), match=f"{field}.*Received"):
+        DetectionRecipe(**{field: value})
+
+
+def test_every_field_is_explained():
+    assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(DetectionRecipe))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_goes_through_json(name):
+    assert detection_recipe_of(json.loads(json.dumps(dataclasses.asdict(RECIPES[name])))) == RECIPES[name]
+
+
+def test_a_recipe_of_unknown_fields_is_refused():
+    with pytest.raises(ValueError, match="Received: also .'mixup'."):
+        detection_recipe_of({"epochs": 3, "mixup": 0.2})
+    with pytest.raises(TypeError, match="Received: None"):
+        detection_recipe_of(None)
+
+
+def test_an_unknown_recipe_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match="Did you mean .*torchvision_fpn.*Received: 'torchvision_fnp'"):
+        recipe_named("torchvision_fnp")
+
+
+def test_the_rate_of_the_paper_falls_to_a_tenth_after_60_000_steps():
+    rate = with_warm_up(RECIPES["he2015_voc"], 80_000, 0)
+    assert [float(rate(step)) for step in (0, 59_999, 60_001, 79_999)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
+
+
+def test_the_rate_of_torchvision_rises_in_1000_steps_and_falls_after_16_and_22_epochs():
+    recipe, steps = RECIPES["torchvision_fpn"], 7330
+    rate = with_warm_up(recipe, 26 * steps, recipe.warmup_steps)
+    found = [float(rate(step)) for step in (0, 500, 1000, 16 * steps - 1, 16 * steps + 1, 22 * steps + 1)]
+    assert found == pytest.approx([0, 0.01, 0.02, 0.02, 0.002, 0.0002])
