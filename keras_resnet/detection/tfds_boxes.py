@@ -42,8 +42,8 @@ def load_tfds(name: str, split: str, classes: Sequence[str] | None, on_corrupt: 
     """
     builder = tfds_builder(name)
     features = builder.info.features
-    kinds = getattr(features.get("objects"), "feature", None)
-    if "image" not in features or not kinds or not {"bbox", "label"} <= set(kinds):
+    kinds = getattr(features["objects"], "feature", {}) if "objects" in features else {}
+    if "image" not in features or not {"bbox", "label"} <= set(kinds):
         raise ValueError(
             f"data: tfds:{name} must have the features image and objects, with bbox and label. "
             f"Received: {list(features)}"
