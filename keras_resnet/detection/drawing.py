@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_resnet._internal.validation import printable
 from keras_resnet.detection.finding import Found
 from keras_resnet.plots.boxes import COLORS, LabeledBox, with_boxes
 from keras_resnet.plots.style import shortened
@@ -47,11 +48,10 @@ def draw(image: np.ndarray, found: Found, classes: Sequence[str]) -> np.ndarray:
             f"classes must have a name for each class that was found. "
             f"Received: {len(classes)} names, and the class {np.max(found.classes)}"
         )
+    names = [shortened(printable(name)) for name in classes]
     boxes = [
-        LabeledBox(
-            found.boxes[row], f"{shortened(classes[number])} {found.scores[row]:.0%}", COLORS[number % len(COLORS)]
-        )
-        for row, number in enumerate(found.classes)
+        LabeledBox(box, f"{names[number]} {score:.0%}", COLORS[number % len(COLORS)])
+        for box, number, score in zip(*found, strict=True)
     ]
     order = np.argsort(-np.asarray(found.scores), kind="stable")
     return with_boxes(image, [boxes[row] for row in order])

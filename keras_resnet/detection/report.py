@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -74,6 +75,7 @@ def write_report(
     names = list(map(str, range(count))) if names is None else list(map(printable, names))
     if len(names) != count:
         raise ValueError(f"names must have a name for each of the {count} images. Received: {len(names)} names")
+    evaluation = dataclasses.replace(evaluation, classes=tuple(map(printable, evaluation.classes)))
     per_class = evaluation.per_class
     path = new_directory(directory)
     with writing(path):
@@ -136,8 +138,7 @@ def _json(value: float) -> float | None:
 
 def _sides(evaluation: Evaluation) -> tuple[list[str], list[str]]:
     """Names of the rows and of the columns of the confusion matrix."""
-    names = list(map(printable, evaluation.classes))
-    return [*names, NOTHING], [*names, MISSED]
+    return [*evaluation.classes, NOTHING], [*evaluation.classes, MISSED]
 
 
 def _write_detections(evaluation: Evaluation, names: Sequence[str], path: Path) -> None:
@@ -151,7 +152,7 @@ def _write_detections(evaluation: Evaluation, names: Sequence[str], path: Path) 
 
 def _rows(evaluation: Evaluation, number: int) -> Iterator[Sequence[Any]]:
     found, objects, compared = (part[number] for part in (evaluation.found, evaluation.truth, evaluation.comparisons))
-    classes = list(map(printable, evaluation.classes))
+    classes = evaluation.classes
     for row, (box, label, score) in enumerate(zip(*found, strict=True)):
         pair = compared.pairs[row]
         known = pair != NO_OBJECT
@@ -258,8 +259,8 @@ def _parts(evaluation: Evaluation, per_class: Sequence[ClassResult], path: Path)
         )
         yield picture(path / "misses.png", "images with the most mistakes")
     else:
-        yield f'<p class="note">No detection with a score of at least {evaluation.least_score:g} is wrong, and no '
-        yield "object is missed.</p>"
+        least = f"{evaluation.least_score:g}"
+        yield f'<p class="note">No detection with a score of at least {least} is wrong, and no object is missed.</p>'
 
 
 def _classes(per_class: Sequence[ClassResult]) -> Iterator[str]:
@@ -270,15 +271,15 @@ def _classes(per_class: Sequence[ClassResult]) -> Iterator[str]:
         f"the score with the highest F1.{more}</p>"
     )
     yield table(
-        ("class", "objects", "detections", "AP@.5", "AP (COCO)", "AR100", "score", "precision", "recall", "F1"),
+        ("class", "objects", "detections", "AP@.5", "AP (COCO)", "AR100", "score", "precision", "recall"),
         [
             (
-                printable(row.name),
+                row.name,
                 f"{row.objects:,}",
                 f"{row.detections:,}",
                 *map(percent, (row.ap50, row.coco.ap, row.coco.ar100)),
                 "-" if math.isnan(row.best.score) else f"{row.best.score:.2f}",
-                *map(percent, (row.best.precision, row.best.recall, row.best.f1)),
+                *map(percent, (row.best.precision, row.best.recall)),
             )
             for row in rows[:ROWS]
         ],

@@ -77,7 +77,7 @@ def with_boxes(image: np.ndarray, boxes: Sequence[LabeledBox]) -> np.ndarray:
     """
     height, width = image.shape[:2]
     factor = math.ceil(LEAST_SIDE / max(height, width))
-    large = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    large = image.repeat(factor, axis=0).repeat(factor, axis=1).repeat(3 // image.shape[2], axis=2)
     height, width = large.shape[:2]
     # A size in inches is rounded down to pixels.
     drawn, canvas = _figure((width + 0.01) / DPI, (height + 0.01) / DPI)

@@ -70,7 +70,7 @@ RECIPES = {
     "cifar_half_hour": Recipe(
         epochs=20,
         batch_size=128,
-        learning_rate=0.5,
+        learning_rate=0.2,
         warmup=0.2,
         label_smoothing=0.05,
         flip=True,
