@@ -16,10 +16,12 @@ __all__ = [
     "find",
     "list_detectors",
     "list_weights",
+    "saved_model",
     "training_network",
 ]
 
 if TYPE_CHECKING:
+    from keras_resnet.detection.export import saved_model
     from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_V2, Design, FasterRCNN, training_network
     from keras_resnet.detection.finding import Found, find
     from keras_resnet.detection.rows import create_detector, design_of, list_detectors, list_weights
@@ -37,6 +39,7 @@ else:
         "find": "finding",
         "list_detectors": "rows",
         "list_weights": "rows",
+        "saved_model": "export",
         "training_network": "faster_rcnn",
     }
     __getattr__, __dir__ = lazy_names(__name__, MODULES)
