@@ -1,4 +1,4 @@
-"""The class names of ImageNet-1k, CIFAR-10 and Fashion-MNIST, and the decoding of predictions to names."""
+"""The class names of ImageNet-1k, CIFAR-10, Fashion-MNIST and COCO, and the decoding of predictions to names."""
 
 from __future__ import annotations
 
@@ -17,6 +17,19 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 FASHION_MNIST = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+
+UNUSED = "N/A"  # name of the ids of COCO that belong to no category, as in torchvision
+COCO = (  # by id: the first one has the id 1
+    *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
+    *("fire hydrant", UNUSED, "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep"),
+    *("cow", "elephant", "bear", "zebra", "giraffe", UNUSED, "backpack", "umbrella", UNUSED, UNUSED),
+    *("handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat"),
+    *("baseball glove", "skateboard", "surfboard", "tennis racket", "bottle", UNUSED, "wine glass", "cup", "fork"),
+    *("knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza"),
+    *("donut", "cake", "chair", "couch", "potted plant", "bed", UNUSED, "dining table", UNUSED, UNUSED, "toilet"),
+    *(UNUSED, "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink"),
+    *("refrigerator", UNUSED, "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush"),
 )
 
 
@@ -44,7 +57,7 @@ def aliases(data: str, classes: int) -> Sequence[tuple[str, ...]]:
     """All names of each class of a data set; the first name of a class is for display.
 
     Args:
-        data: name of the data set: "imagenet", "cifar10" or "fashion_mnist".
+        data: name of the data set: "imagenet", "cifar10", "fashion_mnist" or "coco".
         classes: number of outputs of the network.
 
     Returns:
@@ -55,6 +68,7 @@ def aliases(data: str, classes: int) -> Sequence[tuple[str, ...]]:
         "cifar10": [(name,) for name in CIFAR10],
         # The files of Fashion-MNIST have numbers instead of names.
         "fashion_mnist": [(name, str(number)) for number, name in enumerate(FASHION_MNIST)],
+        "coco": [(name,) for name in COCO],
     }
     names = known.get(data, [])
     return names if len(names) == classes else ()

@@ -38,7 +38,7 @@ def batch_norm(x: Tensor, name: str, gamma: str = "ones", *, momentum: float = 0
         name: name of the layer.
         gamma: initializer of the scale.
         momentum: of the moving statistics, in [0, 1].
-        epsilon: added to the variance, above 0. For a network with another value pass
+        epsilon: added to the variance; 0 only if no variance is 0. For a network with another value pass
             `norm=functools.partial(kr.layers.batch_norm, epsilon=...)`.
 
     Returns:

@@ -16,13 +16,17 @@ __all__ = [
     "FasterRCNN",
     "Found",
     "Objects",
+    "create_detector",
+    "design_of",
     "draw",
     "evaluate",
     "evaluation_batches",
     "find",
     "fit",
     "list_detectors",
+    "list_weights",
     "load",
+    "saved_model",
     "training_batches",
     "training_network",
     "write_report",
@@ -33,12 +37,13 @@ if TYPE_CHECKING:
     from keras_resnet.detection.batches import evaluation_batches, training_batches
     from keras_resnet.detection.drawing import draw
     from keras_resnet.detection.evaluation import Evaluation, evaluate
+    from keras_resnet.detection.export import saved_model
     from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_V2, Design, FasterRCNN, training_network
     from keras_resnet.detection.finding import Found, find
     from keras_resnet.detection.recipe import DetectionRecipe
     from keras_resnet.detection.recipes import RECIPES
     from keras_resnet.detection.report import write_report
-    from keras_resnet.detection.rows import list_detectors
+    from keras_resnet.detection.rows import create_detector, design_of, list_detectors, list_weights
     from keras_resnet.detection.sources import load
     from keras_resnet.detection.training import fit
 else:
@@ -55,13 +60,17 @@ else:
         "Found": "finding",
         "Objects": "annotations",
         "RECIPES": "recipes",
+        "create_detector": "rows",
+        "design_of": "rows",
         "draw": "drawing",
         "evaluate": "evaluation",
         "evaluation_batches": "batches",
         "find": "finding",
         "fit": "training",
         "list_detectors": "rows",
+        "list_weights": "rows",
         "load": "sources",
+        "saved_model": "export",
         "training_batches": "batches",
         "training_network": "faster_rcnn",
         "write_report": "report",

@@ -59,6 +59,22 @@ def resized(image: np.ndarray, shorter: int, longer: int) -> np.ndarray:
     return tf.image.resize(image, sides, "bilinear").numpy()
 
 
+def resized_in_graph(images: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
+    """`resized` for a graph, in which the sides of the images are not known: one image, or several of one size.
+
+    Args:
+        images: (H, W, C) or (N, H, W, C).
+        shorter, longer: see `resized_sides`.
+
+    Returns:
+        float32 (H', W', C) or (N, H', W', C).
+    """
+    # In float64, as Python computes: another rounding would give other sides.
+    sides = tf.cast(tf.shape(images)[-3:-1], tf.float64)
+    factor = tf.minimum(shorter / tf.reduce_min(sides), longer / tf.reduce_max(sides))
+    return tf.image.resize(images, tf.maximum(tf.cast(tf.floor(sides * factor), tf.int32), 1), "bilinear")
+
+
 def batch_of(images: Sequence[np.ndarray], shorter: int, longer: int) -> Batch:
     """Images of any size as one batch.
 

@@ -1,11 +1,14 @@
-"""Checks of what an export needs: the backend, and the images for calibration and warm-up."""
+"""Checks of what an export needs: the backend, names of classes, and the images for calibration and warm-up."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+
+from keras_resnet.classes import names_of
 
 
 def check_backend(what: str) -> None:
@@ -21,18 +24,41 @@ def check_backend(what: str) -> None:
         )
 
 
-def checked_images(argument: str, images: Any, model: keras.Model) -> np.ndarray:
-    """`images` as an array, if they are at least one image of finite numbers that `model` takes.
+def checked_class_names(given: Sequence[str] | None, data: str, classes: int) -> Sequence[str]:
+    """The names of a model's classes.
+
+    Args:
+        given: the names that the caller gives; None: those of `data`, or numbers if they are not known.
+        data: data set of the classes, see `keras_resnet.weights.Checkpoint`.
+        classes: number of classes of the model.
+
+    Raises:
+        ValueError: there is another number of names.
+        TypeError: `given` is no sequence of strings.
+    """
+    if given is None:
+        return names_of(data, classes)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"class_names must be a sequence of strings. Received: class_names={given!r}")
+    names = list(map(str, given))
+    if len(names) != classes:
+        raise ValueError(
+            f"class_names must have a name for each of the model's {classes} outputs. Received: {len(names)} names"
+        )
+    return names
+
+
+def checked_images(argument: str, images: Any, shape: Sequence[int | None]) -> np.ndarray:
+    """`images` as an array, if they are at least one image of finite numbers that a network takes.
 
     Args:
         argument: name of the argument, for the error.
         images: raw pixels (N, H, W, C): an array, a tensor or nested lists.
-        model: the network that will get them.
+        shape: shape of the images that the network takes, (None, H, W, C); H and W may be None.
 
     Raises:
         ValueError: they are not.
     """
-    shape = model.input_shape
     if images is None:
         raise ValueError(f"{argument} must be images of shape {shape}, at least one. Received: {argument}=None")
     try:

@@ -87,7 +87,7 @@ def openvino(
         raise ValueError(f"path must end in .xml. Received: path={str(path)!r}")
     converted = library.convert_model(_serving_function(model).get_concrete_function())
     if precision == "int8":
-        images = _single_images(checked_images("calibration", calibration, model))
+        images = _single_images(checked_images("calibration", calibration, model.input_shape))
         quantisation = _import_package("nncf")
         converted = quantisation.quantize(
             converted,
@@ -138,7 +138,7 @@ def litert(
     one_of("precision", precision, ("float32", "int8"))
     function, path = _serving_function(model), _path_in_directory(path)
     if precision == "int8":
-        images = _single_images(checked_images("calibration", calibration, model))
+        images = _single_images(checked_images("calibration", calibration, model.input_shape))
     # Next to the file, so that the error of a full disk is about the disk of that file.
     with writing(path, tf.errors.OpError), tempfile.TemporaryDirectory(dir=path.parent) as directory:
         module = tf.Module()

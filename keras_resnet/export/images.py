@@ -7,6 +7,7 @@ fail its whole batch, which a server makes of the requests of several clients.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,9 +27,12 @@ AT_ONCE = 8
 ANY = "a JPEG, PNG, WebP or GIF"
 
 
+FileOf = Callable[[tf.Tensor], tf.Tensor]  # a string -> the bytes of the file in it
+
+
 def image_reader(
     channels: int, size: int, resize: Resize
-) -> Callable[[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]:
+) -> Callable[[tf.Tensor, FileOf], tuple[tf.Tensor, tf.Tensor]]:
     """A function that decodes, resizes and crops image files. An invalid image does not affect the others.
 
     Args:
@@ -43,24 +47,52 @@ def image_reader(
     """
     # With AutoGraph: the caller's function may have an `if` on a tensor. The functions of this package have none.
     resized = tf.function(lambda image: resize(image, size))
+    blank = tf.TensorSpec((size, size, channels), tf.uint8)
+    read = file_reader(channels, resized, blank, lambda rows, count: rows.batch(count))
+
+    def read_files(contents: tf.Tensor, file_of: FileOf) -> tuple[tf.Tensor, tf.Tensor]:
+        images, wrong = read(contents, file_of)
+        return tf.ensure_shape(images, (None, *blank.shape)), wrong
+
+    return read_files
+
+
+def file_reader(
+    channels: int,
+    prepare: Callable[[tf.Tensor], Any],
+    blank: Any,
+    as_batch: Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset],
+) -> Callable[[tf.Tensor, FileOf], tuple[Any, tf.Tensor]]:
+    """A function that decodes and prepares image files. An invalid image does not affect the others.
+
+    Args:
+        channels: channels of the pixels, 1 or 3.
+        prepare: function from an image, uint8 (H, W, channels), to a structure of tensors.
+        blank: specification of the zeros that an invalid file gets instead.
+        as_batch: function `(rows, count) -> dataset` that makes one batch of all rows.
+
+    Returns:
+        A function of two arguments: strings (N), which are files or contain files, and a function from one such string
+        to the bytes of its file. It returns the structure as a batch, which has zeros for invalid files, and error
+        texts (N), which are "" for valid files. The texts contain no bytes of the files.
+    """
 
     # Traced once for all signatures, because tracing takes seconds.
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    def read_file(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def read_file(file: tf.Tensor) -> tuple[tf.Tensor, Any]:
         wrong = check_file(file)
-        blank = tf.zeros((size, size, channels), tf.uint8)
-        return wrong, tf.cond(wrong == "", lambda: resized(decode(file, channels)), lambda: blank)
+        zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), blank)
+        return wrong, tf.cond(wrong == "", lambda: prepare(decode(file, channels)), lambda: zeros)
 
-    def read_files(contents: tf.Tensor, file_of: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        def read(_: tf.Tensor, __: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def read_files(contents: tf.Tensor, file_of: FileOf) -> tuple[Any, tf.Tensor]:
+        def read(_: tf.Tensor, __: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, Any]:
             return read_file(file_of(content))
 
         rows = tf.data.Dataset.from_tensor_slices((contents, contents)).enumerate()
         rows = rows.map(lambda place, pair: (place, place, pair[0]))
-        batch = map_or_report(rows, read, lambda _: tf.constant(False), AT_ONCE).batch(tf.size(contents, tf.int64))
-        decoded, (wrong, images) = batch.get_single_element()
-        wrong = tf.where(decoded, wrong, f"image must be {ANY} that is whole: it cannot be decoded")
-        return tf.ensure_shape(images, (None, size, size, channels)), wrong
+        rows = map_or_report(rows, read, lambda _: tf.constant(False), AT_ONCE)
+        decoded, (wrong, prepared) = as_batch(rows, tf.size(contents, tf.int64)).get_single_element()
+        return prepared, tf.where(decoded, wrong, f"image must be {ANY} that is whole: it cannot be decoded")
 
     return read_files
 

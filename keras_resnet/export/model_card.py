@@ -55,19 +55,11 @@ def facts(
         files: text about how files become pixels, from `describe_files`.
         answers: texts about what the signatures answer, from `describe_answers`.
     """
-    accuracy = UNKNOWN
-    if checkpoint and checkpoint.top1:
-        balanced = checkpoint.balanced_accuracy
-        accuracy = (
-            f"{checkpoint.top1:.2f} % top-1{'' if balanced is None else f', {balanced:.2f} % balanced accuracy,'} "
-            f"on {checkpoint.data or 'its data'} at {checkpoint.size} pixels "
-            f"({checkpoint.top1_source})"
-        )
-    _, height, width, channels = model.input_shape
+    _, height, width, channels = model.inputs[0].shape
     return {
         "model": f"{model.name}, {model.count_params():,} parameters",
         "weights": f"{checkpoint.tag} ({checkpoint.source})" if checkpoint else UNKNOWN,
-        "accuracy": accuracy,
+        "accuracy": _accuracy(checkpoint),
         "licence of the weights": (checkpoint and checkpoint.licence) or UNKNOWN,
         "computed in": precision,
         "pixels": f"`image`: float32 (N, {height or 'any'}, {width or 'any'}, {channels}), 0 to 255, not normalised",
@@ -75,6 +67,19 @@ def facts(
         **answers,
         "made with": f"keras {keras.__version__}, tensorflow {tf.__version__}",
     }
+
+
+def _accuracy(checkpoint: Checkpoint | None) -> str:
+    if checkpoint and checkpoint.box_ap:
+        return f"{checkpoint.box_ap:.1f} box AP on {checkpoint.data or 'its data'} ({checkpoint.top1_source})"
+    if checkpoint and checkpoint.top1:
+        balanced = checkpoint.balanced_accuracy
+        return (
+            f"{checkpoint.top1:.2f} % top-1{'' if balanced is None else f', {balanced:.2f} % balanced accuracy,'} "
+            f"on {checkpoint.data or 'its data'} at {checkpoint.size} pixels "
+            f"({checkpoint.top1_source})"
+        )
+    return UNKNOWN
 
 
 def write(lines: Mapping[str, str], path: Path) -> None:

@@ -5,24 +5,20 @@ A version is written to a temporary directory, loaded, asked once, synchronised 
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet._internal.atomic_files import flush_file, writing
-from keras_resnet._internal.validation import boolean, directory, integer, number, one_of
-from keras_resnet.classes import names_of
+from keras_resnet._internal.atomic_files import writing
+from keras_resnet._internal.validation import boolean, integer, number, one_of
 from keras_resnet.data.decode import resize_for, to_square
 from keras_resnet.data.pipeline import Resize
 from keras_resnet.export import model_card, warm_up
-from keras_resnet.export.checks import check_backend, checked_images
+from keras_resnet.export.checks import check_backend, checked_class_names, checked_images
 from keras_resnet.export.folding import fold_batch_norm
 from keras_resnet.export.graphs import flat_float32
 from keras_resnet.export.images import image_reader
@@ -35,11 +31,11 @@ from keras_resnet.export.network import (
 )
 from keras_resnet.export.precisions import PRECISIONS
 from keras_resnet.export.signatures import ON_INVALID, Served
+from keras_resnet.export.versions import publishing, version_directory
 from keras_resnet.inputs import square_side
 from keras_resnet.weights import Checkpoint
 
 CHANNELS = (1, 3)  # numbers of channels that image files can give
-LAST_VERSION = 2**63 - 1  # the number of a version is an int64 in servers
 SIZE = 224  # side to which image files are resized if the network takes images of any size
 
 
@@ -143,24 +139,20 @@ def saved_model(
     boolean("explain", explain)
     if precision == "int8" and not fold:
         raise ValueError("fold must be True if precision is 'int8', which has no batch norms. Received: fold=False")
-    if integer("version", version) > LAST_VERSION:
-        raise ValueError(f"version must be at most 2**63 - 1. Received: version={version}")
-    target = directory("path", path) / str(version)
-    if target.exists():
-        raise _version_exists(target)
+    target = version_directory(path, version)
     model = flat_float32(model)
     classes, channels = classifier(model).layer.units, model.input_shape[-1]
     if channels not in CHANNELS:
         raise ValueError(
             f"model must take images with 1 or 3 channels, as image files have. Received: {channels} channels"
         )
-    names = _class_names(class_names, checkpoint, classes)
+    names = checked_class_names(class_names, checkpoint.data if checkpoint else "", classes)
     top_classes = min(integer("top_k", top_k), classes)
     size = _file_size(model, checkpoint)
     if calibration is not None:
-        calibration = checked_images("calibration", calibration, model)
+        calibration = checked_images("calibration", calibration, model.input_shape)
     if warmup is not None:
-        warmup = checked_images("warmup", warmup, model)
+        warmup = checked_images("warmup", warmup, model.input_shape)
 
     network = fold_batch_norm(model) if fold else model
     part = map_extractor if explain else feature_extractor
@@ -179,12 +171,7 @@ def saved_model(
         ON_INVALID[on_invalid],
         kernel if explain else None,
     )
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    # Not the number of the process: processes in containers often have the same one, and the name must not be that of a
-    # directory that a killed process left.
-    temporary = target.with_name(f".{version}-{secrets.token_hex(8)}")
-    try:
+    with publishing(target) as temporary:
         files = model_card.describe_files(checkpoint, size, resize)
         answers = model_card.describe_answers(classes, served.endpoints)
         facts = model_card.facts(model, checkpoint, served_features.precision, files, answers)
@@ -194,9 +181,6 @@ def saved_model(
                 warm_up.write(warmup, served.endpoints, target.parent.name, temporary)
             model_card.write(facts, temporary / "card.txt")
         _check_export(temporary, np.zeros((1, *(side or size for side in model.input_shape[1:])), "float32"))
-        _publish(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
@@ -213,36 +197,6 @@ def _check_export(directory: Path, image: np.ndarray) -> None:
             "model must give finite probabilities. "
             f"Received: {np.count_nonzero(~finite)} of {finite.size} that are not finite, for a black image"
         )
-
-
-def _publish(temporary: Path, target: Path) -> None:
-    """Makes a version visible to servers: synchronises its files with the disk, and renames its directory."""
-    for path in temporary.rglob("*"):
-        if path.is_file():
-            flush_file(path)
-    try:
-        temporary.rename(target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        raise _version_exists(target) from error
-
-
-def _version_exists(target: Path) -> ValueError:
-    return ValueError(f"version must be new. Received: version={target.name}, but {target} exists; use another number")
-
-
-def _class_names(given: Sequence[str] | None, checkpoint: Checkpoint | None, classes: int) -> Sequence[str]:
-    if given is None:
-        return names_of(checkpoint.data if checkpoint else "", classes)
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"class_names must be a sequence of strings. Received: class_names={given!r}")
-    names = list(map(str, given))
-    if len(names) != classes:
-        raise ValueError(
-            f"class_names must have a name for each of the model's {classes} outputs. Received: {len(names)} names"
-        )
-    return names
 
 
 def _file_size(model: keras.Model, checkpoint: Checkpoint | None) -> int:

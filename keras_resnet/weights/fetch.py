@@ -30,7 +30,7 @@ from huggingface_hub.utils import build_hf_headers
 from keras_resnet.weights import metadata, timm_models
 from keras_resnet.weights.deadlines import PATIENCE, within
 from keras_resnet.weights.download import LARGEST, UnavailableError, digest, download, matches, shown
-from keras_resnet.weights.table import Checkpoint, table
+from keras_resnet.weights.table import Checkpoint, detectors, table
 from keras_resnet.weights.tensors import WeightsError
 
 HUB = "hf://"
@@ -69,7 +69,7 @@ def parse_source(source: str | os.PathLike[str]) -> Checkpoint | Path:
 def _published(path: Path) -> Checkpoint | None:
     """The published checkpoint whose hash a file has; None if there is none."""
     digests = {kind: digest(path, kind) for kind in ("md5", "sha256")}
-    for row in table():
+    for row in (*table(), *detectors()):
         for expected in (row.hash, row.notop_hash):
             kind, _, start = expected.partition(":")
             if start and digests[kind].startswith(start):

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -20,13 +20,14 @@ from keras_resnet.stages import parse_block
 from keras_resnet.weights import readers
 from keras_resnet.weights.conversion import Conversion, Tensors
 from keras_resnet.weights.fetch import local_file, parse_source
-from keras_resnet.weights.matching import HEAD, Shape, match_tensors
+from keras_resnet.weights.kinds import DETECTOR, Kind, kind_of
+from keras_resnet.weights.matching import Shape, match_tensors
 from keras_resnet.weights.readers.hdf5 import UNNAMED
 from keras_resnet.weights.recognition import example_of, form_of, is_torch
 from keras_resnet.weights.sets import is_head
 from keras_resnet.weights.table import Checkpoint, table
 from keras_resnet.weights.tensors import Tensor, WeightsError
-from keras_resnet.weights.torch_names import classifiers, in_keras_terms
+from keras_resnet.weights.torch_names import classifiers
 from keras_resnet.weights.variants import VARIANTS
 
 SPARE = 200 * 2**20  # bytes of memory that a file may need in addition to its weights
@@ -37,14 +38,16 @@ logger = logging.getLogger("keras_resnet")
 def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint, state: str = "") -> None:
     """Loads published or saved weights into a model: all weights, or none if there is an error.
 
-    The file may have Keras' names or those of PyTorch (torchvision, timm, CIFAR networks). All shapes and types are
-    compared before any value is read. All values are read, and checked to be finite, before any variable is assigned.
+    The file may have Keras' names or those of PyTorch (torchvision, timm, CIFAR networks; torchvision's Faster R-CNN).
+    All shapes and types are compared before any value is read. All values are read, and checked to be finite, before
+    any variable is assigned.
 
     If the file has no classifier, another head or a classifier for another number of classes, the model keeps its own,
-    and a warning is logged. The first convolution is adapted to the model's number of channels.
+    and a warning is logged. The classifier of a detector is the layer of its classes and that of its boxes. The first
+    convolution is adapted to the model's number of channels.
 
     Args:
-        model: a model of this package, or one whose layers have the names of keras.applications.
+        model: a model of this package, also a detector, or one whose layers have the names of keras.applications.
         source: the path of a file of the same network (Keras HDF5, `.weights.h5`, `.keras`, safetensors, npz, torch);
             or "hf://owner/repository" of a timm model; or a checkpoint of `keras_resnet.weights.find` or `like`.
         state: name of the set of weights, if the file has several, see `keras_resnet.weights.like`; "": the usual one.
@@ -67,22 +70,24 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
         raise TypeError(f"state must be a string. Received: state={state!r:.60}")
     checkpoint = source if isinstance(source, Checkpoint) else parse_source(source)
     variables = variables_of(model)
+    kind = kind_of(variables)
     if isinstance(checkpoint, Checkpoint):
         _check_constants(model, checkpoint)
-        path = local_file(checkpoint, include_top=HEAD[0] in variables)
+        path = local_file(checkpoint, include_top=kind.head[0] in variables)
         state, name = state or checkpoint.state, checkpoint.tag[:100]  # a tag in a file may have any length
     else:
         path, name = checkpoint, printable(checkpoint)
     # A checkpoint without a model is one of the hub, whose network is known.
     known = checkpoint if isinstance(checkpoint, Checkpoint) and (checkpoint.form or not checkpoint.model) else None
     shapes = {key: tuple(variable.shape) for key, variable in variables.items()}
-    with readers.open_tensors(path, _bytes(variables) + SPARE, state) as tensors:
+    limit = _bytes(variables) + SPARE
+    with readers.open_tensors(path, limit, state, first_layers=kind.first_layers) as tensors:
         try:
-            named = _in_keras_terms(tensors, model)
+            named = _in_keras_terms(tensors, model, kind)
             conversions = known.conversions if known else _assumed(model, is_torch(tensors), named, shapes)
             for convert in conversions:
                 named = convert(named)
-            matched = match_tensors(named, shapes)
+            matched = match_tensors(named, shapes, kind.head)
         except WeightsError as error:
             raise WeightsError(f"weights: {name} does not fit {model.name!r}: {error}") from None
         values = {key: _value(key, tensor, variables[key].dtype, name) for key, tensor in matched.items()}
@@ -92,9 +97,11 @@ def load_weights(model: keras.Model, source: str | os.PathLike[str] | Checkpoint
         _tell_of_zeros(model, name)
         if not isinstance(checkpoint, Checkpoint) or tuple(checkpoint.mean) == IMAGENET_MEAN:
             _tell_of_pixels(model, name)
-    if HEAD[0] in matched:
+        if kind is DETECTOR:
+            _tell_of_epsilon(model, tensors, name)
+    if kind.head[0] in matched:
         _tell_of_classifiers(tensors, name)
-    _tell_of_heads(model, named, matched, HEAD[0] in variables, name)
+    _tell_of_heads(model, named, matched, kind.head, name)
 
 
 def _assumed(
@@ -146,17 +153,32 @@ def _tell_of_pixels(model: keras.Model, name: str) -> None:
         )
 
 
+def _tell_of_epsilon(model: keras.Model, tensors: Tensors, name: str) -> None:
+    """Torchvision's frozen batch norms have another epsilon in its network for COCO, which its file does not say."""
+    frozen = not any(key.endswith(".num_batches_tracked") for key in tensors)
+    epsilons = {layer.epsilon for layer in flat_layers(model) if isinstance(layer, keras.layers.BatchNormalization)}
+    if frozen and epsilons - {0.0}:
+        logger.warning(
+            "weights: %s has frozen batch norms, and does not say their epsilon; the model has %s. torchvision's "
+            "weights for COCO, and what was trained from them, have 0: then pass weights=keras_resnet.weights.like("
+            '"fasterrcnn_resnet50_fpn", "torchvision_coco", file) to keras_resnet.detection.create_detector.',
+            name,
+            _listed(sorted(epsilons)),
+        )
+
+
 def _tell_of_classifiers(tensors: Tensors, name: str) -> None:
     found = [module for module in classifiers(tensors) if len(tensors[f"{module}.weight"].shape) > 1]
     if len(found) > 1:
         logger.warning("weights: %s has several classifiers, %s; %s is loaded.", name, ", ".join(found), found[0])
 
 
-def _tell_of_heads(model: keras.Model, tensors: Tensors, matched: Tensors, has_head: bool, name: str) -> None:
-    others = [key for key in tensors if key not in matched and is_head(key) and key not in HEAD]
+def _tell_of_heads(model: keras.Model, tensors: Tensors, matched: Tensors, head: Sequence[str], name: str) -> None:
+    has_head = head[0] in variables_of(model)
+    others = [key for key in tensors if key not in matched and is_head(key) and key not in head]
     listed = f" ({', '.join(key[:60] for key in others[:3])})" if others else ""
-    if has_head and HEAD[0] not in matched:
-        if HEAD[0] in tensors:
+    if has_head and head[0] not in matched:
+        if head[0] in tensors:
             reason = f"the classifier in {name} has another number of classes"
         else:
             reason = f"{name} has no classifier of one layer{listed}"
@@ -184,10 +206,16 @@ def _pads_at_end(model: keras.Model) -> bool:
     return any(pads) and all(start == 0 for padding in pads for start, _ in padding)
 
 
-def _in_keras_terms(tensors: dict[str, Tensor], model: keras.Model) -> dict[str, Tensor]:
+def _in_keras_terms(tensors: dict[str, Tensor], model: keras.Model, kind: Kind) -> dict[str, Tensor]:
     if any(name.startswith(UNNAMED) for name in tensors):
         return _named_by_position(tensors, model)
-    return in_keras_terms(tensors)
+    named = kind.in_keras_terms(tensors)
+    if kind is DETECTOR and kind.head[0] not in named:
+        raise WeightsError(
+            "the file must have the weights of a whole detector. Weights of a backbone are loaded into the backbone: "
+            "for example keras_resnet.ResNet50(include_top=False, weights=file, input_shape=(None, None, 3))"
+        )
+    return named
 
 
 def _named_by_position(tensors: dict[str, Tensor], model: keras.Model) -> dict[str, Tensor]:

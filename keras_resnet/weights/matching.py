@@ -20,16 +20,19 @@ SHOWN = 4
 MOST_CHANNELS = 32  # of an image; a first kernel with more input channels is not adapted
 
 
-def match_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
+def match_tensors(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape], head: Sequence[str] = HEAD
+) -> dict[str, Tensor]:
     """The tensor of a file for each variable of a model.
 
     Args:
         tensors: the tensors of the file by `layer/variable`, in Keras' layouts.
         shapes: the shapes of the model's variables by the same names.
+        head: names of the variables whose shapes follow from the number of classes. The first one is a kernel.
 
     Returns:
-        A tensor of the right shape for each name in `shapes`. The classifier is left out if the file has none of this
-        name, or one for another number of classes.
+        A tensor of the right shape for each name in `shapes`. The head is left out if the file has none of these
+        names, or one for another number of classes.
 
     Raises:
         ValueError: names, shapes or types do not fit; the message lists the first ones.
@@ -39,9 +42,9 @@ def match_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) ->
     if stem in available:
         available[stem] = _with_channels(available[stem], shapes[stem])
     needed = dict(shapes)
-    if _has_other_classes(available, shapes) or not any(name in available for name in HEAD):
-        needed = {name: shape for name, shape in needed.items() if name not in HEAD}
-        available = {name: tensor for name, tensor in available.items() if name not in HEAD}
+    if _has_other_classes(available, shapes, head[0]) or not any(name in available for name in head):
+        needed = {name: shape for name, shape in needed.items() if name not in head}
+        available = {name: tensor for name, tensor in available.items() if name not in head}
     _check(available, needed)
     return {name: available[name] for name in needed}
 
@@ -78,9 +81,9 @@ def channels_adapted(kernel: np.ndarray, channels: int) -> np.ndarray:
     return np.take(kernel, np.arange(channels) % old, axis=2) * np.asarray(old / channels, kernel.dtype)
 
 
-def _has_other_classes(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> bool:
+def _has_other_classes(tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape], kernel: str) -> bool:
     """Whether the classifiers of file and model have the same number of features, but different numbers of classes."""
-    in_file, in_model = tensors.get(HEAD[0]), shapes.get(HEAD[0])
+    in_file, in_model = tensors.get(kernel), shapes.get(kernel)
     return bool(in_file and in_model and in_file.shape[:-1] == in_model[:-1] and in_file.shape != in_model)
 
 

@@ -15,13 +15,12 @@ from keras_resnet import layers
 from keras_resnet._internal.validation import printable
 from keras_resnet.weights import readers
 from keras_resnet.weights.fetch import parse_source
+from keras_resnet.weights.kinds import CLASSIFIER, Kind
 from keras_resnet.weights.load import SPARE
-from keras_resnet.weights.matching import HEAD
 from keras_resnet.weights.readers.hdf5 import UNNAMED
 from keras_resnet.weights.recognition import example_of, form_of, is_torch
 from keras_resnet.weights.table import MOST_CLASSES, Checkpoint, checkpoints_of, find
 from keras_resnet.weights.tensors import WeightsError
-from keras_resnet.weights.torch_names import in_keras_terms
 
 LOGGER = logging.getLogger("keras_resnet.weights")
 
@@ -98,20 +97,29 @@ class Contents(NamedTuple):
 
 
 def contents(path: str | os.PathLike[str], state: str = "") -> Contents | None:
-    """What a file shows of its network; None if it cannot be read.
+    """What a file shows of its network, a classifier; None if it cannot be read.
 
     Args:
         path: the file.
         state: name of the set of weights, if the file has several; "": the usual one.
     """
     try:
-        with readers.open_tensors(Path(path), SPARE, state, tell=lambda text: None) as tensors:
-            named = in_keras_terms(tensors)
-            form = "" if is_torch(tensors) else form_of(named)
+        return read_contents(Path(path), state)
     except WeightsError:
         return None  # `load_weights` raises the error later, with more details
-    kernel = named.get(HEAD[0])
-    classes = kernel.shape[-1] if kernel and len(kernel.shape) == 2 else 0
+
+
+def read_contents(path: Path, state: str = "", kind: Kind = CLASSIFIER) -> Contents:
+    """What a file shows of its network, which is of a kind.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    with readers.open_tensors(path, SPARE, state, lambda text: None, kind.first_layers) as tensors:
+        named = kind.in_keras_terms(tensors)
+        form = "" if is_torch(tensors) else form_of(named)
+    kernel = named.get(kind.head[0])
+    classes = kernel.shape[-1] - kind.background if kernel and len(kernel.shape) == 2 else 0
     # Files of the first versions of Keras 3 have numbers in place of the names of layers.
     unnamed = any(name.startswith(UNNAMED) for name in tensors)
     return Contents(form, unnamed or kernel is not None, classes if 0 < classes <= MOST_CLASSES else None)

@@ -13,6 +13,7 @@ from safetensors.numpy import save
 from keras_resnet._internal.atomic_files import atomic_write, writing
 from keras_resnet._internal.keras_graph import keras_file, weights_file
 from keras_resnet._internal.validation import one_of
+from keras_resnet.weights.kinds import kind_of
 from keras_resnet.weights.load import variables_of
 from keras_resnet.weights.metadata import is_zoo_network, metadata_of, write_metadata
 from keras_resnet.weights.table import Checkpoint
@@ -22,7 +23,7 @@ from keras_resnet.weights.tensors import WeightsError
 def save_weights(
     model: keras.Model, path: str | os.PathLike[str], checkpoint: Checkpoint, name: str, dtype: str = "float32"
 ) -> None:
-    """Writes a zoo model or its weights to a file; the ending of the path chooses the format.
+    """Writes a zoo model, a detector or their weights to a file; the ending of the path chooses the format.
 
     Args:
         model: a model with the weights of `checkpoint`.
@@ -30,7 +31,7 @@ def save_weights(
             `keras_resnet` builds the same network again. `.weights.h5` and `.npz` files have no metadata, so only the
             zoo's plain networks can be saved in them. The file is written under a temporary name and renamed.
         checkpoint: the checkpoint that the model was built for.
-        name: the name of the model in the zoo.
+        name: the name of the model in the zoo, or of the detector.
         dtype: "float32", or "float16" for half the size in `.safetensors` and `.npz` files. Float16 values are
             converted to the type of the model when they are loaded.
 
@@ -43,7 +44,7 @@ def save_weights(
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
-        WRITERS[ending](model, temporary, metadata_of(checkpoint, name, model.output.shape[-1]), dtype)
+        WRITERS[ending](model, temporary, metadata_of(checkpoint, name, _classes(model)), dtype)
 
 
 def check_path(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str:
@@ -64,6 +65,13 @@ def check_path(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str:
             f"preprocessing differs from the zoo's, and other formats cannot store that. Received: {name!r}"
         )
     return ending
+
+
+def _classes(model: keras.Model) -> int:
+    variables = variables_of(model)
+    kind = kind_of(variables)
+    head = variables.get(kind.head[0])
+    return (model.output if head is None else head).shape[-1] - kind.background
 
 
 def _arrays(model: keras.Model, dtype: str) -> dict[str, np.ndarray]:

@@ -34,7 +34,12 @@ MOST_NETWORKS = 32
 SHOWN, LONGEST_SHOWN = 6, 60  # names in a message, and letters of a name
 
 
-def chosen(tensors: Mapping[str, T], state: str, tell: Callable[[str], object]) -> dict[str, T]:
+def chosen(
+    tensors: Mapping[str, T],
+    state: str,
+    tell: Callable[[str], object],
+    first_layers: Sequence[str] = FIRST_LAYERS,
+) -> dict[str, T]:
     """The tensors of one set, by their names without what all of them have in front.
 
     Args:
@@ -43,6 +48,8 @@ def chosen(tensors: Mapping[str, T], state: str, tell: Callable[[str], object]) 
             a prefix. "": a moving average if there is one, also the teacher of a student; then the set without a
             prefix; then the network that is kept after a training of several.
         tell: a function that gets a sentence if there are several sets, or names in front that are not usual.
+        first_layers: names that each network of the kind that is looked for has once. What is in front of them is in
+            front of a set.
 
     Returns:
         The tensors. If the names are of no known network, only usual wrappers are left out.
@@ -50,7 +57,7 @@ def chosen(tensors: Mapping[str, T], state: str, tell: Callable[[str], object]) 
     Raises:
         ValueError: there is no set `state`, or several and none is preferred. The message lists the sets.
     """
-    prefixes = _prefixes(tensors)
+    prefixes = _prefixes(tensors, first_layers)
     candidates = [prefix for prefix in prefixes if _is_in(state, prefix)]
     if not candidates:
         allowed = ", ".join(_shown(prefix) or BARE for prefix in prefixes[:SHOWN])
@@ -84,13 +91,13 @@ def is_head(name: str) -> bool:
     return HEADS.fullmatch(re.split(r"[./]", name)[0]) is not None
 
 
-def _prefixes(tensors: Iterable[str]) -> list[str]:
+def _prefixes(tensors: Iterable[str], first_layers: Sequence[str]) -> list[str]:
     """What is in front of the names of each network; if there is no known network, usual wrappers."""
     names = list(tensors)
     found = {
         name.removesuffix(end)
         for name in names
-        for end in FIRST_LAYERS
+        for end in first_layers
         if name.endswith(end) and name.removesuffix(end)[-1:] in ("", ".")
     }
     if len(found) > MOST_NETWORKS:

@@ -1,4 +1,4 @@
-"""The table of published checkpoints for the zoo's models; its rows are in `checkpoints.csv`."""
+"""The table of published checkpoints: rows of the zoo's models are in `checkpoints.csv`, others in `detectors.csv`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import importlib.resources
 import math
 import numbers
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from keras_resnet._internal.validation import integer, known, number, one_of
@@ -18,7 +18,8 @@ from keras_resnet.weights.conversion import Conversion
 from keras_resnet.weights.models import SIDES
 from keras_resnet.weights.variants import VARIANTS
 
-CLASSES = {"imagenet": 1000, "cifar10": 10, "fashion_mnist": 10}
+# The categories of COCO have ids from 1 to 90, of which ten belong to no category; networks have an output for each.
+CLASSES = {"imagenet": 1000, "cifar10": 10, "fashion_mnist": 10, "coco": 90}
 CHANNELS = {"fashion_mnist": 1}  # of images that are not red, green and blue
 # A limit, because a network is built with the number of classes in an untrusted file. ImageNet-22k has 21,841.
 MOST_CLASSES = 100_000
@@ -27,6 +28,7 @@ MOST_CLASSES = 100_000
 LARGEST_SIDE = 4096  # of an image, in pixels
 SMALLEST_CROP = 0.25
 SMALLEST_STD = 0.0001
+DETECTOR_SIDE = 800  # shorter side of the images of detectors, in pixels
 SMALL = 64  # side in pixels of images that are not cropped for evaluation, such as those of CIFAR
 INTERPOLATIONS = ("bilinear", "bicubic")
 ZOO = "zoo"  # in place of a tag: the network of the zoo as it is
@@ -44,28 +46,31 @@ class Checkpoint:
     """A set of published weights: where they are, which network they belong to, and how its input is prepared.
 
     Attributes:
-        model: name of the zoo's model; "" if `fields` describe the whole network.
+        model: name of the zoo's model or of a detector; "" if `fields` describe the whole network.
         tag: name of the weights, unique for the model.
         source: a URL, "hf://owner/repository", "package:file" (a file of this package) or a path.
-        fields: arguments of `ResNet` that differ from those of the zoo's model, or all of them if `model` is "".
+        fields: arguments of `ResNet` that differ from those of the zoo's model, or all of them if `model` is "". Of a
+            detector: those of its backbone.
         form: name of the variant in `keras_resnet.weights.variants` that has these `fields`, `epsilon` and
             `conversions`; "" if it is not known: then names in the file may show it.
         epsilon: epsilon of all batch norms.
         mean, std: mean and standard deviation of the pixels divided by 255, one entry for each channel.
         conversions: functions that convert the tensors of the file, in this order.
-        size: side in pixels of the images that `top1` was measured on.
+        size: side in pixels of the images that `top1` was measured on; of a detector the shorter side.
         crop_pct, interpolation: how images were resized and cropped for `top1`.
         licence: licence of the weights, for example "apache-2.0".
         top1: top-1 accuracy in percent, or None if it is not known.
-        top1_source: who measured it.
+        top1_source: who measured it, or `box_ap`.
         balanced_accuracy: mean of the recalls of all classes in percent, or None if it is not known.
-        data: data set of the classes: "imagenet", "cifar10" or "fashion_mnist", or "" for other classes.
-        classes: number of classes; 0: the number in the file.
+        data: data set of the classes: "imagenet", "cifar10", "fashion_mnist" or "coco", or "" for other classes.
+        classes: number of classes, without background; 0: the number in the file.
         channels: number of channels of the images.
         hash: hash of the file, "md5:..." or "sha256:...", or the beginning of one; "" if it is not known.
         notop, notop_hash: source and hash of a file without the classifier; "" if there is none.
         state: name of the set of weights, if the file has several; "": the usual one.
         recommended: whether `weights=data` selects these weights.
+        box_ap: of a detector the average precision of boxes in percent, mean over overlaps from .5 to .95, on COCO's
+            val2017; None if it is not known.
 
     Example:
         >>> from keras_resnet import weights
@@ -98,13 +103,46 @@ class Checkpoint:
     recommended: bool = False
     state: str = ""
     balanced_accuracy: float | None = None
+    box_ap: float | None = None
 
 
 @functools.cache
 def table() -> tuple[Checkpoint, ...]:
-    """All checkpoints, in the order of the zoo's models."""
-    text = importlib.resources.files("keras_resnet.weights").joinpath("checkpoints.csv").read_text("utf-8")
-    return tuple(_row(row) for row in csv.DictReader(text.splitlines()))
+    """All checkpoints of the zoo's models, in the order of the zoo."""
+    return tuple(map(_row, _rows("checkpoints.csv")))
+
+
+@functools.cache
+def detectors() -> tuple[Checkpoint, ...]:
+    """All checkpoints of detectors."""
+    return tuple(map(_detector, _rows("detectors.csv")))
+
+
+def _rows(name: str) -> Iterator[dict[str, str]]:
+    text = importlib.resources.files("keras_resnet.weights").joinpath(name).read_text("utf-8")
+    return iter(csv.DictReader(text.splitlines()))
+
+
+def _detector(row: dict[str, str]) -> Checkpoint:
+    variant = VARIANTS[row["form"]]
+    return Checkpoint(
+        model=row["model"],
+        tag=row["tag"],
+        source=row["source"],
+        fields=variant.fields,
+        form=row["form"],
+        epsilon=variant.epsilon,
+        conversions=variant.conversions,
+        size=int(row["size"]),
+        crop_pct=1.0,
+        licence=row["licence"],
+        top1_source=row["box_ap_source"],
+        data=row["data"],
+        classes=CLASSES[row["data"]],
+        hash=row["hash"],
+        recommended=row["recommended"] == "yes",
+        box_ap=float(row["box_ap"]),
+    )
 
 
 def _row(row: dict[str, str]) -> Checkpoint:
@@ -136,16 +174,17 @@ def _row(row: dict[str, str]) -> Checkpoint:
 
 
 def checkpoints_of(model: str) -> list[Checkpoint]:
-    """The checkpoints of a zoo model, the recommended one first."""
-    return sorted((row for row in table() if row.model == model), key=lambda row: not row.recommended)
+    """The checkpoints of a zoo model or a detector, the recommended one first."""
+    rows = (row for row in (*table(), *detectors()) if row.model == model)
+    return sorted(rows, key=lambda row: not row.recommended)
 
 
 def find(model: str, tag: str) -> Checkpoint:
-    """The checkpoint of a zoo model with a tag, or the recommended one for a data set.
+    """The checkpoint of a zoo model or a detector with a tag, or the recommended one for a data set.
 
     Args:
-        model: one of `keras_resnet.list_models()`.
-        tag: one of `keras_resnet.list_weights(model)`, or the name of a data set, for example "imagenet".
+        model: one of `keras_resnet.list_models()` or of `keras_resnet.detection.list_detectors()`.
+        tag: one of `list_weights(model)`, or the name of a data set, for example "imagenet".
 
     Returns:
         The `Checkpoint`; pass it as `weights=` of the model or to `keras_resnet.load_weights`.
@@ -158,10 +197,13 @@ def find(model: str, tag: str) -> Checkpoint:
         >>> row = weights.find("ResNet50V2", "keras")
         >>> row.top1, row.licence
         (76.0, 'mit')
+        >>> weights.find("fasterrcnn_resnet50_fpn_v2", "coco").box_ap
+        46.7
     """
     checkpoints = checkpoints_of(model)
     rows = {row.tag: row for row in checkpoints} | {row.data: row for row in checkpoints if row.recommended}
-    return rows[known(f"weights of {model}", tag, rows, f"keras_resnet.list_weights({model!r})")]
+    listing = f"keras_resnet.{'' if model in SIDES else 'detection.'}list_weights({model!r})"
+    return rows[known(f"weights of {model}", tag, rows, listing)]
 
 
 def like(
@@ -181,7 +223,7 @@ def like(
     Weights alone do not show where a network has its strides, how pixels are prepared, or where option A puts zeros.
 
     Args:
-        model: one of `keras_resnet.list_models()`.
+        model: one of `keras_resnet.list_models()`, or a detector with published weights.
         tag: tag of a checkpoint of the model; your file comes from the same code or was trained from these weights.
             "zoo": the network of the zoo as it is, with ImageNet's mean and std.
         path: path of your file.
@@ -215,7 +257,8 @@ def like(
     """
     if not isinstance(state, str):
         raise TypeError(f"state must be a string. Received: state={state!r:.60}")
-    known("model", model, SIDES, "keras_resnet.list_models()")
+    names = (*SIDES, *(row.model for row in detectors()))
+    known("model", model, names, "keras_resnet.list_models()")
     side = None if size is None else integer("size", size)
     changes: dict[str, Any] = {
         "mean": None if mean is None else _statistics("mean", mean, "[0, 1]"),
@@ -230,6 +273,7 @@ def like(
         source=str(path),
         classes=0,
         licence="",
+        box_ap=None,
         top1=None,
         top1_source="",
         hash="",
@@ -243,7 +287,7 @@ def like(
 
 def _plain(model: str) -> Checkpoint:
     """A checkpoint with the network of the zoo and the size of its images; those of CIFAR are not cropped."""
-    size = SIDES[model]
+    size = SIDES.get(model, DETECTOR_SIDE)
     plain = Checkpoint(model, ZOO, "", form="torch", data="", size=size)
     return dataclasses.replace(plain, crop_pct=1.0) if size <= SMALL else plain
 

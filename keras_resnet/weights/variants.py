@@ -61,6 +61,8 @@ VARIANTS = {
     ),
     # keras-applications' ResNeXt.
     "keras_next": Variant({"norm": KERAS_NORM}, KERAS_EPSILON, (depthwise_to_grouped,)),
+    # torchvision's fasterrcnn_resnet50_fpn for COCO, which sets epsilon to 0 (`overwrite_eps`) for these weights.
+    "torchvision_frozen": Variant({"norm": functools.partial(batch_norm, epsilon=0.0)}, 0.0),
     # akamaster's CIFAR networks: option A with zeros on both sides of the channels.
     "akamaster": Variant({}, 1e-5, (move_zero_padding_to_end,)),
 }

@@ -7,7 +7,7 @@ from sklearn.datasets import load_sample_images
 
 import keras_resnet as kr
 from keras_resnet.detection import FPN, FPN_V2, FasterRCNN
-from keras_resnet.detection.torchvision_names import detector_in_keras_terms
+from keras_resnet.weights.detector_names import detector_in_keras_terms
 from keras_resnet.weights.load import variables_of
 from keras_resnet.weights.tensors import Tensor
 from tests.torch_peers import peers
@@ -37,7 +37,26 @@ def peer(name):
     torch, _, torchvision = peers()
     torch.manual_seed(0)
     build = getattr(torchvision.models.detection, name)
-    net = build(weights=None, weights_backbone=None, num_classes=CLASSES + 1, min_size=SHORTER, max_size=LONGER)
+    return with_random_values(
+        build(weights=None, weights_backbone=None, num_classes=CLASSES + 1, min_size=SHORTER, max_size=LONGER)
+    )
+
+
+def frozen_peer():
+    """`fasterrcnn_resnet50_fpn` as torchvision builds it for its weights of COCO: frozen norms, and an epsilon of 0."""
+    torch, _, torchvision = peers()
+    torch.manual_seed(0)
+    detection, frozen = torchvision.models.detection, torchvision.ops.misc.FrozenBatchNorm2d
+    body = torchvision.models.resnet50(weights=None, norm_layer=frozen)
+    backbone = detection.backbone_utils._resnet_fpn_extractor(body, 3)
+    net = detection.FasterRCNN(backbone, CLASSES + 1, min_size=SHORTER, max_size=LONGER)
+    detection._utils.overwrite_eps(net, 0.0)
+    return with_random_values(net)
+
+
+def with_random_values(net):
+    """A network for evaluation, with values that give scores and boxes which differ from each other."""
+    torch, _, _ = peers()
     rng = np.random.default_rng(0)
     draws = (
         ("running_mean", lambda shape: rng.normal(0, 0.1, shape)),

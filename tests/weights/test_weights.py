@@ -16,7 +16,7 @@ from keras_resnet.constructor import constructor
 from keras_resnet.weights import conversion
 from keras_resnet.weights.metadata import is_zoo_network
 from keras_resnet.weights.save import WITH_CARD, WRITERS, save_weights
-from keras_resnet.weights.table import Checkpoint, table
+from keras_resnet.weights.table import Checkpoint, detectors, table
 from keras_resnet.weights.variants import KERAS_NORM, VARIANTS
 from tests import needs
 from tests.conftest import SHARED, quick_among, randomise
@@ -556,7 +556,7 @@ def test_weights_of_no_commercial_use_say_so():
 
 
 def test_every_form_is_in_the_table():
-    assert {row.form for row in table()} == set(VARIANTS)
+    assert {row.form for row in (*table(), *detectors())} == set(VARIANTS)
 
 
 def test_nothing_is_plain_that_has_another_network_or_other_pixels():

@@ -10,13 +10,13 @@ import contextlib
 import functools
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from keras_resnet._internal.validation import printable
 from keras_resnet.weights.readers import hdf5, not_weights, safetensors_files, torch_files, zips
 from keras_resnet.weights.readers.torch_files import Choose
-from keras_resnet.weights.sets import chosen
+from keras_resnet.weights.sets import FIRST_LAYERS, chosen
 from keras_resnet.weights.tensors import LONGEST_NAME, MOST_TENSORS, Tensor, WeightsError
 
 LOGGER = logging.getLogger("keras_resnet.weights")
@@ -26,7 +26,11 @@ BYTES = re.compile(r"""(?<!['\w])b(["']).*?(?:\1|$)""")  # bytes of the file in 
 
 @contextlib.contextmanager
 def open_tensors(
-    path: Path, limit: int, state: str = "", tell: Callable[[str], object] = LOGGER.warning
+    path: Path,
+    limit: int,
+    state: str = "",
+    tell: Callable[[str], object] = LOGGER.warning,
+    first_layers: Sequence[str] = FIRST_LAYERS,
 ) -> Iterator[dict[str, Tensor]]:
     """Opens a weights file and yields its tensors by name; their values can be read inside the block.
 
@@ -35,6 +39,7 @@ def open_tensors(
         limit: bytes that the reader may hold in memory or unpack at once.
         state: name of a set of weights, if the file has several; "": the usual one, see `sets.chosen`.
         tell: a function that gets a sentence about which set is read, if the file has several.
+        first_layers: names that show a set, see `sets.chosen`.
 
     Raises:
         WeightsError: the file is missing or damaged, has no known format, or would run code.
@@ -46,7 +51,9 @@ def open_tensors(
         )
     with contextlib.ExitStack() as stack:
         try:
-            choose = functools.partial(chosen, state=state, tell=lambda text: tell(f"weights: {text}"))
+            choose = functools.partial(
+                chosen, state=state, tell=lambda text: tell(f"weights: {text}"), first_layers=first_layers
+            )
             tensors = stack.enter_context(_reader(path, choose)(path, limit))
             _check_names(tensors)
         except WeightsError as error:

@@ -1,4 +1,7 @@
-"""Converts the names and layouts of the weights of torchvision's Faster R-CNN to those of our detectors."""
+"""Converts the names and layouts of the weights of torchvision's Faster R-CNN to those of our detectors.
+
+It is here, and not in `detection`, because the loader of weights needs it, and imports run one way.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,6 @@ SINGLE = {
 AFTER_FLATTENING = ("box_1_dense", "box_5_dense")  # read the flattened features of a region
 
 
-def is_detector(names: Mapping[str, object]) -> bool:
-    """Whether the names in a file are those of torchvision's Faster R-CNN."""
-    return any(name.startswith("roi_heads.box_predictor.") for name in names)
-
-
 def detector_in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a state dict by `layer/variable`, in Keras' layouts.
 
@@ -44,11 +42,14 @@ def detector_in_keras_terms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tensors: the tensors of a file, by their names in torch.
 
     Returns:
-        The tensors by the names of our detectors. A name that is not known stays as it is.
+        The tensors by the names of our detectors. A name that is not known stays as it is, and so do tensors that have
+        Keras' names already.
 
     Raises:
         WeightsError: two names mean the same variable.
     """
+    if any("/" in name for name in tensors):
+        return dict(tensors)
     backbone = {name.removeprefix(BACKBONE): tensor for name, tensor in tensors.items() if name.startswith(BACKBONE)}
     converted = in_keras_terms(backbone)
     for name, tensor in tensors.items():
