@@ -9,8 +9,8 @@ this package.
 Run:     TF_ENABLE_ONEDNN_OPTS=1 python examples/d2l_fashion_mnist.py [DATA] [OUT]
          The default of DATA is idx:/usr/share/datasets/fashion-mnist (Debian's package dataset-fashion-mnist). If the
          training is interrupted, the same command continues it
-Time:    50 minutes (222 images/s) on two cores that compute in bfloat16; 4.5 hours (37 images/s) on two with AVX2, where
-         oneDNN, which the variable in front of the command switches on, is twice as fast as TensorFlow's default
+Time:    50 minutes (222 images/s) on two cores that compute in bfloat16; 4.5 hours (37 images/s) on two with AVX2.
+         There oneDNN, which the variable in the command switches on, is twice as fast as TensorFlow's default
 Result:  model.keras and history.csv in OUT (default: runs/d2l). The book reports 89 to 92 % of the test images
 """
 

@@ -97,6 +97,7 @@ def detection_recipe_of(fields: Mapping[str, Any]) -> DetectionRecipe:
         raise ValueError(
             f"a recipe must have the fields of keras_resnet.detection.DetectionRecipe. Received: also {unknown}"
         )
-    return DetectionRecipe(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    )
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return DetectionRecipe(**values)

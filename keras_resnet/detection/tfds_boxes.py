@@ -64,7 +64,7 @@ def load_tfds(name: str, split: str, classes: Sequence[str] | None, on_corrupt: 
             )
             annotations.append(Annotation(objects, (0, 0)))
             places.append(os.fsencode(f"{found[number].offset} {found[number].length} {shard}"))
-            ids.append(example["id"] if isinstance(example["id"], np.integer) else example["id"].decode())
+            ids.append(int(example["id"]) if isinstance(example["id"], np.integer) else example["id"].decode())
         damaged += [f"{shard}: record {number} is damaged" for number in range(count) if number not in sound]
     if damaged and on_corrupt == "stop":
         raise ValueError(f"data: {damaged[0]}")

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_resnet._internal.exclusive import exclusive
 from keras_resnet._internal.validation import integer, number
 from keras_resnet.detection.faster_rcnn import Design, training_network
 from keras_resnet.detection.recipe import DetectionRecipe
 from keras_resnet.detection.recipes import recipe_named
 from keras_resnet.runtime.train_mode import quick_training
-from keras_resnet.training import checkpoints
 from keras_resnet.training.compiling import build_optimizer, compile_with
 from keras_resnet.training.distribution import (
     Placement,
@@ -109,7 +109,7 @@ def fit(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_compiled(network, recipe, epochs * steps, where))
         if path is not None and where.process == 0:
-            stack.enter_context(checkpoints.exclusive(path / CHECKPOINTS))
+            stack.enter_context(exclusive(path / CHECKPOINTS, "training"))
         settings = {
             **json.loads(json.dumps(dataclasses.asdict(recipe))),
             "model": fingerprint_of_shapes(network),

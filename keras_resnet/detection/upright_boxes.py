@@ -42,7 +42,7 @@ class Annotation(NamedTuple):
 
 
 def objects_of(
-    boxes: Sequence[Sequence[float]],
+    boxes: Sequence[Sequence[float]] | np.ndarray,
     labels: Sequence[int],
     difficult: Sequence[bool] | None = None,
     crowd: Sequence[bool] | None = None,

@@ -173,7 +173,7 @@ def _label(
         place = np.concatenate([corner, corner + size])
         if not any(_cover(place, other) for other in taken):
             taken.append(place)
-            axes.add_patch(Rectangle(corner, *size, facecolor=box.color, linewidth=0, zorder=3))
+            axes.add_patch(Rectangle((corner[0], corner[1]), *size, facecolor=box.color, linewidth=0, zorder=3))
             text.set_position((corner[0] + 0.3 * font * POINT / pixels, corner[1] + 0.5 * size[1]))
             return
     text.remove()
