@@ -16,6 +16,7 @@ __all__ = [
     "FasterRCNN",
     "Found",
     "Objects",
+    "batches_of",
     "create_detector",
     "design_of",
     "draw",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_V2, Design, FasterRCNN, training_network
     from keras_resnet.detection.finding import Found, find
     from keras_resnet.detection.recipe import DetectionRecipe
+    from keras_resnet.detection.recipe_batches import batches_of
     from keras_resnet.detection.recipes import RECIPES
     from keras_resnet.detection.report import write_report
     from keras_resnet.detection.rows import create_detector, design_of, list_detectors, list_weights
@@ -60,6 +62,7 @@ else:
         "Found": "finding",
         "Objects": "annotations",
         "RECIPES": "recipes",
+        "batches_of": "recipe_batches",
         "create_detector": "rows",
         "design_of": "rows",
         "draw": "drawing",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_resnet._internal.validation import boolean, number_pair, one_of, text
-from keras_resnet.training.recipe import BaseRecipe, natural, recipe_field, within
+from keras_resnet.training.recipe import BaseRecipe, check_sizes, natural, recipe_field, within
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -63,13 +63,29 @@ class DetectionRecipe(BaseRecipe):
     )
 
     flip: bool = recipe_field(True, boolean, "Mirror half of the images left to right.")
+    vertical_flip: bool = recipe_field(
+        False, boolean, "Mirror half of the images upside down; for images without an upper side, as of a microscope."
+    )
+    iou_crop: bool = recipe_field(
+        False, boolean, "Take a random part of each image that keeps objects, or the whole image, as SSD does."
+    )
+    shorter_sides: tuple[int, ...] = recipe_field(
+        (),
+        check_sizes,
+        "Lengths of the shorter side of the training images in pixels, of which one is drawn for each image. None: "
+        "the one of the design.",
+    )
     scale_jitter: tuple[float, ...] = recipe_field(
         (1.0, 1.0),
         functools.partial(number_pair, most=math.inf),
-        "Smallest and largest random factor of the size of an image, for example 0.1 and 2.",
+        "Smallest and largest random factor of the size of an image, for example 0.1 and 2. Of an image that is "
+        "larger than jitter_size then, a part is taken.",
     )
-    random_crop: float = recipe_field(
-        0.0, within("[0, 1]"), "Probability that a random part of an image is taken, which keeps some of its objects."
+    jitter_size: int = recipe_field(
+        0,
+        natural,
+        "With scale_jitter: side of the square into which an image with the factor 1 fits, in pixels. 0: the longer "
+        "side of the design.",
     )
     color_jitter: float = recipe_field(
         0.0, within("[0, 1)"), "How much brightness, contrast and saturation change at random, in [0, 1)."
@@ -81,6 +97,14 @@ class DetectionRecipe(BaseRecipe):
         "End the training when the mAP of the validation has not risen for so many epochs. The learning rate follows "
         "the schedule of all epochs nevertheless. 0: train all epochs.",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shorter_sides and self.scale_jitter != (1.0, 1.0):
+            raise ValueError(
+                "shorter_sides must be empty with scale_jitter, which chooses the size of an image too. "
+                f"Received: shorter_sides={self.shorter_sides}, scale_jitter={self.scale_jitter}"
+            )
 
 
 def detection_recipe_of(fields: Mapping[str, Any]) -> DetectionRecipe:

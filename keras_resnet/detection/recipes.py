@@ -44,6 +44,7 @@ RECIPES = {
         weight_decay=4e-5,
         frozen_norms=False,
         scale_jitter=(0.1, 2.0),
+        jitter_size=1024,
     ),
     # For a few hundred images, machines without a GPU and a backbone without pretrained weights: all of it is trained,
     # also its batch norms (arXiv:1811.08883, training from scratch). Adam needs no search for the learning rate.

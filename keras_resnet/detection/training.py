@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from keras_resnet.training.distribution import (
 from keras_resnet.training.ema import average_weights
 from keras_resnet.training.epochs import run_epochs
 from keras_resnet.training.optimizers import optimizer
+from keras_resnet.training.recipe import current_names
 from keras_resnet.training.resuming import CHECKPOINTS, ResumeCallback, fingerprint_of_shapes
 from keras_resnet.training.schedules import with_warm_up
 
@@ -111,12 +112,12 @@ def fit(
         if path is not None and where.process == 0:
             stack.enter_context(exclusive(path / CHECKPOINTS, "training"))
         settings = {
-            **json.loads(json.dumps(dataclasses.asdict(recipe))),
+            **_as_read(recipe),
             "model": fingerprint_of_shapes(network),
             "steps": steps,
             "validation": validate is not None,
         }
-        resume = ResumeCallback(network, settings, steps, path, where, VALIDATION)
+        resume = ResumeCallback(network, settings, steps, path, where, VALIDATION, _current_settings)
         resume.restore()
         stack.enter_context(resume.stop_on_signals())
         run_epochs(resume, epochs, pairs_from, callbacks, [Validation(detector, validate)] if validate else [])
@@ -156,6 +157,16 @@ def _check_recipe(recipe: DetectionRecipe, steps: int, validate: object) -> None
             "early_stopping must be 0 without validate, whose value decides. "
             f"Received: early_stopping={recipe.early_stopping}, validate=None"
         )
+
+
+def _as_read(recipe: DetectionRecipe) -> dict[str, Any]:
+    """The fields of a recipe as they are after writing and reading JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+
+
+def _current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in a checkpoint, with the defaults of fields that an earlier version did not have."""
+    return current_names({**_as_read(DetectionRecipe()), **settings})
 
 
 @contextlib.contextmanager

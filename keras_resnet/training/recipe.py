@@ -46,7 +46,8 @@ def _check_milestones(name: str, values: Any) -> None:
         raise ValueError(f"{name} must be in (0, 1) and increase. Received: {name}={values}")
 
 
-def _check_sizes(name: str, values: Any) -> None:
+def check_sizes(name: str, values: Any) -> None:
+    """Raises an error unless all values of a field are integers of at least 1."""
     for size in values:
         integer(name, size)
 
@@ -235,7 +236,7 @@ class Recipe(BaseRecipe):
 
     train_sizes: tuple[int, ...] = recipe_field(
         (),
-        _check_sizes,
+        check_sizes,
         "Sizes of the training images in pixels, used one after the other for equal parts of training.",
     )
     eval_size: int = recipe_field(

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -66,6 +66,7 @@ class ResumeCallback(keras.callbacks.Callback):
             newest sound one. None: nothing is saved.
         where: the devices and processes of the training; process 0 writes the files.
         watched: the name in the logs of the validation's value, at most 1, of which the highest one is the best.
+        current: function that gives the settings of an earlier version the names and the defaults of this one.
 
     Attributes:
         saved: the checkpoint for `restore`; None if there is none.
@@ -83,11 +84,12 @@ class ResumeCallback(keras.callbacks.Callback):
         directory: Path | None,
         where: Placement,
         watched: str = "val_accuracy",
+        current: Callable[[Mapping[str, Any]], dict[str, Any]] = current_names,
     ) -> None:
         super().__init__()
         self.set_model(model)
         self.settings, self.steps, self.directory, self.where = settings, steps, directory, where
-        self.watched = watched
+        self.watched, self.current = watched, current
         self.writes = where.process == 0
         self.state = State()
         self.best: list[np.ndarray] | None = None
@@ -144,7 +146,7 @@ class ResumeCallback(keras.callbacks.Callback):
 
         A training that has finished may go on for more epochs.
         """
-        settings = current_names(saved.state["settings"])
+        settings = self.current(saved.state["settings"])
         # Earlier versions did not write it. They chose the epoch on held-out images only; others were for the curves.
         settings.setdefault("validation", self.settings["validation"] if settings["validation_split"] else 0)
         different = {name: settings.get(name) for name in self.settings if settings.get(name) != self.settings[name]}

@@ -3,11 +3,15 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
-from keras_resnet.detection import RECIPES, DetectionRecipe
+from keras_resnet.detection import FPN, RECIPES, DetectionRecipe
+from keras_resnet.detection.augment_boxes import Annotated
 from keras_resnet.detection.recipe import detection_recipe_of
+from keras_resnet.detection.recipe_batches import augmentations, scale
 from keras_resnet.detection.recipes import recipe_named
+from keras_resnet.training.recipe import BaseRecipe
 from keras_resnet.training.schedules import with_warm_up
 
 # The values in papers and reference code, as fields of a recipe. recipes.py names the source of each row.
@@ -30,7 +34,7 @@ PUBLISHED = {
     "torchvision_fpn_v2": {
         **{"epochs": 400, "batch_size": 32 * 2, "learning_rate": 0.1, "milestones": (352 / 400, 384 / 400)},
         **{"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 4e-5, "schedule": "steps"},
-        **{"warmup_steps": 1000, "flip": True, "scale_jitter": (0.1, 2.0), "frozen_norms": False},
+        **{"warmup_steps": 1000, "flip": True, "scale_jitter": (0.1, 2.0), "jitter_size": 1024, "frozen_norms": False},
     },
     "small_data": {"frozen_until": "conv1", "frozen_norms": False, "optimizer": "adamw", "schedule": "cosine"},
 }
@@ -55,7 +59,10 @@ REFUSED = {
     "frozen_norms": (1,),
     "flip": ("yes",),
     "scale_jitter": ((2.0, 1.0), (0.0, 1.0), (1.0,), 2.0),
-    "random_crop": (1.5, -0.1),
+    "vertical_flip": (0,),
+    "iou_crop": (0.5,),
+    "shorter_sides": ((0,), (1.5,)),
+    "jitter_size": (-1,),
     "color_jitter": (1.0,),
     "early_stopping": (-1,),
 }
@@ -69,6 +76,41 @@ def test_a_recipe_refuses_wrong_values(field, value):
 
 def test_every_field_is_explained():
     assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(DetectionRecipe))
+
+
+def test_a_field_without_refused_values_is_one_of_classifiers():
+    assert set(REFUSED) == {field.name for field in dataclasses.fields(DetectionRecipe)} - {
+        field.name for field in dataclasses.fields(BaseRecipe) if field.name != "precision"
+    }
+
+
+def test_two_fields_that_choose_the_size_of_an_image_are_refused():
+    with pytest.raises(ValueError, match="shorter_sides must be empty with scale_jitter"):
+        DetectionRecipe(shorter_sides=(600, 800), scale_jitter=(0.5, 2.0))
+
+
+def names(functions):
+    return [getattr(function, "func", function).__name__ for function in functions]
+
+
+def test_augmentations_are_those_of_the_fields():
+    assert augmentations(DetectionRecipe(flip=False)) == ()
+    found = augmentations(DetectionRecipe(color_jitter=0.2, iou_crop=True, vertical_flip=True))
+    assert names(found)[1:] == ["random_iou_crop", "random_horizontal_flip", "random_vertical_flip"]
+    grey = Annotated(np.full((4, 4, 3), 100, "uint8"), np.zeros((0, 4), "float32"), np.zeros(0, "int32"))
+    assert not np.array_equal(found[0](grey, (0, 1)).image, grey.image)
+
+
+def test_sizes_are_those_of_the_fields():
+    design = dataclasses.replace(FPN, shorter=300, longer=400)
+    assert scale(DetectionRecipe(), design) is None
+    several = scale(DetectionRecipe(shorter_sides=(200, 300)), design)
+    assert names([several]) == ["random_shortest_side"]
+    assert several.keywords == {"shorter": (200, 300), "longer": 400}
+    jitter = scale(DetectionRecipe(scale_jitter=(0.8, 1.2)), design)
+    assert names([jitter]) == ["large_scale_jitter"]
+    assert jitter.keywords == {"target": (400, 400), "scale": (0.8, 1.2)}
+    assert scale(RECIPES["torchvision_fpn_v2"], design).keywords["target"] == (1024, 1024)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -77,6 +77,12 @@ def test_a_training_that_is_stopped_and_killed_ends_as_if_it_had_not_been(tmp_pa
     losses = ["rpn_objectness_loss", "rpn_boxes_loss", "classes_loss", "boxes_loss"]
     for row in rows:
         assert float(row["loss"]) == pytest.approx(sum(float(row[name]) for name in losses), rel=1e-5)
+    state = checkpoints.newest(tmp_path / "whole" / "checkpoints").path / "state.json"
+    saved = json.loads(state.read_text())
+    del saved["settings"]["vertical_flip"]  # as a version would have written it that did not have this field yet
+    state.write_text(json.dumps(saved))
+    again, _ = train(tmp_path / "whole")
+    np.testing.assert_array_equal(again[-1], weights[-1])
     with pytest.raises(ValueError, match=r"directory must be new, .* a training with clip_norm=1.0"):
         train(tmp_path / "whole", recipe=dataclasses.replace(BUSY, clip_norm=2.0))
 

@@ -1,0 +1,59 @@
+"""The detections of a detector in all images of a split, and how good they are."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from keras_resnet.detection.annotations import AnnotatedSplit
+from keras_resnet.detection.batches import evaluation_batches
+from keras_resnet.detection.evaluation import Evaluation, evaluate
+from keras_resnet.detection.faster_rcnn import Design
+from keras_resnet.detection.finding import Found
+
+
+def predict(
+    detector: keras.Model, split: AnnotatedSplit, design: Design, batch_size: int = 4
+) -> tuple[list[int], list[Found]]:
+    """The objects in the images of a split.
+
+    Args:
+        detector: a model of `FasterRCNN`.
+        split: the images.
+        design: the design of the detector.
+        batch_size: number of images that are computed together.
+
+    Returns:
+        The numbers of the images in the split, in ascending order, without those that were skipped because they are
+        corrupt; and for each of them its objects, with boxes in pixels of the image.
+    """
+    found: dict[int, Found] = {}
+    for batch in evaluation_batches(split, design, batch_size):
+        # Not `detector.predict`: it would keep the graph that it traced, also if a training changes how layers compute.
+        outputs = detector({name: batch[name] for name in ("images", "sizes")})
+        answer = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+        factors = np.tile(batch["factors"].numpy()[:, ::-1], 2)  # of x and y, twice
+        for row, number in enumerate(batch["numbers"].numpy().tolist()):
+            boxes, classes, scores = (
+                answer[name][row, : answer["found"][row]] for name in ("boxes", "classes", "scores")
+            )
+            found[number] = Found(boxes / factors[row], classes, scores)
+    numbers = sorted(found)
+    return numbers, [found[number] for number in numbers]
+
+
+def evaluate_split(detector: keras.Model, split: AnnotatedSplit, design: Design, batch_size: int = 4) -> Evaluation:
+    """How good a detector is on the images of a split.
+
+    Args:
+        detector, split, design, batch_size: as for `predict`.
+
+    Returns:
+        The evaluation; its `map50` is PASCAL VOC's mean average precision.
+
+    Example:
+        >>> from keras_resnet.detection import FPN, evaluate_split, load
+        >>> evaluate_split(detector, load("voc:photos", "test"), FPN).map50  # doctest: +SKIP
+    """
+    numbers, found = predict(detector, split, design, batch_size)
+    return evaluate(found, [split.objects[number] for number in numbers], split.classes)
