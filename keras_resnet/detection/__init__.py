@@ -21,12 +21,14 @@ __all__ = [
     "design_of",
     "draw",
     "evaluate",
+    "evaluate_split",
     "evaluation_batches",
     "find",
     "fit",
     "list_detectors",
     "list_weights",
     "load",
+    "predict",
     "saved_model",
     "training_batches",
     "training_network",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from keras_resnet.detection.export import saved_model
     from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_V2, Design, FasterRCNN, training_network
     from keras_resnet.detection.finding import Found, find
+    from keras_resnet.detection.prediction import evaluate_split, predict
     from keras_resnet.detection.recipe import DetectionRecipe
     from keras_resnet.detection.recipe_batches import batches_of
     from keras_resnet.detection.recipes import RECIPES
@@ -67,12 +70,14 @@ else:
         "design_of": "rows",
         "draw": "drawing",
         "evaluate": "evaluation",
+        "evaluate_split": "prediction",
         "evaluation_batches": "batches",
         "find": "finding",
         "fit": "training",
         "list_detectors": "rows",
         "list_weights": "rows",
         "load": "sources",
+        "predict": "prediction",
         "saved_model": "export",
         "training_batches": "batches",
         "training_network": "faster_rcnn",
