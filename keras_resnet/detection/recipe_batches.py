@@ -86,4 +86,5 @@ def scale(recipe: DetectionRecipe, design: Design) -> Scale | None:
     if recipe.scale_jitter == (1.0, 1.0):
         return None
     side = recipe.jitter_size or design.longer
-    return functools.partial(large_scale_jitter, target=(side, side), scale=recipe.scale_jitter)
+    smallest, largest = recipe.scale_jitter
+    return functools.partial(large_scale_jitter, target=(side, side), scale=(smallest, largest))
