@@ -110,6 +110,10 @@ class Evaluation:
         images = zip(self.found, self.truth, self.coverages, strict=True)
         return [mistakes.compare(*image, self.least_score) for image in images]
 
+    def image(self, number: int) -> tuple[Found, Objects, mistakes.Comparison]:
+        """The detections of an image, its objects, and which belong to which."""
+        return self.found[number], self.truth[number], self.comparisons[number]
+
     @functools.cached_property
     def confusion(self) -> np.ndarray:
         """Number of objects by class (row) and class of their detection (column), (classes + 1, classes + 1).

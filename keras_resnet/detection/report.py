@@ -151,7 +151,7 @@ def _write_detections(evaluation: Evaluation, names: Sequence[str], path: Path) 
 
 
 def _rows(evaluation: Evaluation, number: int) -> Iterator[Sequence[Any]]:
-    found, objects, compared = evaluation.found[number], evaluation.truth[number], evaluation.comparisons[number]
+    found, objects, compared = evaluation.image(number)
     classes = evaluation.classes
     for row, (box, label, score) in enumerate(zip(*found, strict=True)):
         pair = compared.pairs[row]
@@ -195,7 +195,7 @@ def _plot_misses(
 
 def _tile(evaluation: Evaluation, number: int, image: np.ndarray, name: str) -> Tile:
     """An image with its mistakes, which have labels, and under them what is right."""
-    found, objects, compared = evaluation.found[number], evaluation.truth[number], evaluation.comparisons[number]
+    found, objects, compared = evaluation.image(number)
     wrong, classes = is_wrong(compared), [shortened(each, 16) for each in evaluation.classes]
     mistakes = [
         WRONG_BOX._replace(
