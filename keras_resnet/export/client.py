@@ -1,4 +1,4 @@
-"""Client for image files: asks a server of an export of `keras_resnet.export.saved_model`, by gRPC or REST.
+"""Client for image files: asks a server of an export of this package, a classifier or a detector, by gRPC or REST.
 
 gRPC uses TF Serving's official stubs, which need TensorFlow. REST needs only `requests`.
 """
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -21,6 +21,9 @@ MOST_FILES = 8  # files in one request
 # Bytes in one request of several files. A server may refuse a larger request, and a network may be slow to send it.
 MOST_BYTES = 2**24
 ADDRESS = re.compile(r"https?://[^/\s]+/?|[^/\s]+:\d+")
+
+
+T = TypeVar("T")
 
 
 class Guess(NamedTuple):
@@ -35,12 +38,52 @@ class Guess(NamedTuple):
     scores: tuple[float, ...]
 
 
+class Objects(NamedTuple):
+    """The objects in an image, the most certain one first.
+
+    Attributes:
+        boxes: top, left, bottom and right of each, from 0 to 1, as parts of the image's height and width.
+        classes: names of their classes.
+        scores: their probabilities.
+    """
+
+    boxes: tuple[tuple[float, float, float, float], ...]
+    classes: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+class Form(NamedTuple, Generic[T]):
+    """What an export answers for each file.
+
+    Attributes:
+        outputs: names of the outputs that are asked for.
+        read: function from an image's part of each output to what the caller gets.
+    """
+
+    outputs: tuple[str, ...]
+    read: Callable[..., T]
+
+
+def _guess(classes: list[str], scores: list[float]) -> Guess:
+    return Guess(tuple(classes), tuple(scores))
+
+
+def _objects(boxes: list[list[float]], classes: list[str], scores: list[float], count: int) -> Objects:
+    return Objects(tuple(map(tuple, boxes[:count])), tuple(classes[:count]), tuple(scores[:count]))  # type: ignore[arg-type]
+
+
+CLASSIFIER = Form(("classes", "scores"), _guess)
+DETECTOR = Form(("detection_boxes", "detection_class_names", "detection_scores", "num_detections"), _objects)
+
+
 class _RefusedError(ValueError):
     """The server refused a request as invalid. The cause may be one of the images in it."""
 
 
-Send = Callable[[Sequence[bytes]], list["Guess | str"]]  # contents of files -> for each one a guess or an error text
-Connect = Callable[[str, str, "str | None", float], AbstractContextManager[Send]]
+Send = Callable[
+    [Sequence[bytes]], list[Any]
+]  # contents of files -> for each one what `Form.read` gives, or an error text
+Connect = Callable[[str, str, "str | None", float, Form[Any]], AbstractContextManager[Send]]
 
 
 def ask(
@@ -71,6 +114,36 @@ def ask(
         >>> for path, guess in ask([Path("photo.jpg")], "localhost:8500", "flowers"):  # doctest: +SKIP
         ...     print(path, guess.classes[0], guess.scores[0])
     """
+    return _answers_for(files, server, model, label, timeout, CLASSIFIER)
+
+
+def ask_detector(
+    files: Iterable[Path], server: str, model: str, *, label: str | None = None, timeout: float = 30.0
+) -> Iterator[tuple[Path, Objects | ValueError]]:
+    """Asks a server of an export of `keras_resnet.detection.saved_model` for the objects in image files.
+
+    Args:
+        files, server, model, label, timeout: as for `ask`.
+
+    Yields:
+        For each file, in order, its path and its `Objects`; or its path and a `ValueError` that names the file and
+        gives the reason.
+
+    Raises:
+        ValueError, ConnectionError, TimeoutError: as `ask`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from keras_resnet.export.client import ask_detector
+        >>> for path, found in ask_detector([Path("photo.jpg")], "localhost:8500", "cells"):  # doctest: +SKIP
+        ...     print(path, found.classes, found.boxes)
+    """
+    return _answers_for(files, server, model, label, timeout, DETECTOR)
+
+
+def _answers_for(
+    files: Iterable[Path], server: str, model: str, label: str | None, timeout: float, form: Form[T]
+) -> Iterator[tuple[Path, T | ValueError]]:
     port = re.search(r":(\d+)/?$", server)
     if not ADDRESS.fullmatch(server) or (port and not 0 < int(port[1]) < 2**16):
         raise ValueError(
@@ -78,7 +151,7 @@ def ask(
             f"to 65535. Received: server={server!r}"
         )
     connect = _rest_connection if "//" in server else _grpc_connection
-    with connect(server.rstrip("/"), model, label, timeout) as send:
+    with connect(server.rstrip("/"), model, label, timeout, form) as send:
         for group in _grouped_files(files):
             contents = [content for _, content in group if isinstance(content, bytes)]
             answers = iter(_send_with_retry(send, contents))
@@ -110,7 +183,7 @@ def _read(path: Path) -> bytes | ValueError:
         return ValueError(f"cannot read {path}: {error.strerror}")
 
 
-def _send_with_retry(send: Send, contents: Sequence[bytes]) -> list[Guess | str]:
+def _send_with_retry(send: Send, contents: Sequence[bytes]) -> list[Any]:
     """The answers for several files. If the server refuses the request, each file is sent in its own request.
 
     An export with `on_invalid="raise"` refuses the whole request if one of its images is invalid.
@@ -126,7 +199,7 @@ def _send_with_retry(send: Send, contents: Sequence[bytes]) -> list[Guess | str]
 
 
 @contextlib.contextmanager
-def _grpc_connection(server: str, model: str, label: str | None, timeout: float) -> Iterator[Send]:
+def _grpc_connection(server: str, model: str, label: str | None, timeout: float, form: Form[T]) -> Iterator[Send]:
     # Imported here, because REST needs none of these, and the import of TensorFlow takes seconds.
     import grpc  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
@@ -136,8 +209,8 @@ def _grpc_connection(server: str, model: str, label: str | None, timeout: float)
     with grpc.insecure_channel(server) as channel:
         stub = PredictionServiceStub(channel)
 
-        def send(contents: Sequence[bytes]) -> list[Guess | str]:
-            request = PredictRequest(output_filter=["classes", "scores", "error"])
+        def send(contents: Sequence[bytes]) -> list[T | str]:
+            request = PredictRequest(output_filter=[*form.outputs, "error"])
             request.model_spec.name, request.model_spec.signature_name = model, SIGNATURE
             if label is not None:
                 request.model_spec.version_label = label
@@ -147,20 +220,19 @@ def _grpc_connection(server: str, model: str, label: str | None, timeout: float)
             except grpc.RpcError as error:
                 _raise_error(server, model, error.code().name, error.details())
             with _answer_check(server):
-                names, scores, errors = (tf.make_ndarray(outputs[name]) for name in ("classes", "scores", "error"))
-                classes = [[name.decode() for name in row] for row in names]
-                return _answers(len(contents), classes, scores.tolist(), [text.decode() for text in errors])
+                columns = [_with_texts(tf.make_ndarray(outputs[name]).tolist()) for name in (*form.outputs, "error")]
+                return _rows(len(contents), form, columns)
 
         yield send
 
 
 @contextlib.contextmanager
-def _rest_connection(server: str, model: str, label: str | None, timeout: float) -> Iterator[Send]:
+def _rest_connection(server: str, model: str, label: str | None, timeout: float, form: Form[T]) -> Iterator[Send]:
     version = "" if label is None else f"/labels/{quote(label, safe='')}"
     url = f"{server}/v1/models/{quote(model, safe='')}{version}:predict"
     with requests.Session() as session:
 
-        def send(contents: Sequence[bytes]) -> list[Guess | str]:
+        def send(contents: Sequence[bytes]) -> list[T | str]:
             encoded = [{"b64": base64.b64encode(content).decode()} for content in contents]
             body: Any = {"signature_name": SIGNATURE, "inputs": {"image_bytes": encoded}}
             try:
@@ -180,7 +252,7 @@ def _rest_connection(server: str, model: str, label: str | None, timeout: float)
                 unknown = f"HTTP status {response.status_code}, and the answer has no outputs"
                 _raise_error(server, model, codes.get(response.status_code, ""), str(reason or unknown))
             with _answer_check(server):
-                return _answers(len(contents), outputs["classes"], outputs["scores"], outputs["error"])
+                return _rows(len(contents), form, [outputs[name] for name in (*form.outputs, "error")])
 
         yield send
 
@@ -192,16 +264,24 @@ def _answer_check(server: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            "server must serve an export of keras_resnet.export.saved_model. "
+            "server must serve an export of keras_resnet.export.saved_model, or for objects of detection.saved_model. "
             f"Received: an answer of another form from {server}: {type(error).__name__}: {error}"
         ) from error
 
 
-def _answers(count: int, classes: list[list[str]], scores: list[list[float]], errors: list[str]) -> list[Guess | str]:
-    rows = list(zip(classes, scores, errors, strict=True))
+def _with_texts(values: Any) -> Any:
+    """Nested lists with texts in place of bytes."""
+    if isinstance(values, list):
+        return [_with_texts(value) for value in values]
+    return values.decode() if isinstance(values, bytes) else values
+
+
+def _rows(count: int, form: Form[T], columns: Sequence[Sequence[Any]]) -> list[T | str]:
+    """For each file what `form` reads, or its error; the columns are the outputs of `form`, and the errors."""
+    rows = list(zip(*columns, strict=True))
     if len(rows) != count:
         raise ValueError(f"{len(rows)} answers for {count} files")
-    return [error or Guess(tuple(names), tuple(values)) for names, values, error in rows]
+    return [error or form.read(*values) for *values, error in rows]
 
 
 def _raise_error(server: str, model: str, code: str, details: str) -> NoReturn:
