@@ -22,7 +22,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.console import Console
 
 import keras_resnet as kr
@@ -33,6 +32,7 @@ from keras_resnet.detection.anchors import Anchors
 from keras_resnet.detection.batches import evaluation_batches
 from keras_resnet.detection.heads import two_dense
 from keras_resnet.detection.necks import feature_pyramid
+from keras_resnet.detection.prediction import pixels_of
 from keras_resnet.training import ProgressBar, Recipe
 
 # Images of 480x640 become 288x384: cells have 24 to 150 pixels then, and a step takes a third of the time.
@@ -82,7 +82,7 @@ def main(data: str, out: str = "runs/bccd") -> float:
     test = splits["test"]
     evaluation = evaluate_split(detector, test, DESIGN)
     if not (directory / "report").exists():
-        images = functools.cache(lambda number: pixels(test.files[number]))
+        images = functools.partial(pixels_of, test)
         detection.write_report(evaluation, directory / "report", "Blood cells, test images", images, test.files)
     of_classes = ", ".join(
         f"{name} {curve.area:.1%}" for name, curve in zip(test.classes, evaluation.curves, strict=True)
@@ -116,11 +116,6 @@ def cut_cells(split: AnnotatedSplit) -> Split:
             squares.append(image[top : top + CELL, left : left + CELL])
             labels.append(int(label))
     return from_arrays(np.round(squares).astype("uint8"), np.array(labels), split.classes)
-
-
-def pixels(file: str) -> np.ndarray:
-    """The pixels of a JPEG file."""
-    return tf.io.decode_jpeg(tf.io.read_file(file), channels=3).numpy()
 
 
 if __name__ == "__main__":

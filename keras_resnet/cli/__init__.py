@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import keras_resnet
 
 # Each command imports Keras, and the modules that need Keras, when it runs. So `--help` answers at once.
+from keras_resnet.cli import detect
 from keras_resnet.cli.embed import embed
 from keras_resnet.cli.explain import explain
 from keras_resnet.cli.export import export
@@ -51,6 +52,7 @@ def program(
 COMMANDS = (models, summary, recipes, data, train, runs, tune, evaluate, predict, explain, embed, convert, export)
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(detect.app, name="detect")
 
 
 def main() -> None:
@@ -65,7 +67,7 @@ def main() -> None:
             raise
         from keras_resnet.cli import report
 
-        report.error(with_options(str(error), sys.argv[1] if len(sys.argv) > 1 else ""))
+        report.error(with_options(str(error), " ".join(sys.argv[1:3])))
         sys.exit(2)
 
 
@@ -77,7 +79,7 @@ def with_options(message: str, command: str) -> str:
 
     Args:
         message: "max_macs must be in [1, inf). Received: max_macs=0".
-        command: name of the command that the user typed.
+        command: name of the command that the user typed, perhaps with what follows it: "tune", "detect train".
 
     Returns:
         "--max-macs must be in [1, inf). Received: --max-macs=0". If the command has no such option, the message itself.
@@ -87,8 +89,10 @@ def with_options(message: str, command: str) -> str:
         >>> with_options("max_macs must be in [1, inf). Received: max_macs=0", "tune")
         '--max-macs must be in [1, inf). Received: --max-macs=0'
     """
-    parameters = getattr(typer.main.get_command(app), "commands", {}).get(command)
-    options = {parameter.name: parameter.opts[0] for parameter in parameters.params} if parameters else {}
+    found: Any = typer.main.get_command(app)
+    for word in command.split(" "):
+        found = getattr(found, "commands", {}).get(word, found)
+    options = {parameter.name: parameter.opts[0] for parameter in found.params}
     first_word = re.match(r"(\w+)(?= must |: )", message)
     option = options.get(first_word[1], "") if first_word else ""
     if first_word is None or not option.startswith("--"):  # positional arguments have no dashes

@@ -7,14 +7,14 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
 from keras_resnet._internal.json_files import read_object
 from keras_resnet._internal.validation import known, printable
 from keras_resnet.cli import completion
-from keras_resnet.training.recipe import Recipe, recipe_of
+from keras_resnet.training.recipe import BaseRecipe, Recipe, recipe_of
 from keras_resnet.training.recipes import RECIPES
 
 DATA_HELP = (
@@ -31,6 +31,7 @@ ON_CORRUPT_HELP = (
     "What to do if an image cannot be read. stop: end with an error that names the file. skip: leave the image out and "
     "log a warning that names the file."
 )
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseRecipe)
 # A typed option replaces the value of the file.
 _FROM_RECIPE_FILE = ("size", "weights", "freeze_until", "on_corrupt", "teacher")
 _NAME: Mapping[str, Any] = {
@@ -146,17 +147,18 @@ def with_own_file(command: Callable[..., None]) -> Callable[..., None]:
     return _with_options(command, "own", OWN_FILE)
 
 
-def with_recipe_fields(command: Callable[..., None]) -> Callable[..., None]:
+def with_recipe_fields(command: Callable[..., None], kind: type[BaseRecipe] = Recipe) -> Callable[..., None]:
     """Adds an option for each field of a recipe to a command.
 
     Args:
         command: function with an argument `changes`, which gets the fields that the user typed, by name.
+        kind: the class of the recipe.
 
     Returns:
         The command, whose signature has these options instead of `changes`.
     """
-    types = get_type_hints(Recipe)
-    fields = {field.name: _option(types[field.name], field) for field in dataclasses.fields(Recipe)}
+    types = get_type_hints(kind)
+    fields = {field.name: _option(types[field.name], field) for field in dataclasses.fields(kind)}
     return _with_options(command, "changes", fields)
 
 
@@ -253,5 +255,10 @@ def recipe_from(name: str, changes: dict[str, Any]) -> Recipe:
             raise ValueError(f"{name} must hold the fields of a recipe. Received: {error}") from error
     else:
         recipe = RECIPES[known("value of --recipe", name, RECIPES, "keras-resnet recipes")]
-    lists = {field: tuple(value) for field, value in changes.items() if isinstance(value, list)}
-    return dataclasses.replace(recipe, **{**changes, **lists})
+    return changed(recipe, changes)
+
+
+def changed(recipe: AnyRecipe, changes: Mapping[str, Any]) -> AnyRecipe:
+    """A recipe with the fields that the user typed; several values of an option are a list."""
+    values = {field: tuple(value) if isinstance(value, list) else value for field, value in changes.items()}
+    return dataclasses.replace(recipe, **values)

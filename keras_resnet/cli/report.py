@@ -21,7 +21,7 @@ from keras_resnet.evaluation.metrics import flips
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.stages import Stage
 from keras_resnet.training.compare import RunSummary, differing, has_uneven_classes, names
-from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.recipe import BaseRecipe
 from keras_resnet.tuning.results import TrialResult, pareto_front
 from keras_resnet.weights import Checkpoint
 from keras_resnet.zoo import Row
@@ -164,12 +164,12 @@ def run(result: Run, out: Path, console: Console) -> None:
         say("  # to serve the model, load model.keras with KERAS_BACKEND=tensorflow and export it", console)
 
 
-def recipes(rows: Mapping[str, Recipe], console: Console) -> None:
-    """Prints the table of recipes with the fields that differ from the defaults."""
+def recipes(rows: Mapping[str, BaseRecipe], default: BaseRecipe, console: Console) -> None:
+    """Prints the table of recipes with the fields that differ from the default."""
     table = Table(box=None)
     table.add_column("recipe", no_wrap=True)
     table.add_column("fields", overflow="fold")
-    defaults = dataclasses.asdict(Recipe())
+    defaults = dataclasses.asdict(default)
     for name, recipe in rows.items():
         fields = dataclasses.asdict(recipe).items()
         table.add_row(name, escape(" ".join(_field(*field) for field in fields if field[1] != defaults[field[0]])))

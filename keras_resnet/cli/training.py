@@ -197,9 +197,10 @@ def recipes() -> None:
     """Lists the recipes with the fields that differ from the defaults."""
     start_keras()
     from keras_resnet.cli import report
+    from keras_resnet.training.recipe import Recipe
     from keras_resnet.training.recipes import RECIPES
 
-    report.recipes(RECIPES, Console())
+    report.recipes(RECIPES, Recipe(), Console())
 
 
 @with_recipe_fields

@@ -12,6 +12,8 @@ __all__ = [
     "AnnotatedSplit",
     "Design",
     "DetectionRecipe",
+    "DetectionRun",
+    "DetectionTask",
     "Evaluation",
     "FasterRCNN",
     "Found",
@@ -30,6 +32,7 @@ __all__ = [
     "load",
     "predict",
     "saved_model",
+    "train",
     "training_batches",
     "training_network",
     "write_report",
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
     from keras_resnet.detection.recipes import RECIPES
     from keras_resnet.detection.report import write_report
     from keras_resnet.detection.rows import create_detector, design_of, list_detectors, list_weights
+    from keras_resnet.detection.run import train
+    from keras_resnet.detection.run_directory import DetectionRun, DetectionTask
     from keras_resnet.detection.sources import load
     from keras_resnet.detection.training import fit
 else:
@@ -58,6 +63,8 @@ else:
         "C4": "faster_rcnn",
         "Design": "faster_rcnn",
         "DetectionRecipe": "recipe",
+        "DetectionRun": "run_directory",
+        "DetectionTask": "run_directory",
         "Evaluation": "evaluation",
         "FPN": "faster_rcnn",
         "FPN_V2": "faster_rcnn",
@@ -79,6 +86,7 @@ else:
         "load": "sources",
         "predict": "prediction",
         "saved_model": "export",
+        "train": "run",
         "training_batches": "batches",
         "training_network": "faster_rcnn",
         "write_report": "report",

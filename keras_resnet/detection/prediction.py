@@ -57,3 +57,18 @@ def evaluate_split(detector: keras.Model, split: AnnotatedSplit, design: Design,
     """
     numbers, found = predict(detector, split, design, batch_size)
     return evaluate(found, [split.objects[number] for number in numbers], split.classes)
+
+
+def pixels_of(split: AnnotatedSplit, number: int) -> np.ndarray:
+    """The pixels of an image of a split, upright, uint8 (H, W, C).
+
+    Args:
+        split: the images.
+        number: the number of the image, from 0.
+
+    Raises:
+        ValueError: the image cannot be read.
+    """
+    for _, image, _ in split.images.part(np.array([number])).numbered(lambda image: image):
+        return image.numpy()
+    raise ValueError(f"image {number} of the split must be readable. Received: {'; '.join(split.skipped)[:200]}")

@@ -1,0 +1,235 @@
+"""Commands for detectors: detect train, recipes, evaluate, predict, export."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from keras_resnet._internal.json_files import read_object
+from keras_resnet._internal.validation import directory, known
+from keras_resnet.cli.options import OnCorrupt, OnCorruptOfRun, changed, with_recipe_fields
+from keras_resnet.cli.startup import start_keras
+from keras_resnet.detection.recipe import DetectionRecipe, detection_recipe_of
+from keras_resnet.detection.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from keras_resnet.detection import Found
+
+app = typer.Typer(
+    help="Detectors, which find objects and their classes in images (Faster R-CNN): train, evaluate, predict, export.",
+    no_args_is_help=True,
+)
+DATA_HELP = (
+    "Source of the annotated images: [bold]voc:DIR[/bold] (the layout of PASCAL VOC), [bold]coco:FILE.json[/bold], "
+    "[bold]coco:DIR[/bold], or [bold]tfds:NAME[/bold] (TensorFlow Datasets: voc/2007, coco/2017)."
+)
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory that `keras-resnet detect train` wrote.")]
+Split = Annotated[str, typer.Option(metavar="NAME", help="Name of a split of the data.")]
+
+
+@app.command()
+@functools.partial(with_recipe_fields, kind=DetectionRecipe)
+def train(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a detector, such as fasterrcnn_resnet50_fpn.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    out: Annotated[Path, typer.Option(help="Directory of the run. An unfinished run in it is continued.")],
+    changes: dict[str, Any],
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Name of a recipe, which `keras-resnet detect recipes` lists, or the path of a run's recipe.json."
+        ),
+    ] = "torchvision_fpn",
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="TAG", help="Weights of the whole detector, such as torchvision_coco, or a file."),
+    ] = None,
+    backbone_weights: Annotated[
+        str | None, typer.Option(metavar="TAG", help="Weights of the backbone alone, such as imagenet, or a file.")
+    ] = None,
+    shorter: Annotated[
+        int | None,
+        typer.Option(help="Length of the shorter side of the images in pixels.", show_default="the detector's", min=1),
+    ] = None,
+    longer: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest length of the longer side of the images in pixels.", show_default="the detector's", min=1
+        ),
+    ] = None,
+    train_split: Split = "train",
+    val_split: Annotated[
+        str, typer.Option(metavar="NAME", help='Name of the split that chooses the best epoch. "": the last epoch.')
+    ] = "val",
+    test_split: Split = "test",
+    on_corrupt: OnCorrupt = "stop",
+    devices: Annotated[
+        int | None, typer.Option(help="Number of devices that share each batch. 0: all devices.", min=0)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a finished run, or a run with other settings, in --out.")
+    ] = False,
+) -> None:
+    """Trains a detector. If the training is stopped or killed, type the same command again to continue it.
+
+    Writes detector.keras, history.csv, recipe.json and a report on the test images (report/report.html) to a directory.
+    """
+    start_keras()
+    from keras_resnet.cli import report
+    from keras_resnet.detection import DetectionTask
+    from keras_resnet.detection import train as train_run
+    from keras_resnet.training.progress import ProgressBar
+    from keras_resnet.training.resuming import Stopped
+
+    console, own = Console(), changed(_recipe(recipe), changes)
+    task = DetectionTask(
+        name,
+        data,
+        own,
+        weights,
+        backbone_weights,
+        shorter,
+        longer,
+        train_split=train_split,
+        val_split=val_split,
+        test_split=test_split,
+        on_corrupt=on_corrupt,
+    )
+    try:
+        with ProgressBar(console, own.batch_size) as progress:
+            run = train_run(task, out, [progress], overwrite, devices, lambda line: report.say(line, console))
+    except Stopped as stopped:
+        report.say(f"\n{stopped}", console)
+        raise typer.Exit(128 + stopped.signal) from None
+    report.say(f"mAP@.5 {run.test_map:.1%} on {run.test_images:,} images of {test_split}; see {out}", console)
+
+
+@app.command()
+def recipes() -> None:
+    """Lists the recipes for detectors with the fields that differ from the defaults."""
+    start_keras()
+    from keras_resnet.cli import report
+
+    report.recipes(RECIPES, DetectionRecipe(), Console())
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="the data of the run")] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", show_default="the test split of the run")] = None,
+    on_corrupt: OnCorruptOfRun = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="New directory for a report.", show_default="none")
+    ] = None,
+    fail_below: Annotated[
+        float | None, typer.Option(metavar="FRACTION", help="Exit status 1 if mAP@.5 is below this.", min=0, max=1)
+    ] = None,
+) -> None:
+    """Measures the mean average precision of a trained detector."""
+    start_keras()
+    from keras_resnet.cli.report import say
+    from keras_resnet.detection import evaluate_split, load, write_report
+    from keras_resnet.detection.prediction import pixels_of
+    from keras_resnet.detection.run_directory import open_detection_run
+    from keras_resnet.evaluation.report import check_directory
+
+    if report is not None:
+        check_directory(report)
+    found, detector = open_detection_run(run)
+    source, part = data or found.task.data, split or found.task.test_split
+    images = load(source, part, classes=found.classes, on_corrupt=on_corrupt or found.task.on_corrupt)
+    evaluation = evaluate_split(detector, images, found.task.design)
+    console = Console()
+    for name, curve in zip(found.classes, evaluation.curves, strict=True):
+        say(f"{name}: AP@.5 {curve.area:.1%} of {curve.objects:,} objects", console)
+    say(f"mAP@.5 {evaluation.map50:.1%} on {len(evaluation.found):,} images", console)
+    if report is not None:
+        title = f"{found.task.detector} on {source}, {part}"
+        say(str(write_report(evaluation, report, title, functools.partial(pixels_of, images))), console)
+    if fail_below is not None and not evaluation.map50 >= fail_below:
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE|DIR...", help="Image files, and directories with images.")
+    ],
+    model: Annotated[Path, typer.Option(metavar="RUN", help="Directory that `keras-resnet detect train` wrote.")],
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory for the images with labelled boxes, as PNG files.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV file, a row for each object.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON: a list of objects for each file.")] = False,
+    least_score: Annotated[float, typer.Option(help="Leave out objects with a lower probability.", min=0, max=1)] = 0.5,
+) -> None:
+    """Finds the objects in images.
+
+    If a file cannot be read, an error names it, the other files are done, and the exit status is 1.
+    """
+    if pictures is not None:
+        directory("pictures", pictures)
+    start_keras()
+    from keras_resnet.cli import found_objects, report
+    from keras_resnet.data.folders import images_below
+    from keras_resnet.detection import find
+    from keras_resnet.detection.run_directory import open_detection_run
+
+    run, detector = open_detection_run(model)
+    files = [Path(file) for path in images for file in (images_below(path) if path.is_dir() else [path])]
+    rows: list[tuple[Path, Found]] = []
+    failed = 0
+    for file in files:
+        try:
+            pixels = found_objects.read(file)
+        except ValueError as error:
+            report.error(error)
+            failed += 1
+            continue
+        found = found_objects.likely(find(detector, [pixels], run.task.design)[0], least_score)
+        rows.append((file, found))
+        if pictures is not None:
+            found_objects.write_picture(pixels, found, run.classes, pictures / f"{file.name}.png")
+    if csv is not None:
+        found_objects.write_csv(rows, run.classes, csv)
+    if json:
+        typer.echo(found_objects.as_json(rows, run.classes))
+    elif csv is None:
+        for line in found_objects.lines(rows, run.classes):
+            report.say(line, Console())
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Directory of the versions; the SavedModel is written to OUT/VERSION.")],
+    precision: Annotated[
+        str, typer.Option(metavar="float32|bfloat16", help="Type in which the exported network computes.")
+    ] = "float32",
+    version: Annotated[int, typer.Option(help="Number of this version. A server uses the highest version.", min=1)] = 1,
+) -> None:
+    """Writes a SavedModel for TF Serving: image files in, boxes with classes out."""
+    start_keras()
+    from keras_resnet.detection import saved_model
+    from keras_resnet.detection.run_directory import open_detection_run
+
+    found, detector = open_detection_run(run)
+    typer.echo(saved_model(detector, found.task.design, out, found.classes, version, precision))
+
+
+def _recipe(name: str) -> DetectionRecipe:
+    """A recipe of the table, or that of a run's `recipe.json`."""
+    if not name.endswith(".json"):
+        return RECIPES[known("value of --recipe", name, RECIPES, "keras-resnet detect recipes")]
+    content = read_object(Path(name))
+    try:
+        return detection_recipe_of(content.get("recipe", content))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must hold the fields of a recipe. Received: {error}") from error

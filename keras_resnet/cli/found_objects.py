@@ -1,0 +1,83 @@
+"""The forms in which `detect predict` writes what it found: lines, a CSV file, JSON, pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet._internal.atomic_files import atomic_write
+from keras_resnet._internal.validation import printable
+from keras_resnet.data.constructors import from_files
+from keras_resnet.detection import Found, draw
+
+COLUMNS = ("file", "class", "score", "left", "top", "right", "bottom")
+Rows = Sequence[tuple[Path, Found]]
+
+
+def read(file: Path) -> np.ndarray:
+    """The upright pixels of an image file, uint8 (H, W, 3).
+
+    Raises:
+        ValueError: it is not a readable image.
+    """
+    split = from_files([str(file)], [-1], (), "skip")
+    for _, image, _ in split.numbered(lambda image: image):
+        return image.numpy()
+    raise ValueError("; ".join(split.skipped) or f"{printable(file)} is not a readable image")
+
+
+def likely(found: Found, least_score: float) -> Found:
+    """The objects with at least this probability."""
+    kept = found.scores >= least_score
+    return Found(*(part[kept] for part in found))
+
+
+def lines(rows: Rows, classes: Sequence[str]) -> Iterator[str]:
+    """A line for each object, and one for an image without any."""
+    for file, found in rows:
+        for name, score, box in _objects(found, classes):
+            yield f"{printable(file)}: {name} {score:.1%} at {', '.join(f'{side:.0f}' for side in box)}"
+        if not len(found.scores):
+            yield f"{printable(file)}: nothing"
+
+
+def write_csv(rows: Rows, classes: Sequence[str], path: Path) -> None:
+    """Writes a CSV file with a row for each object; boxes are in pixels."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as text:
+        writer = csv.writer(text)
+        writer.writerow(COLUMNS)
+        for file, found in rows:
+            for name, score, box in _objects(found, classes):
+                writer.writerow([printable(file), name, f"{score:.6g}", *(f"{side:.2f}" for side in box)])
+
+
+def as_json(rows: Rows, classes: Sequence[str]) -> str:
+    """A JSON array of objects with file and objects: class, score, and box, left, top, right and bottom in pixels."""
+    content = [
+        {
+            "file": printable(file),
+            "objects": [
+                {"class": name, "score": round(score, 6), "box": [round(side, 2) for side in box]}
+                for name, score, box in _objects(found, classes)
+            ],
+        }
+        for file, found in rows
+    ]
+    return json.dumps(content, indent=1, allow_nan=False)
+
+
+def write_picture(image: np.ndarray, found: Found, classes: Sequence[str], path: Path) -> None:
+    """Writes an image with labelled boxes to a PNG file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(tf.io.encode_png(draw(image, found, classes)).numpy())
+
+
+def _objects(found: Found, classes: Sequence[str]) -> Iterator[tuple[str, float, list[float]]]:
+    for box, number, score in zip(found.boxes.tolist(), found.classes.tolist(), found.scores.tolist(), strict=True):
+        yield classes[number], score, box

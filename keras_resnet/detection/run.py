@@ -1,0 +1,163 @@
+"""A run: a training of a detector from the data source to a directory with all results, see `run_directory`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+
+from keras_resnet._internal.atomic_files import writing
+from keras_resnet._internal.validation import printable
+from keras_resnet.detection.annotations import AnnotatedSplit
+from keras_resnet.detection.prediction import evaluate_split, pixels_of
+from keras_resnet.detection.recipe_batches import batches_of
+from keras_resnet.detection.report import write_report
+from keras_resnet.detection.rows import create_detector
+from keras_resnet.detection.run_directory import (
+    DETECTOR,
+    FILES,
+    DetectionRun,
+    DetectionTask,
+    load_detection_run,
+    read_task,
+)
+from keras_resnet.detection.sources import load
+from keras_resnet.detection.training import fit
+from keras_resnet.training import distribution
+from keras_resnet.training.results import save
+from keras_resnet.training.run_directory import RECIPE, REPORT, RUN, versions, write_json
+
+
+def train(
+    task: DetectionTask,
+    out: str | os.PathLike[str],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    overwrite: bool = False,
+    devices: int | None = None,
+    write_line: Callable[[str], object] = lambda line: None,
+) -> DetectionRun:
+    """Trains a detector and writes a run directory. The same call continues a run that was stopped or killed.
+
+    If the run is finished already, the same call returns its result. The validation images choose the best epoch; the
+    test images are used only once, at the end.
+
+    Args:
+        task: the settings of the run.
+        out: the run directory; it is created if it is missing.
+        callbacks: Keras callbacks.
+        overwrite: True: replace a finished run, or a run of another task. An unfinished run of the same task continues.
+        devices: number of devices that share each batch, see `keras_resnet.training.distribution.devices`.
+        write_line: function that gets each line about the images, for example `print`.
+
+    Returns:
+        The content of `run.json`.
+
+    Raises:
+        ValueError: an argument is wrong, or `out` holds a run of another task; `out` is then unchanged.
+
+    Example:
+        >>> from keras_resnet.detection import RECIPES, DetectionTask, train
+        >>> task = DetectionTask("fasterrcnn_resnet50_fpn", "voc:photos", RECIPES["small_data"])
+        >>> train(task, "runs/photos").test_map  # doctest: +SKIP
+    """
+    out = Path(out)
+    continues = _continues(task, out, overwrite)
+    if continues and (out / RUN).exists() and not overwrite:
+        return load_detection_run(out)
+    parts = _splits(task)
+    training, test = parts[task.train_split], parts[task.test_split]
+    keras.utils.set_random_seed(task.recipe.seed)
+    with distribution.devices(devices):
+        detector = create_detector(
+            task.detector,
+            len(training.classes),
+            task.weights,
+            backbone_weights=task.backbone_weights,
+            design=task.design,
+            frozen_until=task.recipe.frozen_until,
+            frozen_norms=task.recipe.frozen_norms,
+        )
+        if not continues:
+            _begin(task, out)
+        for name, split in parts.items():
+            write_line(f"{name}: {split!r}"[:200])
+        result = fit(
+            detector,
+            task.design,
+            task.recipe,
+            *batches_of(training, task.design, task.recipe),
+            directory=out,
+            validate=_validation(parts.get(task.val_split), task),
+            callbacks=callbacks,
+        )
+    save(detector, out / DETECTOR)
+    evaluation = evaluate_split(detector, test, task.design)
+    shutil.rmtree(out / REPORT, ignore_errors=True)  # of a process that was killed while it wrote
+    title = f"{task.detector} on {task.data}, {task.test_split}"
+    write_report(evaluation, out / REPORT, title, functools.partial(pixels_of, test), test.files or None)
+    run = DetectionRun(
+        task=task,
+        classes=training.classes,
+        test_images=len(evaluation.found),
+        test_map=evaluation.map50,
+        best_epoch=result.best_epoch,
+        seconds=round(result.seconds, 1),
+        skipped=tuple(reason for split in parts.values() for reason in split.skipped),
+        versions=versions(),
+    )
+    write_json(dataclasses.asdict(run), out / RUN)
+    return run
+
+
+def _splits(task: DetectionTask) -> dict[str, AnnotatedSplit]:
+    """The splits of a task by name, with the classes of the training images."""
+    training = load(task.data, task.train_split, on_corrupt=task.on_corrupt)
+    others = dict.fromkeys(filter(None, (task.val_split, task.test_split)))
+    return {
+        task.train_split: training,
+        **{name: load(task.data, name, classes=training.classes, on_corrupt=task.on_corrupt) for name in others},
+    }
+
+
+def _validation(split: AnnotatedSplit | None, task: DetectionTask) -> Callable[[keras.Model], float] | None:
+    if split is None:
+        return None
+    return lambda detector: evaluate_split(detector, split, task.design).map50
+
+
+def _continues(task: DetectionTask, out: Path, overwrite: bool) -> bool:
+    """Whether `out` holds a run of this task, which continues or is finished.
+
+    Raises:
+        ValueError: `out` holds something else, and must not be replaced.
+    """
+    existing = [name for name in FILES if (out / name).exists()]
+    if not existing:
+        return False
+    try:
+        same = read_task(out).fields == task.fields
+        problem = "a run with other settings"
+    except ValueError as error:
+        same, problem = False, str(error)
+    if same and not (overwrite and RUN in existing):
+        return True
+    if not overwrite:
+        raise ValueError(
+            "out must be a new directory, unless overwrite=True (on the command line --overwrite) is given. "
+            f"Received: {printable(out)}, which holds {', '.join(existing)}: {problem}"
+        )
+    return False
+
+
+def _begin(task: DetectionTask, out: Path) -> None:
+    """Removes the files of another run, and writes the settings of this one."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    for path in (out / name for name in FILES):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    write_json({**task.fields, "versions": versions()}, out / RECIPE)
