@@ -27,7 +27,7 @@ BUSY = dataclasses.replace(
 )
 
 
-def mean_red(model):
+def mean_of_weights(model):
     """A value in place of the mAP that depends on the weights and costs nothing."""
     return float(np.clip(np.abs(model.get_layer("box_head").get_weights()[-2]).mean(), 0, 1))
 
@@ -47,7 +47,7 @@ class AtStep(keras.callbacks.Callback):
 
 def train(directory=None, callbacks=(), recipe=BUSY):
     model = detector(DESIGN)
-    result = fit(model, DESIGN, recipe, batches_from, STEPS, directory, mean_red, callbacks)
+    result = fit(model, DESIGN, recipe, batches_from, STEPS, directory, mean_of_weights, callbacks)
     return model.get_weights(), result
 
 

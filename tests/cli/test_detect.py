@@ -1,0 +1,121 @@
+"""`keras-resnet detect`: a detector from its data to its answers, and what is refused before that."""
+
+import csv
+import dataclasses
+import functools
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnet import zoo
+from keras_resnet.cli import with_options
+from keras_resnet.detection import RECIPES, DetectionRecipe, DetectionTask, rows
+from tests.cli.test_cli import invoke
+from tests.conftest import UNTRACED
+from tests.detection.annotated_files import as_png, picture, write_voc, xml
+from tests.detection.small_detector import DESIGN
+
+SCRATCH = ("--frozen-until", "conv1", "--no-frozen-norms")
+SHORT = ("--epochs", 1, "--batch-size", 2, "--warmup-steps", 0, "--learning-rate", 0.01)
+
+
+def test_help_has_an_option_for_every_field_of_a_recipe():
+    output = re.sub(r"\s+", " ", re.sub("[│]", "", invoke("detect", "train", "--help").output))
+    for field in dataclasses.fields(DetectionRecipe):
+        assert f"--{field.name.replace('_', '-')}" in output
+        assert field.metadata["help"].partition(" ")[0] in output
+
+
+def test_recipes_are_listed_with_what_they_change():
+    output = invoke("detect", "recipes").output
+    assert all(name in output for name in RECIPES)
+    assert re.search(r"he2015_coco +iterations=320000 batch_size=8 learning_rate=0.001", output)
+    assert "The defaults: epochs=26" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--recipe", "torchvision_fnp"), "unknown value of --recipe; .* Did you mean .*torchvision_fpn"),
+        ((), "--frozen-until must be conv1 without weights and backbone_weights: .* Received: --frozen-until=conv3"),
+        (("--shorter-sides", 9, "--scale-jitter", 0.5, "--scale-jitter", 2), "--shorter-sides must be empty with"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_it_begins(words, message, tmp_path):
+    error = invoke("detect", "train", "fasterrcnn_resnet50_fpn", "--data", "voc:x", "--out", tmp_path, *words).exception
+    assert re.search(message, with_options(str(error), "detect train")), error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_is_no_run_is_named(tmp_path):
+    message = str(invoke("detect", "evaluate", tmp_path).exception)
+    assert "must be a directory that `keras-resnet detect train` wrote, with a readable run.json" in message
+
+
+def test_a_task_goes_through_json():
+    task = DetectionTask("fasterrcnn_resnet50_fpn", "voc:x", RECIPES["small_data"], shorter=300)
+    assert json.loads(json.dumps(task.fields)) == task.fields
+    assert (task.design.shorter, task.design.longer) == (300, 1333)
+
+
+@pytest.fixture
+def small_row(monkeypatch):
+    """Makes a detector of the table so small that a step takes a second without tracing."""
+    row = rows.Row("fasterrcnn_resnet50_fpn", "none", "ResNet18", dataclasses.replace(DESIGN, least_score=0.0))
+    monkeypatch.setitem(rows.ROWS, row.name, row)
+    small = functools.partial(zoo.ResNet18, depths=(1, 1, 1, 1), filters=(8, 8, 16, 16))
+    monkeypatch.setitem(zoo._CONSTRUCTORS, "ResNet18", small)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Four images with a rectangle, and one as background."""
+    boxes = {"a": (8, 8, 40, 30), "b": (20, 10, 60, 50), "c": (30, 20, 70, 60), "d": (4, 4, 50, 40), "e": None}
+    images = {
+        name: (as_png(picture((64, 96), box)), xml([("mark", box)] if box else [], (64, 96)))
+        for name, box in boxes.items()
+    }
+    return write_voc(tmp_path / "photos", images, {"train": "abe", "val": "c", "test": "d"})
+
+
+@pytest.mark.slow
+@UNTRACED
+def test_a_detector_is_trained_evaluated_and_asked(photos, small_row, tmp_path, eager):
+    words = ("detect", "train", "fasterrcnn_resnet50_fpn", "--data", photos, "--out", tmp_path / "run")
+    trained = invoke(*words, *SCRATCH, *SHORT)
+    assert trained.exit_code == 0, trained.exception
+    assert re.search(r"mAP@.5 [\d.]+% on 1 images of test", trained.output)
+    made = {path.name for path in (tmp_path / "run").iterdir()}
+    assert made >= {"recipe.json", "run.json", "history.csv", "detector.keras", "checkpoints", "report"}
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["classes"] == ["mark"]
+
+    written = (tmp_path / "run" / "detector.keras").read_bytes()
+    again = invoke(*words, *SCRATCH, *SHORT)
+    assert again.exit_code == 0, again.exception
+    assert (tmp_path / "run" / "detector.keras").read_bytes() == written
+    other = str(invoke(*words, *SCRATCH, *SHORT, "--seed", 1).exception)
+    assert "out must be a new directory, unless overwrite=True" in other
+
+    evaluated = invoke("detect", "evaluate", tmp_path / "run", "--split", "val", "--fail-below", 1)
+    assert evaluated.exit_code in (0, 1), evaluated.exception
+    assert re.search(r"mark: AP@.5 [\d.]+% of 1 objects", evaluated.output)
+
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    image = tmp_path / "photos" / "JPEGImages" / "d.png"
+    files = ("--csv", tmp_path / "found.csv", "--pictures", tmp_path / "pictures", "--json")
+    asked = invoke(
+        "detect", "predict", image, tmp_path / "broken.png", "--model", tmp_path / "run", *files, "--least-score", 0
+    )
+    assert asked.exit_code == 1
+    found = json.loads(asked.stdout)
+    assert [row["file"] for row in found] == [str(image)]
+    assert {one["class"] for one in found[0]["objects"]} <= {"mark"}
+    table = list(csv.DictReader((tmp_path / "found.csv").read_text().splitlines()))
+    assert len(table) == len(found[0]["objects"])
+    drawn = tf.io.decode_png((tmp_path / "pictures" / "d.png.png").read_bytes()).numpy()
+    assert drawn.dtype == np.uint8
+    assert drawn.shape[2] == 3
