@@ -260,5 +260,7 @@ def recipe_from(name: str, changes: dict[str, Any]) -> Recipe:
 
 def changed(recipe: AnyRecipe, changes: Mapping[str, Any]) -> AnyRecipe:
     """A recipe with the fields that the user typed; several values of an option are a list."""
-    values = {field: tuple(value) if isinstance(value, list) else value for field, value in changes.items()}
+    values: dict[str, Any] = {
+        field: tuple(value) if isinstance(value, list) else value for field, value in changes.items()
+    }
     return dataclasses.replace(recipe, **values)
