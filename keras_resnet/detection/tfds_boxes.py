@@ -48,6 +48,10 @@ def load_tfds(name: str, split: str, classes: Sequence[str] | None, on_corrupt: 
             f"data: tfds:{name} must have the features image and objects, with bbox and label. "
             f"Received: {list(features)}"
         )
+    if builder.info.file_format.value != "tfrecord":  # whose records can be found and read in any order
+        raise ValueError(
+            f"data: tfds:{name} must be stored in TFRecord files. Received: {builder.info.file_format.value}"
+        )
     names = kinds["label"].names
     classes = classes or tuple(names)
     labels = np.array(labels_of(names, classes, f"data: tfds:{name}"))

@@ -82,8 +82,16 @@ def tiny(tmp_path, monkeypatch):
             example = {"image": str(tmp_path / "x.png"), "image/filename": "x.png"}
             return {"train": [(0, {**example, "objects": [{"bbox": box, "label": "cat", "is_difficult": True}]})]}
 
+    class TinyPlain(TinyCoco):
+        def _info(self):
+            features = {"image": tfds.features.Image(encoding_format="png")}
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {"train": [(0, {"image": picture((8, 8))})]}
+
     yield
-    for name in ("tiny_coco", "tiny_voc"):
+    for name in ("tiny_coco", "tiny_voc", "tiny_plain"):
         tfds.core.registered._DATASET_REGISTRY.pop(name, None)
 
 
@@ -136,6 +144,14 @@ def test_a_damaged_record_stops_or_is_skipped_by_name(tiny, tmp_path):
     assert len(split.skipped) == 1
 
 
-def test_a_data_set_without_boxes_is_refused(tiny, tmp_path):
+def test_a_data_set_without_boxes_is_refused(tiny, monkeypatch):
+    with pytest.raises(ValueError, match=r"must have the features image and objects, .* Received: \['image'\]"):
+        load("tfds:tiny_plain", "train")
     with pytest.raises(ValueError, match="cannot prepare the TensorFlow data set 'no_such_set'"):
         load("tfds:no_such_set", "train")
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder("tiny_coco", file_format="array_record")
+    monkeypatch.setattr("keras_resnet.detection.tfds_boxes.tfds_builder", lambda name: builder)
+    with pytest.raises(ValueError, match="must be stored in TFRecord files. Received: array_record"):
+        load("tfds:tiny_coco", "train")
