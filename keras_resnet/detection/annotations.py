@@ -75,6 +75,10 @@ class AnnotatedSplit:
         """One reason for each image that was skipped until now, because of its annotation or its pixels."""
         return tuple(sorted({*self.damaged, *self.images.skipped}))
 
+    def unreadable(self) -> list[str]:
+        """One reason for each image whose pixels stopped a run, see `data.corrupt.name_corrupt_files`."""
+        return self.images.unreadable()
+
     @property
     def class_counts(self) -> dict[str, int]:
         """The number of objects of each class."""

@@ -47,7 +47,7 @@ def training_batches(
 
     Batch n depends only on the arguments and on n. So a training that was stopped continues with exactly the same
     batches if `step` is set; the batches that are skipped are not decoded. If corrupt images are skipped, another image
-    of the same batch takes the place of a corrupt one.
+    of the same batch takes the place of a corrupt one; a batch without any other image stops the training.
 
     Args:
         split: annotated images, for example from `load`.
@@ -123,16 +123,18 @@ def evaluation_batches(
     order = np.argsort(split.sides[:, 1] / split.sides[:, 0], kind="stable")
     none = tf.zeros((0, 4)), tf.zeros((0,), tf.int32)
 
-    def resize(image: tf.Tensor) -> dict[str, tf.Tensor]:
+    def read(_: tf.Tensor, number: tf.Tensor, raw: Any) -> dict[str, tf.Tensor]:
+        content, _ = split.images.records.read(raw)
+        image = image_of(content, split.images.channels)
         sides = tf.shape(image)[:2]
         view = shortest_side(sides, shorter=design.shorter, longer=design.longer)
         padded = _padded(viewed(Annotated(image, *none), view), multiple)
         factors = tf.cast(view.sides, tf.float32) / tf.cast(sides, tf.float32)
-        return {"images": padded["images"], "sizes": view.sides, "factors": factors}
+        return {"images": padded["images"], "sizes": view.sides, "factors": factors, "numbers": number}
 
-    rows = split.images.part(order).numbered(resize)
-    named = rows.map(lambda number, resized, _: {**resized, "numbers": tf.gather(order, number)})
-    return named.padded_batch(batch_size).prefetch(AHEAD).with_options(_options())
+    rows = tf.data.Dataset.from_tensor_slices((order, order, order))
+    found = split.images.corrupt_records.read(rows, read).filter(lambda readable, _: readable)
+    return found.map(lambda _, row: row).padded_batch(batch_size).prefetch(AHEAD).with_options(_options())
 
 
 def epoch_order(groups: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:

@@ -19,6 +19,7 @@ from keras_resnet.detection.upright_boxes import Annotation, annotated_split, ob
 ALL = "all"
 OFFICIAL = "annotations/instances_{split}*.json"  # of COCO: instances_train2017.json, with the folder train2017
 ROBOFLOW = "_annotations.coco.json"  # beside the images of a split
+CHECKED = 100  # images that are looked for in a folder: some may be missing
 NO_BOX = [float("nan")] * 4
 NO_IMAGE = "of an image that is not listed"
 
@@ -55,7 +56,10 @@ def load_coco(path: Path, split: str, classes: Sequence[str] | None, on_corrupt:
     place = _place(path, split)
     where = f"data: {printable(place.file)}"
     content = read_object(place.file)
-    categories = sorted(_rows(content, "categories", ("id", "name"), where), key=lambda row: row["id"])
+    categories = _rows(content, "categories", ("id", "name"), where)
+    if any(type(row["id"]) is not int for row in categories):
+        raise ValueError(f"{where}: ids of categories must be integers. Received: {[row['id'] for row in categories]}")
+    categories.sort(key=lambda row: row["id"])
     images = _by_id(_rows(content, "images", ("id", "file_name"), where), where)
     names = [str(row["name"]) for row in categories]
     # Roboflow's files may have a class twice: first as the group above all classes, which no annotation has.
@@ -72,8 +76,9 @@ def load_coco(path: Path, split: str, classes: Sequence[str] | None, on_corrupt:
             dropped[NO_IMAGE] += 1
     if not images:
         raise ValueError(f"{where} must have images. Received: none")
-    folder = _folder(place, str(next(iter(images.values()))["file_name"]))
-    files = [str(folder / str(row["file_name"])) for row in images.values()]
+    file_names = [str(row["file_name"]) for row in images.values()]
+    folder = _folder(place, file_names[:CHECKED])
+    files = [str(folder / name) for name in file_names]
     annotations = [
         Annotation(
             objects_of(
@@ -125,13 +130,13 @@ def _place(path: Path, split: str) -> Place:
     )
 
 
-def _folder(place: Place, first: str) -> Path:
-    """The folder of the images: the one that has the first image."""
+def _folder(place: Place, names: Sequence[str]) -> Path:
+    """The folder of the images: the first that has one of some images."""
     for folder in place.folders:
-        if (folder / first).is_file():
+        if any((folder / name).is_file() for name in names):
             return folder
     raise ValueError(
-        f"data: {printable(place.file)} names the image {first!r}, which must be in one of the folders "
+        f"data: {printable(place.file)} names the image {names[0]!r}, which must be in one of the folders "
         f"{', '.join(map(printable, place.folders))}. Received: it is in none of them"
     )
 
@@ -159,7 +164,10 @@ def _corners(box: Any) -> list[float]:
     """Left, top, right and bottom of COCO's left, top, width and height; NaN for what is no box."""
     if not isinstance(box, list) or len(box) != 4 or not all(type(side) in (int, float) for side in box):
         return NO_BOX
-    left, top, width, height = map(float, box)
+    try:
+        left, top, width, height = map(float, box)
+    except OverflowError:  # an integer of hundreds of digits
+        return NO_BOX
     return [left, top, left + width, top + height]
 
 

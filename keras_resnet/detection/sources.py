@@ -13,7 +13,8 @@ from keras_resnet.detection.coco import load_coco
 from keras_resnet.detection.tfds_boxes import load_tfds
 from keras_resnet.detection.voc import load_voc
 
-Load = Callable[[Path, str, Sequence[str] | None, str], AnnotatedSplit]
+LoadPath = Callable[[Path, str, Sequence[str] | None, str], AnnotatedSplit]
+Load = Callable[[str, str, Sequence[str] | None, str], AnnotatedSplit]  # (where, split, classes, on_corrupt)
 
 
 def load(source: str, split: str, *, classes: Sequence[str] | None = None, on_corrupt: str = "stop") -> AnnotatedSplit:
@@ -62,7 +63,7 @@ def load(source: str, split: str, *, classes: Sequence[str] | None = None, on_co
         )
     try:
         return SOURCES[kind](where, split, classes, on_corrupt)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home directory for "~"
         raise ValueError(f"data: cannot read {source}: {error}") from error
 
 
@@ -73,11 +74,14 @@ def _hint(source: str) -> str:
     return f"; type voc:{source}" if source and (Path(source) / "Annotations").is_dir() else ""
 
 
-def _below(load_path: Load) -> Callable[[str, str, Sequence[str] | None, str], AnnotatedSplit]:
-    return lambda where, *arguments: load_path(Path(where).expanduser(), *arguments)
+def _below(load_path: LoadPath) -> Load:
+    def load_expanded(where: str, split: str, classes: Sequence[str] | None, on_corrupt: str) -> AnnotatedSplit:
+        return load_path(Path(where).expanduser(), split, classes, on_corrupt)
+
+    return load_expanded
 
 
-SOURCES: dict[str, Callable[[str, str, Sequence[str] | None, str], AnnotatedSplit]] = {
+SOURCES: dict[str, Load] = {
     "voc": _below(load_voc),
     "coco": _below(load_coco),
     "tfds": load_tfds,

@@ -220,8 +220,8 @@ def _tell(name: str, dropped: collections.Counter[str], cut: int, others: int) -
         LOGGER.warning("%s: boxes cut at the border of the image: %d", name, cut)
     if others:
         LOGGER.warning(
-            "%s: %d annotations have other sides than their images; their boxes are used as they are: "
-            "if the images were resized, annotate or resize the boxes again",
+            "%s: annotations with other sides than their images have: %d; their boxes are used as they are; if the "
+            "images were resized, resize the boxes too",
             name,
             others,
         )

@@ -158,8 +158,9 @@ def test_images_whose_pixels_are_corrupt_stop_or_are_replaced_by_name(tmp_path, 
     source = write_voc(tmp_path / "x", images, {"train": images})
     stopping = load(source, "train")
     message = r"data: .*corrupt.png is not a readable"
-    with pytest.raises(ValueError, match=message), name_corrupt_files(stopping.images):
-        next(iter(training_batches(stopping, DESIGN, 2)))
+    for batches in (training_batches(stopping, DESIGN, 2), evaluation_batches(stopping, DESIGN, 2)):
+        with pytest.raises(ValueError, match=message), name_corrupt_files(stopping):
+            next(iter(batches))
     skipping = load(source, "train", on_corrupt="skip")
     for batch in taken(training_batches(skipping, DESIGN, 2, augmentations=()), 3):
         np.testing.assert_array_equal(*batch["images"])

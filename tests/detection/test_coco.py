@@ -32,6 +32,7 @@ def test_ids_with_gaps_become_labels_and_stay_known(tmp_path, caplog):
         row(8, 13, [0, 0, 5, 5]),
         row(139, 1, [5, 5, -3, 3]),
         row(139, 1, ["1", 2, 3, 4]),
+        row(139, 1, [10**400, 2, 3, 4]),
         {"image_id": 139, "category_id": 1},
     ]
     source = write_coco(tmp_path / "x.json", [(139, "a.png", 20, 30), (7, "b.png", 20, 30)], rows, CATEGORIES)
@@ -46,10 +47,10 @@ def test_ids_with_gaps_become_labels_and_stay_known(tmp_path, caplog):
     assert split.dropped == {
         "of an image that is not listed": 1,
         "corners swapped": 1,
-        "not four numbers": 2,
+        "not four numbers": 3,
         "without area": 1,
     }
-    assert "x.json: 5 boxes dropped" in caplog.records[0].message
+    assert "x.json: 6 boxes dropped" in caplog.records[0].message
 
 
 @pytest.mark.slow
@@ -114,6 +115,7 @@ def refused(tmp_path, change, message):
         ({"images": []}, "must have images. Received: none"),
         ({"images": [{"id": 1, "file_name": "a"}] * 2}, "each image must have its own id. Received: 1 twice"),
         ({"images": [{"id": [1], "file_name": "a"}]}, "each of images must have id and file_name"),
+        ({"categories": [{"id": "1", "name": "cat"}, {"id": 2, "name": "dog"}]}, "ids of categories must be integers"),
         ({"categories": []}, "classes must be names, each once"),
         ({}, "names the image 'a.png', which must be in one of the folders"),
     ],
@@ -154,7 +156,7 @@ def test_classes_of_the_caller_give_the_labels(tmp_path):
 @pytest.mark.slow
 def test_images_that_are_missing_stop_or_are_skipped_by_name(tmp_path):
     write_images(tmp_path, "a.png")
-    source = write_coco(tmp_path / "x.json", [*IMAGES, (2, "b.png", 20, 30)], [], CATEGORIES)
+    source = write_coco(tmp_path / "x.json", [(2, "b.png", 20, 30), *IMAGES], [], CATEGORIES)
     with pytest.raises(ValueError, match=r"data: cannot read .*b\.png: No such file"):
         load(source, "all")
     split = load(source, "all", on_corrupt="skip")

@@ -71,5 +71,5 @@ def test_annotations_of_resized_images_are_told(tmp_path, caplog):
     source = write_voc(tmp_path / "x", {"a": (as_png(picture((30, 40))), annotation)}, {"train": "a"})
     assert load(source, "train").objects[0].boxes.tolist() == [[0, 0, 40, 30]]
     messages = " ".join(record.message for record in caplog.records)
-    assert "1 annotations have other sides than their images" in messages
+    assert "annotations with other sides than their images have: 1;" in messages
     assert "boxes cut at the border of the image: 1" in messages
