@@ -211,7 +211,9 @@ class ServedDetector(tf.Module):
             return {**{name: or_blank(valid, of) for name, of in outputs.items()}, "valid": valid, "error": wrong}
 
         def serving_default(image: tf.Tensor) -> Answer:
-            resized = resized_in_graph(image, design.shorter, design.longer)
+            # NaN would become the number of a feature map that is not there, and fail the other images of the request.
+            finite = tf.where(tf.abs(image) < tf.float32.max, image, 0.0)
+            resized = resized_in_graph(finite, design.shorter, design.longer)
             sizes = tf.repeat(tf.shape(resized)[None, 1:3], tf.shape(image)[0], axis=0)
             outputs = answer(resized, sizes)
             return {**outputs, "detection_scores": finite_or_nan(image, outputs["detection_scores"])}

@@ -47,7 +47,7 @@ class Objects(NamedTuple):
         scores: their probabilities.
     """
 
-    boxes: tuple[tuple[float, float, float, float], ...]
+    boxes: tuple[tuple[float, ...], ...]
     classes: tuple[str, ...]
     scores: tuple[float, ...]
 
@@ -69,7 +69,7 @@ def _guess(classes: list[str], scores: list[float]) -> Guess:
 
 
 def _objects(boxes: list[list[float]], classes: list[str], scores: list[float], count: int) -> Objects:
-    return Objects(tuple(map(tuple, boxes[:count])), tuple(classes[:count]), tuple(scores[:count]))  # type: ignore[arg-type]
+    return Objects(tuple(map(tuple, boxes[:count])), tuple(classes[:count]), tuple(scores[:count]))
 
 
 CLASSIFIER = Form(("classes", "scores"), _guess)
