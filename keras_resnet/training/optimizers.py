@@ -180,7 +180,7 @@ def optimizer(recipe: BaseRecipe, rate: Any) -> Optimizer:
         A Keras optimizer that is not built yet.
 
     Example:
-        >>> from keras_resnet.training import BaseRecipe
+        >>> from keras_resnet.training import Recipe
         >>> from keras_resnet.training.optimizers import optimizer
         >>> optimizer(Recipe(momentum=0.8), 0.1).momentum
         0.8
