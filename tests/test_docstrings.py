@@ -16,6 +16,8 @@ SLOW = (
     "keras_resnet.cifar",
     "keras_resnet.complexity",
     "keras_resnet.data.train",
+    "keras_resnet.detection.faster_rcnn",
+    "keras_resnet.detection.rows",
     "keras_resnet.export.folding",
     "keras_resnet.export.int8",
     "keras_resnet.export.serving",
