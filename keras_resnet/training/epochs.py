@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_resnet.training.resuming import LearningRateInLogs, ResumeCallback
+from keras_resnet.training.resuming import ResumeCallback
 from keras_resnet.training.waiting import WaitingForImages
 
 
@@ -64,6 +64,18 @@ def run_epochs(
             shuffle=False,
         )
     callback_list.end()
+
+
+class LearningRateInLogs(keras.callbacks.Callback):
+    """Adds the learning rate to the logs, for the callbacks after this one.
+
+    Every process needs it, because the devices of all processes compute the rate together.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adds the learning rate."""
+        if logs is not None:
+            logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
 class CallbacksOfSeveralFits(keras.callbacks.CallbackList):

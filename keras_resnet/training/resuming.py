@@ -338,18 +338,6 @@ class ResumeCallback(keras.callbacks.Callback):
                 signal.signal(each, handler)
 
 
-class LearningRateInLogs(keras.callbacks.Callback):
-    """Adds the learning rate to the logs, for the callbacks after this one.
-
-    Every process needs it, because the devices of all processes compute the rate together.
-    """
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds the learning rate."""
-        if logs is not None:
-            logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-
-
 def save_best(values: Sequence[Any], directory: Path) -> None:
     """Writes the values of all variables of the model in the best epoch to a directory of checkpoints."""
     directory.mkdir(parents=True, exist_ok=True)
