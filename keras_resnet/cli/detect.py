@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from keras_resnet._internal.json_files import read_object
-from keras_resnet._internal.validation import directory, known
-from keras_resnet.cli.options import OnCorrupt, OnCorruptOfRun, changed, with_recipe_fields
+from keras_resnet._internal.validation import directory
+from keras_resnet.cli.options import OnCorrupt, OnCorruptOfRun, changed, read_recipe, with_recipe_fields
 from keras_resnet.cli.startup import start_keras
 from keras_resnet.detection.recipe import DetectionRecipe, detection_recipe_of
 from keras_resnet.detection.recipes import RECIPES
@@ -85,7 +84,8 @@ def train(
     from keras_resnet.training.progress import ProgressBar
     from keras_resnet.training.resuming import Stopped
 
-    console, own = Console(), changed(_recipe(recipe), changes)
+    console = Console()
+    own = changed(read_recipe(recipe, RECIPES, detection_recipe_of, "keras-resnet detect recipes"), changes)
     task = DetectionTask(
         name,
         data,
@@ -222,14 +222,3 @@ def export(
 
     found, detector = open_detection_run(run)
     typer.echo(saved_model(detector, found.task.design, out, found.classes, version, precision))
-
-
-def _recipe(name: str) -> DetectionRecipe:
-    """A recipe of the table, or that of a run's `recipe.json`."""
-    if not name.endswith(".json"):
-        return RECIPES[known("value of --recipe", name, RECIPES, "keras-resnet detect recipes")]
-    content = read_object(Path(name))
-    try:
-        return detection_recipe_of(content.get("recipe", content))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name} must hold the fields of a recipe. Received: {error}") from error

@@ -7,14 +7,14 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
 from keras_resnet._internal.json_files import read_object
 from keras_resnet._internal.validation import known, printable
 from keras_resnet.cli import completion
-from keras_resnet.training.recipe import BaseRecipe, Recipe, recipe_of
+from keras_resnet.training.recipe import AnyRecipe, BaseRecipe, Recipe, recipe_of, with_tuples
 from keras_resnet.training.recipes import RECIPES
 
 DATA_HELP = (
@@ -31,7 +31,6 @@ ON_CORRUPT_HELP = (
     "What to do if an image cannot be read. stop: end with an error that names the file. skip: leave the image out and "
     "log a warning that names the file."
 )
-AnyRecipe = TypeVar("AnyRecipe", bound=BaseRecipe)
 # A typed option replaces the value of the file.
 _FROM_RECIPE_FILE = ("size", "weights", "freeze_until", "on_corrupt", "teacher")
 _NAME: Mapping[str, Any] = {
@@ -247,20 +246,32 @@ def recipe_from(name: str, changes: dict[str, Any]) -> Recipe:
     Raises:
         ValueError: there is no such recipe, the file cannot be read, or a value is outside its range.
     """
-    if name.endswith(".json"):
-        content = read_object(Path(name))
-        try:
-            recipe = recipe_of(content.get("recipe", content))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{name} must hold the fields of a recipe. Received: {error}") from error
-    else:
-        recipe = RECIPES[known("value of --recipe", name, RECIPES, "keras-resnet recipes")]
-    return changed(recipe, changes)
+    return changed(read_recipe(name, RECIPES, recipe_of, "keras-resnet recipes"), changes)
+
+
+def read_recipe(
+    name: str, table: Mapping[str, AnyRecipe], of_fields: Callable[[Any], AnyRecipe], listed_by: str
+) -> AnyRecipe:
+    """The recipe of a table, or that in a JSON file.
+
+    Args:
+        name: name of a recipe, or path of a JSON file: a run's `recipe.json`, or a file with the fields of a recipe.
+        table: the recipes by name.
+        of_fields: function from the fields in a file to a recipe.
+        listed_by: the command that lists the table.
+
+    Raises:
+        ValueError: there is no such recipe, or the file cannot be read.
+    """
+    if not name.endswith(".json"):
+        return table[known("value of --recipe", name, table, listed_by)]
+    content = read_object(Path(name))
+    try:
+        return of_fields(content.get("recipe", content))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must hold the fields of a recipe. Received: {error}") from error
 
 
 def changed(recipe: AnyRecipe, changes: Mapping[str, Any]) -> AnyRecipe:
     """A recipe with the fields that the user typed; several values of an option are a list."""
-    values: dict[str, Any] = {
-        field: tuple(value) if isinstance(value, list) else value for field, value in changes.items()
-    }
-    return dataclasses.replace(recipe, **values)
+    return dataclasses.replace(recipe, **with_tuples(changes))

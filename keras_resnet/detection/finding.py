@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -45,11 +45,27 @@ def find(detector: keras.Model, images: Sequence[np.ndarray], design: Design, ba
     found: list[Found] = []
     for start in range(0, len(images), batch_size):
         part = images[start : start + batch_size]
-        batch = batch_of(part, design.shorter, design.longer)
-        outputs = detector({"images": batch.images, "sizes": batch.sizes})
-        answer = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
-        for row, count in enumerate(answer["found"]):
-            factors = np.tile(batch.factors[row, ::-1], 2)  # of x and y, twice
-            boxes = answer["boxes"][row, :count] / factors
-            found.append(Found(boxes, answer["classes"][row, :count], answer["scores"][row, :count]))
+        found += found_in(detector, *batch_of(part, design.shorter, design.longer))
     return found
+
+
+def found_in(detector: keras.Model, images: Any, sizes: Any, factors: np.ndarray) -> list[Found]:
+    """The objects in the images of a batch.
+
+    Args:
+        detector: a model of `FasterRCNN`.
+        images, sizes, factors: the batch, see `resizing.Batch`.
+
+    Returns:
+        The objects of each image, with boxes in pixels of the original.
+    """
+    # Not `detector.predict`: it would keep the graph that it traced, also if a training changes how layers compute.
+    outputs = detector({"images": images, "sizes": sizes})
+    answer = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+    of_corners = np.tile(factors[:, ::-1], 2)  # of x and y, twice
+    return [
+        Found(boxes[:count] / own, classes[:count], scores[:count])
+        for boxes, classes, scores, count, own in zip(
+            *(answer[name] for name in ("boxes", "classes", "scores", "found")), of_corners, strict=True
+        )
+    ]

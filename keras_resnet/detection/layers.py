@@ -30,7 +30,8 @@ class WithSettings(keras.layers.Layer):
 
     Args:
         name: name of the layer.
-        settings: the other arguments of the layer, which become its attributes.
+        dtype: type or policy of the layer.
+        settings: the other arguments of the layer, as JSON can hold them.
     """
 
     def __init__(self, name: str | None, dtype: Any, **settings: Any) -> None:
@@ -81,7 +82,23 @@ def _extended(images: Any, axis: int, count: Any) -> Any:
 
 
 class WithAnchors(WithSettings):
-    """A layer of the region proposal network; its settings have `anchor_sizes` and `anchor_ratios`."""
+    """A layer of the region proposal network.
+
+    Args:
+        name, dtype, settings: as in `WithSettings`.
+        anchor_sizes, anchor_ratios: see `anchors.Anchors`.
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        dtype: Any,
+        anchor_sizes: Sequence[Sequence[float]],
+        anchor_ratios: Sequence[float],
+        **settings: Any,
+    ) -> None:
+        sizes, ratios = [list(sizes) for sizes in anchor_sizes], list(anchor_ratios)
+        super().__init__(name, dtype, anchor_sizes=sizes, anchor_ratios=ratios, **settings)
 
     def anchors(self, images: Any, codes: Sequence[Any]) -> list[Any]:
         """The anchors of each map of codes (N, H, W, 4 * A)."""
@@ -116,15 +133,7 @@ class Proposals(WithAnchors):
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(
-            name,
-            dtype,
-            anchor_sizes=[list(sizes) for sizes in anchor_sizes],
-            anchor_ratios=list(anchor_ratios),
-            before=before,
-            after=after,
-            overlap=overlap,
-        )
+        super().__init__(name, dtype, anchor_sizes, anchor_ratios, before=before, after=after, overlap=overlap)
 
     def call(self, images: Any, sizes: Any, logits: Sequence[Any], codes: Sequence[Any]) -> tuple[Any, Any]:
         """Boxes (N, after, 4), and which of them are there, bool (N, after).

@@ -9,7 +9,7 @@ from keras_resnet.detection.annotations import AnnotatedSplit
 from keras_resnet.detection.batches import evaluation_batches
 from keras_resnet.detection.evaluation import Evaluation, evaluate
 from keras_resnet.detection.faster_rcnn import Design
-from keras_resnet.detection.finding import Found
+from keras_resnet.detection.finding import Found, found_in
 
 
 def predict(
@@ -29,15 +29,8 @@ def predict(
     """
     found: dict[int, Found] = {}
     for batch in evaluation_batches(split, design, batch_size):
-        # Not `detector.predict`: it would keep the graph that it traced, also if a training changes how layers compute.
-        outputs = detector({name: batch[name] for name in ("images", "sizes")})
-        answer = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
-        factors = np.tile(batch["factors"].numpy()[:, ::-1], 2)  # of x and y, twice
-        for row, number in enumerate(batch["numbers"].numpy().tolist()):
-            boxes, classes, scores = (
-                answer[name][row, : answer["found"][row]] for name in ("boxes", "classes", "scores")
-            )
-            found[number] = Found(boxes / factors[row], classes, scores)
+        of_batch = found_in(detector, batch["images"], batch["sizes"], batch["factors"].numpy())
+        found |= zip(batch["numbers"].numpy().tolist(), of_batch, strict=True)
     numbers = sorted(found)
     return numbers, [found[number] for number in numbers]
 

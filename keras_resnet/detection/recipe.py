@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_resnet._internal.validation import boolean, number_pair, one_of, text
-from keras_resnet.training.recipe import BaseRecipe, check_sizes, natural, recipe_field, within
+from keras_resnet.training.recipe import BaseRecipe, check_sizes, natural, of_fields, recipe_field, within
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -116,12 +116,4 @@ def detection_recipe_of(fields: Mapping[str, Any]) -> DetectionRecipe:
     """
     if not isinstance(fields, Mapping):
         raise TypeError(f"a recipe must be an object with fields. Received: {fields!r:.100}")
-    known = {field.name for field in dataclasses.fields(DetectionRecipe)}
-    if unknown := sorted(set(fields) - known):
-        raise ValueError(
-            f"a recipe must have the fields of keras_resnet.detection.DetectionRecipe. Received: also {unknown}"
-        )
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-    }
-    return DetectionRecipe(**values)
+    return of_fields(DetectionRecipe, fields)

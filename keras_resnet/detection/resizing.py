@@ -69,10 +69,24 @@ def resized_in_graph(images: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
     Returns:
         float32 (H', W', C) or (N, H', W', C).
     """
+    return tf.image.resize(images, sides_in_graph(tf.shape(images)[-3:-1], shorter, longer), "bilinear")
+
+
+def sides_in_graph(sides: tf.Tensor, shorter: int | tf.Tensor, longer: int) -> tf.Tensor:
+    """`resized_sides` for a graph.
+
+    Args:
+        sides: height and width of the image, integers (2,).
+        shorter: an integer, or a scalar of float64.
+        longer: an integer.
+
+    Returns:
+        Height and width, int32 (2,).
+    """
     # In float64, as Python computes: another rounding would give other sides.
-    sides = tf.cast(tf.shape(images)[-3:-1], tf.float64)
-    factor = tf.minimum(shorter / tf.reduce_min(sides), longer / tf.reduce_max(sides))
-    return tf.image.resize(images, tf.maximum(tf.cast(tf.floor(sides * factor), tf.int32), 1), "bilinear")
+    image = tf.cast(sides, tf.float64)
+    factor = tf.minimum(shorter / tf.reduce_min(image), longer / tf.reduce_max(image))
+    return tf.maximum(tf.cast(tf.floor(image * factor), tf.int32), 1)
 
 
 def batch_of(images: Sequence[np.ndarray], shorter: int, longer: int) -> Batch:

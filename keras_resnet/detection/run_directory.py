@@ -20,6 +20,7 @@ from keras_resnet.data.corrupt import ON_CORRUPT
 from keras_resnet.detection.faster_rcnn import Design
 from keras_resnet.detection.recipe import DetectionRecipe, detection_recipe_of
 from keras_resnet.detection.rows import design_of
+from keras_resnet.training.recipe import with_tuples
 from keras_resnet.training.resuming import CHECKPOINTS
 from keras_resnet.training.run_directory import HISTORY, RECIPE, REPORT, RUN
 from keras_resnet.weights.keras_files import open_keras_file
@@ -137,8 +138,7 @@ def load_detection_run(directory: Path) -> DetectionRun:
     """
     path, content = directory / RUN, _content(directory, RUN)
     try:
-        lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
-        return DetectionRun(**{**content, **lists, "task": _task_of(content["task"], path)})
+        return DetectionRun(**{**with_tuples(content), "task": _task_of(content["task"], path)})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{printable(path)} must be as a training writes it: {error}") from error
 

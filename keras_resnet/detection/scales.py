@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_resnet._internal.validation import integers, number_pair
 from keras_resnet.detection.augment_boxes import Annotated
+from keras_resnet.detection.resizing import sides_in_graph
 
 LEAST_SIDE = 1.0  # pixels: a box that is shorter after the change is dropped, since nothing of it can be seen
 
@@ -49,7 +50,7 @@ def shortest_side(sides: tf.Tensor, seed: tf.Tensor | None = None, shorter: int 
         >>> shortest_side([480, 640]).sides.numpy().tolist()
         [800, 1066]
     """
-    return _whole(tf.convert_to_tensor(sides), tf.constant(shorter, tf.float64), longer)
+    return _whole(sides, shorter, longer)
 
 
 def random_shortest_side(
@@ -75,7 +76,7 @@ def random_shortest_side(
     """
     lengths = tf.constant(integers("shorter", shorter), tf.float64)
     drawn = tf.random.stateless_uniform((), seed, maxval=len(shorter), dtype=tf.int32)
-    return _whole(tf.convert_to_tensor(sides), lengths[drawn], longer)
+    return _whole(sides, lengths[drawn], longer)
 
 
 def large_scale_jitter(
@@ -134,9 +135,6 @@ def viewed(annotated: Annotated, view: View) -> Annotated:
     return Annotated(resized, tf.boolean_mask(boxes, kept), tf.boolean_mask(labels, kept))
 
 
-def _whole(sides: tf.Tensor, shorter: tf.Tensor, longer: int) -> View:
-    # In 64 bits, as Python computes it: the result is rounded down.
-    image = tf.cast(sides, tf.float64)
-    factor = tf.minimum(shorter / tf.reduce_min(image), longer / tf.reduce_max(image))
-    new = tf.cast(tf.maximum(tf.floor(image * factor), 1), tf.int32)
-    return View(tf.concat([[0, 0], tf.cast(sides, tf.int32)], axis=0), new)
+def _whole(sides: tf.Tensor, shorter: int | tf.Tensor, longer: int) -> View:
+    part = tf.concat([[0, 0], tf.cast(sides, tf.int32)], axis=0)
+    return View(part, sides_in_graph(sides, shorter, longer))

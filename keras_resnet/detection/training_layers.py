@@ -55,8 +55,8 @@ class ProposalLosses(WithAnchors):
         super().__init__(
             name,
             dtype,
-            anchor_sizes=[list(sizes) for sizes in anchor_sizes],
-            anchor_ratios=list(anchor_ratios),
+            anchor_sizes,
+            anchor_ratios,
             low=low,
             high=high,
             count=count,

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from keras_resnet._internal.validation import boolean, integer, number, one_of
 
@@ -123,6 +123,9 @@ class BaseRecipe:
     def epochs_of(self, steps: int) -> int:
         """Number of epochs, if an epoch has so many steps."""
         return max(1, round(self.iterations / steps)) if self.iterations else self.epochs
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseRecipe)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,14 +278,25 @@ def recipe_of(fields: Mapping[str, Any]) -> Recipe:
         ValueError: there is no such field, or a value is outside its range.
         TypeError: a value has the wrong type.
     """
-    fields = current_names(fields)
-    known = {field.name for field in dataclasses.fields(Recipe)}
-    if unknown := sorted(set(fields) - known):
-        raise ValueError(f"a recipe must have the fields of keras_resnet.training.Recipe. Received: also {unknown}")
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-    }
-    return Recipe(**values)
+    return of_fields(Recipe, current_names(fields))
+
+
+def of_fields(kind: type[AnyRecipe], fields: Mapping[str, Any]) -> AnyRecipe:
+    """A recipe of a kind, from fields as JSON holds them; missing fields have their defaults.
+
+    Raises:
+        ValueError: there is no such field, or a value is outside its range.
+        TypeError: a value has the wrong type.
+    """
+    if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(kind)}):
+        public = f"{kind.__module__.rpartition('.')[0]}.{kind.__name__}"
+        raise ValueError(f"a recipe must have the fields of {public}. Received: also {unknown}")
+    return kind(**with_tuples(fields))
+
+
+def with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields with tuples in place of lists, in which JSON and the command line have several values."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def current_names(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from keras_resnet._internal.validation import integer, number, one_of, printable
 from keras_resnet.data.corrupt import ON_CORRUPT
 from keras_resnet.inputs import square_side
 from keras_resnet.resnet import let_keras_recurse
-from keras_resnet.training.recipe import Recipe, recipe_of
+from keras_resnet.training.recipe import Recipe, recipe_of, with_tuples
 from keras_resnet.training.resuming import CHECKPOINTS
 from keras_resnet.weights import Checkpoint
 from keras_resnet.weights.keras_files import open_keras_file
@@ -128,8 +128,7 @@ def load_run(directory: Path) -> Run:
 
 
 def _run_of(content: dict[str, Any]) -> Run:
-    lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
-    run = Run(**{**content, **lists, "recipe": recipe_of(content["recipe"])})
+    run = Run(**{**with_tuples(content), "recipe": recipe_of(content["recipe"])})
     _check_run(run)
     return run
 
