@@ -23,6 +23,7 @@ def row(image, category, box, **more):
     return {"image_id": image, "category_id": category, "bbox": box, **more}
 
 
+@pytest.mark.slow
 def test_ids_with_gaps_become_labels_and_stay_known(tmp_path, caplog):
     write_images(tmp_path / "images", "a.png", "b.png")
     rows = [
@@ -83,6 +84,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_directories_of_coco_and_of_roboflow_are_known(layout, tmp_path):
     file, folder, source, split = LAYOUTS[layout]

@@ -50,6 +50,7 @@ def test_the_blood_cells_are_read_as_they_are(caplog):
     assert repr(splits["train"]) == "<AnnotatedSplit: 205 images, 2,804 objects, 3 classes>"
 
 
+@pytest.mark.slow
 def test_pixels_are_counted_from_one_and_the_last_is_inside(folder):
     split = load(folder, "train")
     assert split.classes == ("cat", "dog")
@@ -61,6 +62,7 @@ def test_pixels_are_counted_from_one_and_the_last_is_inside(folder):
     assert split.sides.tolist() == [[20, 30], [20, 30]]
 
 
+@pytest.mark.slow
 def test_an_image_without_objects_is_background(folder):
     split = load(folder, "test")  # the split val, as there is no test
     assert split.ids == ("c",)
