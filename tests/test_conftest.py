@@ -15,8 +15,8 @@ TESTS = """
 import time
 import pytest
 
-def compute():
-    end = time.process_time() + 0.4
+def compute(seconds=0.6):
+    end = time.process_time() + seconds
     while time.process_time() < end:
         pass
 
@@ -32,6 +32,9 @@ def test_long():
 
 def test_with_a_long_fixture(computed):
     pass
+
+def test_a_little_too_long():
+    compute(0.25)
 
 @pytest.mark.slow
 def test_marked():
@@ -54,10 +57,17 @@ def run(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.processes
 def test_a_test_that_takes_long_fails_unless_it_is_marked(run):
-    assert "2 failed, 2 passed, 1 skipped" in run
+    assert "2 failed, 3 passed, 1 skipped" in run
     for name in ("test_long", "test_with_a_long_fixture"):
         assert f"FAILED test_it.py::{name}" in run
     assert "s of processor time, and a test without the marker `slow` may take 0.2 s: make it smaller or mark it" in run
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_a_test_that_takes_a_little_too_long_is_named_at_the_end(run):
+    assert "\ntest_it.py::test_a_little_too_long took 0." in run
+    assert "test_marked took" not in run
 
 
 @pytest.mark.slow
