@@ -30,6 +30,7 @@ __all__ = [
     "list_detectors",
     "list_weights",
     "load",
+    "openvino",
     "predict",
     "saved_model",
     "train",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from keras_resnet.detection.export import saved_model
     from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_V2, Design, FasterRCNN, training_network
     from keras_resnet.detection.finding import Found, find
+    from keras_resnet.detection.formats import openvino
     from keras_resnet.detection.prediction import evaluate_split, predict
     from keras_resnet.detection.recipe import DetectionRecipe
     from keras_resnet.detection.recipe_batches import batches_of
@@ -84,6 +86,7 @@ else:
         "list_detectors": "rows",
         "list_weights": "rows",
         "load": "sources",
+        "openvino": "formats",
         "predict": "prediction",
         "saved_model": "export",
         "train": "run",

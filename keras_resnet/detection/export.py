@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.validation import boolean, one_of
 from keras_resnet.detection.faster_rcnn import Design
 from keras_resnet.detection.layers import Detections, FillPadding, Proposals
-from keras_resnet.detection.resizing import resized_in_graph
+from keras_resnet.detection.nms import Suppress, non_maximum_suppression
+from keras_resnet.detection.resizing import resized_in_graph, sides_in_graph
 from keras_resnet.export import model_card, warm_up
 from keras_resnet.export.checks import check_backend, checked_class_names, checked_images
 from keras_resnet.export.folding import fold_batch_norm
@@ -106,7 +108,7 @@ def saved_model(
     one_of("on_invalid", on_invalid, tuple(ON_INVALID))
     boolean("fold", fold)
     target = version_directory(path, version)
-    classes = _classes(detector)
+    classes = classes_of(detector)
     names = checked_class_names(class_names, checkpoint.data if checkpoint else "", classes)
     shape = detector.inputs[0].shape
     if warmup is not None:
@@ -129,12 +131,18 @@ def saved_model(
     return target
 
 
-def detect_function(detector: keras.Model, precision: str = "float32", fold: bool = True) -> Detect:
+def detect_function(
+    detector: keras.Model,
+    precision: str = "float32",
+    fold: bool = True,
+    suppress: Suppress = non_maximum_suppression,
+) -> Detect:
     """A detector as a function for a graph, with its weights as constants.
 
     Args:
         detector: a model of `FasterRCNN`.
         precision, fold: see `saved_model`.
+        suppress: `nms.non_maximum_suppression`, or `nms.greedy` for engines without TensorFlow's operation.
 
     Returns:
         A function from images (N, H, W, C) and sizes (N, 2) to the outputs of the detector by name.
@@ -145,6 +153,9 @@ def detect_function(detector: keras.Model, precision: str = "float32", fold: boo
     if precision != "float32":
         layers = [layer for layer in network.layers if not _is_exact(layer)]
         network = in_precision(network, precision, layers)
+    for layer in network.layers:
+        if isinstance(layer, (Proposals, Detections)):
+            layer.suppress = suppress
     call = with_constants(network)
     # A flat network has lists in place of the dicts of the detector.
     inputs, outputs = ([*_flat_names(part)] for part in (detector.input, detector.output))
@@ -188,35 +199,23 @@ class ServedDetector(tf.Module):
             lambda rows, count: rows.padded_batch(count),
         )
 
-        def answer(images: tf.Tensor, sizes: tf.Tensor) -> Answer:
-            found = self.detect(images, sizes)
-            height, width = tf.unstack(tf.cast(sizes, tf.float32), axis=1)
-            left, top, right, bottom = tf.unstack(found["boxes"], axis=2)
-            sides = tf.stack([height, width, height, width], axis=1)[:, None]
-            there = tf.sequence_mask(found["found"], tf.shape(found["scores"])[1])
-            named = tf.gather(tf.constant(class_names), found["classes"])
-            return {
-                "detection_boxes": tf.stack([top, left, bottom, right], axis=2) / sides,
-                "detection_classes": found["classes"],
-                "detection_class_names": tf.where(there, named, ""),
-                "detection_scores": found["scores"],
-                "num_detections": found["found"],
-            }
+        def with_names(outputs: Answer) -> Answer:
+            classes = outputs["detection_classes"]
+            there = tf.sequence_mask(outputs["num_detections"], tf.shape(classes)[1])
+            named = tf.gather(tf.constant(class_names), classes)
+            return {**outputs, "detection_class_names": tf.where(there, named, "")}
 
         def serving_bytes(image_bytes: tf.Tensor) -> Answer:
             prepared, wrong = read(image_bytes, tf.identity)
             wrong = on_invalid(wrong)
             valid = wrong == ""
-            outputs = answer(prepared["image"], tf.maximum(prepared["size"], 1))
+            sizes = tf.maximum(prepared["size"], 1)
+            outputs = with_names(answer_of(self.detect(prepared["image"], sizes), sizes))
             return {**{name: or_blank(valid, of) for name, of in outputs.items()}, "valid": valid, "error": wrong}
 
         def serving_default(image: tf.Tensor) -> Answer:
-            # NaN would become the number of a feature map that is not there, and fail the other images of the request.
-            finite = tf.where(tf.abs(image) < tf.float32.max, image, 0.0)
-            resized = resized_in_graph(finite, design.shorter, design.longer)
-            sizes = tf.repeat(tf.shape(resized)[None, 1:3], tf.shape(image)[0], axis=0)
-            outputs = answer(resized, sizes)
-            return {**outputs, "detection_scores": finite_or_nan(image, outputs["detection_scores"])}
+            sides = functools.partial(sides_in_graph, shorter=design.shorter, longer=design.longer)
+            return with_names(answer_for_pixels(self.detect, sides, image))
 
         def endpoint(function: Callable[[tf.Tensor], Answer], spec: tf.TensorSpec) -> Any:
             return tf.function(lambda given: function(checked(given, spec)), input_signature=[spec], autograph=False)
@@ -227,18 +226,54 @@ class ServedDetector(tf.Module):
         }
 
 
+def answer_for_pixels(detect: Detect, sides: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> Answer:
+    """What a detector answers for images of one size.
+
+    Args:
+        detect: function from images and sizes to the outputs of a detector.
+        sides: function from height and width of an image, (2,), to those that `detect` gets.
+        image: raw pixels, float32 (N, H, W, C).
+
+    Returns:
+        See `answer_of`. The scores of an image with pixels that are no finite numbers are NaN.
+    """
+    # NaN would become the number of a feature map that is not there, and fail the other images of the request.
+    finite = tf.where(tf.abs(image) < tf.float32.max, image, 0.0)
+    size = sides(tf.shape(image)[1:3])
+    sizes = tf.repeat(size[None], tf.shape(image)[0], axis=0)
+    answer = answer_of(detect(tf.image.resize(finite, size, "bilinear"), sizes), sizes)
+    return {**answer, "detection_scores": finite_or_nan(image, answer["detection_scores"])}
+
+
+def answer_of(found: dict[str, tf.Tensor], sizes: tf.Tensor) -> Answer:
+    """The outputs of a detector under the names that detectors have in TF Serving, see `saved_model`."""
+    height, width = tf.unstack(tf.cast(sizes, tf.float32), axis=1)
+    left, top, right, bottom = tf.unstack(found["boxes"], axis=2)
+    sides = tf.stack([height, width, height, width], axis=1)[:, None]
+    return {
+        "detection_boxes": tf.stack([top, left, bottom, right], axis=2) / sides,
+        "detection_classes": found["classes"],
+        "detection_scores": found["scores"],
+        "num_detections": found["found"],
+    }
+
+
 def _prepared(image: tf.Tensor, design: Design) -> dict[str, tf.Tensor]:
     resized = resized_in_graph(image, design.shorter, design.longer)
     return {"image": resized, "size": tf.shape(resized)[:2]}
 
 
-def _classes(detector: keras.Model) -> int:
-    """The number of classes of a detector."""
+def classes_of(detector: keras.Model) -> int:
+    """The number of classes of a detector.
+
+    Raises:
+        ValueError: the model is no detector.
+    """
     heads = [layer for layer in getattr(detector, "layers", []) if layer.name == "box_head"]
     if not heads:
         raise ValueError(
-            "detector must be a model of keras_resnet.detection.FasterRCNN; export classifiers with "
-            f"keras_resnet.export.saved_model. Received: {detector!r:.100}"
+            "detector must be a model of keras_resnet.detection.FasterRCNN; keras_resnet.export is for "
+            f"classifiers. Received: {detector!r:.100}"
         )
     return heads[0].output[0].shape[-1] - 1
 

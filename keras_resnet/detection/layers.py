@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_resnet.detection.anchors import around_zero, on_grid
 from keras_resnet.detection.detections import detect
+from keras_resnet.detection.nms import Suppress, non_maximum_suppression
 from keras_resnet.detection.proposals import propose
 from keras_resnet.detection.roi_align import level_of, roi_align
 
@@ -121,7 +122,12 @@ class Proposals(WithAnchors):
         before, after, overlap: see `proposals.propose`.
         name: name of the layer.
         dtype: type or policy of the layer.
+
+    Attributes:
+        suppress: see `proposals.propose`; exports set another one. It is not saved.
     """
+
+    suppress: Suppress = staticmethod(non_maximum_suppression)
 
     def __init__(
         self,
@@ -146,7 +152,7 @@ class Proposals(WithAnchors):
         """
         limits = (self.settings[name] for name in ("before", "after", "overlap"))
         anchors = self.anchors(images, codes)
-        kept = propose(flat(logits, ()), flat(codes, (4,)), anchors, ops.cast(sizes, "float32"), *limits)
+        kept = propose(flat(logits, ()), flat(codes, (4,)), anchors, ops.cast(sizes, "float32"), *limits, self.suppress)
         present = ops.arange(self.settings["after"], dtype="int32")[None] < kept.found[:, None]
         return ops.stop_gradient(kept.boxes), present
 
@@ -202,7 +208,12 @@ class Detections(WithSettings):
         least_score, overlap, count: see `detections.detect`.
         name: name of the layer.
         dtype: type or policy of the layer.
+
+    Attributes:
+        suppress: see `detections.detect`; exports set another one. It is not saved.
     """
+
+    suppress: Suppress = staticmethod(non_maximum_suppression)
 
     def __init__(
         self, least_score: float, overlap: float, count: int, name: str | None = None, dtype: Any = None
@@ -219,7 +230,8 @@ class Detections(WithSettings):
             present: which of the regions are there, bool (N, R).
             sizes: heights and widths (N, 2).
         """
-        return tuple(detect(logits, codes, regions, present, ops.cast(sizes, "float32"), **self.settings))
+        sizes = ops.cast(sizes, "float32")
+        return tuple(detect(logits, codes, regions, present, sizes, **self.settings, suppress=self.suppress))
 
     def compute_output_spec(self, logits: Any, *_: Any) -> tuple[Any, ...]:
         """Shapes of boxes, scores, classes and numbers."""

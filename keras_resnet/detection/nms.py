@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 from keras import ops
@@ -24,6 +25,10 @@ class Kept(NamedTuple):
     scores: Any
     classes: Any
     found: Any
+
+
+# Boxes, scores, overlap, least score and count -> the boxes that are kept, see `non_maximum_suppression`.
+Suppress: TypeAlias = Callable[[Any, Any, float, float, int], Kept]
 
 
 def non_maximum_suppression(boxes: Any, scores: Any, overlap: float, least_score: float, count: int) -> Kept:
@@ -60,21 +65,23 @@ def greedy(boxes: Any, scores: Any, overlap: float, least_score: float, count: i
     batch, regions, classes = ops.shape(scores)
     boxes = ops.reshape(ops.broadcast_to(boxes, (batch, regions, classes, 4)), (batch, regions * classes, 4))
     left = ops.reshape(ops.where(scores > least_score, scores, -1.0), (batch, regions * classes))
-    class_of = ops.arange(regions * classes, dtype="int32") % classes
+    numbers = ops.arange(regions * classes, dtype="int32")[None]
+    class_of = numbers[0] % classes
     kept_boxes = ops.zeros((batch, count, 4), boxes.dtype)
     kept_scores = ops.full((batch, count), -1.0, left.dtype)
     kept_classes = ops.zeros((batch, count), "int32")
 
     def step(number: Any, state: Any) -> Any:
         left, kept_boxes, kept_scores, kept_classes = state
-        best = ops.argmax(left, axis=1)[:, None]
-        score = ops.take_along_axis(left, best, axis=1)
+        score = ops.max(left, axis=1, keepdims=True)
+        # Not `ops.argmax`: on TensorFlow it contains a Bitcast, which OpenVINO does not have.
+        best = ops.min(ops.where(left == score, numbers, regions * classes), axis=1, keepdims=True)
         box = ops.take_along_axis(boxes, best[..., None], axis=1)
         own = ops.take(class_of, best)
         found = score >= 0
         dropped = (overlaps(box, boxes)[:, 0] > overlap) & (class_of[None] == own)
-        dropped = dropped | (ops.arange(regions * classes)[None] == best)
-        here = ops.arange(count)[None] == number
+        dropped = dropped | (numbers == best)
+        here = ops.arange(count, dtype="int32")[None] == number
         return (
             ops.where(dropped, -1.0, left),
             ops.where((here & found)[..., None], box, kept_boxes),

@@ -8,7 +8,7 @@ from typing import Any
 from keras import ops
 
 from keras_resnet.detection.boxes import clip, decode
-from keras_resnet.detection.nms import Kept, non_maximum_suppression
+from keras_resnet.detection.nms import Kept, Suppress, non_maximum_suppression
 
 ANCHOR_WEIGHTS = (1.0, 1.0, 1.0, 1.0)  # of the codes of proposals relative to their anchors
 SHORTEST_SIDE = 1e-3  # of a proposal in pixels, as in torchvision
@@ -25,6 +25,7 @@ def propose(
     before: int,
     after: int,
     overlap: float,
+    suppress: Suppress = non_maximum_suppression,
 ) -> Kept:
     """The best boxes of a region proposal network.
 
@@ -36,13 +37,14 @@ def propose(
         before: largest number of boxes of a feature map that non-maximum suppression gets.
         after: largest number of boxes of an image that it leaves.
         overlap: a box is dropped if it overlaps more than this with a better one of its map.
+        suppress: `nms.non_maximum_suppression` or `nms.greedy`.
 
     Returns:
         The boxes; `scores` are probabilities, and `classes` the numbers of the feature maps.
     """
     best = [_best(*of_map, sizes, before) for of_map in zip(logits, codes, anchors, strict=True)]
     boxes, scores = (ops.stack(parts, axis=2) for parts in zip(*best))
-    return non_maximum_suppression(boxes, scores, overlap, ANY_SCORE, after)
+    return suppress(boxes, scores, overlap, ANY_SCORE, after)
 
 
 def _best(logits: Any, codes: Any, anchors: Any, sizes: Any, count: int) -> tuple[Any, Any]:

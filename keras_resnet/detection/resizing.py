@@ -59,17 +59,17 @@ def resized(image: np.ndarray, shorter: int, longer: int) -> np.ndarray:
     return tf.image.resize(image, sides, "bilinear").numpy()
 
 
-def resized_in_graph(images: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
-    """`resized` for a graph, in which the sides of the images are not known: one image, or several of one size.
+def resized_in_graph(image: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
+    """`resized` for a graph, in which the sides of the image are not known.
 
     Args:
-        images: (H, W, C) or (N, H, W, C).
+        image: (H, W, C).
         shorter, longer: see `resized_sides`.
 
     Returns:
-        float32 (H', W', C) or (N, H', W', C).
+        float32 (H', W', C).
     """
-    return tf.image.resize(images, sides_in_graph(tf.shape(images)[-3:-1], shorter, longer), "bilinear")
+    return tf.image.resize(image, sides_in_graph(tf.shape(image)[:2], shorter, longer), "bilinear")
 
 
 def sides_in_graph(sides: tf.Tensor, shorter: int | tf.Tensor, longer: int) -> tf.Tensor:
@@ -87,6 +87,25 @@ def sides_in_graph(sides: tf.Tensor, shorter: int | tf.Tensor, longer: int) -> t
     image = tf.cast(sides, tf.float64)
     factor = tf.minimum(shorter / tf.reduce_min(image), longer / tf.reduce_max(image))
     return tf.maximum(tf.cast(tf.floor(image * factor), tf.int32), 1)
+
+
+def exact_sides_in_graph(sides: tf.Tensor, shorter: int, longer: int) -> tf.Tensor:
+    """`sides_in_graph` in whole numbers of 32 bits, for engines that do not compute in float64.
+
+    In float64 a side that is a whole number is sometimes rounded to the one below. Here it never is, so one image size
+    in 20 becomes a pixel longer than `resized_sides` has it.
+
+    Args:
+        sides: height and width of the image, int32 (2,).
+        shorter, longer: see `resized_sides`.
+
+    Returns:
+        Height and width, int32 (2,).
+    """
+    least, most = tf.reduce_min(sides), tf.reduce_max(sides)
+    limited_by_shorter = shorter * most <= longer * least
+    target, of = (tf.where(limited_by_shorter, *pair) for pair in ((shorter, longer), (least, most)))
+    return tf.maximum(sides * target // of, 1)
 
 
 def batch_of(images: Sequence[np.ndarray], shorter: int, longer: int) -> Batch:

@@ -44,7 +44,7 @@ def onnx(model: keras.Model, path: str | os.PathLike[str]) -> Path:
         >>> import keras_resnet as kr
         >>> kr.export.onnx(kr.ResNet20(), "cifar.onnx")  # doctest: +SKIP
     """
-    converter = _import_package("tf2onnx")
+    converter = import_converter("tf2onnx")
     function, path = _serving_function(model), _path_in_directory(path)
     with atomic_write(path) as temporary:
         converter.convert.from_function(function, input_signature=function.input_signature, output_path=str(temporary))
@@ -80,25 +80,44 @@ def openvino(
         >>> import keras_resnet as kr
         >>> kr.export.openvino(kr.ResNet20(), "cifar.xml")  # doctest: +SKIP
     """
-    library = _import_package("openvino")
+    library = import_converter("openvino")
     one_of("precision", precision, ("float32", "int8"))
-    path = _path_in_directory(path)
-    if path.suffix != ".xml":
-        raise ValueError(f"path must end in .xml. Received: path={str(path)!r}")
+    path = ir_path(path)
     converted = library.convert_model(_serving_function(model).get_concrete_function())
     if precision == "int8":
         images = _single_images(checked_images("calibration", calibration, model.input_shape))
-        quantisation = _import_package("nncf")
+        quantisation = import_converter("nncf")
         converted = quantisation.quantize(
             converted,
             quantisation.Dataset(images),
             subset_size=len(images),
             ignored_scope=quantisation.IgnoredScope(patterns=[f".*{FINITE}.*"]),
         )
+    return write_ir(converted, path)
+
+
+def ir_path(path: str | os.PathLike[str]) -> Path:
+    """The path of an XML file, with `~` expanded; its directory is created if it does not exist.
+
+    Raises:
+        ValueError: the path does not end in .xml.
+    """
+    if Path(path).suffix != ".xml":
+        raise ValueError(f"path must end in .xml. Received: path={os.fspath(path)!r}")
+    return _path_in_directory(path)
+
+
+def write_ir(converted: Any, path: Path) -> Path:
+    """Writes a model of OpenVINO as an XML file and its weights; returns the path.
+
+    Args:
+        converted: what `openvino.convert_model` gives.
+        path: what `ir_path` gives.
+    """
     # Both files are written elsewhere first, so that one that is there already stays if the disk is full.
     with writing(path, RuntimeError), tempfile.TemporaryDirectory(dir=path.parent) as folder:
         complete = Path(folder) / path.name
-        library.save_model(converted, str(complete), compress_to_fp16=False)
+        import_converter("openvino").save_model(converted, str(complete), compress_to_fp16=False)
         for name in (path.with_suffix(".bin").name, path.name):
             flush_file(complete.with_name(name))
             complete.with_name(name).replace(path.with_name(name))
@@ -192,7 +211,7 @@ def _single_images(images: np.ndarray) -> list[dict[str, np.ndarray]]:
     return [{"image": image[None].astype("float32")} for image in images]
 
 
-def _import_package(package: str) -> Any:
+def import_converter(package: str) -> Any:
     """Imports a converter; raises a `ValueError` that says how to install it if it is missing."""
     try:
         return importlib.import_module(package)

@@ -8,7 +8,13 @@ import keras_resnet as kr
 from keras_resnet import weights
 from keras_resnet.detection import find, saved_model
 from keras_resnet.detection.export import detect_function
-from keras_resnet.detection.resizing import batch_of, resized, resized_in_graph
+from keras_resnet.detection.resizing import (
+    batch_of,
+    exact_sides_in_graph,
+    resized,
+    resized_in_graph,
+    resized_sides,
+)
 from keras_resnet.export import client
 from tests.detection.small_detectors import DESIGN, NAMES, detector, photographs
 from tests.export.test_images import WRONG
@@ -155,9 +161,19 @@ def test_in_a_graph_images_are_resized_as_elsewhere(size, rng):
     np.testing.assert_array_equal(resized_in_graph(tf.constant(image), 50, 83), expected)
 
 
+def test_sides_in_whole_numbers_are_the_same_or_a_pixel_longer():
+    rng, longer = np.random.default_rng(0), 0
+    for height, width in [(480, 640), (1, 3000), *rng.integers(30, 4000, (200, 2)).tolist()]:
+        exact = exact_sides_in_graph(tf.constant([height, width]), 480, 800).numpy()
+        more = exact - resized_sides(height, width, 480, 800)
+        assert set(more.tolist()) <= {0, 1}
+        longer += more.any()
+    assert 0 < longer < 30
+
+
 def test_what_cannot_be_exported_is_refused(tmp_path):
     small = kr.ResNet((1,), filters=(4,), input_shape=(8, 8, 3))
-    with pytest.raises(ValueError, match="detector must be a model of .*FasterRCNN; export classifiers with"):
+    with pytest.raises(ValueError, match="detector must be a model of .*FasterRCNN; keras_resnet.export is for classifiers"):
         saved_model(small, DESIGN, tmp_path)
     with pytest.raises(ValueError, match="precision must be one of 'float32', 'bfloat16'. Received: precision='int8'"):
         saved_model(small, DESIGN, tmp_path, precision="int8")
