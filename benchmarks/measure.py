@@ -1,10 +1,14 @@
-"""Measures rates on a machine whose speed drifts: subjects take turns (A B A B), and ratios are taken in each round."""
+"""Measures rates on a machine whose speed drifts: subjects take turns (A B A B), and ratios are taken in each round.
+
+Measures the memory of the own process too.
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 ROUNDS = 5
@@ -74,3 +78,19 @@ def in_turns(subjects: Mapping[str, Callable[..., float]], rounds: int, *argumen
         for name, subject in subjects.items():
             rates[name].append(subject(*arguments))
     return {name: Rates(values) for name, values in rates.items()}
+
+
+def reset_peak_of_memory() -> None:
+    """Lets `bytes_of_process("VmHWM")` start anew. Linux only."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def bytes_of_process(which: str) -> int:
+    """Memory of this process as the kernel reports it, in bytes. Linux only.
+
+    Args:
+        which: "VmRSS": at this moment; "VmHWM": the largest value since the start, or since `reset_peak_of_memory`.
+    """
+    # getrusage would be wrong: its maximum starts with that of the parent process.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{which}:"))

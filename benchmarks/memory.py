@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
 
 import numpy as np
 
 import keras_resnet as kr
+from benchmarks.measure import bytes_of_process, reset_peak_of_memory
 from benchmarks.report import Report
 from benchmarks.workers import Turn, workers
 
@@ -42,18 +42,12 @@ def bytes_of(name: str, remat: bool, batch: int, steps: int) -> Turn:
     )
 
     def turn() -> float:
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak, so that building the network does not count
-        before = _status("VmRSS")
+        reset_peak_of_memory()  # so that building the network does not count
+        before = bytes_of_process("VmRSS")
         kr.training.fit(model, recipe, split)
-        return _status("VmHWM") - before
+        return bytes_of_process("VmHWM") - before
 
     return turn
-
-
-def _status(what: str) -> int:
-    # getrusage would be wrong: its maximum starts with that of the parent process.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 def run(report: Report, amount: Amount) -> None:

@@ -25,9 +25,9 @@ collect_ignore = ["two_devices.py"]
 # For tests that run without tracing (`eager`): TensorFlow warns that it traces data sets in any case.
 UNTRACED = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")
 
-# The most seconds of processor time that a test without the marker `slow` should take, with its fixtures. One that takes
-# more is named at the end of the run. It fails at `FAILS` times the limit, because machines differ: the same test took
-# 1.9 s on one and 3.4 s on another, beside two other workers.
+# The most seconds of processor time that a test without the marker `slow` should take, with its fixtures. One that
+# takes more is named at the end of the run. It fails at `FAILS` times the limit, because machines differ: the same test
+# took 1.9 s on one and 3.4 s on another, beside two other workers.
 LIMIT = 3.0
 FAILS = 2.0
 

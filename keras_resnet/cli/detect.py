@@ -135,12 +135,12 @@ def evaluate(
     from keras_resnet.cli.report import say
     from keras_resnet.detection import evaluate_split, load, write_report
     from keras_resnet.detection.prediction import pixels_of
-    from keras_resnet.detection.run_directory import open_detection_run
+    from keras_resnet.detection.run_directory import open_run
     from keras_resnet.evaluation.report import check_directory
 
     if report is not None:
         check_directory(report)
-    found, detector = open_detection_run(run)
+    found, detector = open_run(run)
     source, part = data or found.task.data, split or found.task.test_split
     images = load(source, part, classes=found.classes, on_corrupt=on_corrupt or found.task.on_corrupt)
     evaluation = evaluate_split(detector, images, found.task.design)
@@ -178,9 +178,9 @@ def predict(
     from keras_resnet.cli import found_objects, report
     from keras_resnet.data.folders import images_below
     from keras_resnet.detection import find
-    from keras_resnet.detection.run_directory import open_detection_run
+    from keras_resnet.detection.run_directory import open_run
 
-    run, detector = open_detection_run(model)
+    run, detector = open_run(model)
     files = [Path(file) for path in images for file in (images_below(path) if path.is_dir() else [path])]
     rows: list[tuple[Path, Found]] = []
     failed = 0
@@ -218,7 +218,7 @@ def export(
     """Writes a SavedModel for TF Serving: image files in, boxes with classes out."""
     start_keras()
     from keras_resnet.detection import saved_model
-    from keras_resnet.detection.run_directory import open_detection_run
+    from keras_resnet.detection.run_directory import open_run
 
-    found, detector = open_detection_run(run)
+    found, detector = open_run(run)
     typer.echo(saved_model(detector, found.task.design, out, found.classes, version, precision))

@@ -7,6 +7,7 @@ from keras_resnet._internal.lazy_names import lazy_names
 __all__ = [
     "C4",
     "FPN",
+    "FPN_SMALL",
     "FPN_V2",
     "RECIPES",
     "AnnotatedSplit",
@@ -30,6 +31,7 @@ __all__ = [
     "list_detectors",
     "list_weights",
     "load",
+    "open_run",
     "openvino",
     "predict",
     "saved_model",
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from keras_resnet.detection.drawing import draw
     from keras_resnet.detection.evaluation import Evaluation, evaluate
     from keras_resnet.detection.export import saved_model
-    from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_V2, Design, FasterRCNN, training_network
+    from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_SMALL, FPN_V2, Design, FasterRCNN, training_network
     from keras_resnet.detection.finding import Found, find
     from keras_resnet.detection.formats import openvino
     from keras_resnet.detection.prediction import evaluate_split, predict
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from keras_resnet.detection.report import write_report
     from keras_resnet.detection.rows import create_detector, design_of, list_detectors, list_weights
     from keras_resnet.detection.run import train
-    from keras_resnet.detection.run_directory import DetectionRun, DetectionTask
+    from keras_resnet.detection.run_directory import DetectionRun, DetectionTask, open_run
     from keras_resnet.detection.sources import load
     from keras_resnet.detection.training import fit
 else:
@@ -69,6 +71,7 @@ else:
         "DetectionTask": "run_directory",
         "Evaluation": "evaluation",
         "FPN": "faster_rcnn",
+        "FPN_SMALL": "faster_rcnn",
         "FPN_V2": "faster_rcnn",
         "FasterRCNN": "faster_rcnn",
         "Found": "finding",
@@ -86,6 +89,7 @@ else:
         "list_detectors": "rows",
         "list_weights": "rows",
         "load": "sources",
+        "open_run": "run_directory",
         "openvino": "formats",
         "predict": "prediction",
         "saved_model": "export",

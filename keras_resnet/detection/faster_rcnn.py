@@ -100,6 +100,19 @@ FPN_V2 = dataclasses.replace(
     proposal_head=functools.partial(heads.proposal_head, convs=2),
     box_head=heads.convs_and_dense,
 )
+# For a few hundred images and machines without a GPU: small images, as in torchvision's
+# fasterrcnn_mobilenet_v3_large_320_fpn, a quarter of the channels, and fewer proposals.
+FPN_SMALL = dataclasses.replace(
+    FPN,
+    neck=functools.partial(necks.feature_pyramid, channels=64),
+    anchors=Anchors(((16,), (32,), (64,), (128,), (256,))),
+    box_head=functools.partial(heads.two_dense, units=256),
+    before=(200, 200),
+    after=(200, 100),
+    regions=64,
+    shorter=320,
+    longer=640,
+)
 
 
 def FasterRCNN(
@@ -117,7 +130,7 @@ def FasterRCNN(
         backbone: a model of this package without its head, for images of any size, for example
             `keras_resnet.ResNet101(include_top=False)`. The detector uses its layers: its weights are trained with it.
         classes: number of classes, at least 1, without background.
-        design: `C4` (the paper's), `FPN` or `FPN_V2` (torchvision's), or your own.
+        design: `C4` (the paper's), `FPN` or `FPN_V2` (torchvision's), `FPN_SMALL`, or your own.
         frozen_until: the first stage of the backbone that is trained, see `keras_resnet.freeze`. "conv3", as in the
             paper; "conv1" trains all of it.
         frozen_norms: whether the batch norms of the backbone are not trained, as in the paper: batches of a detector

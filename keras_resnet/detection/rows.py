@@ -10,7 +10,7 @@ import keras
 
 from keras_resnet import zoo
 from keras_resnet._internal.validation import known
-from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_V2, Design, FasterRCNN
+from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_SMALL, FPN_V2, Design, FasterRCNN
 from keras_resnet.weights import Checkpoint, load_weights
 from keras_resnet.weights.fetch import local_file
 from keras_resnet.weights.kinds import DETECTOR
@@ -41,6 +41,7 @@ ROWS = {
         Row("fasterrcnn_resnet101_c4", "He et al. 2015, appendix A, arXiv:1512.03385", "ResNet101", C4),
         Row("fasterrcnn_resnet50_fpn", "Lin et al. 2016, arXiv:1612.03144", "ResNet50", FPN),
         Row("fasterrcnn_resnet50_fpn_v2", "Li et al. 2021, arXiv:2111.11429", "ResNet50", FPN_V2),
+        Row("fasterrcnn_resnet18_320_fpn", "Lin et al. 2016, arXiv:1612.03144, made smaller", "ResNet18", FPN_SMALL),
     )
 }
 

@@ -23,7 +23,7 @@ from keras_resnet.detection.run_directory import (
     FILES,
     DetectionRun,
     DetectionTask,
-    load_detection_run,
+    load_run,
     read_task,
 )
 from keras_resnet.detection.sources import load
@@ -68,7 +68,7 @@ def train(
     out = Path(out)
     continues = _continues(task, out, overwrite)
     if continues and (out / RUN).exists() and not overwrite:
-        return load_detection_run(out)
+        return load_run(out)
     parts = _splits(task)
     training, test = parts[task.train_split], parts[task.test_split]
     keras.utils.set_random_seed(task.recipe.seed)

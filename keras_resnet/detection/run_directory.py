@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def read_task(directory: Path) -> DetectionTask:
     return _task_of(_content(directory, RECIPE), directory / RECIPE)
 
 
-def load_detection_run(directory: Path) -> DetectionRun:
+def load_run(directory: Path) -> DetectionRun:
     """Reads `run.json`.
 
     Raises:
@@ -143,14 +144,25 @@ def load_detection_run(directory: Path) -> DetectionRun:
         raise ValueError(f"{printable(path)} must be as a training writes it: {error}") from error
 
 
-def open_detection_run(directory: Path) -> tuple[DetectionRun, keras.Model]:
-    """Reads `run.json` and `detector.keras`.
+def open_run(directory: str | os.PathLike[str]) -> tuple[DetectionRun, keras.Model]:
+    """Opens the result of a finished run.
+
+    Args:
+        directory: the directory that `train`, or `keras-resnet detect train`, wrote.
+
+    Returns:
+        The content of `run.json`, and the detector.
 
     Raises:
-        ValueError: one of them cannot be read.
+        ValueError: `run.json` or `detector.keras` cannot be read.
+
+    Example:
+        >>> from keras_resnet.detection import find, open_run
+        >>> run, detector = open_run("runs/cells")  # doctest: +SKIP
+        >>> find(detector, [image], run.task.design)  # doctest: +SKIP
     """
-    run = load_detection_run(directory)
-    return run, open_keras_file(directory / DETECTOR)
+    directory = Path(directory)
+    return load_run(directory), open_keras_file(directory / DETECTOR)
 
 
 def _content(directory: Path, name: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from benchmarks import (
     build,
     ceilings,
     check,
+    detect,
     exporting,
     gpu,
     input,
@@ -67,7 +68,7 @@ def short_turns(monkeypatch):
     def once(work, act, seconds=0.0):
         return measure.repeated(work, act, 0.0)
 
-    for module in (build, exporting, input, latency, serve, train):
+    for module in (build, detect, exporting, input, latency, serve, train):
         monkeypatch.setattr(module, "workers", workers_in_this_process)
     for module in (input, latency, ceilings, serve):
         monkeypatch.setattr(module, "repeated", once)
@@ -197,6 +198,11 @@ SMALL = {
         serve_accuracy,
         serve_accuracy.Amount(1),
         "ResNet20 on CIFAR-10, float32, chooses as Keras",
+    ),
+    "detect": (
+        detect,
+        detect.Amount((detect.Case(64, 1),), (detect.Case(64, 1),), 1, 1),
+        "trained with 1 images of 64 pixels, keras_resnet over torchvision",
     ),
     "speedrun": (speedrun, speedrun.Amount(0.001), "keras_resnet, accuracy over torch"),
 }

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 import keras_resnet as kr
-from keras_resnet.detection import C4, FPN, FasterRCNN, find, training_network
+from keras_resnet.detection import (
+    C4,
+    FPN,
+    FPN_SMALL,
+    FPN_V2,
+    FasterRCNN,
+    create_detector,
+    find,
+    training_network,
+)
 from keras_resnet.detection.anchors import Anchors
 from keras_resnet.detection.rows import ROWS
 
@@ -103,3 +112,20 @@ def test_a_number_of_classes_that_is_none_is_refused(classes):
 
 def test_each_row_names_a_model_of_the_zoo():
     assert {row.backbone for row in ROWS.values()} <= set(kr.list_models())
+
+
+def test_the_table_has_the_published_detectors_and_a_small_one():
+    rows = {row.name: (row.backbone, row.design) for row in ROWS.values()}
+    assert rows == {
+        "fasterrcnn_resnet101_c4": ("ResNet101", C4),
+        "fasterrcnn_resnet50_fpn": ("ResNet50", FPN),
+        "fasterrcnn_resnet50_fpn_v2": ("ResNet50", FPN_V2),
+        "fasterrcnn_resnet18_320_fpn": ("ResNet18", FPN_SMALL),
+    }
+
+
+@pytest.mark.slow
+def test_the_small_detector_has_12_million_weights_and_finds_at_most_100_objects():
+    detector = create_detector("fasterrcnn_resnet18_320_fpn", 3)
+    assert detector.count_params() == 12_307_427
+    assert detector.output["boxes"].shape == (None, 100, 4)

@@ -2,10 +2,11 @@
 
 import dataclasses
 
-import numpy as np
 from sklearn.datasets import load_sample_images
 
 import keras_resnet as kr
+from benchmarks import torch_nets
+from benchmarks.torch_nets import with_random_values
 from keras_resnet.detection import FPN, FPN_V2, FasterRCNN
 from keras_resnet.weights.detector_names import detector_in_keras_terms
 from keras_resnet.weights.load import variables_of
@@ -44,36 +45,10 @@ def peer(name):
 
 def frozen_peer():
     """`fasterrcnn_resnet50_fpn` as torchvision builds it for its weights of COCO: frozen norms, and an epsilon of 0."""
-    torch, _, torchvision = peers()
-    torch.manual_seed(0)
-    detection, frozen = torchvision.models.detection, torchvision.ops.misc.FrozenBatchNorm2d
-    body = torchvision.models.resnet50(weights=None, norm_layer=frozen)
-    backbone = detection.backbone_utils._resnet_fpn_extractor(body, 3)
-    net = detection.FasterRCNN(backbone, CLASSES + 1, min_size=SHORTER, max_size=LONGER)
-    detection._utils.overwrite_eps(net, 0.0)
-    return with_random_values(net)
-
-
-def with_random_values(net):
-    """A network for evaluation, with values that give scores and boxes which differ from each other."""
-    torch, _, _ = peers()
-    rng = np.random.default_rng(0)
-    draws = (
-        ("running_mean", lambda shape: rng.normal(0, 0.1, shape)),
-        ("running_var", lambda shape: rng.uniform(0.8, 1.2, shape)),
-        ("bn1.weight", lambda shape: rng.uniform(0.3, 0.7, shape)),
-        ("bn2.weight", lambda shape: rng.uniform(0.3, 0.7, shape)),
-        ("bn3.weight", lambda shape: rng.uniform(0.3, 0.7, shape)),
-        ("cls_logits.weight", lambda shape: rng.normal(0, 0.02, shape)),
-        ("rpn.head.bbox_pred.weight", lambda shape: rng.normal(0, 0.02, shape)),
-        ("cls_score.weight", lambda shape: rng.normal(0, 0.3, shape)),
-        ("box_predictor.bbox_pred.weight", lambda shape: rng.normal(0, 0.3, shape)),
-    )
-    for key, value in net.state_dict().items():
-        for end, draw in draws:
-            if key.endswith(end):
-                value.copy_(torch.from_numpy(draw(tuple(value.shape))))
-    return net.eval()
+    _, _, torchvision = peers()
+    net = torch_nets.detector(CLASSES, SHORTER, LONGER)
+    torchvision.models.detection._utils.overwrite_eps(net, 0.0)
+    return net
 
 
 def in_keras(tensors):
