@@ -20,7 +20,7 @@ from tests.processes import ROOT
 SHARED = ROOT.parent / "shared" / "data"
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 # Its import creates virtual devices, which is too late in a process that collects tests.
-collect_ignore = ["two_devices.py"]
+collect_ignore = ["two_devices.py", "detection/two_devices.py"]
 
 # For tests that run without tracing (`eager`): TensorFlow warns that it traces data sets in any case.
 UNTRACED = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly:UserWarning")

@@ -209,16 +209,33 @@ def predict(
 @app.command()
 def export(
     run: Run,
-    out: Annotated[Path, typer.Option(help="Directory of the versions; the SavedModel is written to OUT/VERSION.")],
+    out: Annotated[
+        Path, typer.Option(help="Directory for the model and the files that start a server. Other files there stay.")
+    ],
     precision: Annotated[
         str, typer.Option(metavar="float32|bfloat16", help="Type in which the exported network computes.")
     ] = "float32",
+    name: Annotated[
+        str | None, typer.Option(help="Name under which the detector is served.", show_default="the detector's name")
+    ] = None,
     version: Annotated[int, typer.Option(help="Number of this version. A server uses the highest version.", min=1)] = 1,
 ) -> None:
-    """Writes a SavedModel for TF Serving: image files in, boxes with classes out."""
+    """Writes a SavedModel for TF Serving (image files in, boxes with classes out) and the files that start a server."""
+    directory("--out", out)
     start_keras()
+    import numpy as np
+
+    from keras_resnet.cli.report import say
     from keras_resnet.detection import saved_model
     from keras_resnet.detection.run_directory import open_run
+    from keras_resnet.export import kit
 
     found, detector = open_run(run)
-    typer.echo(saved_model(detector, found.task.design, out, found.classes, version, precision))
+    name = name or found.task.detector
+    kit.check(out, name)
+    design = found.task.design
+    black = np.zeros((1, design.shorter, design.shorter, detector.input["images"].shape[-1]), "uint8")
+    path = saved_model(detector, design, kit.model_path(out, name), found.classes, version, precision, warmup=black)
+    kit.write(out, name)
+    say((path / "card.txt").read_text(), Console())
+    say(f"{out} holds the model and README.md, which says how to serve it", Console())

@@ -45,6 +45,21 @@ class CocoAP(NamedTuple):
     ar_large: float
 
 
+def import_counter() -> Any:
+    """pycocotools' class that counts.
+
+    Raises:
+        ValueError: pycocotools is not installed.
+    """
+    try:
+        from pycocotools.cocoeval import COCOeval  # noqa: PLC0415 (an extra)
+    except ImportError as error:
+        raise ValueError(
+            f"COCO's figures need the package pycocotools: pip install 'keras-resnet-zoo[detection]'. Received: {error}"
+        ) from error
+    return COCOeval
+
+
 def coco_ap(found: Sequence[Found], truth: Sequence[Objects], classes: int) -> tuple[CocoAP, list[CocoAP]]:
     """COCO's figures: of all classes that have objects, and of each class.
 
@@ -56,14 +71,9 @@ def coco_ap(found: Sequence[Found], truth: Sequence[Objects], classes: int) -> t
     Raises:
         ValueError: pycocotools is not installed.
     """
-    try:
-        from pycocotools.cocoeval import COCOeval  # noqa: PLC0415 (an extra)
-    except ImportError as error:
-        raise ValueError(
-            f"COCO's figures need the package pycocotools: pip install 'keras-resnet-zoo[detection]'. Received: {error}"
-        ) from error
+    counter = import_counter()
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        counting = COCOeval(
+        counting = counter(
             _index(_objects(truth), len(truth), classes), _index(_detections(found), len(found), classes), "bbox"
         )
         counting.evaluate()

@@ -181,12 +181,13 @@ def FasterRCNN(
     return keras.Model({"images": images, "sizes": sizes}, named, name=name)
 
 
-def training_network(detector: keras.Model, design: Design) -> keras.Model:
+def training_network(detector: keras.Model, design: Design, seed: int = 0) -> keras.Model:
     """The network that is trained: it has the layers and weights of a detector, and its outputs are the losses.
 
     Args:
         detector: a model of `FasterRCNN`, also one that was loaded from a `.keras` file.
         design: its design.
+        seed: random seed of the choice of anchors and proposals that a step learns from.
 
     Returns:
         A model. Its inputs are a dict: `images` and `sizes` as in `FasterRCNN`; `boxes`, those of the objects in
@@ -207,12 +208,12 @@ def training_network(detector: keras.Model, design: Design) -> keras.Model:
     maps = layer("neck")(padded)
     logits, codes = layer("rpn")(maps)
     objectness, rpn_boxes = ProposalLosses(
-        design.anchors.sizes, design.anchors.ratios, border=design.border, name="rpn_losses"
+        design.anchors.sizes, design.anchors.ratios, border=design.border, seed=seed, name="rpn_losses"
     )(padded, sizes, logits, codes, boxes, labels)
     proposals, present = Proposals(
         design.anchors.sizes, design.anchors.ratios, design.before[0], design.after[0], OVERLAP, name="more_proposals"
     )(padded, sizes, logits, codes)
-    regions, classes, targets, learned = SampledRegions(design.regions, low=design.lowest, name="sampled")(
+    regions, classes, targets, learned = SampledRegions(design.regions, low=design.lowest, seed=seed, name="sampled")(
         proposals, present, boxes, labels
     )
     found = layer("box_head")(layer("roi_align")(maps[: len(design.strides)], regions))

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_resnet._internal.validation import integer
 from keras_resnet.detection.faster_rcnn import Design
 from keras_resnet.detection.resizing import batch_of
+from keras_resnet.inputs import preprocess_input
 
 
 class Found(NamedTuple):
@@ -38,15 +40,35 @@ def find(detector: keras.Model, images: Sequence[np.ndarray], design: Design, ba
     Returns:
         The objects of each image.
 
+    Raises:
+        ValueError: an image has another shape, has numbers that are not finite, or is scaled to [0, 1] or [-1, 1]; or
+            `batch_size` is below 1.
+
     Example:
         >>> from keras_resnet.detection import FPN, find
         >>> find(detector, [image], FPN)[0].boxes  # doctest: +SKIP
     """
+    integer("batch_size", batch_size)
+    channels = detector.input["images"].shape[-1]
+    images = [_checked(image, number, channels) for number, image in enumerate(images)]
     found: list[Found] = []
     for start in range(0, len(images), batch_size):
         part = images[start : start + batch_size]
         found += found_in(detector, *batch_of(part, design.shorter, design.longer))
     return found
+
+
+def _checked(image: Any, number: int, channels: int) -> np.ndarray:
+    """An image as an array, if a detector takes it."""
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != channels or not array.size or array.dtype.kind not in "buif":
+        raise ValueError(
+            f"images must be a list of images (H, W, {channels}) of raw pixels; put a single one in a list. "
+            f"Received: as image {number} an array of {array.dtype} of the shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"images must be of finite numbers. Received: NaN or infinity in image {number}")
+    return preprocess_input(array)
 
 
 def found_in(detector: keras.Model, images: Any, sizes: Any, factors: np.ndarray) -> list[Found]:

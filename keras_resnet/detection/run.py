@@ -14,6 +14,7 @@ import keras
 from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.validation import printable
 from keras_resnet.detection.annotations import AnnotatedSplit
+from keras_resnet.detection.coco_ap import import_counter
 from keras_resnet.detection.prediction import evaluate_split, pixels_of
 from keras_resnet.detection.recipe_batches import batches_of
 from keras_resnet.detection.report import write_report
@@ -58,7 +59,8 @@ def train(
         The content of `run.json`.
 
     Raises:
-        ValueError: an argument is wrong, or `out` holds a run of another task; `out` is then unchanged.
+        ValueError: an argument is wrong, pycocotools is not installed, or `out` holds a run of another task; `out` is
+            then unchanged.
 
     Example:
         >>> from keras_resnet.detection import RECIPES, DetectionTask, train
@@ -69,6 +71,7 @@ def train(
     continues = _continues(task, out, overwrite)
     if continues and (out / RUN).exists() and not overwrite:
         return load_run(out)
+    import_counter()  # the report needs it: better an error now than after the training
     parts = _splits(task)
     training, test = parts[task.train_split], parts[task.test_split]
     keras.utils.set_random_seed(task.recipe.seed)

@@ -101,7 +101,7 @@ def fit(
     epochs = recipe.epochs_of(steps)
     _check_recipe(recipe, epochs * steps, validate)
     keras.utils.set_random_seed(recipe.seed)
-    network = training_network(detector, design)
+    network = training_network(detector, design, recipe.seed)
     where, path = placement_of(network), None if directory is None else Path(directory)
 
     def pairs_from(step: int) -> tf.data.Dataset:

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -55,6 +56,14 @@ def test_a_directory_that_is_no_run_is_named(tmp_path):
     assert "must be a directory that `keras-resnet detect train` wrote, with a readable run.json" in message
 
 
+def test_without_the_counter_of_coco_a_training_does_not_begin(photos, small_row, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
+    words = ("detect", "train", "fasterrcnn_resnet50_fpn", "--data", photos, "--out", tmp_path / "run")
+    message = str(invoke(*words, *SCRATCH, *SHORT).exception)
+    assert "need the package pycocotools: pip install 'keras-resnet-zoo[detection]'" in message
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_task_goes_through_json():
     task = DetectionTask("fasterrcnn_resnet50_fpn", "voc:x", RECIPES["small_data"], shorter=300)
     assert json.loads(json.dumps(task.fields)) == task.fields
@@ -103,6 +112,14 @@ def test_a_detector_is_trained_evaluated_and_asked(photos, small_row, tmp_path, 
     evaluated = invoke("detect", "evaluate", tmp_path / "run", "--split", "val", "--fail-below", 1)
     assert evaluated.exit_code in (0, 1), evaluated.exception
     assert re.search(r"mark: AP@.5 [\d.]+% of 1 objects", evaluated.output)
+
+    exported = invoke("detect", "export", tmp_path / "run", "--out", tmp_path / "deploy", "--name", "marks")
+    assert exported.exit_code == 0, exported.exception
+    assert "at most 100 boxes of 1 classes" in re.sub(r"\s+", " ", exported.output)
+    served = tf.saved_model.load(str(tmp_path / "deploy" / "models" / "marks" / "1")).signatures["serving_bytes"]
+    file = (tmp_path / "photos" / "JPEGImages" / "d.png").read_bytes()
+    assert served(image_bytes=tf.constant([file]))["detection_boxes"].shape == (1, 100, 4)
+    assert "localhost:8500" in (tmp_path / "deploy" / "README.md").read_text()
 
     (tmp_path / "broken.png").write_bytes(b"no image")
     image = tmp_path / "photos" / "JPEGImages" / "d.png"

@@ -56,6 +56,39 @@ def test_boxes_are_within_their_images(small, rng):
         assert set(found.classes) <= {0, 1, 2}
 
 
+def test_an_image_of_one_pixel_is_answered(small):
+    detector, design = small
+    (found,) = find(detector, [np.full((1, 1, 3), 200, "uint8")], design)
+    assert np.isfinite(found.boxes).all()
+    assert (found.boxes <= 1 + 1e-3).all()
+
+
+def test_an_image_without_objects_has_none(small, rng):
+    detector, design = small
+    certain = FasterRCNN(backbone(), 3, dataclasses.replace(design, least_score=0.999))
+    found = find(certain, images(rng), design)
+    assert [one.boxes.shape for one in found] == [(0, 4)] * 2
+    assert [len(one.scores) for one in found] == [0, 0]
+    assert find(detector, [], design) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((20, 30), "uint8"), r"images \(H, W, 3\) of raw pixels; .* as image 1 .* of the shape \(20, 30\)"),
+        (np.zeros((20, 30, 1), "uint8"), r"images \(H, W, 3\) of raw pixels"),
+        (np.zeros((0, 30, 3), "uint8"), r"images \(H, W, 3\) of raw pixels"),
+        (np.full((20, 30, 3), "a"), r"an array of <U1"),
+        (np.full((20, 30, 3), np.nan), "NaN or infinity in image 1"),
+        (np.full((20, 30, 3), 0.5), "raw pixels from 0 to 255; .* leave out the scaling"),
+    ],
+)
+def test_what_is_no_image_is_refused(small, image, message):
+    detector, design = small
+    with pytest.raises(ValueError, match=message):
+        find(detector, [np.zeros((20, 30, 3), "uint8"), image], design)
+
+
 def test_a_saved_detector_gives_the_same_answers(small, rng, tmp_path):
     detector, design = small
     detector.save(tmp_path / "detector.keras")

@@ -152,6 +152,32 @@ def test_other_backends_train_too(backend):
     assert 0.5 < history["loss"][0] < 5
 
 
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=needs.package("jax"))])
+def test_two_devices_learn_what_one_learns(backend):
+    ended = processes.fresh("-m", "tests.detection.two_devices", environment={"KERAS_BACKEND": backend})
+    one, two = json.loads(processes.printed(ended).splitlines()[-1])
+    # On TensorFlow each device chooses its own anchors and proposals.
+    assert two == pytest.approx(one, rel=1e-4 if backend == "jax" else 0.1)
+    assert one[1] < one[0]
+
+
+class AtStart(keras.callbacks.Callback):
+    """Keeps the network that is trained."""
+
+    def on_train_begin(self, logs=None):
+        self.network = self.model
+
+
+@pytest.mark.slow
+@UNTRACED
+def test_the_seed_of_the_recipe_chooses_what_a_step_learns_from(eager):
+    start = AtStart()
+    fit(detector(DESIGN), DESIGN, dataclasses.replace(PLAIN, epochs=1, seed=5), batches_from, 1, callbacks=[start])
+    assert [start.network.get_layer(name).settings["seed"] for name in ("rpn_losses", "sampled")] == [5, 5]
+
+
 def no_batches(step):
     return [example(0)]
 
