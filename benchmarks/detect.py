@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -102,14 +103,14 @@ def detector_of(folder: Path) -> Any:
 
 
 def export(case: Case, folder: Path) -> Turn:
-    """A turn that exports the detector in both formats; the OpenVINO IR only if OpenVINO is installed."""
+    """A turn that exports the detector as a SavedModel, and as OpenVINO IR if OpenVINO is installed."""
     from keras_resnet import detection
 
     def write() -> None:
         detector, design = detector_of(folder), design_of(case)
         detection.saved_model(detector, design, folder / EXPORTED)
-        needs("openvino")
-        detection.openvino(detector, design, folder / IR)
+        if importlib.util.find_spec("openvino"):
+            detection.openvino(detector, design, folder / IR)
 
     return write
 

@@ -134,22 +134,30 @@ def test_a_loss_that_is_no_number_stops_the_training_and_says_what_may_help(eage
 STEPS_OF_A_BACKEND = """
 import json, sys, numpy as np
 from tests.detection.small_detector import DESIGN, batches_from, detector
-from keras_resnet.detection import DetectionRecipe, fit
+from keras_resnet.detection import DetectionRecipe, Found, Objects, evaluate, find, fit
 model = detector(DESIGN)
 recipe = DetectionRecipe(epochs=1, batch_size=4, learning_rate=0.01, warmup_steps=1, ema_decay=0.5)
 result = fit(model, DESIGN, recipe, batches_from, 2, validate=lambda detector: 0.5)
-print(json.dumps(result.history))
+(found,) = find(model, [np.zeros((64, 96, 3), "uint8")], DESIGN)
+box, no = np.array([[10.0, 10, 50, 40]]), np.array([False])
+cat, half = Objects(box, np.array([0]), no, no), Found(box + [0, 0, 0, 10], np.array([0]), np.array([0.9]))
+evaluation = evaluate([found, half], [cat, cat], ["cat", "dog"])
+overlap = evaluation.coverages[1].item()
+print(json.dumps([result.history, len(found.boxes), overlap, evaluation.map50]))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("backend", [pytest.param(name, marks=needs.package(name)) for name in ("jax", "torch")])
-def test_other_backends_train_too(backend):
+def test_other_backends_train_find_and_evaluate_too(backend):
     ended = processes.fresh("-c", STEPS_OF_A_BACKEND, environment={"KERAS_BACKEND": backend})
-    history = json.loads(processes.printed(ended).splitlines()[-1])
+    history, count, overlap, value = json.loads(processes.printed(ended).splitlines()[-1])
     assert history["val_map"] == [0.5]
     assert 0.5 < history["loss"][0] < 5
+    assert 0 <= count <= 100
+    assert overlap == pytest.approx(0.75)
+    assert 0 <= value <= 1
 
 
 @pytest.mark.slow
