@@ -199,12 +199,13 @@ def trained_by_torchvision(case: Case, steps: int, folder: Path) -> Turn:
     targets = [{"boxes": torch.from_numpy(boxes), "labels": labels} for boxes in case.boxes()]
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], RATE, 0.9, weight_decay=1e-4)
 
-    def step() -> None:
-        optimizer.zero_grad()
-        sum(net(images, targets).values()).backward()
-        optimizer.step()
+    def train() -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            sum(net(images, targets).values()).backward()
+            optimizer.step()
 
-    return with_peak(timed(case.images * steps, lambda: [step() for _ in range(steps)]))
+    return with_peak(timed(case.images * steps, train))
 
 
 def run(report: Report, amount: Amount) -> None:

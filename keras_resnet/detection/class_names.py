@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from keras_resnet._internal.validation import nearest, printable
+from keras_resnet.classes import UNUSED
 
 CLASSES_FILE = "classes.txt"  # one name a line, as labelImg has it
 
 
 def checked_classes(classes: Sequence[str], where: str) -> tuple[str, ...]:
-    """The names of classes, if there is at least one, and none twice.
+    """The names of classes, if there is at least one, and none twice but `keras_resnet.classes.UNUSED`.
 
     Args:
         classes: names.
@@ -21,7 +22,8 @@ def checked_classes(classes: Sequence[str], where: str) -> tuple[str, ...]:
         ValueError: there are none, or one is there twice.
     """
     names = tuple(classes)
-    if not names or len(set(names)) < len(names) or "" in names:
+    used = [name for name in names if name != UNUSED]  # outputs of COCO's detectors that no category has
+    if not used or len(set(used)) < len(used) or "" in used:
         raise ValueError(f"classes must be names, each once. Received: {list(names)[:20]} from {where}")
     return names
 

@@ -153,8 +153,8 @@ def evaluate(
         The evaluation: its `map50`, `map50_2007`, `coco`, `per_class`, `confusion`, and more.
 
     Raises:
-        ValueError: there is no image; `found` and `truth` differ in length; parts of an image do; a box or a score is
-            not finite; a box has its corners swapped; or a class is not one of `classes`.
+        ValueError: there is no image; `found` and `truth` differ in length; the arrays of one image differ in length; a
+            box or a score is not finite; a box has its corners swapped; or a class is not one of `classes`.
         TypeError: `classes` are not names, or numbers of classes are not integers.
 
     Example:

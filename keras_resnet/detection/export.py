@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.validation import boolean, one_of
-from keras_resnet.detection.faster_rcnn import Design
+from keras_resnet.detection.faster_rcnn import Design, check_design, classes_of
 from keras_resnet.detection.layers import Detections, FillPadding, Proposals
 from keras_resnet.detection.nms import Suppress, non_maximum_suppression
 from keras_resnet.detection.resizing import resized_in_graph, sides_in_graph
@@ -108,6 +108,7 @@ def saved_model(
     one_of("on_invalid", on_invalid, tuple(ON_INVALID))
     boolean("fold", fold)
     target = version_directory(path, version)
+    check_design(detector, design)
     classes = classes_of(detector)
     names = checked_class_names(class_names, checkpoint.data if checkpoint else "", classes)
     shape = detector.inputs[0].shape
@@ -261,21 +262,6 @@ def answer_of(found: dict[str, tf.Tensor], sizes: tf.Tensor) -> Answer:
 def _prepared(image: tf.Tensor, design: Design) -> dict[str, tf.Tensor]:
     resized = resized_in_graph(image, design.shorter, design.longer)
     return {"image": resized, "size": tf.shape(resized)[:2]}
-
-
-def classes_of(detector: keras.Model) -> int:
-    """The number of classes of a detector.
-
-    Raises:
-        ValueError: the model is no detector.
-    """
-    heads = [layer for layer in getattr(detector, "layers", []) if layer.name == "box_head"]
-    if not heads:
-        raise ValueError(
-            "detector must be a model of keras_resnet.detection.FasterRCNN; keras_resnet.export is for "
-            f"classifiers. Received: {detector!r:.100}"
-        )
-    return heads[0].output[0].shape[-1] - 1
 
 
 def _is_exact(layer: keras.layers.Layer) -> bool:

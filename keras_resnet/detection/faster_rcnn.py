@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import keras
 from keras import ops
 
 from keras_resnet import layers as common
-from keras_resnet._internal.validation import integer
+from keras_resnet._internal.validation import boolean, integer, integers, number
 from keras_resnet.complexity import flat_layers
 from keras_resnet.detection import heads, necks
 from keras_resnet.detection.anchors import Anchors
@@ -66,6 +66,32 @@ class Design:
     longer: int = 1333
     least_score: float = 0.05
     detections: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("neck", "proposal_head", "box_head"):
+            if not callable(getattr(self, name)):
+                raise TypeError(f"{name} must be a function. Received: {name}={getattr(self, name)!r}")
+        integers("strides", self.strides)
+        if not isinstance(self.anchors, Anchors):
+            raise TypeError(f"anchors must be keras_resnet.detection.anchors.Anchors. Received: {self.anchors!r}")
+        groups = self.anchors.sizes
+        if not all(isinstance(group, Sequence) for group in groups) or len({len(group) for group in groups}) != 1:
+            raise ValueError(
+                "sizes of anchors must be groups of numbers, one for each map, all of the same length. "
+                f"Received: sizes={groups!r}"
+            )
+        for name in ("before", "after"):
+            if len(integers(name, getattr(self, name))) != 2:
+                raise ValueError(
+                    f"{name} must be two numbers, for training and for use. Received: {name}={getattr(self, name)!r}"
+                )
+        for name in ("regions", "size", "shorter", "longer", "detections"):
+            integer(name, getattr(self, name))
+        integer("samples", self.samples, 0)
+        boolean("aligned", self.aligned)
+        for name in ("lowest", "least_score"):
+            number(name, getattr(self, name), "[0, 1)")
+        number("border", self.border, "[0, inf]")
 
 
 # He et al. 2015 (arXiv:1512.03385), appendix A, with the settings of Faster R-CNN (arXiv:1506.01497) for PASCAL VOC.
@@ -194,6 +220,10 @@ def training_network(detector: keras.Model, design: Design, seed: int = 0) -> ke
         pixels, (N, M, 4); and `labels`, their classes from 0, int32 (N, M), where -1 fills the batch. Its outputs are a
         dict of losses, (N) each, whose means are to be added: `rpn_objectness`, `rpn_boxes`, `classes` and `boxes`.
 
+    Raises:
+        ValueError: the model is no detector, or was built with another design.
+        TypeError: `design` is not a `Design`.
+
     Example:
         >>> import keras_resnet as kr
         >>> from keras_resnet.detection import FPN, FasterRCNN, training_network
@@ -201,6 +231,7 @@ def training_network(detector: keras.Model, design: Design, seed: int = 0) -> ke
         >>> sorted(training_network(detector, FPN).output)
         ['boxes', 'classes', 'rpn_boxes', 'rpn_objectness']
     """
+    check_design(detector, design)
     layer = detector.get_layer
     images, sizes = detector.input["images"], detector.input["sizes"]
     boxes, labels = keras.Input((None, 4), name="boxes"), keras.Input((None,), dtype="int32", name="labels")
@@ -220,6 +251,51 @@ def training_network(detector: keras.Model, design: Design, seed: int = 0) -> ke
     losses = RegionLosses(name="box_losses")(*of_images(found, design.regions), classes, targets, learned)
     named = {"rpn_objectness": objectness, "rpn_boxes": rpn_boxes, "classes": losses[0], "boxes": losses[1]}
     return keras.Model({"images": images, "sizes": sizes, "boxes": boxes, "labels": labels}, named)
+
+
+def classes_of(detector: keras.Model) -> int:
+    """The number of classes of a detector.
+
+    Raises:
+        ValueError: the model is no detector.
+    """
+    names = {layer.name for layer in getattr(detector, "layers", [])}
+    if not {"neck", "rpn", "proposals", "roi_align", "box_head", "detections"} <= names:
+        raise ValueError(f"detector must be a model of keras_resnet.detection.FasterRCNN. Received: {detector!r:.100}")
+    return detector.get_layer("box_head").output[0].shape[-1] - 1
+
+
+def check_design(detector: keras.Model, design: Design) -> None:
+    """Raises an error if a detector was built with another design.
+
+    A `.keras` file holds the detector, and not how images are resized: `shorter` and `longer` cannot be compared.
+
+    Raises:
+        ValueError: the model is no detector, or anchors, numbers of proposals and detections, or RoIAlign differ.
+        TypeError: `design` is not a `Design`.
+    """
+    classes_of(detector)
+    if not isinstance(design, Design):
+        raise TypeError(f"design must be a keras_resnet.detection.Design. Received: design={design!r:.100}")
+    settings = {
+        "anchors.sizes": ("proposals", "anchor_sizes", design.anchors.sizes),
+        "anchors.ratios": ("proposals", "anchor_ratios", design.anchors.ratios),
+        "before[1]": ("proposals", "before", design.before[1]),
+        "after[1]": ("proposals", "after", design.after[1]),
+        "strides": ("roi_align", "strides", design.strides),
+        "size": ("roi_align", "size", design.size),
+        "samples": ("roi_align", "samples", design.samples),
+        "aligned": ("roi_align", "aligned", design.aligned),
+        "least_score": ("detections", "least_score", design.least_score),
+        "detections": ("detections", "count", design.detections),
+    }
+    for name, (layer, setting, value) in settings.items():
+        built = detector.get_layer(layer).settings[setting]
+        if keras.tree.flatten(built) != keras.tree.flatten(value):
+            raise ValueError(
+                f"design must be the one that the detector was built with: {name} is {built} there. "
+                f"Received: a design with {name}={value}"
+            )
 
 
 def of_images(found: tuple[Tensor, Tensor], regions: int) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,8 @@ import keras
 import numpy as np
 
 from keras_resnet._internal.validation import integer
-from keras_resnet.detection.faster_rcnn import Design
-from keras_resnet.detection.resizing import batch_of
-from keras_resnet.inputs import preprocess_input
+from keras_resnet.detection.faster_rcnn import Design, check_design
+from keras_resnet.detection.resizing import batch_of, check_pixels
 
 
 class Found(NamedTuple):
@@ -41,13 +40,15 @@ def find(detector: keras.Model, images: Sequence[np.ndarray], design: Design, ba
         The objects of each image.
 
     Raises:
-        ValueError: an image has another shape, has numbers that are not finite, or is scaled to [0, 1] or [-1, 1]; or
-            `batch_size` is below 1.
+        ValueError: an image has another shape, or has pixels that are not raw ones from 0 to 255; the model is no
+            detector, or was built with another design; or `batch_size` is below 1.
+        TypeError: `design` is not a `Design`.
 
     Example:
         >>> from keras_resnet.detection import FPN, find
         >>> find(detector, [image], FPN)[0].boxes  # doctest: +SKIP
     """
+    check_design(detector, design)
     integer("batch_size", batch_size)
     channels = detector.input["images"].shape[-1]
     images = [_checked(image, number, channels) for number, image in enumerate(images)]
@@ -61,14 +62,12 @@ def find(detector: keras.Model, images: Sequence[np.ndarray], design: Design, ba
 def _checked(image: Any, number: int, channels: int) -> np.ndarray:
     """An image as an array, if a detector takes it."""
     array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] != channels or not array.size or array.dtype.kind not in "buif":
+    if array.ndim != 3 or array.shape[2] != channels or not array.size or array.dtype.kind not in "uif":
         raise ValueError(
             f"images must be a list of images (H, W, {channels}) of raw pixels; put a single one in a list. "
             f"Received: as image {number} an array of {array.dtype} of the shape {array.shape}"
         )
-    if not np.isfinite(array).all():
-        raise ValueError(f"images must be of finite numbers. Received: NaN or infinity in image {number}")
-    return preprocess_input(array)
+    return check_pixels(f"image {number}", array)
 
 
 def found_in(detector: keras.Model, images: Any, sizes: Any, factors: np.ndarray) -> list[Found]:

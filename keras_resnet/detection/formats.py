@@ -9,8 +9,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_resnet.detection.export import answer_for_pixels, classes_of, detect_function
-from keras_resnet.detection.faster_rcnn import Design
+from keras_resnet.detection.export import answer_for_pixels, detect_function
+from keras_resnet.detection.faster_rcnn import Design, check_design
 from keras_resnet.detection.nms import greedy
 from keras_resnet.detection.resizing import exact_sides_in_graph
 from keras_resnet.export.checks import check_backend
@@ -45,7 +45,7 @@ def openvino(detector: keras.Model, design: Design, path: str | os.PathLike[str]
     """
     check_backend("an export")
     library = import_converter("openvino")
-    classes_of(detector)  # raises for another model
+    check_design(detector, design)
     path = ir_path(path)
     detect = detect_function(detector, suppress=greedy)
     sides = functools.partial(exact_sides_in_graph, shorter=design.shorter, longer=design.longer)

@@ -152,7 +152,7 @@ class Proposals(WithAnchors):
         """
         limits = (self.settings[name] for name in ("before", "after", "overlap"))
         anchors = self.anchors(images, codes)
-        kept = propose(flat(logits, ()), flat(codes, (4,)), anchors, ops.cast(sizes, "float32"), *limits, self.suppress)
+        kept = propose(flat(logits, ()), flat(codes, (4,)), anchors, ops.cast(sizes, "float32"), *limits, suppress=self.suppress)
         present = ops.arange(self.settings["after"], dtype="int32")[None] < kept.found[:, None]
         return ops.stop_gradient(kept.boxes), present
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras_resnet.detection.annotations import AnnotatedSplit
 from keras_resnet.detection.batches import evaluation_batches
 from keras_resnet.detection.evaluation import Evaluation, evaluate
-from keras_resnet.detection.faster_rcnn import Design
+from keras_resnet.detection.faster_rcnn import Design, check_design, classes_of
 from keras_resnet.detection.finding import Found, found_in
 
 
@@ -26,7 +26,17 @@ def predict(
     Returns:
         The numbers of the images in the split, in ascending order, without those that were skipped because they are
         corrupt; and for each of them its objects, with boxes in pixels of the image.
+
+    Raises:
+        ValueError: the split has another number of classes than the detector, or the detector has another design.
     """
+    check_design(detector, design)
+    if classes_of(detector) != len(split.classes):
+        raise ValueError(
+            f"split must have the {classes_of(detector)} classes of the detector; load it with the classes of the "
+            f"training images, load(..., classes=train.classes). Received: {len(split.classes)} classes, "
+            f"{', '.join(split.classes[:20])}"
+        )
     found: dict[int, Found] = {}
     for batch in evaluation_batches(split, design, batch_size):
         of_batch = found_in(detector, batch["images"], batch["sizes"], batch["factors"].numpy())

@@ -69,7 +69,13 @@ def recipe_named(recipe: DetectionRecipe | str) -> DetectionRecipe:
 
     Raises:
         ValueError: the table has no such recipe.
+        TypeError: `recipe` is neither a recipe for detectors nor a name.
     """
-    if not isinstance(recipe, str):
+    if isinstance(recipe, DetectionRecipe):
         return recipe
+    if not isinstance(recipe, str):
+        raise TypeError(
+            "recipe must be a keras_resnet.detection.DetectionRecipe, or a name in keras_resnet.detection.RECIPES. "
+            f"Received: recipe={recipe!r:.100}"
+        )
     return RECIPES[known("recipe", recipe, RECIPES, "keras_resnet.detection.RECIPES")]

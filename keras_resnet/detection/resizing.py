@@ -24,13 +24,36 @@ class Batch(NamedTuple):
     factors: np.ndarray
 
 
+OVERSHOOT = 50  # by how much bicubic resizing may leave the range of pixels
+
+
+def check_pixels(name: str, pixels: np.ndarray) -> np.ndarray:
+    """`pixels`, if they may be raw ones.
+
+    Args:
+        name: what they are, for the error.
+        pixels: numbers of any shape.
+
+    Raises:
+        ValueError: they are outside of 0 to 255, or normalized, or no finite numbers.
+    """
+    low, high = float(pixels.min()), float(pixels.max())
+    normalized = max(-low, high) <= 4 and (pixels != np.floor(pixels)).any()  # fractions near zero
+    if not -OVERSHOOT <= low <= high <= 255 + OVERSHOOT or normalized:
+        raise ValueError(
+            "images must be raw pixels from 0 to 255; the detector normalizes them itself. "
+            f"Received: as {name} pixels from {low:.4g} to {high:.4g}"
+        )
+    return pixels
+
+
 def resized_sides(height: int, width: int, shorter: int, longer: int) -> tuple[int, int]:
     """Height and width of an image as a detector gets it, rounded as in torchvision.
 
     Args:
         height, width: sides of the image in pixels.
-        shorter: the shorter side becomes so long, unless
-        longer: the longer one would be longer than this.
+        shorter: length of the shorter side in pixels.
+        longer: largest length of the longer side in pixels; if it limits the size, the shorter one is smaller.
 
     Returns:
         Height and width.

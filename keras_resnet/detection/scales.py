@@ -39,8 +39,7 @@ def shortest_side(sides: tf.Tensor, seed: tf.Tensor | None = None, shorter: int 
     Args:
         sides: height and width of the image, int32 (2,).
         seed: not used; it is there because all scales have the same arguments.
-        shorter: the shorter side becomes so long, unless
-        longer: the longer one would be longer than this.
+        shorter, longer: see `resizing.resized_sides`.
 
     Returns:
         The view.

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,9 @@ import tensorflow as tf
 
 from keras_resnet._internal.exclusive import exclusive
 from keras_resnet._internal.validation import integer, number
-from keras_resnet.detection.faster_rcnn import Design, training_network
+from keras_resnet.complexity import flat_layers
+from keras_resnet.detection.faster_rcnn import Design, check_design, classes_of, training_network
+from keras_resnet.detection.given_batches import INPUTS, check_batches
 from keras_resnet.detection.recipe import DetectionRecipe
 from keras_resnet.detection.recipes import recipe_named
 from keras_resnet.runtime.train_mode import quick_training
@@ -34,7 +37,7 @@ from keras_resnet.training.resuming import CHECKPOINTS, ResumeCallback, fingerpr
 from keras_resnet.training.schedules import with_warm_up
 
 VALIDATION = "val_map"  # the name of the validation's value in the history
-INPUTS = ("boxes", "images", "labels", "sizes")
+BACKBONE_LAYER = re.compile(r"(conv\d+)_")  # see `keras_resnet.stages`
 
 
 class Result(NamedTuple):
@@ -68,7 +71,7 @@ def fit(
     last epoch. With `ema_decay` these weights are the moving average.
 
     Args:
-        detector: a model of `FasterRCNN`. What is frozen in it stays so.
+        detector: a model of `FasterRCNN`, built with `frozen_until` and `frozen_norms` of the recipe.
         design: its design.
         recipe: your own recipe, one of `RECIPES`, or its name.
         batches_from: function that gets the number of a step, from 0, and returns an endless `tf.data.Dataset`: the
@@ -86,8 +89,9 @@ def fit(
         The result; `history` has the epochs before the training was resumed too.
 
     Raises:
-        ValueError: the batches or the value of `validate` are wrong; the warm-up is longer than the training;
-            `early_stopping` without `validate`; `directory` holds a training with other settings; or another process
+        ValueError: the first batch or the value of `validate` is wrong; the detector was built with another design, or
+            with other frozen parts than the recipe has; the warm-up is longer than the training; `early_stopping`
+            without `validate`; `directory` holds a training with other settings; or another process
             trains in it.
         TypeError: `batches_from` returns something else than a `tf.data.Dataset`.
         DivergedError: the loss or a weight is not finite any more; a `ValueError`.
@@ -100,6 +104,14 @@ def fit(
     recipe, steps = recipe_named(recipe), integer("steps", steps)
     epochs = recipe.epochs_of(steps)
     _check_recipe(recipe, epochs * steps, validate)
+    check_design(detector, design)
+    _check_frozen(detector, recipe)
+    if not callable(batches_from):
+        raise TypeError(
+            "batches_from must be a function from the number of a step to batches, as of batches_of. "
+            f"Received: {type(batches_from).__name__}"
+        )
+    check_batches(batches_from(0), classes_of(detector))
     keras.utils.set_random_seed(recipe.seed)
     network = training_network(detector, design, recipe.seed)
     where, path = placement_of(network), None if directory is None else Path(directory)
@@ -112,8 +124,9 @@ def fit(
         if path is not None and where.process == 0:
             stack.enter_context(exclusive(path / CHECKPOINTS, "training"))
         settings = {
-            **_as_read(recipe),
+            **_as_read(dataclasses.asdict(recipe)),
             "model": fingerprint_of_shapes(network),
+            "design": _as_read(_numbers_of(design)),
             "steps": steps,
             "validation": validate is not None,
         }
@@ -159,14 +172,39 @@ def _check_recipe(recipe: DetectionRecipe, steps: int, validate: object) -> None
         )
 
 
-def _as_read(recipe: DetectionRecipe) -> dict[str, Any]:
-    """The fields of a recipe as they are after writing and reading JSON."""
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+def _check_frozen(detector: keras.Model, recipe: DetectionRecipe) -> None:
+    """Raises a `ValueError` if a detector was built to be trained in another way than its recipe says."""
+    stages, norms = set(), False
+    for layer in flat_layers(detector):
+        if (found := BACKBONE_LAYER.match(layer.name)) and layer.trainable and layer.weights:
+            is_norm = isinstance(layer, keras.layers.BatchNormalization)
+            norms |= is_norm
+            if not is_norm:
+                stages.add(found[1])
+    built = min(stages, default=None), not norms
+    if built != (recipe.frozen_until, recipe.frozen_norms):
+        raise ValueError(
+            f"recipe must be as the detector was built: pass frozen_until={recipe.frozen_until!r} and "
+            f"frozen_norms={recipe.frozen_norms} to FasterRCNN or create_detector too. "
+            f"Received: a detector whose first trained stage is {built[0]}, with "
+            f"{'frozen' if built[1] else 'trained'} batch norms of the backbone"
+        )
+
+
+def _numbers_of(design: Design) -> dict[str, Any]:
+    """The fields of a design but its functions, whose result is in the shapes of the network."""
+    fields = dataclasses.fields(design)
+    return {field.name: getattr(design, field.name) for field in fields if not callable(getattr(design, field.name))}
+
+
+def _as_read(fields: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are after writing and reading JSON."""
+    return json.loads(json.dumps(fields))
 
 
 def _current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings in a checkpoint, with the defaults of fields that an earlier version did not have."""
-    return current_names({**_as_read(DetectionRecipe()), **settings})
+    return current_names({**_as_read(dataclasses.asdict(DetectionRecipe())), **settings})
 
 
 @contextlib.contextmanager
@@ -187,14 +225,6 @@ def _given_loss(target: Any, loss: Any) -> Any:
 
 def _with_targets(batches: tf.data.Dataset, names: Iterable[str]) -> tf.data.Dataset:
     """Batches as pairs for `keras.Model.fit`, which wants a target for each output, although no loss uses it."""
-    if not isinstance(batches, tf.data.Dataset):
-        raise TypeError(f"batches_from must return a tf.data.Dataset. Received: {type(batches).__name__}")
-    spec = batches.element_spec
-    if not isinstance(spec, dict) or not set(INPUTS) <= set(spec):
-        raise ValueError(
-            f"batches_from must return batches that are dicts with {', '.join(INPUTS)}. "
-            f"Received: {sorted(spec) if isinstance(spec, dict) else type(spec).__name__}"
-        )
 
     def pair(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         unused = tf.zeros(tf.shape(batch["images"])[:1])

@@ -52,7 +52,7 @@ def objects_of(
     Args:
         boxes: four numbers for each object.
         labels: the class of each.
-        difficult, crowd: see `Objects`; None: none of the objects is so.
+        difficult, crowd: see `Objects`; None: False for all.
     """
     none = [False] * len(labels)
     return Objects(

@@ -38,7 +38,7 @@ class Guess(NamedTuple):
     scores: tuple[float, ...]
 
 
-class Objects(NamedTuple):
+class FoundObjects(NamedTuple):
     """The objects in an image, the most certain one first.
 
     Attributes:
@@ -68,8 +68,8 @@ def _guess(classes: list[str], scores: list[float]) -> Guess:
     return Guess(tuple(classes), tuple(scores))
 
 
-def _objects(boxes: list[list[float]], classes: list[str], scores: list[float], count: int) -> Objects:
-    return Objects(tuple(map(tuple, boxes[:count])), tuple(classes[:count]), tuple(scores[:count]))
+def _objects(boxes: list[list[float]], classes: list[str], scores: list[float], count: int) -> FoundObjects:
+    return FoundObjects(tuple(map(tuple, boxes[:count])), tuple(classes[:count]), tuple(scores[:count]))
 
 
 CLASSIFIER = Form(("classes", "scores"), _guess)
@@ -119,14 +119,14 @@ def ask(
 
 def ask_detector(
     files: Iterable[Path], server: str, model: str, *, label: str | None = None, timeout: float = 30.0
-) -> Iterator[tuple[Path, Objects | ValueError]]:
+) -> Iterator[tuple[Path, FoundObjects | ValueError]]:
     """Asks a server of an export of `keras_resnet.detection.saved_model` for the objects in image files.
 
     Args:
         files, server, model, label, timeout: as for `ask`.
 
     Yields:
-        For each file, in order, its path and its `Objects`; or its path and a `ValueError` that names the file and
+        For each file, in order, its path and its `FoundObjects`; or its path and a `ValueError` that names the file and
         gives the reason.
 
     Raises:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from keras_resnet.classes import COCO
 from keras_resnet.detection import load
 from tests import needs
 from tests.conftest import SHARED
@@ -151,6 +152,8 @@ def test_classes_of_the_caller_give_the_labels(tmp_path):
     split = load(source, "all", classes=("toothbrush", "person", "stop sign", "tie"))
     assert split.objects[0].labels.tolist() == [0]
     assert split.category_ids == (90, 1, 13, -1)
+    published = load(source, "all", classes=COCO)  # ten names of these are "N/A"
+    assert published.objects[0].labels.tolist() == [89]
     with pytest.raises(ValueError, match="must have objects of the classes person, toothbrush.* Received: 'stop sign'"):
         load(source, "all", classes=("person", "toothbrush"))
 

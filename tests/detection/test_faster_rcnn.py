@@ -79,14 +79,43 @@ def test_an_image_without_objects_has_none(small, rng):
         (np.zeros((20, 30, 1), "uint8"), r"images \(H, W, 3\) of raw pixels"),
         (np.zeros((0, 30, 3), "uint8"), r"images \(H, W, 3\) of raw pixels"),
         (np.full((20, 30, 3), "a"), r"an array of <U1"),
-        (np.full((20, 30, 3), np.nan), "NaN or infinity in image 1"),
-        (np.full((20, 30, 3), 0.5), "raw pixels from 0 to 255; .* leave out the scaling"),
+        (np.zeros((20, 30, 3), bool), r"an array of bool"),
+        (np.full((20, 30, 3), np.nan), "raw pixels from 0 to 255; .* as image 1 pixels from nan to nan"),
+        (np.full((20, 30, 3), 0.5), "raw pixels from 0 to 255; .* as image 1 pixels from 0.5 to 0.5"),
+        (np.linspace(-2.1, 2.6, 300).reshape(10, 10, 3), "raw pixels from 0 to 255"),
+        (np.full((20, 30, 3), -120, "int8"), "raw pixels from 0 to 255"),
+        (np.full((20, 30, 3), 60_000, "uint16"), "raw pixels from 0 to 255; .* from 6e\\+04 to 6e\\+04"),
     ],
 )
 def test_what_is_no_image_is_refused(small, image, message):
     detector, design = small
     with pytest.raises(ValueError, match=message):
         find(detector, [np.zeros((20, 30, 3), "uint8"), image], design)
+
+
+def test_pixels_that_resizing_left_a_little_outside_are_raw(small):
+    detector, design = small
+    assert find(detector, [np.linspace(-20.5, 270.5, 300).reshape(10, 10, 3)], design)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("shorter", 0, "shorter must be an integer of at least 1"),
+        ("shorter", "64", "shorter must be an integer"),
+        ("detections", 0, "detections must be an integer of at least 1"),
+        ("least_score", 50, r"least_score must be in \[0, 1\)"),
+        ("before", 1000, "before must be a sequence of integers"),
+        ("after", (1, 2, 3), "after must be two numbers, for training and for use"),
+        ("anchors", ((32,), (64,)), "anchors must be keras_resnet.detection.anchors.Anchors"),
+        ("anchors", Anchors((32, 64)), "sizes of anchors must be groups of numbers, one for each map"),
+        ("anchors", Anchors(((32, 64), (16,))), "groups .* of the same length"),
+        ("neck", "fpn", "neck must be a function"),
+    ],
+)
+def test_a_design_is_checked(field, value, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        dataclasses.replace(FPN, **{field: value})
 
 
 def test_a_saved_detector_gives_the_same_answers(small, rng, tmp_path):

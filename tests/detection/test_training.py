@@ -13,14 +13,15 @@ import tensorflow as tf
 
 from keras_resnet.detection import DetectionRecipe, fit, training_network
 from keras_resnet.runtime.train_mode import quick_training
-from keras_resnet.training import checkpoints
+from keras_resnet.training import Recipe, checkpoints
 from keras_resnet.training.resuming import DivergedError, Stopped
 from tests import needs, processes
 from tests.conftest import UNTRACED
 from tests.detection.small_detector import DESIGN, batches_from, detector, example
 
 EPOCHS, STEPS = 2, 3
-PLAIN = DetectionRecipe(epochs=EPOCHS, batch_size=4, learning_rate=0.01, warmup_steps=1)
+SCRATCH = {"frozen_until": "conv1", "frozen_norms": False}
+PLAIN = DetectionRecipe(epochs=EPOCHS, batch_size=4, learning_rate=0.01, warmup_steps=1, **SCRATCH)
 # With all features that have a state, or change the gradients.
 BUSY = dataclasses.replace(
     PLAIN, optimizer="adamw", schedule="cosine", milestones=(), clip_norm=1.0, ema_decay=0.8, precision="bfloat16"
@@ -45,9 +46,9 @@ class AtStep(keras.callbacks.Callback):
             os.kill(os.getpid(), self.number)
 
 
-def train(directory=None, callbacks=(), recipe=BUSY):
-    model = detector(DESIGN)
-    result = fit(model, DESIGN, recipe, batches_from, STEPS, directory, mean_of_weights, callbacks)
+def train(directory=None, callbacks=(), recipe=BUSY, design=DESIGN):
+    model = detector(design)
+    result = fit(model, design, recipe, batches_from, STEPS, directory, mean_of_weights, callbacks)
     return model.get_weights(), result
 
 
@@ -85,6 +86,8 @@ def test_a_training_that_is_stopped_and_killed_ends_as_if_it_had_not_been(tmp_pa
     np.testing.assert_array_equal(again[-1], weights[-1])
     with pytest.raises(ValueError, match=r"directory must be new, .* a training with clip_norm=1.0"):
         train(tmp_path / "whole", recipe=dataclasses.replace(BUSY, clip_norm=2.0))
+    with pytest.raises(ValueError, match=r"directory must be new, .* a training with design="):
+        train(tmp_path / "whole", design=dataclasses.replace(DESIGN, lowest=0.2))
 
 
 @pytest.mark.slow
@@ -136,7 +139,8 @@ import json, sys, numpy as np
 from tests.detection.small_detector import DESIGN, batches_from, detector
 from keras_resnet.detection import DetectionRecipe, Found, Objects, evaluate, find, fit
 model = detector(DESIGN)
-recipe = DetectionRecipe(epochs=1, batch_size=4, learning_rate=0.01, warmup_steps=1, ema_decay=0.5)
+options = {"learning_rate": 0.01, "warmup_steps": 1, "ema_decay": 0.5, "frozen_until": "conv1", "frozen_norms": False}
+recipe = DetectionRecipe(epochs=1, batch_size=4, **options)
 result = fit(model, DESIGN, recipe, batches_from, 2, validate=lambda detector: 0.5)
 (found,) = find(model, [np.zeros((64, 96, 3), "uint8")], DESIGN)
 box, no = np.array([[10.0, 10, 50, 40]]), np.array([False])
@@ -194,6 +198,17 @@ def pairs(step):
     return batches_from(step).map(lambda batch: (batch["images"], batch["labels"]))
 
 
+def changed(**functions):
+    """The batches, with some of their parts changed."""
+    return lambda step: batches_from(step).map(
+        lambda batch: {**batch, **{name: change(batch[name]) for name, change in functions.items()}}
+    )
+
+
+def as_width_and_height(boxes):
+    return tf.concat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
+
+
 @pytest.mark.parametrize(
     ("fields", "batches", "error", "message"),
     [
@@ -206,11 +221,37 @@ def pairs(step):
         ({"early_stopping": 2}, batches_from, ValueError, "early_stopping must be 0 without validate"),
         ({}, no_batches, TypeError, "batches_from must return a tf.data.Dataset. Received: list"),
         ({}, pairs, ValueError, "dicts with boxes, images, labels, sizes. Received: tuple"),
+        ({}, None, TypeError, "batches_from must be a function .*, as of batches_of. Received: NoneType"),
+        ({}, changed(images=lambda x: x / 255), ValueError, "images must be raw pixels from 0 to 255"),
+        ({}, changed(labels=lambda x: x + 1), ValueError, "labels must be from 0 to 1, and -1 fills the batch"),
+        ({}, changed(boxes=as_width_and_height), ValueError, "boxes must be left, top, right and bottom in pixels"),
+        ({}, changed(boxes=lambda x: x / 96), ValueError, "boxes must be in pixels of their images"),
+        ({"frozen_until": "conv3"}, batches_from, ValueError, "pass frozen_until='conv3' and frozen_norms=False to"),
+        ({"frozen_norms": True}, batches_from, ValueError, "first trained stage is conv1, with trained batch norms"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(fields, batches, error, message, small):
     with pytest.raises(error, match=message):
         fit(small, DESIGN, dataclasses.replace(PLAIN, **fields), batches, STEPS)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [(None, "Received: recipe=None"), (Recipe(), "must be a keras_resnet.detection.DetectionRecipe, or a name in")],
+)
+def test_recipes_of_another_kind_are_refused(recipe, message, small):
+    with pytest.raises(TypeError, match=message):
+        fit(small, DESIGN, recipe, batches_from, STEPS)
+
+
+def test_another_design_than_that_of_the_detector_is_refused(small):
+    other = dataclasses.replace(DESIGN, anchors=DESIGN.anchors._replace(sizes=((8, 32),)))
+    with pytest.raises(ValueError, match=r"design must be the one .*: anchors.sizes is \[\[16, 32\]\] there"):
+        fit(small, other, PLAIN, batches_from, STEPS)
+    with pytest.raises(TypeError, match="design must be a keras_resnet.detection.Design. Received: design='FPN'"):
+        training_network(small, "FPN")
+    with pytest.raises(ValueError, match="detector must be a model of keras_resnet.detection.FasterRCNN"):
+        fit(small.get_layer("neck"), DESIGN, PLAIN, batches_from, STEPS)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from keras_resnet.detection import DetectionRecipe, fit  # noqa: E402
 from keras_resnet.training import distribution  # noqa: E402
 from tests.detection.small_detector import DESIGN, batches_from, detector  # noqa: E402
 
-RECIPE = DetectionRecipe(epochs=2, batch_size=4, learning_rate=0.01, warmup_steps=1, ema_decay=0.5)
+OPTIONS = {"learning_rate": 0.01, "warmup_steps": 1, "ema_decay": 0.5, "frozen_until": "conv1", "frozen_norms": False}
+RECIPE = DetectionRecipe(epochs=2, batch_size=4, **OPTIONS)
 
 
 def losses(devices):
