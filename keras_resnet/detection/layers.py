@@ -150,9 +150,10 @@ class Proposals(WithAnchors):
             logits: (N, H, W, A) for each map.
             codes: (N, H, W, 4 * A) for each map.
         """
-        limits = (self.settings[name] for name in ("before", "after", "overlap"))
+        limits = {name: self.settings[name] for name in ("before", "after", "overlap")}
         anchors = self.anchors(images, codes)
-        kept = propose(flat(logits, ()), flat(codes, (4,)), anchors, ops.cast(sizes, "float32"), *limits, suppress=self.suppress)
+        given = flat(logits, ()), flat(codes, (4,)), anchors, ops.cast(sizes, "float32")
+        kept = propose(*given, **limits, suppress=self.suppress)
         present = ops.arange(self.settings["after"], dtype="int32")[None] < kept.found[:, None]
         return ops.stop_gradient(kept.boxes), present
 
