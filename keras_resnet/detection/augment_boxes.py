@@ -147,7 +147,7 @@ def random_iou_crop(
     sides = crops[:, 2:] - crops[:, :2]
     shape = sides[:, 0] / tf.maximum(sides[:, 1], 1)
     inside = _centers_inside(boxes, crops)
-    overlap = tf.where(inside, box_math.overlaps(crops, boxes), -1.0)
+    overlap = tf.where(inside, box_math.overlaps(crops, boxes, tf), -1.0)
     fits = (shape >= ratio[0]) & (shape <= ratio[1]) & (tf.reduce_max(overlap, axis=1) >= least)
     fits &= tf.reduce_all(sides > 0, axis=1)
     whole = least >= 1

@@ -27,12 +27,14 @@ def areas(boxes: Any) -> Any:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def overlaps(boxes: Any, others: Any) -> Any:
+def overlaps(boxes: Any, others: Any, functions: Any = ops) -> Any:
     """Intersection over union of each box with each of the others.
 
     Args:
         boxes: (..., A, 4).
         others: (..., B, 4), with the same leading axes.
+        functions: the module that computes: `keras.ops`, or `tf` where TensorFlow computes whatever the backend is, as
+            in a `tf.data` pipeline.
 
     Returns:
         (..., A, B), from 0 to 1; 0 for two boxes without an area.
@@ -43,12 +45,12 @@ def overlaps(boxes: Any, others: Any) -> Any:
         >>> float(overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 0, 2, 1]]))[0, 0])
         0.5
     """
-    boxes, others = ops.expand_dims(boxes, -2), ops.expand_dims(others, -3)
-    sides = ops.minimum(boxes[..., 2:], others[..., 2:]) - ops.maximum(boxes[..., :2], others[..., :2])
-    sides = ops.maximum(sides, 0)
+    boxes, others = functions.expand_dims(boxes, -2), functions.expand_dims(others, -3)
+    start, end = functions.maximum(boxes[..., :2], others[..., :2]), functions.minimum(boxes[..., 2:], others[..., 2:])
+    sides = functions.maximum(end - start, 0)
     common = sides[..., 0] * sides[..., 1]
     union = areas(boxes) + areas(others) - common
-    return ops.where(union > 0, common / ops.where(union > 0, union, 1), 0)
+    return functions.where(union > 0, common / functions.where(union > 0, union, 1), 0)
 
 
 def clip(boxes: Any, sizes: Any) -> Any:

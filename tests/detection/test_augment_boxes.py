@@ -1,6 +1,7 @@
 """Augmentation: boxes follow the pixels of their objects, and the same arguments give the same result."""
 
 import functools
+import json
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from keras_resnet.detection.augment_boxes import (
 )
 from keras_resnet.detection.resizing import resized, resized_sides
 from keras_resnet.detection.scales import large_scale_jitter, random_shortest_side, shortest_side, viewed
+from tests import needs, processes
 from tests.conftest import quick_among
 from tests.detection.annotated_files import painted, picture
 
@@ -100,6 +102,26 @@ def test_a_crop_keeps_objects_with_their_center_and_enough_overlap():
     whole = random_iou_crop(annotated, (0, 0), least_overlaps=(1.0,))
     assert whole.image.shape == (80, 100, 3)
     assert len(whole.labels) == 6
+
+
+CROPS_IN_A_PIPELINE = """
+import json, tensorflow as tf
+from keras_resnet.detection.augment_boxes import random_iou_crop
+from tests.detection.test_augment_boxes import one
+crops = tf.data.Dataset.range(8).map(lambda number: random_iou_crop(one(), (number, 1)))
+print(json.dumps([found.boxes.numpy().tolist() for found in crops]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize("backend", [pytest.param(name, marks=needs.package(name)) for name in ("jax", "torch")])
+def test_crops_are_the_same_on_other_backends(backend):
+    ended = processes.python("-c", CROPS_IN_A_PIPELINE, environment={"KERAS_BACKEND": backend})
+    found = json.loads(processes.printed(ended))
+    expected = [random_iou_crop(one(), (number, 1)).boxes.numpy().tolist() for number in range(8)]
+    assert found == expected
+    assert len({str(boxes) for boxes in found}) > 2
 
 
 def test_sides_are_those_of_find():
