@@ -134,12 +134,14 @@ def evaluate(
     start_keras()
     from keras_resnet.cli.report import say
     from keras_resnet.detection import evaluate_split, load, write_report
+    from keras_resnet.detection.coco_ap import import_counter
     from keras_resnet.detection.prediction import pixels_of
     from keras_resnet.detection.run_directory import open_run
     from keras_resnet.evaluation.report import check_directory
 
     if report is not None:
         check_directory(report)
+        import_counter()  # that it is missing is said before the detections, not after them
     found, detector = open_run(run)
     source, part = data or found.task.data, split or found.task.test_split
     images = load(source, part, classes=found.classes, on_corrupt=on_corrupt or found.task.on_corrupt)

@@ -64,6 +64,13 @@ def test_without_the_counter_of_coco_a_training_does_not_begin(photos, small_row
     assert not (tmp_path / "run").exists()
 
 
+def test_without_the_counter_of_coco_a_report_is_refused_before_the_run_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
+    message = str(invoke("detect", "evaluate", tmp_path / "no run", "--report", tmp_path / "report").exception)
+    assert "need the package pycocotools: pip install 'keras-resnet-zoo[detection]'" in message
+    assert not (tmp_path / "report").exists()
+
+
 def test_a_task_goes_through_json():
     task = DetectionTask("fasterrcnn_resnet50_fpn", "voc:x", RECIPES["small_data"], shorter=300)
     assert json.loads(json.dumps(task.fields)) == task.fields
