@@ -27,7 +27,6 @@ DATA_HELP = (
     "[bold]coco:DIR[/bold], or [bold]tfds:NAME[/bold] (TensorFlow Datasets: voc/2007, coco/2017)."
 )
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory that `keras-resnet detect train` wrote.")]
-Split = Annotated[str, typer.Option(metavar="NAME", help="Name of a split of the data.")]
 
 
 @app.command()
@@ -60,11 +59,15 @@ def train(
             help="Largest length of the longer side of the images in pixels.", show_default="the detector's", min=1
         ),
     ] = None,
-    train_split: Split = "train",
+    train_split: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the split from which the detector learns.")
+    ] = "train",
     val_split: Annotated[
         str, typer.Option(metavar="NAME", help='Name of the split that chooses the best epoch. "": the last epoch.')
     ] = "val",
-    test_split: Split = "test",
+    test_split: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the split on which the trained detector is measured.")
+    ] = "test",
     on_corrupt: OnCorrupt = "stop",
     devices: Annotated[
         int | None, typer.Option(help="Number of devices that share each batch. 0: all devices.", min=0)
@@ -101,11 +104,11 @@ def train(
     )
     try:
         with ProgressBar(console, own.batch_size) as progress:
-            run = train_run(task, out, [progress], overwrite, devices, lambda line: report.say(line, console))
+            finished = train_run(task, out, [progress], overwrite, devices, lambda line: report.say(line, console))
     except Stopped as stopped:
         report.say(f"\n{stopped}", console)
         raise typer.Exit(128 + stopped.signal) from None
-    report.say(f"mAP@.5 {run.test_map:.1%} on {run.test_images:,} images of {test_split}; see {out}", console)
+    report.say(f"mAP@.5 {finished.test_map:.1%} on {finished.test_images:,} images of {test_split}; see {out}", console)
 
 
 @app.command()
@@ -121,7 +124,10 @@ def recipes() -> None:
 def evaluate(
     run: Run,
     data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="the data of the run")] = None,
-    split: Annotated[str | None, typer.Option(metavar="NAME", show_default="the test split of the run")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the split to measure on.", show_default="the test split of the run"),
+    ] = None,
     on_corrupt: OnCorruptOfRun = None,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="New directory for a report.", show_default="none")
@@ -142,16 +148,16 @@ def evaluate(
     if report is not None:
         check_directory(report)
         import_counter()  # that it is missing is said before the detections, not after them
-    found, detector = open_run(run)
-    source, part = data or found.task.data, split or found.task.test_split
-    images = load(source, part, classes=found.classes, on_corrupt=on_corrupt or found.task.on_corrupt)
-    evaluation = evaluate_split(detector, images, found.task.design)
+    finished, detector = open_run(run)
+    source, part = data or finished.task.data, split or finished.task.test_split
+    images = load(source, part, classes=finished.classes, on_corrupt=on_corrupt or finished.task.on_corrupt)
+    evaluation = evaluate_split(detector, images, finished.task.design)
     console = Console()
-    for name, curve in zip(found.classes, evaluation.curves, strict=True):
+    for name, curve in zip(finished.classes, evaluation.curves, strict=True):
         say(f"{name}: AP@.5 {curve.area:.1%} of {curve.objects:,} objects", console)
     say(f"mAP@.5 {evaluation.map50:.1%} on {len(evaluation.found):,} images", console)
     if report is not None:
-        title = f"{found.task.detector} on {source}, {part}"
+        title = f"{finished.task.detector} on {source}, {part}"
         say(str(write_report(evaluation, report, title, functools.partial(pixels_of, images))), console)
     if fail_below is not None and not evaluation.map50 >= fail_below:
         raise typer.Exit(1)
@@ -182,7 +188,7 @@ def predict(
     from keras_resnet.detection import find
     from keras_resnet.detection.run_directory import open_run
 
-    run, detector = open_run(model)
+    finished, detector = open_run(model)
     files = [Path(file) for path in images for file in (images_below(path) if path.is_dir() else [path])]
     rows: list[tuple[Path, Found]] = []
     failed = 0
@@ -193,16 +199,16 @@ def predict(
             report.error(error)
             failed += 1
             continue
-        found = found_objects.likely(find(detector, [pixels], run.task.design)[0], least_score)
+        found = found_objects.likely(find(detector, [pixels], finished.task.design)[0], least_score)
         rows.append((file, found))
         if pictures is not None:
-            found_objects.write_picture(pixels, found, run.classes, pictures / f"{file.name}.png")
+            found_objects.write_picture(pixels, found, finished.classes, pictures / f"{file.name}.png")
     if csv is not None:
-        found_objects.write_csv(rows, run.classes, csv)
+        found_objects.write_csv(rows, finished.classes, csv)
     if json:
-        typer.echo(found_objects.as_json(rows, run.classes))
+        typer.echo(found_objects.as_json(rows, finished.classes))
     elif csv is None:
-        for line in found_objects.lines(rows, run.classes):
+        for line in found_objects.lines(rows, finished.classes):
             report.say(line, Console())
     if failed:
         raise typer.Exit(1)
@@ -232,12 +238,12 @@ def export(
     from keras_resnet.detection.run_directory import open_run
     from keras_resnet.export import kit
 
-    found, detector = open_run(run)
-    name = name or found.task.detector
+    finished, detector = open_run(run)
+    name = name or finished.task.detector
     kit.check(out, name)
-    design = found.task.design
+    design = finished.task.design
     black = np.zeros((1, design.shorter, design.shorter, detector.input["images"].shape[-1]), "uint8")
-    path = saved_model(detector, design, kit.model_path(out, name), found.classes, version, precision, warmup=black)
+    path = saved_model(detector, design, kit.model_path(out, name), finished.classes, version, precision, warmup=black)
     kit.write(out, name)
     say((path / "card.txt").read_text(), Console())
     say(f"{out} holds the model and README.md, which says how to serve it", Console())

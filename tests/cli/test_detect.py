@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+import typer
 
 from keras_resnet import zoo
-from keras_resnet.cli import with_options
+from keras_resnet.cli import detect, with_options
 from keras_resnet.detection import RECIPES, DetectionRecipe, DetectionTask, rows
 from tests.cli.test_cli import invoke
 from tests.conftest import UNTRACED
@@ -28,6 +29,13 @@ def test_help_has_an_option_for_every_field_of_a_recipe():
     for field in dataclasses.fields(DetectionRecipe):
         assert f"--{field.name.replace('_', '-')}" in output
         assert field.metadata["help"].partition(" ")[0] in output
+
+
+def test_each_option_has_help_in_its_own_words():
+    for name, command in typer.main.get_command(detect.app).commands.items():
+        helps = {parameter.name: parameter.help for parameter in command.params}
+        assert all(helps.values()), name
+        assert len(set(helps.values())) == len(helps), name
 
 
 def test_recipes_are_listed_with_what_they_change():
