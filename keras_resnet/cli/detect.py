@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from keras_resnet._internal.validation import directory
+from keras_resnet._internal.validation import directory, output_file
 from keras_resnet.cli.options import OnCorrupt, OnCorruptOfRun, changed, read_recipe, with_recipe_fields
 from keras_resnet.cli.startup import start_keras
 from keras_resnet.detection.recipe import DetectionRecipe, detection_recipe_of
@@ -180,8 +180,8 @@ def predict(
 
     If a file cannot be read, an error names it, the other files are done, and the exit status is 1.
     """
-    if pictures is not None:
-        directory("pictures", pictures)
+    pictures = None if pictures is None else directory("pictures", pictures)
+    csv = None if csv is None else output_file("csv", csv, ".csv")
     start_keras()
     from keras_resnet.cli import found_objects, report
     from keras_resnet.data.folders import images_below

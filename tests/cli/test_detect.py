@@ -79,6 +79,18 @@ def test_without_the_counter_of_coco_a_report_is_refused_before_the_run_is_opene
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none/o.csv", "csv must be in a directory that exists. .*; make '.*/none' first"),
+        ("o.txt", "csv must end in .csv"),
+    ],
+)
+def test_a_csv_file_that_cannot_be_written_is_refused_before_the_run_is_opened(name, message, tmp_path):
+    error = invoke("detect", "predict", tmp_path, "--model", tmp_path / "no run", "--csv", tmp_path / name).exception
+    assert re.search(message, str(error)), error
+
+
 def test_a_task_goes_through_json():
     task = DetectionTask("fasterrcnn_resnet50_fpn", "voc:x", RECIPES["small_data"], shorter=300)
     assert json.loads(json.dumps(task.fields)) == task.fields
