@@ -170,7 +170,11 @@ def predict(
     ],
     model: Annotated[Path, typer.Option(metavar="RUN", help="Directory that `keras-resnet detect train` wrote.")],
     pictures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory for the images with labelled boxes, as PNG files.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory for the images with labelled boxes, as PNG files. Folders below a DIR of images are kept.",
+        ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV file, a row for each object.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON: a list of objects for each file.")] = False,
@@ -184,15 +188,16 @@ def predict(
     csv = None if csv is None else output_file("csv", csv, ".csv")
     start_keras()
     from keras_resnet.cli import found_objects, report
-    from keras_resnet.data.folders import images_below
     from keras_resnet.detection import find
     from keras_resnet.detection.run_directory import open_run
 
+    files, names = found_objects.image_files(images)
+    if pictures is not None:
+        found_objects.check_names(files, names)
     finished, detector = open_run(model)
-    files = [Path(file) for path in images for file in (images_below(path) if path.is_dir() else [path])]
     rows: list[tuple[Path, Found]] = []
     failed = 0
-    for file in files:
+    for file, name in zip(files, names, strict=True):
         try:
             pixels = found_objects.read(file)
         except ValueError as error:
@@ -202,7 +207,7 @@ def predict(
         found = found_objects.likely(find(detector, [pixels], finished.task.design)[0], least_score)
         rows.append((file, found))
         if pictures is not None:
-            found_objects.write_picture(pixels, found, finished.classes, pictures / f"{file.name}.png")
+            found_objects.write_picture(pixels, found, finished.classes, pictures / name)
     if csv is not None:
         found_objects.write_csv(rows, finished.classes, csv)
     if json:

@@ -13,10 +13,48 @@ import tensorflow as tf
 from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.validation import printable
 from keras_resnet.data.constructors import from_files
+from keras_resnet.data.folders import images_below
 from keras_resnet.detection import Found, draw
 
 COLUMNS = ("file", "class", "score", "left", "top", "right", "bottom")
 Rows = Sequence[tuple[Path, Found]]
+
+
+def image_files(arguments: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The image files of arguments, and the names of their pictures.
+
+    Args:
+        arguments: image files, and directories, whose images are used at any depth.
+
+    Returns:
+        The files; and for each of them the name of its picture: the path of the file below the directory that is its
+        argument, or only the name of a file that is an argument itself, with .png at the end.
+
+    Raises:
+        ValueError: a directory has no images.
+    """
+    files: list[Path] = []
+    names: list[Path] = []
+    for argument in arguments:
+        is_directory = argument.is_dir()
+        top = argument if is_directory else argument.parent
+        for file in map(Path, images_below(argument)) if is_directory else [argument]:
+            files.append(file)
+            names.append(file.relative_to(top).with_name(f"{file.name}.png"))
+    return files, names
+
+
+def check_names(files: Sequence[Path], names: Sequence[Path]) -> None:
+    """Raises a `ValueError` if the pictures of two files have the same name."""
+    files_by_name: dict[Path, Path] = {}
+    for file, name in zip(files, names, strict=True):
+        other = files_by_name.setdefault(name, file)
+        if other != file:
+            raise ValueError(
+                "pictures must have another name for each image: give the directory above the images, whose folders "
+                "are kept, or run the command for each of them with its own --pictures. "
+                f"Received: {printable(other)} and {printable(file)}, which would both become {printable(name)}"
+            )
 
 
 def read(file: Path) -> np.ndarray:

@@ -13,7 +13,7 @@ import tensorflow as tf
 import typer
 
 from keras_resnet import zoo
-from keras_resnet.cli import detect, with_options
+from keras_resnet.cli import detect, found_objects, with_options
 from keras_resnet.detection import RECIPES, DetectionRecipe, DetectionTask, rows
 from tests.cli.test_cli import invoke
 from tests.conftest import UNTRACED
@@ -89,6 +89,32 @@ def test_without_the_counter_of_coco_a_report_is_refused_before_the_run_is_opene
 def test_a_csv_file_that_cannot_be_written_is_refused_before_the_run_is_opened(name, message, tmp_path):
     error = invoke("detect", "predict", tmp_path, "--model", tmp_path / "no run", "--csv", tmp_path / name).exception
     assert re.search(message, str(error)), error
+
+
+@pytest.fixture
+def same_names(tmp_path):
+    """Two images of the same name in two folders."""
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.png").write_bytes(as_png(picture((8, 8))))
+    return tmp_path
+
+
+def test_pictures_are_in_the_folders_of_their_images(same_names):
+    files, names = found_objects.image_files([same_names, same_names / "a" / "x.png"])
+    assert [str(file.relative_to(same_names)) for file in files] == ["a/x.png", "b/x.png", "a/x.png"]
+    assert [str(name) for name in names] == ["a/x.png.png", "b/x.png.png", "x.png.png"]
+    found_objects.check_names([*files, files[2]], [*names, names[2]])  # the same image twice is no mistake
+
+
+def test_pictures_of_the_same_name_are_refused_before_the_run_is_opened(same_names):
+    images = (same_names / "a" / "x.png", same_names / "b")
+    message = str(
+        invoke("detect", "predict", *images, "--model", "no run", "--pictures", same_names / "pictures").exception
+    )
+    assert re.match("pictures must have another name for each image: give the directory above the images", message)
+    assert f"{same_names}/a/x.png and {same_names}/b/x.png, which would both become x.png.png" in message
+    assert not (same_names / "pictures").exists()
 
 
 def test_a_task_goes_through_json():
