@@ -188,7 +188,6 @@ def predict(
     csv = None if csv is None else output_file("csv", csv, ".csv")
     start_keras()
     from keras_resnet.cli import found_objects, report
-    from keras_resnet.detection import find
     from keras_resnet.detection.run_directory import open_run
 
     files, names = found_objects.image_files(images)
@@ -197,17 +196,16 @@ def predict(
     finished, detector = open_run(model)
     rows: list[tuple[Path, Found]] = []
     failed = 0
-    for file, name in zip(files, names, strict=True):
-        try:
-            pixels = found_objects.read(file)
-        except ValueError as error:
-            report.error(error)
+    answers = found_objects.find_in_files(detector, files, finished.task.design)
+    for (file, answer), name in zip(answers, names, strict=True):
+        if isinstance(answer, ValueError):
+            report.error(answer)
             failed += 1
             continue
-        found = found_objects.likely(find(detector, [pixels], finished.task.design)[0], least_score)
+        found = found_objects.likely(answer.found, least_score)
         rows.append((file, found))
         if pictures is not None:
-            found_objects.write_picture(pixels, found, finished.classes, pictures / name)
+            found_objects.write_picture(answer.pixels, found, finished.classes, pictures / name)
     if csv is not None:
         found_objects.write_csv(rows, finished.classes, csv)
     if json:

@@ -14,7 +14,7 @@ import typer
 
 from keras_resnet import zoo
 from keras_resnet.cli import detect, found_objects, with_options
-from keras_resnet.detection import RECIPES, DetectionRecipe, DetectionTask, rows
+from keras_resnet.detection import RECIPES, DetectionRecipe, DetectionTask, Found, rows
 from tests.cli.test_cli import invoke
 from tests.conftest import UNTRACED
 from tests.detection.annotated_files import as_png, picture, write_voc, xml
@@ -115,6 +115,50 @@ def test_pictures_of_the_same_name_are_refused_before_the_run_is_opened(same_nam
     assert re.match("pictures must have another name for each image: give the directory above the images", message)
     assert f"{same_names}/a/x.png and {same_names}/b/x.png, which would both become x.png.png" in message
     assert not (same_names / "pictures").exists()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Puts a detector in place that finds a box around each image; returns the numbers of images in its calls."""
+    numbers = []
+
+    def box_around(detector, images, design, batch_size):
+        numbers.append(len(images))
+        return [Found(np.array([[0, 0, *image.shape[1::-1]]]), np.array([0]), np.array([0.9])) for image in images]
+
+    monkeypatch.setattr(found_objects, "find", box_around)
+    return numbers
+
+
+@pytest.mark.slow
+def test_files_are_answered_in_their_order_several_at_once(calls, tmp_path):
+    files = [tmp_path / f"{number}.png" for number in range(12)]
+    broken = (0, 4, 5, 11)
+    for number, file in enumerate(files):
+        file.write_bytes(b"no image" if number in broken else as_png(picture((8, 10 + number))))
+    answers = found_objects.find_in_files(None, [*files, tmp_path / "none.png", files[1]], DESIGN)
+    assert [next(answers)[0] for _ in range(4)] == files[:4]
+    assert calls == [4]  # what comes later is not computed yet
+    later = dict(enumerate(answers, 4))
+    assert calls == [4, 4, 1]
+    assert [file for file, _ in later.values()] == [*files[4:], tmp_path / "none.png", files[1]]
+    for number, (file, answer) in later.items():
+        if number in (*broken, 12):
+            assert str(file) in str(answer)
+            assert isinstance(answer, ValueError)
+        else:
+            assert answer.found.boxes.tolist() == [[0, 0, answer.pixels.shape[1], 8]]
+            assert answer.pixels.shape == (8, 11 if number == 13 else 10 + number, 3)
+    assert str(later[4][1]) == f"{files[4]} is not a readable JPEG, PNG, BMP, WebP or GIF"
+    assert str(later[12][1]) == f"cannot read {tmp_path / 'none.png'}: No such file or directory"
+
+
+@pytest.mark.slow
+def test_files_that_all_cannot_be_read_are_all_named(calls, tmp_path):
+    files = [tmp_path / "none.png", tmp_path / "neither.png"]
+    answers = list(found_objects.find_in_files(None, files, DESIGN))
+    assert [str(error) for _, error in answers] == [f"cannot read {file}: No such file or directory" for file in files]
+    assert not calls
 
 
 def test_a_task_goes_through_json():
