@@ -5,7 +5,7 @@ import csv
 
 import pytest
 
-from benchmarks import build, exporting, gpu, input, latency, memory, serve, speed_section, train
+from benchmarks import build, detect, exporting, gpu, input, latency, memory, serve, speed_section, train
 from benchmarks import report as reports
 from benchmarks.measure import Rates
 from benchmarks.report import Report
@@ -14,7 +14,8 @@ from keras_resnet.training.precision_choice import Choice
 from tests.conftest import quick_among
 
 MODULES = {
-    module.__name__.rpartition(".")[2]: module for module in (serve, train, input, build, memory, gpu, exporting)
+    module.__name__.rpartition(".")[2]: module
+    for module in (serve, train, input, build, memory, gpu, exporting, detect)
 }
 # These need trained networks or a server. test_benchmarks.py and tests/export/test_serving_load.py test them.
 ELSEWHERE = {"serve_accuracy", "serve_load", "speedrun"}
