@@ -65,8 +65,8 @@ def test_an_image_of_one_pixel_is_answered(small):
 
 def test_an_image_without_objects_has_none(small, rng):
     detector, design = small
-    certain = FasterRCNN(backbone(), 3, dataclasses.replace(design, least_score=0.999))
-    found = find(certain, images(rng), design)
+    certain = dataclasses.replace(design, least_score=0.999)
+    found = find(FasterRCNN(backbone(), 3, certain), images(rng), certain)
     assert [one.boxes.shape for one in found] == [(0, 4)] * 2
     assert [len(one.scores) for one in found] == [0, 0]
     assert find(detector, [], design) == []
