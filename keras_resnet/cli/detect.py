@@ -139,9 +139,9 @@ def evaluate(
     """Measures the mean average precision of a trained detector."""
     start_keras()
     from keras_resnet.cli.report import say
-    from keras_resnet.detection import evaluate_split, load, write_report
+    from keras_resnet.detection import load, write_report
     from keras_resnet.detection.coco_ap import import_counter
-    from keras_resnet.detection.prediction import pixels_of
+    from keras_resnet.detection.prediction import evaluate_readable, pixels_of
     from keras_resnet.detection.run_directory import open_run
     from keras_resnet.evaluation.report import check_directory
 
@@ -151,14 +151,15 @@ def evaluate(
     finished, detector = open_run(run)
     source, part = data or finished.task.data, split or finished.task.test_split
     images = load(source, part, classes=finished.classes, on_corrupt=on_corrupt or finished.task.on_corrupt)
-    evaluation = evaluate_split(detector, images, finished.task.design)
+    evaluation, readable = evaluate_readable(detector, images, finished.task.design)
     console = Console()
     for name, curve in zip(finished.classes, evaluation.curves, strict=True):
         say(f"{name}: AP@.5 {curve.area:.1%} of {curve.objects:,} objects", console)
     say(f"mAP@.5 {evaluation.map50:.1%} on {len(evaluation.found):,} images", console)
     if report is not None:
         title = f"{finished.task.detector} on {source}, {part}"
-        say(str(write_report(evaluation, report, title, functools.partial(pixels_of, images))), console)
+        pixels = functools.partial(pixels_of, readable)
+        say(str(write_report(evaluation, report, title, pixels, readable.files or None)), console)
     if fail_below is not None and not evaluation.map50 >= fail_below:
         raise typer.Exit(1)
 

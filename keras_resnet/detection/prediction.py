@@ -58,8 +58,29 @@ def evaluate_split(detector: keras.Model, split: AnnotatedSplit, design: Design,
         >>> from keras_resnet.detection import FPN, evaluate_split, load
         >>> evaluate_split(detector, load("voc:photos", "test"), FPN).map50  # doctest: +SKIP
     """
+    return evaluate_readable(detector, split, design, batch_size)[0]
+
+
+def evaluate_readable(
+    detector: keras.Model, split: AnnotatedSplit, design: Design, batch_size: int = 4
+) -> tuple[Evaluation, AnnotatedSplit]:
+    """`evaluate_split`, and the images that it is of: a report needs their names and pixels.
+
+    Args:
+        detector, split, design, batch_size: as for `predict`.
+
+    Returns:
+        The evaluation, and the part of the split without the images that were skipped because they are corrupt. Image i
+        of the evaluation is image i of that part.
+
+    Raises:
+        ValueError: all images of the split are corrupt.
+    """
     numbers, found = predict(detector, split, design, batch_size)
-    return evaluate(found, [split.objects[number] for number in numbers], split.classes)
+    if not numbers:
+        raise ValueError(f"data: a split must have readable images. Received: {'; '.join(split.skipped):.200}")
+    readable = split.part(np.array(numbers))
+    return evaluate(found, readable.objects, split.classes), readable
 
 
 def pixels_of(split: AnnotatedSplit, number: int) -> np.ndarray:

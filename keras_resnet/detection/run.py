@@ -15,7 +15,7 @@ from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.validation import printable
 from keras_resnet.detection.annotations import AnnotatedSplit
 from keras_resnet.detection.coco_ap import import_counter
-from keras_resnet.detection.prediction import evaluate_split, pixels_of
+from keras_resnet.detection.prediction import evaluate_readable, evaluate_split, pixels_of
 from keras_resnet.detection.recipe_batches import batches_of
 from keras_resnet.detection.report import write_report
 from keras_resnet.detection.rows import create_detector
@@ -73,7 +73,7 @@ def train(
         return load_run(out)
     import_counter()  # the report needs it: better an error now than after the training
     parts = _splits(task)
-    training, test = parts[task.train_split], parts[task.test_split]
+    training = parts[task.train_split]
     keras.utils.set_random_seed(task.recipe.seed)
     with distribution.devices(devices):
         detector = create_detector(
@@ -99,10 +99,10 @@ def train(
             callbacks=callbacks,
         )
     save(detector, out / DETECTOR)
-    evaluation = evaluate_split(detector, test, task.design)
+    evaluation, tested = evaluate_readable(detector, parts[task.test_split], task.design)
     shutil.rmtree(out / REPORT, ignore_errors=True)  # of a process that was killed while it wrote
     title = f"{task.detector} on {task.data}, {task.test_split}"
-    write_report(evaluation, out / REPORT, title, functools.partial(pixels_of, test), test.files or None)
+    write_report(evaluation, out / REPORT, title, functools.partial(pixels_of, tested), tested.files or None)
     run = DetectionRun(
         task=task,
         classes=training.classes,

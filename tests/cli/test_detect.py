@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import functools
 import json
 import re
 import sys
@@ -12,13 +11,12 @@ import pytest
 import tensorflow as tf
 import typer
 
-from keras_resnet import zoo
 from keras_resnet.cli import detect, found_objects, with_options
-from keras_resnet.detection import RECIPES, DetectionRecipe, DetectionTask, Found, rows
+from keras_resnet.detection import RECIPES, DetectionRecipe, DetectionTask, Found
 from tests.cli.test_cli import invoke
 from tests.conftest import UNTRACED
-from tests.detection.annotated_files import as_png, picture, write_voc, xml
-from tests.detection.small_detector import DESIGN
+from tests.detection.annotated_files import as_png, picture
+from tests.detection.small_detector import DESIGN, in_table, write_photos
 
 SCRATCH = ("--frozen-until", "conv1", "--no-frozen-norms")
 SHORT = ("--epochs", 1, "--batch-size", 2, "--warmup-steps", 0, "--learning-rate", 0.01)
@@ -169,22 +167,12 @@ def test_a_task_goes_through_json():
 
 @pytest.fixture
 def small_row(monkeypatch):
-    """Makes a detector of the table so small that a step takes a second without tracing."""
-    row = rows.Row("fasterrcnn_resnet50_fpn", "none", "ResNet18", dataclasses.replace(DESIGN, least_score=0.0))
-    monkeypatch.setitem(rows.ROWS, row.name, row)
-    small = functools.partial(zoo.ResNet18, depths=(1, 1, 1, 1), filters=(8, 8, 16, 16))
-    monkeypatch.setitem(zoo._CONSTRUCTORS, "ResNet18", small)
+    in_table(monkeypatch)
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Four images with a rectangle, and one as background."""
-    boxes = {"a": (8, 8, 40, 30), "b": (20, 10, 60, 50), "c": (30, 20, 70, 60), "d": (4, 4, 50, 40), "e": None}
-    images = {
-        name: (as_png(picture((64, 96), box)), xml([("mark", box)] if box else [], (64, 96)))
-        for name, box in boxes.items()
-    }
-    return write_voc(tmp_path / "photos", images, {"train": "abe", "val": "c", "test": "d"})
+    return write_photos(tmp_path / "photos", {"train": "abe", "val": "c", "test": "d"})
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A detector that trains in seconds, and images with bright rectangles for it."""
 
 import dataclasses
+import functools
 import math
 
 import keras
@@ -8,8 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 import keras_resnet as kr
-from keras_resnet.detection import C4, FasterRCNN
+from keras_resnet import zoo
+from keras_resnet.detection import C4, FasterRCNN, rows
 from keras_resnet.detection.anchors import Anchors
+from tests.detection.annotated_files import as_png, picture, write_voc, xml
 
 HEIGHT, WIDTH, CLASSES = 64, 96, 2
 DESIGN = dataclasses.replace(
@@ -32,6 +35,33 @@ def detector(design=DESIGN, **options):
         (1, 1, 1, 1), kr.residual_block, filters=(8, 8, 16, 16), include_top=False, input_shape=(None, None, 3)
     )
     return FasterRCNN(backbone, CLASSES, design, **{"frozen_until": "conv1", "frozen_norms": False, **options})
+
+
+def in_table(monkeypatch):
+    """Makes a detector of the table so small that a step takes a second without tracing."""
+    row = rows.Row("fasterrcnn_resnet50_fpn", "none", "ResNet18", dataclasses.replace(DESIGN, least_score=0.0))
+    monkeypatch.setitem(rows.ROWS, row.name, row)
+    small = functools.partial(zoo.ResNet18, depths=(1, 1, 1, 1), filters=(8, 8, 16, 16))
+    monkeypatch.setitem(zoo._CONSTRUCTORS, "ResNet18", small)
+
+
+def write_photos(directory, lists, damaged=""):
+    """Writes images with a rectangle, a to d, and one as background, e; returns the source of the data.
+
+    Args:
+        directory: its path.
+        lists: for each split the names of its images.
+        damaged: the images whose pixels cannot be read, although their header can.
+    """
+    boxes = {"a": (8, 8, 40, 30), "b": (20, 10, 60, 50), "c": (30, 20, 70, 60), "d": (4, 4, 50, 40), "e": None}
+    images = {}
+    for name, box in boxes.items():
+        content = as_png(picture((HEIGHT, WIDTH), box))
+        if name in damaged:
+            pixels = content.index(b"IDAT") + len("IDAT")
+            content = content[:pixels] + bytes(len(content) - pixels)
+        images[name] = content, xml([("mark", box)] if box else [], (HEIGHT, WIDTH))
+    return write_voc(directory, images, lists)
 
 
 def example(number, objects=2):
