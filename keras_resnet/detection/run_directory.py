@@ -20,7 +20,8 @@ from keras_resnet._internal.validation import integer, number, one_of, printable
 from keras_resnet.data.corrupt import ON_CORRUPT
 from keras_resnet.detection.faster_rcnn import Design
 from keras_resnet.detection.recipe import DetectionRecipe, detection_recipe_of
-from keras_resnet.detection.rows import design_of
+from keras_resnet.detection.rows import design_of, row_named
+from keras_resnet.stages import CLASSIFIER
 from keras_resnet.training.recipe import with_tuples
 from keras_resnet.training.resuming import CHECKPOINTS
 from keras_resnet.training.run_directory import HISTORY, RECIPE, REPORT, RUN
@@ -28,6 +29,7 @@ from keras_resnet.weights.keras_files import open_keras_file
 
 DETECTOR = "detector.keras"
 FILES = (RECIPE, RUN, HISTORY, DETECTOR, CHECKPOINTS, REPORT)
+STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", CLASSIFIER)  # of each backbone in the table, for `freeze`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +43,13 @@ class DetectionTask:
         weights: initial weights of the whole detector, as in `create_detector`; None: random ones.
         backbone_weights: initial weights of the backbone, as in `create_detector`; None: random ones.
         shorter, longer: sides of the images in pixels, see `Design`; None: those of the detector's design.
-        train_split, val_split, test_split: names of the splits. `val_split` chooses the best epoch; "": none does.
+        train_split, val_split, test_split: names of the splits, three different ones. `val_split` chooses the best
+            epoch, see `train`; "": none does.
         on_corrupt: what to do with images and annotations that cannot be read: "stop" or "skip".
+
+    Raises:
+        ValueError: a value is not allowed, or two of them contradict each other.
+        TypeError: a value has the wrong type.
     """
 
     detector: str
@@ -60,6 +67,7 @@ class DetectionTask:
     def __post_init__(self) -> None:
         for name in ("detector", "data", "train_split", "val_split", "test_split"):
             text(name, getattr(self, name))
+        row_named(self.detector)
         if not isinstance(self.recipe, DetectionRecipe):
             raise TypeError(
                 f"recipe must be a keras_resnet.detection.DetectionRecipe. Received: recipe={self.recipe!r:.100}"
@@ -71,12 +79,38 @@ class DetectionTask:
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name))
         one_of("on_corrupt", self.on_corrupt, ON_CORRUPT)
-        if self.weights is None and self.backbone_weights is None and self.recipe.frozen_until != "conv1":
+        one_of("frozen_until", self.recipe.frozen_until, STAGES)
+        if self.weights is None and self.backbone_weights is None:
+            self._check_all_is_trained()
+        self._check_splits_differ()
+
+    def _check_all_is_trained(self) -> None:
+        """Raises a `ValueError` if a part of the backbone is frozen, which is wrong where its weights are random."""
+        if self.recipe.frozen_until != "conv1":
             raise ValueError(
                 "frozen_until must be conv1 without weights and backbone_weights: frozen stages would keep random "
                 "weights. Give weights, or frozen_until=conv1 and frozen_norms=False. "
                 f"Received: frozen_until={self.recipe.frozen_until}"
             )
+        if self.recipe.frozen_norms:
+            raise ValueError(
+                "frozen_norms must be False without weights and backbone_weights: frozen batch norms would keep the "
+                "statistics of a network without weights. Give weights, or train them (on the command line "
+                "--no-frozen-norms). Received: frozen_norms=True"
+            )
+
+    def _check_splits_differ(self) -> None:
+        """Raises a `ValueError` if images would be trained on, or would choose the epoch, that are reported as test."""
+        names: dict[str, str] = {}  # of the arguments, by split
+        for argument in ("train_split", "val_split", "test_split"):
+            split = getattr(self, argument)
+            if split and split in names:
+                raise ValueError(
+                    f"{argument} must be another split than {names[split]}: test images are neither trained on nor "
+                    "choose the epoch. Without validation images type val_split='' (on the command line "
+                    f"--val-split ''). Received: {argument}={split!r}, {names[split]}={split!r}"
+                )
+            names[split] = argument
 
     @property
     def design(self) -> Design:

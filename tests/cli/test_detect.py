@@ -48,6 +48,8 @@ def test_recipes_are_listed_with_what_they_change():
     [
         (("--recipe", "torchvision_fnp"), "unknown value of --recipe; .* Did you mean .*torchvision_fpn"),
         ((), "--frozen-until must be conv1 without weights and backbone_weights: .* Received: --frozen-until=conv3"),
+        (("--frozen-until", "conv1"), "--frozen-norms must be False without weights .* Received: --frozen-norms=True"),
+        ((*SCRATCH, "--test-split", "train"), "--test-split must be another split than train_split: .*=.train."),
         (("--shorter-sides", 9, "--scale-jitter", 0.5, "--scale-jitter", 2), "--shorter-sides must be empty with"),
     ],
 )
