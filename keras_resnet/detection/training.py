@@ -102,8 +102,8 @@ def fit(
         >>> fit(detector, FPN, "torchvision_fpn", batches_from, steps=7330, directory="run")  # doctest: +SKIP
     """
     recipe, steps = recipe_named(recipe), integer("steps", steps)
+    check_recipe(recipe, steps, validate)
     epochs = recipe.epochs_of(steps)
-    _check_recipe(recipe, epochs * steps, validate)
     check_design(detector, design)
     _check_frozen(detector, recipe)
     if not callable(batches_from):
@@ -158,11 +158,19 @@ class Validation(keras.callbacks.Callback):
             logs[VALIDATION] = number("the value of validate", value, "[0, 1]")
 
 
-def _check_recipe(recipe: DetectionRecipe, steps: int, validate: object) -> None:
-    """Raises a `ValueError` if a training of so many steps is not possible by a recipe."""
-    if recipe.warmup_steps >= steps:
+def check_recipe(recipe: DetectionRecipe, steps: int, validate: object) -> None:
+    """Checks that a training by a recipe is possible.
+
+    Args:
+        recipe, steps, validate: as for `fit`.
+
+    Raises:
+        ValueError: the warm-up is longer than the training, or there is `early_stopping` without `validate`.
+    """
+    total = recipe.epochs_of(steps) * steps
+    if recipe.warmup_steps >= total:
         raise ValueError(
-            f"warmup_steps must be below {steps}, the number of steps of the training: take fewer, or more epochs. "
+            f"warmup_steps must be below {total}, the number of steps of the training: take fewer, or more epochs. "
             f"Received: warmup_steps={recipe.warmup_steps}"
         )
     if recipe.early_stopping and validate is None:

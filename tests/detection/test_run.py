@@ -5,12 +5,14 @@ import dataclasses
 
 import pytest
 
-from keras_resnet.detection import RECIPES, DetectionTask, train
+from keras_resnet.detection import RECIPES, DetectionTask, run, train
 from tests.cli.test_cli import invoke
 from tests.conftest import UNTRACED
-from tests.detection.small_detector import in_table, write_photos
+from tests.detection.annotated_files import as_png, picture, write_voc, xml
+from tests.detection.small_detector import HEIGHT, WIDTH, in_table, write_photos
 
 NAME = "fasterrcnn_resnet50_fpn"
+LISTS = {"train": "abe", "val": "c", "test": "d"}
 SHORT = dataclasses.replace(RECIPES["small_data"], epochs=1, batch_size=2, warmup_steps=0, learning_rate=0.01)
 
 
@@ -42,6 +44,73 @@ def test_pretrained_weights_may_be_frozen_and_no_validation_is_needed():
     frozen = recipe(frozen_until="conv3", frozen_norms=True)
     task = DetectionTask(NAME, "voc:x", frozen, backbone_weights="imagenet", val_split="")
     assert task.fields["recipe"]["frozen_until"] == "conv3"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"warmup_steps": 100}, "warmup_steps must be below 1, the number of steps .* Received: warmup_steps=100"),
+        ({"early_stopping": 2}, "early_stopping must be 0 without validate"),
+    ],
+)
+def test_a_recipe_that_is_refused_changes_no_file(change, message, tmp_path):
+    task = DetectionTask(NAME, write_photos(tmp_path / "photos", LISTS), recipe(**change), val_split="")
+    with pytest.raises(ValueError, match=message):
+        train(task, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    finished = tmp_path / "finished"
+    (finished / "report").mkdir(parents=True)
+    for name in ("recipe.json", "run.json", "detector.keras", "report/report.html"):
+        (finished / name).write_text(name)
+    with pytest.raises(ValueError, match=message):
+        train(task, finished, overwrite=True)
+    for name in ("recipe.json", "run.json", "detector.keras", "report/report.html"):
+        assert (finished / name).read_text() == name
+
+
+@pytest.mark.slow
+def test_where_the_test_images_are_the_validation_images_training_images_choose_the_epoch(tmp_path):
+    lines = []
+    task = DetectionTask(NAME, write_photos(tmp_path / "photos", {"train": "abc", "val": "de"}), SHORT)
+    parts = run._splits(task, lines.append)
+    assert set(parts["test"].ids) == {"d", "e"}
+    assert len(parts["val"].ids) == 1
+    assert {*parts["train"].ids, *parts["val"].ids} == {"a", "b", "c"}
+    assert lines == ["test has the same images as val: 1 images, held out of train, choose the best epoch"]
+    again = run._splits(task, lines.append)
+    assert again["val"].ids == parts["val"].ids  # so that a training continues with the same images
+
+
+@pytest.mark.slow
+def test_test_images_of_their_own_leave_the_training_images_whole(tmp_path):
+    lines = []
+    parts = run._splits(DetectionTask(NAME, write_photos(tmp_path / "photos", LISTS), SHORT), lines.append)
+    assert {name: "".join(part.ids) for name, part in parts.items()} == LISTS
+    assert not lines
+
+
+def test_test_images_that_are_all_trained_on_are_refused(tmp_path):
+    data = write_photos(tmp_path / "photos", LISTS)
+    task = DetectionTask(NAME, data, SHORT, train_split="all", val_split="")
+    with pytest.raises(ValueError, match="test_split must have images that are not trained on. .* train_split='all'"):
+        train(task, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("without", ["val", "test"])
+def test_images_without_an_object_that_counts_are_refused_before_the_training(without, tmp_path):
+    box, hard = (8, 8, 40, 30), "<difficult>1</difficult>"
+    content = as_png(picture((HEIGHT, WIDTH), box))
+    images = {name: (content, xml([("mark", box)], (HEIGHT, WIDTH))) for name in "abcd"}
+    hard_one = {"val": "c", "test": "d"}[without]
+    images[hard_one] = content, xml([("mark", box)], (HEIGHT, WIDTH), more=hard)
+    task = DetectionTask(NAME, write_voc(tmp_path / "photos", images, {**LISTS, "train": "ab"}), SHORT)
+    message = f"{without}_split must have an object that is neither difficult nor a crowd.* Received: {without}_split"
+    with pytest.raises(ValueError, match=message):
+        train(task, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
