@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -12,9 +13,10 @@ from pathlib import Path
 import keras
 
 from keras_resnet._internal.atomic_files import writing
-from keras_resnet._internal.validation import printable
+from keras_resnet._internal.exclusive import exclusive
 from keras_resnet.detection.annotations import AnnotatedSplit
 from keras_resnet.detection.coco_ap import import_counter
+from keras_resnet.detection.evaluation import Evaluation
 from keras_resnet.detection.prediction import evaluate_readable, evaluate_split, pixels_of
 from keras_resnet.detection.recipe_batches import batches_of
 from keras_resnet.detection.report import write_report
@@ -30,9 +32,11 @@ from keras_resnet.detection.run_directory import (
 from keras_resnet.detection.sources import load
 from keras_resnet.detection.training import check_recipe, fit
 from keras_resnet.training import distribution
+from keras_resnet.training.out_directory import differences, preparation
 from keras_resnet.training.results import save
-from keras_resnet.training.run_directory import RECIPE, REPORT, RUN, versions, write_json
+from keras_resnet.training.run_directory import REPORT, RUN, versions, write_json
 
+LOCK = ".lock"  # the file in a run directory that the process locks which trains there
 HELD_OUT = 0.1  # fraction of the training images that choose the epoch where no other images can
 
 
@@ -71,57 +75,88 @@ def train(
         >>> train(task, "runs/photos").test_map  # doctest: +SKIP
     """
     out = Path(out)
-    continues = _continues(task, out, overwrite)
-    if continues and (out / RUN).exists() and not overwrite:
-        return load_run(out)
-    import_counter()  # the report needs it: better an error now than after the training
+    if not overwrite and (finished := _finished(out, task)):
+        return finished
+    prepare = functools.partial(preparation, out, task, overwrite, FILES, read_task, load_run)
+    prepare()  # better an error now than after the images were read
+    import_counter()  # the report needs it
     parts = _splits(task, write_line)
     training = parts[task.train_split]
     batches_from, steps = batches_of(training, task.design, task.recipe)
     validate = _validation(parts.get(task.val_split), task)
     check_recipe(task.recipe, steps, validate)
     keras.utils.set_random_seed(task.recipe.seed)
-    with distribution.devices(devices):
-        detector = create_detector(
-            task.detector,
-            len(training.classes),
-            task.weights,
-            backbone_weights=task.backbone_weights,
-            design=task.design,
-            frozen_until=task.recipe.frozen_until,
-            frozen_norms=task.recipe.frozen_norms,
+    with contextlib.ExitStack() as locked:
+        with distribution.devices(devices):
+            detector = create_detector(
+                task.detector,
+                len(training.classes),
+                task.weights,
+                backbone_weights=task.backbone_weights,
+                design=task.design,
+                frozen_until=task.recipe.frozen_until,
+                frozen_norms=task.recipe.frozen_norms,
+            )
+            where = distribution.placement_of(detector)
+            first = where.process == 0
+            distribution.gather(0, where)  # wait until all processes have checked `out`
+            if first:
+                # The lock of `fit` does not cover what is removed before it, and what is written after it.
+                with writing(out):
+                    locked.enter_context(exclusive(out, "training", LOCK))
+                prepare()()  # anew: another process may have written to `out` meanwhile
+            distribution.gather(0, where)  # wait until the directory is prepared
+            for name, split in parts.items():
+                write_line(f"{name}: {split!r}"[:200])
+            result = fit(
+                detector,
+                task.design,
+                task.recipe,
+                batches_from,
+                steps,
+                directory=out,
+                validate=validate,
+                callbacks=callbacks,
+            )
+        if first:
+            save(detector, out / DETECTOR)
+        evaluation, tested = evaluate_readable(detector, parts[task.test_split], task.design)
+        run = DetectionRun(
+            task=task,
+            classes=training.classes,
+            test_images=len(evaluation.found),
+            test_map=evaluation.map50,
+            best_epoch=result.best_epoch,
+            seconds=round(result.seconds, 1),
+            skipped=tuple(dict.fromkeys(reason for split in parts.values() for reason in split.skipped)),
+            versions=versions(),
         )
-        if not continues:  # files are removed only after all arguments are checked
-            _begin(task, out)
-        for name, split in parts.items():
-            write_line(f"{name}: {split!r}"[:200])
-        result = fit(
-            detector,
-            task.design,
-            task.recipe,
-            batches_from,
-            steps,
-            directory=out,
-            validate=validate,
-            callbacks=callbacks,
-        )
-    save(detector, out / DETECTOR)
-    evaluation, tested = evaluate_readable(detector, parts[task.test_split], task.design)
-    shutil.rmtree(out / REPORT, ignore_errors=True)  # of a process that was killed while it wrote
-    title = f"{task.detector} on {task.data}, {task.test_split}"
-    write_report(evaluation, out / REPORT, title, functools.partial(pixels_of, tested), tested.files or None)
-    run = DetectionRun(
-        task=task,
-        classes=training.classes,
-        test_images=len(evaluation.found),
-        test_map=evaluation.map50,
-        best_epoch=result.best_epoch,
-        seconds=round(result.seconds, 1),
-        skipped=tuple(dict.fromkeys(reason for split in parts.values() for reason in split.skipped)),
-        versions=versions(),
-    )
-    write_json(dataclasses.asdict(run), out / RUN)
+        if first:
+            _write_results(run, evaluation, tested, out)
     return run
+
+
+def _finished(out: Path, task: DetectionTask) -> DetectionRun | None:
+    """The run in a directory, if it is finished and has these settings."""
+    try:
+        return None if not (out / RUN).exists() or differences(read_task(out), task) else load_run(out)
+    except ValueError:  # `preparation` says what is damaged
+        return None
+
+
+def _write_results(run: DetectionRun, evaluation: Evaluation, tested: AnnotatedSplit, out: Path) -> None:
+    """Writes the report, and then `run.json`, which says that the run is finished.
+
+    Args:
+        run: the content of `run.json`.
+        evaluation: that of the test images.
+        tested: the test images that the evaluation is of.
+        out: the run directory.
+    """
+    shutil.rmtree(out / REPORT, ignore_errors=True)  # of a process that was killed while it wrote
+    title = f"{run.task.detector} on {run.task.data}, {run.task.test_split}"
+    write_report(evaluation, out / REPORT, title, functools.partial(pixels_of, tested), tested.files or None)
+    write_json(dataclasses.asdict(run), out / RUN)
 
 
 def _splits(task: DetectionTask, write_line: Callable[[str], object]) -> dict[str, AnnotatedSplit]:
@@ -184,36 +219,3 @@ def _validation(split: AnnotatedSplit | None, task: DetectionTask) -> Callable[[
     if split is None:
         return None
     return lambda detector: evaluate_split(detector, split, task.design).map50
-
-
-def _continues(task: DetectionTask, out: Path, overwrite: bool) -> bool:
-    """Whether `out` holds a run of this task, which continues or is finished.
-
-    Raises:
-        ValueError: `out` holds something else, and must not be replaced.
-    """
-    existing = [name for name in FILES if (out / name).exists()]
-    if not existing:
-        return False
-    try:
-        same = read_task(out).fields == task.fields
-        problem = "a run with other settings"
-    except ValueError as error:
-        same, problem = False, str(error)
-    if same and not (overwrite and RUN in existing):
-        return True
-    if not overwrite:
-        raise ValueError(
-            "out must be a new directory, unless overwrite=True (on the command line --overwrite) is given. "
-            f"Received: {printable(out)}, which holds {', '.join(existing)}: {problem}"
-        )
-    return False
-
-
-def _begin(task: DetectionTask, out: Path) -> None:
-    """Removes the files of another run, and writes the settings of this one."""
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    for path in (out / name for name in FILES):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    write_json({**task.fields, "versions": versions()}, out / RECIPE)

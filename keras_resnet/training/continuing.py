@@ -6,15 +6,16 @@ import dataclasses
 import functools
 import logging
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from keras_resnet._internal.validation import printable
 from keras_resnet.data import Split
 from keras_resnet.inputs import square_side
+from keras_resnet.training import out_directory
 from keras_resnet.training.longer_runs import check_copy, copy_run
 from keras_resnet.training.networks import build_network
+from keras_resnet.training.out_directory import differences
 from keras_resnet.training.recipe import AUTO, Recipe
 from keras_resnet.training.resuming import CHECKPOINTS, LENGTH, save_best
 from keras_resnet.training.run_directory import (
@@ -65,9 +66,9 @@ def in_precision(task: Task, precision: str) -> Task:
 
 
 def preparation(
-    source: Path, out: Path, task: Task, overwrite: bool, steps: int, check: Callable[[], None]
-) -> Callable[[Split], None]:
-    """The function that prepares `out` for a training; it gets the test images. Until it is called nothing changes.
+    source: Path, out: Path, task: Task, overwrite: bool, steps: int, check: Callable[[], None], test: Split
+) -> Callable[[], None]:
+    """The function that prepares `out` for a training. Until it is called nothing changes.
 
     Args:
         source: the directory of the run that continues, from `source_of`.
@@ -76,40 +77,21 @@ def preparation(
         overwrite: as in `train`.
         steps: number of steps of an epoch.
         check: function that raises a `ValueError` unless the training can go on from the last checkpoint.
+        test: the test images.
 
     Raises:
         ValueError: `out` holds something that must not be replaced.
     """
     if source != out:
-        return _longer_copy(source, out, task, steps, check)
-    existing = [name for name in FILES if (out / name).exists()]
-    start = functools.partial(_start, out, task, existing)
-    finished = RUN in existing
-    if not existing or (finished and overwrite):
-        return start
-    problem = f"which holds {', '.join(existing)}"
-    if RECIPE in existing:
-        try:
-            before = _task_before(out)
-            different = _differences(before, task)
-            if not different and not finished:
-                return lambda test: None  # `fit` continues from the checkpoint
-            if not different:
-                open_run(out)  # raises the error for which it is not taken as finished
-            if finished and _is_longer(before, task, steps):
-                _check_longer(out, check)
-                return functools.partial(_reopen, out, task)
-            problem = (
-                f"which holds {'a finished' if finished else 'an unfinished'} run with another {', '.join(different)}"
-            )
-        except ValueError as error:
-            problem = f"where {error}"
-    if not overwrite:
-        raise ValueError(
-            "out must be a new directory, unless overwrite=True (on the command line --overwrite) is given. "
-            f"Received: {printable(out)}, {problem}"
-        )
-    return start
+        return _longer_copy(source, out, task, steps, check, test)
+
+    def lengthen(before: Task) -> Callable[[], None] | None:
+        if not _is_longer(before, task, steps):
+            return None
+        _check_longer(out, check)
+        return functools.partial(_reopen, out, task, test)
+
+    return out_directory.preparation(out, task, overwrite, FILES, _task_before, open_run, lengthen)
 
 
 def source_of(resume_from: str | os.PathLike[str] | None, out: Path, overwrite: bool) -> Path:
@@ -128,10 +110,12 @@ def source_of(resume_from: str | os.PathLike[str] | None, out: Path, overwrite: 
     return Path(resume_from)
 
 
-def _longer_copy(source: Path, out: Path, task: Task, steps: int, check: Callable[[], None]) -> Callable[[Split], None]:
+def _longer_copy(
+    source: Path, out: Path, task: Task, steps: int, check: Callable[[], None], test: Split
+) -> Callable[[], None]:
     """As `preparation`, for `out` that becomes a copy of a finished run, with more epochs."""
     before = _task_before(source)
-    if different := _differences(before, _as_long_as(before.recipe, task)):
+    if different := differences(before, _as_long_as(before.recipe, task)):
         raise ValueError(
             f"resume_from must be a run with the same settings, except epochs. Received: {printable(source)}, "
             f"a run with another {', '.join(different)}"
@@ -143,7 +127,7 @@ def _longer_copy(source: Path, out: Path, task: Task, steps: int, check: Callabl
         )
     _check_longer(source, check)
 
-    def prepare(test: Split) -> None:
+    def prepare() -> None:
         copy_run(source, out)
         _reopen(out, task, test)
 
@@ -162,7 +146,7 @@ def _task_before(out: Path) -> Task:
 def finished_run(out: Path, task: Task, write_line: Callable[[str], object]) -> Run | None:
     """The run in a directory, if it is finished and has these settings; says so in the log and to `write_line`."""
     try:
-        if not (out / RUN).exists() or _differences(_task_before(out), task):
+        if not (out / RUN).exists() or differences(_task_before(out), task):
             return None
         run, _ = open_run(out)
     except ValueError:  # `preparation` says what is damaged, after all arguments are checked
@@ -174,18 +158,6 @@ def finished_run(out: Path, task: Task, write_line: Callable[[str], object]) -> 
     log.info(line)
     write_line(line)
     return run
-
-
-def _differences(before: Task, now: Task) -> list[str]:
-    """How the fields of two tasks differ, as text."""
-    old, new = before.fields, now.fields
-    different = [name for name in new if name != "recipe" and old[name] != new[name]]
-    changed = [
-        f"{name} (was {old['recipe'][name]}, is {value})"
-        for name, value in new["recipe"].items()
-        if old["recipe"][name] != value
-    ]
-    return different + ([f"recipe: {', '.join(changed)}"] if changed else [])
 
 
 def _is_longer(before: Task, now: Task, steps: int) -> bool:
@@ -204,15 +176,6 @@ def _check_longer(out: Path, check: Callable[[], None]) -> None:
         raise ValueError(
             f"{error}; a new training can start from the weights, with another --out and --weights {weights}"
         ) from error
-
-
-def _start(out: Path, task: Task, obsolete: Sequence[str], test: Split) -> None:
-    """Removes obsolete files and writes `recipe.json`."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in obsolete:
-        path = out / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    write_json({**task.fields, "versions": versions()}, out / RECIPE)
 
 
 def _reopen(out: Path, task: Task, test: Split) -> None:

@@ -121,11 +121,11 @@ def train(
         # Files are removed only after all arguments are checked.
         steps = steps_per_epoch(training, recipe.batch_size)
         check = functools.partial(check_continues, model, recipe, training, validation, source, teacher)
-        prepare = preparation(source, out, task, overwrite, steps, check)
+        prepare = preparation(source, out, task, overwrite, steps, check, test)
         distribution.gather(0, where)  # wait until all processes have checked `out`
         first = where.process == 0
         if first:
-            prepare(test)
+            prepare()
         distribution.gather(0, where)  # wait until the directory is prepared
         all_callbacks = []
         if first:

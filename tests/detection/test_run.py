@@ -2,10 +2,14 @@
 
 import csv
 import dataclasses
+import json
 
 import pytest
 
+from keras_resnet._internal.exclusive import exclusive
 from keras_resnet.detection import RECIPES, DetectionTask, run, train
+from keras_resnet.detection.run_directory import FILES, read_task
+from keras_resnet.training import out_directory
 from tests.cli.test_cli import invoke
 from tests.conftest import UNTRACED
 from tests.detection.annotated_files import as_png, picture, write_voc, xml
@@ -111,6 +115,44 @@ def test_images_without_an_object_that_counts_are_refused_before_the_training(wi
     with pytest.raises(ValueError, match=message):
         train(task, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def write_recipe(task, out, **changes):
+    """Writes the settings of a run as `train` does."""
+    out.mkdir()
+    (out / "recipe.json").write_text(json.dumps({**task.fields, **changes}))
+
+
+def test_a_run_with_other_settings_is_not_replaced_and_the_error_says_which_differ(tmp_path):
+    task = DetectionTask(NAME, "voc:x", SHORT)
+    write_recipe(task, tmp_path / "run", shorter=64)
+    with pytest.raises(ValueError, match="out must be a new .* which holds an unfinished run with another shorter$"):
+        train(task, tmp_path / "run")
+
+
+def test_a_run_that_another_process_finishes_meanwhile_is_not_replaced(tmp_path):
+    task, out = DetectionTask(NAME, "voc:x", SHORT), tmp_path / "run"
+    write_recipe(task, out)
+    (out / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match="run.json must be as a training writes it"):
+        train(task, out)
+    with pytest.raises(ValueError, match="another process has finished this run meanwhile; type the same command"):
+        out_directory.preparation(out, task, False, FILES, read_task, lambda out: None)
+    assert (out / "run.json").read_text() == "{}"
+
+
+@pytest.mark.slow
+def test_while_a_process_trains_in_a_directory_another_one_changes_nothing_there(tmp_path, monkeypatch):
+    in_table(monkeypatch)
+    task, out = DetectionTask(NAME, write_photos(tmp_path / "photos", LISTS), SHORT), tmp_path / "run"
+    write_recipe(task, out, shorter=64)
+    before = (out / "recipe.json").read_text()
+    with (
+        exclusive(out, "training", run.LOCK),
+        pytest.raises(ValueError, match="used by one training at a time; .*, which a training of another process"),
+    ):
+        train(task, out, overwrite=True)
+    assert (out / "recipe.json").read_text() == before
 
 
 @pytest.mark.slow
