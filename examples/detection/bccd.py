@@ -3,6 +3,11 @@
 First ResNet-18 learns to classify the cells that are cut out of the training images, then the detector is trained from
 these weights. The validation images choose the epoch; the test images are used once, at the end.
 
+Measured: mAP@.5 of 90.7 % on the test images (platelets 91.1 %, red cells 83.0 %, white ones 98.0 %); most of the wrong
+detections are red cells that nobody has marked, see misses.jpg. The files beside this one are of that run. Frozen conv1
+and conv2 made a step a third shorter, and lost nothing: after three epochs the validation mAP was 49.4 %, and 47.5 %
+when all layers were trained.
+
 Run:     TF_ENABLE_ONEDNN_OPTS=1 python examples/detection/bccd.py BCCD [OUT] | tee -a bccd.log
          BCCD has the layout of PASCAL VOC, and comes from https://github.com/Shenggan/BCCD_Dataset. The default of OUT
          is runs/bccd. If it is interrupted, the same command continues it.
