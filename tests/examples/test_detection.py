@@ -19,19 +19,24 @@ from tests.detection.annotated_files import as_png, picture, write_voc, xml
 from tests.detection.small_detectors import DESIGN
 
 bccd = importlib.import_module("examples.detection.bccd")
-BOXES = {"a": [(8, 8, 40, 30), (50, 40, 90, 60)], "b": [(20, 10, 60, 50)], "c": [(30, 20, 70, 60)]}
+BOXES = {
+    "a": [(8, 8, 40, 30), (50, 40, 90, 60)],
+    "b": [(20, 10, 60, 50)],
+    "c": [(30, 20, 70, 60)],
+    "d": [(4, 6, 40, 50), (48, 10, 90, 40)],
+}
 
 
 @pytest.fixture
 def cells(tmp_path):
-    """Three images of 64x96 pixels with red rectangles; the second one of an image has another class."""
+    """Four images of 64x96 pixels with red rectangles; the second one of an image has another class."""
     images = {}
     for name, boxes in BOXES.items():
         image = picture((64, 96))
         for box in boxes:
             image = np.maximum(image, picture((64, 96), box))
         images[name] = as_png(image), xml(list(zip(("RBC", "WBC"), boxes)), (64, 96))
-    write_voc(tmp_path / "cells", images, {"train": "ab", "val": "c", "test": "a"})
+    write_voc(tmp_path / "cells", images, {"train": "ab", "val": "c", "test": "d"})
     return tmp_path / "cells"
 
 
