@@ -48,11 +48,11 @@ def _check(batch: dict[str, np.ndarray], classes: int) -> None:
     left, top, right, bottom = np.moveaxis(boxes[real], -1, 0)
     height, width = np.moveaxis(np.broadcast_to(sizes[:, None], (*labels.shape, 2))[real], -1, 0)
     inside = (left >= -1) & (top >= -1) & (right <= width + 1) & (bottom <= height + 1)
-    if not (inside & (left < right) & (top < bottom)).all():
-        wrong = boxes[real][~(inside & (left < right) & (top < bottom))][0]
+    possible = inside & (left < right) & (top < bottom)
+    if not possible.all():
         raise ValueError(
             "boxes must be left, top, right and bottom in pixels, within their images. "
-            f"Received: {wrong.tolist()} in the first batch"
+            f"Received: {boxes[real][~possible][0].tolist()} in the first batch"
         )
     if len(left) and boxes[real].max() <= 1:
         raise ValueError(
