@@ -38,7 +38,7 @@ from keras_resnet.training import ProgressBar, Recipe
 NAME = "fasterrcnn_resnet18_320_fpn"
 # conv1 and conv2 stay as the classifier learned them: their gradients take a third of a step.
 RECIPE = dataclasses.replace(
-    RECIPES["small_data"], frozen_until="conv3", vertical_flip=True, color_jitter=0.2, ema_decay=0.99
+    RECIPES["small_data"], epochs=20, frozen_until="conv3", vertical_flip=True, color_jitter=0.2, ema_decay=0.99
 )
 CELL = 64  # sides of the cut cells in pixels; white ones are larger, and are cut at their borders
 CELLS = Recipe(epochs=4, batch_size=32, balanced_sampling=True, flip=True, learning_rate=0.05)
