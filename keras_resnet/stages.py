@@ -253,6 +253,31 @@ def groups_of_layers(model: keras.Model) -> list[list[keras.Layer]]:
     return [groups[key] for key in sorted(groups)]
 
 
+def trained_part(model: keras.Model) -> tuple[str, bool]:
+    """What of a network is trained: the first stage, as `freeze` names it, and whether a batch norm before the head is.
+
+    Args:
+        model: as in `groups_of_layers`.
+
+    Raises:
+        ValueError: no layer has the name of a block's layer.
+
+    Example:
+        >>> import keras_resnet as kr
+        >>> from keras_resnet.stages import trained_part
+        >>> trained_part(kr.freeze(kr.ResNet20(), until="conv3"))
+        ('conv3', True)
+    """
+    stages, norms = set(), False
+    for stage, _, layer in _layers_with_stage(model):
+        if layer.trainable and layer.weights:
+            if not isinstance(layer, keras.layers.BatchNormalization):
+                stages.add(stage)
+            elif stage != CLASSIFIER:
+                norms = True
+    return min(stages, key=_order, default=CLASSIFIER), norms
+
+
 def _order(stage: str) -> tuple[bool, bool, int]:
     """Sorts stages: conv1, conv2, ..., conv10, post, predictions."""
     return stage == CLASSIFIER, stage == POST, int(stage.removeprefix("conv")) if stage.startswith("conv") else 0

@@ -237,7 +237,7 @@ def test_the_readme_has_its_two_commands():
 @pytest.mark.slow
 def test_the_python_in_the_readme_runs(tmp_path, monkeypatch, cheap_weights):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^(?!<!-- needs weights -->)[^\n]*\n```python\n(.*?)```", PAGES, re.S | re.M)
+    blocks = re.findall(r"^(?!<!-- needs (?:weights|a detector) -->)[^\n]*\n```python\n(.*?)```", PAGES, re.S | re.M)
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})

@@ -246,7 +246,15 @@ class Split:
             )
 
     def part(self, numbers: np.ndarray) -> Split:
-        """The images with these numbers. Images of folders and arrays may be in any order and repeated."""
+        """The images with these numbers. Images of folders and arrays may be in any order and repeated.
+
+        Raises:
+            ValueError: a number is not an integer from 0 to `size` - 1.
+        """
+        numbers = np.asarray(numbers)
+        if numbers.size and not (numbers.dtype.kind in "iu" and numbers.min() >= 0 and numbers.max() < self.size):
+            raise ValueError(f"numbers must be integers from 0 to {self.size - 1}. Received: {numbers!r:.200}")
+        numbers = numbers.astype(np.int64)  # an empty list has no integers
         files = tuple(self.files[number] for number in numbers) if self.files else ()
         records = self.records.select(numbers)
         corrupt_records = CorruptRecords(self.corrupt_records.on_corrupt, records.describe, self.corrupt_records)

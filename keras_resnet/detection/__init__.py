@@ -44,10 +44,11 @@ __all__ = [
 if TYPE_CHECKING:
     from keras_resnet.detection.annotations import AnnotatedSplit, Objects
     from keras_resnet.detection.batches import evaluation_batches, training_batches
+    from keras_resnet.detection.design import C4, FPN, FPN_SMALL, FPN_V2, Design
     from keras_resnet.detection.drawing import draw
     from keras_resnet.detection.evaluation import Evaluation, evaluate
     from keras_resnet.detection.export import saved_model
-    from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_SMALL, FPN_V2, Design, FasterRCNN, training_network
+    from keras_resnet.detection.faster_rcnn import FasterRCNN, training_network
     from keras_resnet.detection.finding import Found, find
     from keras_resnet.detection.formats import openvino
     from keras_resnet.detection.prediction import evaluate_split, predict
@@ -64,15 +65,15 @@ else:
     # Imported on first use, as in `keras_resnet.training`.
     MODULES = {
         "AnnotatedSplit": "annotations",
-        "C4": "faster_rcnn",
-        "Design": "faster_rcnn",
+        "C4": "design",
+        "Design": "design",
         "DetectionRecipe": "recipe",
         "DetectionRun": "run_directory",
         "DetectionTask": "run_directory",
         "Evaluation": "evaluation",
-        "FPN": "faster_rcnn",
-        "FPN_SMALL": "faster_rcnn",
-        "FPN_V2": "faster_rcnn",
+        "FPN": "design",
+        "FPN_SMALL": "design",
+        "FPN_V2": "design",
         "FasterRCNN": "faster_rcnn",
         "Found": "finding",
         "Objects": "annotations",

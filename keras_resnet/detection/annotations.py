@@ -90,6 +90,9 @@ class AnnotatedSplit:
 
         Args:
             numbers: integers from 0 to `size` - 1.
+
+        Raises:
+            ValueError: a number is outside of this range.
         """
         return dataclasses.replace(
             self,

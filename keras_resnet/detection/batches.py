@@ -16,7 +16,8 @@ from keras_resnet.data.split import image_of
 from keras_resnet.data.train import steps_per_epoch
 from keras_resnet.detection.annotations import AnnotatedSplit
 from keras_resnet.detection.augment_boxes import Annotated, Augmentation, random_horizontal_flip
-from keras_resnet.detection.faster_rcnn import STRIDE, Design
+from keras_resnet.detection.design import Design
+from keras_resnet.detection.faster_rcnn import STRIDE
 from keras_resnet.detection.scales import Scale, shortest_side, viewed
 
 AHEAD = 2  # batches that wait; one of 16 images of 800x1333 takes 205 MB

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.validation import boolean, one_of
-from keras_resnet.detection.faster_rcnn import Design, check_design, classes_of
+from keras_resnet.detection.design import Design
+from keras_resnet.detection.faster_rcnn import check_design, classes_of
 from keras_resnet.detection.layers import Detections, FillPadding, Proposals
 from keras_resnet.detection.nms import Suppress, non_maximum_suppression
 from keras_resnet.detection.resizing import resized_in_graph, sides_in_graph

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
-from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import keras
 from keras import ops
 
-from keras_resnet import layers as common
-from keras_resnet._internal.validation import boolean, integer, integers, number
+from keras_resnet._internal.validation import integer
 from keras_resnet.complexity import flat_layers
-from keras_resnet.detection import heads, necks
-from keras_resnet.detection.anchors import Anchors
+from keras_resnet.detection import heads
+from keras_resnet.detection.design import C4, Design
 from keras_resnet.detection.layers import Detections, FillPadding, Proposals, RoIAlign
 from keras_resnet.detection.training_layers import ProposalLosses, RegionLosses, SampledRegions
 from keras_resnet.stages import freeze
@@ -23,122 +18,6 @@ from keras_resnet.stages import freeze
 Tensor: TypeAlias = keras.KerasTensor
 OVERLAP = 0.7  # of two proposals, above which non-maximum suppression drops one (arXiv:1506.01497)
 STRIDE = 32  # images are padded to multiples of it, so that all maps have whole places
-
-
-@dataclasses.dataclass(frozen=True)
-class Design:
-    """Everything of a detector but its backbone and its classes. Change one with `dataclasses.replace`.
-
-    Attributes:
-        neck: function `(backbone, image) -> maps`, see `necks`.
-        strides: strides of the maps that regions are read from.
-        anchors: sizes for each map, and ratios.
-        proposal_head: function `(maps, anchors) -> logits, codes`, see `heads`.
-        box_head: function `(backbone, regions) -> features`, see `heads`.
-        before: for training and for use: proposals of each map before non-maximum suppression.
-        after: for training and for use: proposals of an image after it.
-        regions: proposals of an image that a step of training learns from.
-        lowest: proposals that overlap less than this with all objects are not learned from.
-        border: anchors that are further outside of an image than this, in pixels, are not learned from.
-        size: sides of the features of a region.
-        samples: points of RoIAlign on a side of a bin, see `roi_align.roi_align`.
-        aligned: see `roi_align.roi_align`.
-        shorter, longer: images are resized so that the shorter side has `shorter` pixels, and the longer one at most
-            `longer`.
-        least_score: detections have at least this probability.
-        detections: largest number of detections of an image.
-    """
-
-    neck: Callable[[keras.Model, Tensor], list[Tensor]]
-    strides: tuple[int, ...]
-    anchors: Anchors
-    proposal_head: Callable[[list[Tensor], int], tuple[list[Tensor], list[Tensor]]]
-    box_head: heads.BoxHead
-    before: tuple[int, int] = (2000, 1000)
-    after: tuple[int, int] = (2000, 1000)
-    regions: int = 512
-    lowest: float = 0.0
-    border: float = math.inf
-    size: int = 7
-    samples: int = 2
-    aligned: bool = False
-    shorter: int = 800
-    longer: int = 1333
-    least_score: float = 0.05
-    detections: int = 100
-
-    def __post_init__(self) -> None:
-        for name in ("neck", "proposal_head", "box_head"):
-            if not callable(getattr(self, name)):
-                raise TypeError(f"{name} must be a function. Received: {name}={getattr(self, name)!r}")
-        integers("strides", self.strides)
-        if not isinstance(self.anchors, Anchors):
-            raise TypeError(f"anchors must be keras_resnet.detection.anchors.Anchors. Received: {self.anchors!r}")
-        groups = self.anchors.sizes
-        if not all(isinstance(group, Sequence) for group in groups) or len({len(group) for group in groups}) != 1:
-            raise ValueError(
-                "sizes of anchors must be groups of numbers, one for each map, all of the same length. "
-                f"Received: sizes={groups!r}"
-            )
-        for name in ("before", "after"):
-            if len(integers(name, getattr(self, name))) != 2:
-                raise ValueError(
-                    f"{name} must be two numbers, for training and for use. Received: {name}={getattr(self, name)!r}"
-                )
-        for name in ("regions", "size", "shorter", "longer", "detections"):
-            integer(name, getattr(self, name))
-        integer("samples", self.samples, 0)
-        boolean("aligned", self.aligned)
-        for name in ("lowest", "least_score"):
-            number(name, getattr(self, name), "[0, 1)")
-        number("border", self.border, "[0, inf]")
-
-
-# He et al. 2015 (arXiv:1512.03385), appendix A, with the settings of Faster R-CNN (arXiv:1506.01497) for PASCAL VOC.
-C4 = Design(
-    neck=necks.conv4,
-    strides=(16,),
-    anchors=Anchors(((128, 256, 512),)),
-    proposal_head=heads.proposal_head,
-    box_head=heads.conv5,
-    before=(12_000, 6000),
-    after=(2000, 300),
-    regions=128,
-    lowest=0.1,
-    border=0.0,
-    size=14,
-    samples=0,
-    shorter=600,
-    longer=1000,
-)
-# torchvision's fasterrcnn_resnet50_fpn (arXiv:1612.03144).
-FPN = Design(
-    neck=necks.feature_pyramid,
-    strides=(4, 8, 16, 32),
-    anchors=Anchors(((32,), (64,), (128,), (256,), (512,))),
-    proposal_head=heads.proposal_head,
-    box_head=heads.two_dense,
-)
-# torchvision's fasterrcnn_resnet50_fpn_v2 (arXiv:2111.11429).
-FPN_V2 = dataclasses.replace(
-    FPN,
-    neck=functools.partial(necks.feature_pyramid, norm=common.batch_norm),
-    proposal_head=functools.partial(heads.proposal_head, convs=2),
-    box_head=heads.convs_and_dense,
-)
-# For a few hundred images and machines without a GPU: small images, as in torchvision's
-# fasterrcnn_mobilenet_v3_large_320_fpn, a quarter of the channels, and fewer proposals.
-FPN_SMALL = dataclasses.replace(
-    FPN,
-    neck=functools.partial(necks.feature_pyramid, channels=64),
-    anchors=Anchors(((16,), (32,), (64,), (128,), (256,))),
-    box_head=functools.partial(heads.two_dense, units=256),
-    before=(200, 200),
-    after=(200, 100),
-    regions=64,
-    shorter=320,
-    longer=640,
-)
 
 
 def FasterRCNN(
@@ -195,13 +74,18 @@ def FasterRCNN(
     maps = neck(padded)
     logits, codes = _proposal_head(maps, design)(maps)
     proposals, present = Proposals(
-        design.anchors.sizes, design.anchors.ratios, design.before[1], design.after[1], OVERLAP, name="proposals"
+        design.anchors.sizes,
+        design.anchors.ratios,
+        design.pre_nms_top_n[1],
+        design.post_nms_top_n[1],
+        OVERLAP,
+        name="proposals",
     )(padded, sizes, logits, codes)
-    read = RoIAlign(design.strides, design.size, design.samples, design.aligned, name="roi_align")
+    read = RoIAlign(design.strides, design.roi_size, design.sampling_ratio, design.aligned, name="roi_align")
     regions = read(maps[: len(design.strides)], proposals)
     found = _box_head(backbone, regions, classes, design)(regions)
-    outputs = Detections(design.least_score, 0.5, design.detections, name="detections")(
-        *of_images(found, design.after[1]), proposals, present, sizes
+    outputs = Detections(design.least_score, 0.5, design.detections_per_image, name="detections")(
+        *of_images(found, design.post_nms_top_n[1]), proposals, present, sizes
     )
     named = dict(zip(("boxes", "scores", "classes", "found"), outputs, strict=True))
     return keras.Model({"images": images, "sizes": sizes}, named, name=name)
@@ -239,16 +123,21 @@ def training_network(detector: keras.Model, design: Design, seed: int = 0) -> ke
     maps = layer("neck")(padded)
     logits, codes = layer("rpn")(maps)
     objectness, rpn_boxes = ProposalLosses(
-        design.anchors.sizes, design.anchors.ratios, border=design.border, seed=seed, name="rpn_losses"
+        design.anchors.sizes, design.anchors.ratios, allowed_border=design.allowed_border, seed=seed, name="rpn_losses"
     )(padded, sizes, logits, codes, boxes, labels)
     proposals, present = Proposals(
-        design.anchors.sizes, design.anchors.ratios, design.before[0], design.after[0], OVERLAP, name="more_proposals"
+        design.anchors.sizes,
+        design.anchors.ratios,
+        design.pre_nms_top_n[0],
+        design.post_nms_top_n[0],
+        OVERLAP,
+        name="more_proposals",
     )(padded, sizes, logits, codes)
-    regions, classes, targets, learned = SampledRegions(design.regions, low=design.lowest, seed=seed, name="sampled")(
-        proposals, present, boxes, labels
-    )
+    regions, classes, targets, learned = SampledRegions(
+        design.regions_per_image, low=design.least_background_overlap, seed=seed, name="sampled"
+    )(proposals, present, boxes, labels)
     found = layer("box_head")(layer("roi_align")(maps[: len(design.strides)], regions))
-    losses = RegionLosses(name="box_losses")(*of_images(found, design.regions), classes, targets, learned)
+    losses = RegionLosses(name="box_losses")(*of_images(found, design.regions_per_image), classes, targets, learned)
     named = {"rpn_objectness": objectness, "rpn_boxes": rpn_boxes, "classes": losses[0], "boxes": losses[1]}
     return keras.Model({"images": images, "sizes": sizes, "boxes": boxes, "labels": labels}, named)
 
@@ -280,14 +169,14 @@ def check_design(detector: keras.Model, design: Design) -> None:
     settings = {
         "anchors.sizes": ("proposals", "anchor_sizes", design.anchors.sizes),
         "anchors.ratios": ("proposals", "anchor_ratios", design.anchors.ratios),
-        "before[1]": ("proposals", "before", design.before[1]),
-        "after[1]": ("proposals", "after", design.after[1]),
+        "pre_nms_top_n[1]": ("proposals", "pre_nms_top_n", design.pre_nms_top_n[1]),
+        "post_nms_top_n[1]": ("proposals", "post_nms_top_n", design.post_nms_top_n[1]),
         "strides": ("roi_align", "strides", design.strides),
-        "size": ("roi_align", "size", design.size),
-        "samples": ("roi_align", "samples", design.samples),
+        "roi_size": ("roi_align", "output_size", design.roi_size),
+        "sampling_ratio": ("roi_align", "sampling_ratio", design.sampling_ratio),
         "aligned": ("roi_align", "aligned", design.aligned),
         "least_score": ("detections", "least_score", design.least_score),
-        "detections": ("detections", "count", design.detections),
+        "detections_per_image": ("detections", "count", design.detections_per_image),
     }
     for name, (layer, setting, value) in settings.items():
         built = detector.get_layer(layer).settings[setting]

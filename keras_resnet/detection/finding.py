@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from keras_resnet._internal.validation import integer
-from keras_resnet.detection.faster_rcnn import Design, check_design
+from keras_resnet.detection.design import Design
+from keras_resnet.detection.faster_rcnn import check_design
 from keras_resnet.detection.resizing import batch_of, check_pixels
 
 

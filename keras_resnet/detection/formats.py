@@ -9,8 +9,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from keras_resnet.detection.design import Design
 from keras_resnet.detection.export import answer_for_pixels, detect_function
-from keras_resnet.detection.faster_rcnn import Design, check_design
+from keras_resnet.detection.faster_rcnn import check_design
 from keras_resnet.detection.nms import greedy
 from keras_resnet.detection.resizing import exact_sides_in_graph
 from keras_resnet.export.checks import check_backend

@@ -119,7 +119,7 @@ class Proposals(WithAnchors):
 
     Args:
         anchor_sizes, anchor_ratios: see `anchors.Anchors`.
-        before, after, overlap: see `proposals.propose`.
+        pre_nms_top_n, post_nms_top_n, overlap: see `proposals.propose`.
         name: name of the layer.
         dtype: type or policy of the layer.
 
@@ -133,16 +133,17 @@ class Proposals(WithAnchors):
         self,
         anchor_sizes: Sequence[Sequence[float]],
         anchor_ratios: Sequence[float],
-        before: int,
-        after: int,
+        pre_nms_top_n: int,
+        post_nms_top_n: int,
         overlap: float,
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(name, dtype, anchor_sizes, anchor_ratios, before=before, after=after, overlap=overlap)
+        limits = {"pre_nms_top_n": pre_nms_top_n, "post_nms_top_n": post_nms_top_n, "overlap": overlap}
+        super().__init__(name, dtype, anchor_sizes, anchor_ratios, **limits)
 
     def call(self, images: Any, sizes: Any, logits: Sequence[Any], codes: Sequence[Any]) -> tuple[Any, Any]:
-        """Boxes (N, after, 4), and which of them are there, bool (N, after).
+        """Boxes (N, post_nms_top_n, 4), and which of them are there, bool (N, post_nms_top_n).
 
         Args:
             images: the padded images, of which the sides are used.
@@ -150,17 +151,17 @@ class Proposals(WithAnchors):
             logits: (N, H, W, A) for each map.
             codes: (N, H, W, 4 * A) for each map.
         """
-        limits = {name: self.settings[name] for name in ("before", "after", "overlap")}
+        limits = {name: self.settings[name] for name in ("pre_nms_top_n", "post_nms_top_n", "overlap")}
         anchors = self.anchors(images, codes)
         given = flat(logits, ()), flat(codes, (4,)), anchors, ops.cast(sizes, "float32")
         kept = propose(*given, **limits, suppress=self.suppress)
-        present = ops.arange(self.settings["after"], dtype="int32")[None] < kept.found[:, None]
+        present = ops.arange(self.settings["post_nms_top_n"], dtype="int32")[None] < kept.found[:, None]
         return ops.stop_gradient(kept.boxes), present
 
     def compute_output_spec(self, images: Any, sizes: Any, logits: Any, codes: Any) -> tuple[Any, Any]:
         """Shapes of the boxes and of `present`."""
-        batch, after = images.shape[0], self.settings["after"]
-        return float32(batch, after, 4), keras.KerasTensor((batch, after), "bool")
+        batch, count = images.shape[0], self.settings["post_nms_top_n"]
+        return float32(batch, count, 4), keras.KerasTensor((batch, count), "bool")
 
 
 @registered
@@ -169,7 +170,7 @@ class RoIAlign(WithSettings):
 
     Args:
         strides: sides of an image over those of each map.
-        size, samples, aligned: see `roi_align.roi_align`.
+        output_size, sampling_ratio, aligned: see `roi_align.roi_align`.
         name: name of the layer.
         dtype: type or policy of the layer.
     """
@@ -177,26 +178,27 @@ class RoIAlign(WithSettings):
     def __init__(
         self,
         strides: Sequence[int],
-        size: int,
-        samples: int,
+        output_size: int,
+        sampling_ratio: int,
         aligned: bool,
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(name, dtype, strides=list(strides), size=size, samples=samples, aligned=aligned)
+        settings = {"output_size": output_size, "sampling_ratio": sampling_ratio, "aligned": aligned}
+        super().__init__(name, dtype, strides=list(strides), **settings)
 
     def call(self, maps: Sequence[Any], boxes: Any) -> Any:
-        """Features (N * R, size, size, C) of boxes (N, R, 4) from maps (N, H, W, C)."""
-        strides, size = self.settings["strides"], self.settings["size"]
+        """Features (N * R, output_size, output_size, C) of boxes (N, R, 4) from maps (N, H, W, C)."""
+        strides, size = self.settings["strides"], self.settings["output_size"]
         # The map for boxes of 224 pixels is the one with stride 16.
         levels = level_of(boxes, len(strides), 4 - round(math.log2(strides[0])))
         scales = [1 / stride for stride in strides]
-        found = roi_align(maps, boxes, levels, scales, size, self.settings["samples"], self.settings["aligned"])
+        found = roi_align(maps, boxes, levels, scales, size, self.settings["sampling_ratio"], self.settings["aligned"])
         return ops.reshape(found, (-1, size, size, maps[0].shape[-1]))
 
     def compute_output_spec(self, maps: Sequence[Any], boxes: Any) -> keras.KerasTensor:
         """Shape of the features."""
-        size = self.settings["size"]
+        size = self.settings["output_size"]
         count = None if None in boxes.shape[:2] else math.prod(boxes.shape[:2])
         return keras.KerasTensor((count, size, size, maps[0].shape[-1]), maps[0].dtype)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.detection.annotations import AnnotatedSplit
 from keras_resnet.detection.batches import evaluation_batches
+from keras_resnet.detection.design import Design
 from keras_resnet.detection.evaluation import Evaluation, evaluate
-from keras_resnet.detection.faster_rcnn import Design, check_design, classes_of
+from keras_resnet.detection.faster_rcnn import check_design, classes_of
 from keras_resnet.detection.finding import Found, found_in
 
 
@@ -28,7 +30,8 @@ def predict(
         corrupt; and for each of them its objects, with boxes in pixels of the image.
 
     Raises:
-        ValueError: the split has another number of classes than the detector, or the detector has another design.
+        ValueError: the split has another number of classes than the detector, the detector has another design, or an
+            image is corrupt, and the split does not skip such images.
     """
     check_design(detector, design)
     if classes_of(detector) != len(split.classes):
@@ -38,9 +41,10 @@ def predict(
             f"{', '.join(split.classes[:20])}"
         )
     found: dict[int, Found] = {}
-    for batch in evaluation_batches(split, design, batch_size):
-        of_batch = found_in(detector, batch["images"], batch["sizes"], batch["factors"].numpy())
-        found |= zip(batch["numbers"].numpy().tolist(), of_batch, strict=True)
+    with name_corrupt_files(split):
+        for batch in evaluation_batches(split, design, batch_size):
+            of_batch = found_in(detector, batch["images"], batch["sizes"], batch["factors"].numpy())
+            found |= zip(batch["numbers"].numpy().tolist(), of_batch, strict=True)
     numbers = sorted(found)
     return numbers, [found[number] for number in numbers]
 

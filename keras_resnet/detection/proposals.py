@@ -22,8 +22,8 @@ def propose(
     codes: Sequence[Any],
     anchors: Sequence[Any],
     sizes: Any,
-    before: int,
-    after: int,
+    pre_nms_top_n: int,
+    post_nms_top_n: int,
     overlap: float,
     suppress: Suppress = non_maximum_suppression,
 ) -> Kept:
@@ -34,17 +34,17 @@ def propose(
         codes: for each feature map the codes of the boxes, (N, A, 4), see `boxes.encode`.
         anchors: for each feature map (A, 4).
         sizes: height and width of each image in pixels, (N, 2). Boxes are cut off there.
-        before: largest number of boxes of a feature map that non-maximum suppression gets.
-        after: largest number of boxes of an image that it leaves.
+        pre_nms_top_n: largest number of boxes of a feature map that non-maximum suppression gets.
+        post_nms_top_n: largest number of boxes of an image that it leaves.
         overlap: a box is dropped if it overlaps more than this with a better one of its map.
         suppress: `nms.non_maximum_suppression` or `nms.greedy`.
 
     Returns:
         The boxes; `scores` are probabilities, and `classes` the numbers of the feature maps.
     """
-    best = [_best(*of_map, sizes, before) for of_map in zip(logits, codes, anchors, strict=True)]
+    best = [_best(*of_map, sizes, pre_nms_top_n) for of_map in zip(logits, codes, anchors, strict=True)]
     boxes, scores = (ops.stack(parts, axis=2) for parts in zip(*best))
-    return suppress(boxes, scores, overlap, ANY_SCORE, after)
+    return suppress(boxes, scores, overlap, ANY_SCORE, post_nms_top_n)
 
 
 def _best(logits: Any, codes: Any, anchors: Any, sizes: Any, count: int) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from keras_resnet.detection.augment_boxes import (
     random_vertical_flip,
 )
 from keras_resnet.detection.batches import training_batches
-from keras_resnet.detection.faster_rcnn import Design
+from keras_resnet.detection.design import Design
 from keras_resnet.detection.recipe import DetectionRecipe
 from keras_resnet.detection.scales import Scale, large_scale_jitter, random_shortest_side
 

@@ -18,8 +18,8 @@ def roi_align(
     boxes: Any,
     map_of_box: Any,
     scales: Sequence[float],
-    size: int,
-    samples: int,
+    output_size: int,
+    sampling_ratio: int,
     aligned: bool = False,
 ) -> Any:
     """Features of boxes.
@@ -29,13 +29,13 @@ def roi_align(
         boxes: (N, R, 4), in pixels of the images.
         map_of_box: which of the maps each box reads, int32 (N, R).
         scales: sides of the maps over sides of the images.
-        size: bins on a side of the result.
-        samples: points on a side of a bin; 0: as many as the bin covers places of the map, rounded up.
+        output_size: bins on a side of the result.
+        sampling_ratio: points on a side of a bin; 0: as many as the bin covers places of the map, rounded up.
         aligned: whether the center of the first place is at 0.5, as pixels are. False, as in torchvision's detectors:
             it is at 0, and boxes have sides of at least one place.
 
     Returns:
-        (N, R, size, size, C).
+        (N, R, output_size, output_size, C).
 
     Example:
         >>> import numpy as np
@@ -49,10 +49,10 @@ def roi_align(
     start, length = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
     if not aligned:
         length = ops.maximum(length, 1.0)
-    if not samples:
-        return _average_of_covered_places(maps, start, length, map_of_box, size)
+    if not sampling_ratio:
+        return _average_of_covered_places(maps, start, length, map_of_box, output_size)
     average = _average_of_crops if keras.backend.backend() == "tensorflow" else average_of_points
-    return average(maps, start, length, map_of_box, size, samples)
+    return average(maps, start, length, map_of_box, output_size, sampling_ratio)
 
 
 def _average_of_crops(maps: Sequence[Any], start: Any, length: Any, map_of_box: Any, size: int, samples: int) -> Any:

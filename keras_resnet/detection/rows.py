@@ -10,7 +10,8 @@ import keras
 
 from keras_resnet import zoo
 from keras_resnet._internal.validation import known
-from keras_resnet.detection.faster_rcnn import C4, FPN, FPN_SMALL, FPN_V2, Design, FasterRCNN
+from keras_resnet.detection.design import C4, FPN, FPN_SMALL, FPN_V2, Design
+from keras_resnet.detection.faster_rcnn import FasterRCNN
 from keras_resnet.weights import Checkpoint, load_weights
 from keras_resnet.weights.fetch import local_file
 from keras_resnet.weights.kinds import DETECTOR

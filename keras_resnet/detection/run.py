@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
+import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
 
 from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.exclusive import exclusive
+from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.detection.annotations import AnnotatedSplit
 from keras_resnet.detection.coco_ap import import_counter
 from keras_resnet.detection.evaluation import Evaluation
@@ -36,6 +39,7 @@ from keras_resnet.training.out_directory import differences, preparation
 from keras_resnet.training.results import save
 from keras_resnet.training.run_directory import REPORT, RUN, versions, write_json
 
+log = logging.getLogger("keras_resnet.detection")
 LOCK = ".lock"  # the file in a run directory that the process locks which trains there
 HELD_OUT = 0.1  # fraction of the training images that choose the epoch where no other images can
 
@@ -67,7 +71,8 @@ def train(
 
     Raises:
         ValueError: an argument is wrong, pycocotools is not installed, or `out` holds a run of another task; `out` is
-            then unchanged.
+            then unchanged. Or an image is corrupt, and the task does not skip such images: the same call with
+            readable images continues the run.
 
     Example:
         >>> from keras_resnet.detection import RECIPES, DetectionTask, train
@@ -108,16 +113,17 @@ def train(
             distribution.gather(0, where)  # wait until the directory is prepared
             for name, split in parts.items():
                 write_line(f"{name}: {split!r}"[:200])
-            result = fit(
-                detector,
-                task.design,
-                task.recipe,
-                batches_from,
-                steps,
-                directory=out,
-                validate=validate,
-                callbacks=callbacks,
-            )
+            with name_corrupt_files(training):
+                result = fit(
+                    detector,
+                    task.design,
+                    task.recipe,
+                    batches_from,
+                    steps,
+                    directory=out,
+                    validate=validate,
+                    callbacks=callbacks,
+                )
         if first:
             save(detector, out / DETECTOR)
         evaluation, tested = evaluate_readable(detector, parts[task.test_split], task.design)
@@ -193,7 +199,19 @@ def _splits(task: DetectionTask, write_line: Callable[[str], object]) -> dict[st
     for argument, name in names.items():
         if name:
             _check_objects(argument, name, others[name])
-    return {task.train_split: training, **others}
+    parts = {task.train_split: training, **others}
+    _warn_of_shared_images(parts)
+    return parts
+
+
+def _warn_of_shared_images(parts: Mapping[str, AnnotatedSplit]) -> None:
+    """Warns if two splits have some images in common: the average precision is then not that of new images."""
+    for (first, one), (second, other) in itertools.combinations(parts.items(), 2):
+        if shared := len(_keys(one) & _keys(other)):
+            log.warning(
+                "%d of the %d images of %s are also in %s: on them a detector is better than on new images",
+                *(shared, other.size, second, first),
+            )
 
 
 def _keys(split: AnnotatedSplit) -> set[tuple[int | str, bytes]]:

@@ -18,7 +18,7 @@ import keras
 from keras_resnet._internal.json_files import read_object
 from keras_resnet._internal.validation import integer, number, one_of, printable, text, texts
 from keras_resnet.data.corrupt import ON_CORRUPT
-from keras_resnet.detection.faster_rcnn import Design
+from keras_resnet.detection.design import Design
 from keras_resnet.detection.recipe import DetectionRecipe, detection_recipe_of
 from keras_resnet.detection.rows import design_of, row_named
 from keras_resnet.stages import CLASSIFIER

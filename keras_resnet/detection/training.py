@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +15,13 @@ import tensorflow as tf
 
 from keras_resnet._internal.exclusive import exclusive
 from keras_resnet._internal.validation import integer, number
-from keras_resnet.complexity import flat_layers
-from keras_resnet.detection.faster_rcnn import Design, check_design, classes_of, training_network
+from keras_resnet.detection.design import Design
+from keras_resnet.detection.faster_rcnn import check_design, classes_of, training_network
 from keras_resnet.detection.given_batches import INPUTS, check_batches
 from keras_resnet.detection.recipe import DetectionRecipe
 from keras_resnet.detection.recipes import recipe_named
 from keras_resnet.runtime.train_mode import quick_training
+from keras_resnet.stages import trained_part
 from keras_resnet.training.compiling import build_optimizer, compile_with
 from keras_resnet.training.distribution import (
     Placement,
@@ -37,7 +37,6 @@ from keras_resnet.training.resuming import CHECKPOINTS, ResumeCallback, fingerpr
 from keras_resnet.training.schedules import with_warm_up
 
 VALIDATION = "val_map"  # the name of the validation's value in the history
-BACKBONE_LAYER = re.compile(r"(conv\d+)_")  # see `keras_resnet.stages`
 
 
 class Result(NamedTuple):
@@ -182,14 +181,8 @@ def check_recipe(recipe: DetectionRecipe, steps: int, validate: object) -> None:
 
 def _check_frozen(detector: keras.Model, recipe: DetectionRecipe) -> None:
     """Raises a `ValueError` if a detector was built to be trained in another way than its recipe says."""
-    stages, norms = set(), False
-    for layer in flat_layers(detector):
-        if (found := BACKBONE_LAYER.match(layer.name)) and layer.trainable and layer.weights:
-            is_norm = isinstance(layer, keras.layers.BatchNormalization)
-            norms |= is_norm
-            if not is_norm:
-                stages.add(found[1])
-    built = min(stages, default=None), not norms
+    first, norms = trained_part(detector)
+    built = first, not norms
     if built != (recipe.frozen_until, recipe.frozen_norms):
         raise ValueError(
             f"recipe must be as the detector was built: pass frozen_until={recipe.frozen_until!r} and "

@@ -31,7 +31,7 @@ class ProposalLosses(WithAnchors):
         low, high: limits of overlap, see `matching.match`.
         count: anchors of an image that a step learns from.
         positive: largest fraction of them that belong to a box.
-        border: anchors that are further outside of the image than this, in pixels, are ignored; infinity: none.
+        allowed_border: anchors that are further outside of the image than this, in pixels, are ignored; infinity: none.
         seed: random seed of the choice.
         name: name of the layer.
         dtype: type or policy of the layer.
@@ -47,7 +47,7 @@ class ProposalLosses(WithAnchors):
         high: float = 0.7,
         count: int = 256,
         positive: float = 0.5,
-        border: float = math.inf,
+        allowed_border: float = math.inf,
         seed: int = 0,
         name: str | None = None,
         dtype: Any = None,
@@ -61,7 +61,7 @@ class ProposalLosses(WithAnchors):
             high=high,
             count=count,
             positive=positive,
-            border=border,
+            allowed_border=allowed_border,
             seed=seed,
         )
         self.generator = keras.random.SeedGenerator(seed)
@@ -82,7 +82,7 @@ class ProposalLosses(WithAnchors):
         codes = ops.concatenate(flat(codes, (4,)), axis=1)
         overlap = box_math.overlaps(boxes, ops.broadcast_to(anchors, (ops.shape(boxes)[0], *ops.shape(anchors))))
         found = match(overlap, labels >= 0, settings["low"], settings["high"], best_of_each_box=True)
-        inside = _within(anchors[None], ops.cast(sizes, "float32"), settings["border"])
+        inside = _within(anchors[None], ops.cast(sizes, "float32"), settings["allowed_border"])
         chosen = sample(
             (found >= 0) & inside,
             (found == BACKGROUND) & inside,

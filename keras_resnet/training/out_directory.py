@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from keras_resnet._internal.atomic_files import writing
+from keras_resnet._internal.exclusive import exclusive
 from keras_resnet._internal.validation import printable
+from keras_resnet.training.resuming import CHECKPOINTS
 from keras_resnet.training.run_directory import RECIPE, RUN, versions, write_json
 
 
@@ -47,7 +49,8 @@ def preparation(
             epochs; None: the task is not this run with more epochs.
 
     Raises:
-        ValueError: `out` holds something that must not be replaced.
+        ValueError: `out` holds something that must not be replaced. The function that is returned raises it if another
+            process trains in `out`.
     """
     existing = [name for name in files if (out / name).exists()]
     start = functools.partial(_start, out, task, existing)
@@ -93,9 +96,12 @@ def differences(before: HasFields, now: HasFields) -> list[str]:
 
 
 def _start(out: Path, task: HasFields, obsolete: Sequence[str]) -> None:
-    """Removes obsolete files and writes `recipe.json`."""
+    """Removes obsolete files and writes `recipe.json`, unless another process trains in the directory."""
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
+    if (out / CHECKPOINTS).is_dir():
+        with exclusive(out / CHECKPOINTS, "training"):  # `fit` holds this lock as long as it trains
+            pass
     for name in obsolete:
         path = out / name
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from keras_resnet._internal.validation import boolean, integer, number, one_of
@@ -47,7 +47,9 @@ def _check_milestones(name: str, values: Any) -> None:
 
 
 def check_sizes(name: str, values: Any) -> None:
-    """Raises an error unless all values of a field are integers of at least 1."""
+    """Raises an error unless a field is a sequence, maybe an empty one, of integers of at least 1."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"{name} must be a sequence of integers, () for none. Received: {name}={values!r}")
     for size in values:
         integer(name, size)
 

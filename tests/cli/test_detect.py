@@ -17,6 +17,7 @@ from tests.cli.test_cli import invoke
 from tests.conftest import UNTRACED
 from tests.detection.annotated_files import as_png, picture
 from tests.detection.small_detector import DESIGN, in_table, write_photos
+from tests.test_package import README
 
 SCRATCH = ("--frozen-until", "conv1", "--no-frozen-norms")
 SHORT = ("--epochs", 1, "--batch-size", 2, "--warmup-steps", 0, "--learning-rate", 0.01)
@@ -179,7 +180,7 @@ def photos(tmp_path):
 
 @pytest.mark.slow
 @UNTRACED
-def test_a_detector_is_trained_evaluated_and_asked(photos, small_row, tmp_path, eager):
+def test_a_detector_is_trained_evaluated_and_asked(photos, small_row, tmp_path, monkeypatch, eager):
     words = ("detect", "train", "fasterrcnn_resnet50_fpn", "--data", photos, "--out", tmp_path / "run")
     trained = invoke(*words, *SCRATCH, *SHORT)
     assert trained.exit_code == 0, trained.exception
@@ -223,3 +224,13 @@ def test_a_detector_is_trained_evaluated_and_asked(photos, small_row, tmp_path, 
     drawn = tf.io.decode_png((tmp_path / "pictures" / "d.png.png").read_bytes()).numpy()
     assert drawn.dtype == np.uint8
     assert drawn.shape[2] == 3
+
+    # The example of the README opens this run.
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "run").rename(tmp_path / "runs" / "cells")
+    image.rename(tmp_path / "cells.jpg")
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"<!-- needs a detector -->\n```python\n(.*?)```", README, re.S)
+    assert len([line for line in example.splitlines() if line]) == 5
+    exec(compile(example, "README.md", "exec"), {})
+    assert tf.io.decode_png((tmp_path / "found.png").read_bytes()).shape == drawn.shape

@@ -34,6 +34,15 @@ def test_a_split_is_shown_on_one_line():
     assert repr(kr.data.from_arrays(IMAGES, LABELS, ("cat", "dog"))) == "<Split: 4 images, 2 classes, 3 channels>"
 
 
+@pytest.mark.parametrize("numbers", [[-1], [4], [0, 1.0], [True, False, True, False]])
+def test_a_part_has_only_images_that_there_are(numbers):
+    split = kr.data.from_arrays(IMAGES, LABELS, ("cat", "dog"))
+    with pytest.raises(ValueError, match="numbers must be integers from 0 to 3. Received: array"):
+        split.part(np.array(numbers))
+    assert [label for _, label in pairs(split.part(np.array([3, 0, 0])))] == [1, 0, 0]
+    assert split.part([]).size == 0
+
+
 @pytest.mark.slow
 def test_a_dataset_of_the_callers_is_counted_where_it_does_not_know_its_size():
     dataset = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS.astype("uint8")))

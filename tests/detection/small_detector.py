@@ -18,12 +18,12 @@ HEIGHT, WIDTH, CLASSES = 64, 96, 2
 DESIGN = dataclasses.replace(
     C4,
     anchors=Anchors(((16, 32),)),
-    before=(40, 40),
-    after=(20, 20),
-    regions=16,
-    lowest=0.0,
-    border=math.inf,
-    size=4,
+    pre_nms_top_n=(40, 40),
+    post_nms_top_n=(20, 20),
+    regions_per_image=16,
+    least_background_overlap=0.0,
+    allowed_border=math.inf,
+    roi_size=4,
     shorter=HEIGHT,
     longer=WIDTH,
 )

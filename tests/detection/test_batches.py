@@ -16,7 +16,9 @@ from keras_resnet.detection.batches import GROUPS, epoch_order
 from keras_resnet.detection.resizing import batch_of
 from tests.detection.annotated_files import as_png, painted, picture, write_voc, xml
 
-DESIGN = dataclasses.replace(FPN, shorter=64, longer=96, before=(50, 40), after=(30, 20), regions=16)
+DESIGN = dataclasses.replace(
+    FPN, shorter=64, longer=96, pre_nms_top_n=(50, 40), post_nms_top_n=(30, 20), regions_per_image=16
+)
 SIDES = [(40, 60), (60, 40), (40, 64), (64, 40), (50, 50), (41, 60), (40, 61)]
 BOX = (5, 6, 25, 30)
 

@@ -20,7 +20,7 @@ from tests.detection.small_detectors import DESIGN, NAMES, detector, photographs
 from tests.export.test_images import WRONG
 from tests.serving.process import serving
 
-ROWS = DESIGN.detections
+ROWS = DESIGN.detections_per_image
 SLOW = pytest.mark.slow
 
 

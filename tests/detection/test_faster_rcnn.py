@@ -20,9 +20,18 @@ from keras_resnet.detection import (
 from keras_resnet.detection.anchors import Anchors
 from keras_resnet.detection.rows import ROWS
 
-SMALL_FPN = dataclasses.replace(FPN, before=(50, 40), after=(30, 20), regions=16, shorter=64, longer=96)
+SMALL_FPN = dataclasses.replace(
+    FPN, pre_nms_top_n=(50, 40), post_nms_top_n=(30, 20), regions_per_image=16, shorter=64, longer=96
+)
 SMALL_C4 = dataclasses.replace(
-    C4, anchors=Anchors(((16, 32),)), before=(50, 40), after=(30, 20), regions=16, size=4, shorter=64, longer=96
+    C4,
+    anchors=Anchors(((16, 32),)),
+    pre_nms_top_n=(50, 40),
+    post_nms_top_n=(30, 20),
+    regions_per_image=16,
+    roi_size=4,
+    shorter=64,
+    longer=96,
 )
 DESIGNS = {"fpn": SMALL_FPN, "c4": SMALL_C4}
 
@@ -105,8 +114,8 @@ def test_pixels_that_resizing_left_a_little_outside_are_raw(small):
         ("shorter", "64", "shorter must be an integer"),
         ("detections", 0, "detections must be an integer of at least 1"),
         ("least_score", 50, r"least_score must be in \[0, 1\)"),
-        ("before", 1000, "before must be a sequence of integers"),
-        ("after", (1, 2, 3), "after must be two numbers, for training and for use"),
+        ("pre_nms_top_n", 1000, "pre_nms_top_n must be a sequence of integers"),
+        ("post_nms_top_n", (1, 2, 3), "post_nms_top_n must be two numbers, for training and for use"),
         ("anchors", ((32,), (64,)), "anchors must be keras_resnet.detection.anchors.Anchors"),
         ("anchors", Anchors((32, 64)), "sizes of anchors must be groups of numbers, one for each map"),
         ("anchors", Anchors(((32, 64), (16,))), "groups .* of the same length"),

@@ -61,7 +61,7 @@ REFUSED = {
     "scale_jitter": ((2.0, 1.0), (0.0, 1.0), (1.0,), 2.0),
     "vertical_flip": (0,),
     "iou_crop": (0.5,),
-    "shorter_sides": ((0,), (1.5,)),
+    "shorter_sides": ((0,), (1.5,), None, 600, "600"),
     "jitter_size": (-1,),
     "color_jitter": (1.0,),
     "early_stopping": (-1,),

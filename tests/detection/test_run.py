@@ -87,11 +87,22 @@ def test_where_the_test_images_are_the_validation_images_training_images_choose_
 
 
 @pytest.mark.slow
-def test_test_images_of_their_own_leave_the_training_images_whole(tmp_path):
+def test_test_images_of_their_own_leave_the_training_images_whole(tmp_path, caplog):
     lines = []
     parts = run._splits(DetectionTask(NAME, write_photos(tmp_path / "photos", LISTS), SHORT), lines.append)
     assert {name: "".join(part.ids) for name, part in parts.items()} == LISTS
     assert not lines
+    assert not caplog.messages
+
+
+@pytest.mark.slow
+def test_images_that_two_splits_share_are_warned_of(tmp_path, caplog):
+    lists = {"train": "abe", "val": "bc", "test": "ad"}
+    run._splits(DetectionTask(NAME, write_photos(tmp_path / "photos", lists), SHORT), print)
+    assert caplog.messages == [
+        "1 of the 2 images of val are also in train: on them a detector is better than on new images",
+        "1 of the 2 images of test are also in train: on them a detector is better than on new images",
+    ]
 
 
 def test_test_images_that_are_all_trained_on_are_refused(tmp_path):
@@ -153,6 +164,16 @@ def test_while_a_process_trains_in_a_directory_another_one_changes_nothing_there
     ):
         train(task, out, overwrite=True)
     assert (out / "recipe.json").read_text() == before
+
+
+@pytest.mark.slow
+@UNTRACED
+@pytest.mark.parametrize("damaged", ["a", "c", "d"])
+def test_a_corrupt_image_of_any_split_stops_a_training_and_is_named(damaged, tmp_path, monkeypatch, eager):
+    in_table(monkeypatch)
+    data = write_photos(tmp_path / "photos", {"train": "ab", "val": "c", "test": "d"}, damaged=damaged)
+    with pytest.raises(ValueError, match=rf"^data: .*/JPEGImages/{damaged}\.png"):
+        train(DetectionTask(NAME, data, SHORT), tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 
 from keras_resnet.detection import load
 from keras_resnet.detection.batches import evaluation_batches
-from keras_resnet.detection.faster_rcnn import FPN
+from keras_resnet.detection.design import FPN
 from tests.detection.annotated_files import as_png, painted, picture
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

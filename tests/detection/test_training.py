@@ -87,7 +87,7 @@ def test_a_training_that_is_stopped_and_killed_ends_as_if_it_had_not_been(tmp_pa
     with pytest.raises(ValueError, match=r"directory must be new, .* a training with clip_norm=1.0"):
         train(tmp_path / "whole", recipe=dataclasses.replace(BUSY, clip_norm=2.0))
     with pytest.raises(ValueError, match=r"directory must be new, .* a training with design="):
-        train(tmp_path / "whole", design=dataclasses.replace(DESIGN, lowest=0.2))
+        train(tmp_path / "whole", design=dataclasses.replace(DESIGN, least_background_overlap=0.2))
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ DESIGN = dataclasses.replace(
     FPN,
     neck=functools.partial(necks.feature_pyramid, channels=CHANNELS),
     box_head=functools.partial(heads.two_dense, units=UNITS),
-    before=(50, 40),
-    after=(30, 20),
+    pre_nms_top_n=(50, 40),
+    post_nms_top_n=(30, 20),
 )
 PREDICTOR = ("box_logits/", "box_codes/")
 

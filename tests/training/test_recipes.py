@@ -127,7 +127,7 @@ REFUSED = {
     "stochastic_depth": (1.0,),
     "drop_rate": (1.0,),
     "remat": (None,),
-    "train_sizes": ((0,),),
+    "train_sizes": ((0,), None, 176),
     "eval_size": (-1,),
     "crop_pct": (0, 1.01),
     "validation_split": (1.0,),

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from keras_resnet._internal.exclusive import exclusive
 from keras_resnet.cli import report, with_options
 from keras_resnet.cli.options import settings_from
 from keras_resnet.training import Recipe, checkpoints, continuing, fit, run
@@ -658,6 +659,20 @@ def test_the_error_for_a_damaged_recipe_file_names_it_once(tmp_path):
     with pytest.raises(ValueError, match="^.*/recipe.json must be a readable JSON file. Received: ") as error:
         read_task(tmp_path)
     assert str(error.value).count("Received") == 1
+
+
+@pytest.mark.slow
+def test_a_run_is_not_overwritten_while_another_process_trains_in_its_directory(photos, stopped, tmp_path):
+    out = shutil.copytree(stopped, tmp_path / "run")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with (
+        exclusive(out / "checkpoints", "training"),
+        pytest.raises(ValueError, match="used by one training at a time; .*, which a training of another process"),
+    ):
+        run.train(dataclasses.replace(task(photos), size=9), out, overwrite=True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != "lock"} == {
+        path: content for path, content in before.items() if path.name != "lock"
+    }
 
 
 @pytest.mark.slow
