@@ -30,6 +30,7 @@ NAMES = (
     "exporting",
     "serve_accuracy",
     "serve_load",
+    "speedrun",
     "detect",
 )
 
