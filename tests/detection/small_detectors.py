@@ -20,7 +20,7 @@ DESIGN = dataclasses.replace(
     post_nms_top_n=(30, 20),
     shorter=64,
     longer=96,
-    detections=12,
+    detections_per_image=12,
 )
 NAMES = ("cat", "dog", "owl")
 

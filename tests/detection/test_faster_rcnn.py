@@ -112,7 +112,7 @@ def test_pixels_that_resizing_left_a_little_outside_are_raw(small):
     [
         ("shorter", 0, "shorter must be an integer of at least 1"),
         ("shorter", "64", "shorter must be an integer"),
-        ("detections", 0, "detections must be an integer of at least 1"),
+        ("detections_per_image", 0, "detections_per_image must be an integer of at least 1"),
         ("least_score", 50, r"least_score must be in \[0, 1\)"),
         ("pre_nms_top_n", 1000, "pre_nms_top_n must be a sequence of integers"),
         ("post_nms_top_n", (1, 2, 3), "post_nms_top_n must be two numbers, for training and for use"),

@@ -39,7 +39,7 @@ DESIGN = Design(
     sampling_ratio=1,
     shorter=144,
     longer=192,
-    detections=40,
+    detections_per_image=40,
 )
 
 
