@@ -23,9 +23,10 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 DATA_HELP = (
-    "Source of the annotated images: [bold]voc:DIR[/bold] (the layout of PASCAL VOC), [bold]coco:FILE.json[/bold], "
-    "[bold]coco:DIR[/bold], or [bold]tfds:NAME[/bold] (TensorFlow Datasets: voc/2007, coco/2017)."
+    "Source of the annotated images: [bold]voc:DIR[/bold] (the layout of PASCAL VOC), [bold]coco:DIR[/bold], or "
+    "[bold]tfds:NAME[/bold] (TensorFlow Datasets: voc/2007, coco/2017)."
 )
+ONE_FILE_HELP = " A single file, [bold]coco:FILE.json[/bold], needs --split all."
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory that `keras-resnet detect train` wrote.")]
 
 
@@ -39,7 +40,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="Name of a recipe, which `keras-resnet detect recipes` lists, or the path of a run's recipe.json."
+            help="Name of a recipe, which `keras-resnet detect recipes` lists, or the path of a run's recipe.json, of "
+            "which only the recipe is used: give weights, sizes and splits again."
         ),
     ] = "torchvision_fpn",
     weights: Annotated[
@@ -123,7 +125,9 @@ def recipes() -> None:
 @app.command()
 def evaluate(
     run: Run,
-    data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="the data of the run")] = None,
+    data: Annotated[
+        str | None, typer.Option(help=DATA_HELP + ONE_FILE_HELP, show_default="the data of the run")
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Name of the split to measure on.", show_default="the test split of the run"),
@@ -179,7 +183,12 @@ def predict(
     ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV file, a row for each object.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON: a list of objects for each file.")] = False,
-    least_score: Annotated[float, typer.Option(help="Leave out objects with a lower probability.", min=0, max=1)] = 0.5,
+    least_score: Annotated[
+        float,
+        typer.Option(
+            help="Leave out objects with a lower probability. The detector itself gives none below 0.05.", min=0, max=1
+        ),
+    ] = 0.5,
 ) -> None:
     """Finds the objects in images.
 

@@ -227,7 +227,7 @@ def data(
     ] = None,
     shorter_side: Annotated[
         int | None,
-        typer.Option(help="Only with --to: longest shorter side of an image in pixels.", show_default="512"),
+        typer.Option(help="Only with --to: shrink larger images to this shorter side in pixels.", show_default="512"),
     ] = None,
     quality: Annotated[
         int | None, typer.Option(help="Only with --to: JPEG quality, 1 to 100.", show_default="92")

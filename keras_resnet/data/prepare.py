@@ -53,8 +53,8 @@ def prepare(
         source: where the images are, as in `load`.
         directory: directory to write; new, empty, or with an unfinished preparation of the same source. It must not be
             in the directory of the source, where it would be taken for images of a class.
-        shorter_side: longest shorter side in pixels, from 1 to 65,500. Twice the side of the network's images leaves
-            room for random crops.
+        shorter_side: the shorter side, in pixels, to which larger images are shrunk, from 1 to 65,500. Twice the side
+            of the network's images leaves room for random crops.
         quality: JPEG quality, from 1 to 100.
         on_corrupt: as in `load`; with "skip" the result lists the images that were left out.
         progress: called for each image with the split, the number of images that were read, and the number of all.
@@ -123,7 +123,7 @@ def shrunk(content: tf.Tensor, shorter_side: int, quality: int) -> tf.Tensor:
 
     Args:
         content: scalar string, the bytes of an image file; or pixels, uint8 (H, W, C), which become a PNG file.
-        shorter_side: longest shorter side, in pixels.
+        shorter_side: the shorter side, in pixels, to which larger images are shrunk.
         quality: JPEG quality, from 1 to 100.
 
     Raises:

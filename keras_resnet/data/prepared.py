@@ -20,7 +20,7 @@ class Prepared:
 
     Attributes:
         source: the source of the images.
-        shorter_side: longest shorter side of an image, in pixels.
+        shorter_side: the shorter side, in pixels, to which larger images were shrunk.
         quality: JPEG quality of the images that were shrunk.
         images: number of images of the source, by split.
         names: a digest of the names and sizes of the source's files and shards.

@@ -43,8 +43,8 @@ def training_batches(
     """Endless batches of a split: the inputs of `training_network`.
 
     An epoch is `split.size / batch_size` batches, rounded down, and has each image at most once. Images of a batch have
-    a similar width over height, except in the last batches that are made of what is left of the groups; these come at
-    any place of the epoch. Boxes of crowds are not learned from. Difficult ones are, as in Detectron2.
+    a similar width over height, except in a few batches that mix the remaining images of all groups; they can come
+    anywhere in the epoch. Boxes of crowds are not learned from. Difficult ones are, as in Detectron2.
 
     Batch n depends only on the arguments and on n. So a training that was stopped continues with exactly the same
     batches if `step` is set; the batches that are skipped are not decoded. If corrupt images are skipped, another image

@@ -84,7 +84,7 @@ def load_coco(path: Path, split: str, classes: Sequence[str] | None, on_corrupt:
             objects_of(
                 [_corners(row.get("bbox")) for row in found[number]],
                 [labels[row["category_id"]] for row in found[number]],
-                crowd=[bool(row.get("iscrowd")) for row in found[number]],
+                crowd=[_flag(row, where) for row in found[number]],
             ),
             (_pixels(image.get("height")), _pixels(image.get("width"))),
         )
@@ -157,6 +157,12 @@ def _by_id(images: list[dict[str, Any]], where: str) -> dict[Any, dict[str, Any]
     if len(found) < len(images):
         counts = collections.Counter(row["id"] for row in images)
         raise ValueError(f"{where}: each image must have its own id. Received: {counts.most_common(1)[0][0]!r} twice")
+    [(name, most)] = collections.Counter(str(row["file_name"]) for row in images).most_common(1) or [("", 0)]
+    if most > 1:
+        raise ValueError(
+            f"{where}: each image must be there once, with all of its objects: an object of the other row would be "
+            f"learned as background. Received: file_name {name!r} {most} times"
+        )
     return found
 
 
@@ -172,4 +178,14 @@ def _corners(box: Any) -> list[float]:
 
 
 def _pixels(side: Any) -> int:
-    return side if type(side) is int else 0
+    """A side of the image, also if it is written as 640.0; 0 if the file does not say it."""
+    whole = type(side) is int or (type(side) is float and side.is_integer())
+    return int(side) if whole else 0
+
+
+def _flag(row: dict[str, Any], where: str) -> bool:
+    """Whether an annotation is a crowd."""
+    value = row.get("iscrowd", 0)
+    if value not in (0, 1, None):
+        raise ValueError(f"{where}: iscrowd must be 0 or 1. Received: {value!r}")
+    return bool(value)

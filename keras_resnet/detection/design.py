@@ -1,4 +1,4 @@
-"""Designs of detectors: everything of one but its backbone and its classes."""
+"""Designs of detectors: all settings except the backbone and the classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Tensor: TypeAlias = keras.KerasTensor
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """Everything of a detector but its backbone and its classes. Change one with `dataclasses.replace`.
+    """All settings of a detector except its backbone and its classes. `dataclasses.replace` makes a changed copy.
 
     Attributes:
         neck: function `(backbone, image) -> maps`, see `necks`.
@@ -28,8 +28,8 @@ class Design:
         anchors: sizes for each map, and ratios.
         proposal_head: function `(maps, anchors) -> logits, codes`, see `heads`.
         box_head: function `(backbone, regions) -> features`, see `heads`.
-        pre_nms_top_n: for training and for use: proposals of each map before non-maximum suppression.
-        post_nms_top_n: for training and for use: proposals of an image after it.
+        pre_nms_top_n: two numbers, for training and for use: proposals of each map that non-maximum suppression gets.
+        post_nms_top_n: two numbers, for training and for use: proposals of an image that it leaves.
         regions_per_image: proposals of an image that a step of training learns from.
         least_background_overlap: proposals that overlap less than this with all objects are not learned from.
         allowed_border: anchors that are further outside of an image than this, in pixels, are not learned from.
@@ -38,7 +38,7 @@ class Design:
         aligned: see `roi_align.roi_align`.
         shorter, longer: images are resized so that the shorter side has `shorter` pixels, and the longer one at most
             `longer`.
-        least_score: detections have at least this probability.
+        least_score: detections have a higher probability than this.
         detections_per_image: largest number of detections of an image.
     """
 

@@ -17,6 +17,7 @@ from keras_resnet.stages import freeze
 
 Tensor: TypeAlias = keras.KerasTensor
 OVERLAP = 0.7  # of two proposals, above which non-maximum suppression drops one (arXiv:1506.01497)
+SIDE = 256  # of an image for which the strides of maps are computed
 STRIDE = 32  # images are padded to multiples of it, so that all maps have whole places
 
 
@@ -37,9 +38,9 @@ def FasterRCNN(
         classes: number of classes, at least 1, without background.
         design: `C4` (the paper's), `FPN` or `FPN_V2` (torchvision's), `FPN_SMALL`, or your own.
         frozen_until: the first stage of the backbone that is trained, see `keras_resnet.freeze`. "conv3", as in the
-            paper; "conv1" trains all of it.
-        frozen_norms: whether the batch norms of the backbone are not trained, as in the paper: batches of a detector
-            are small.
+            paper; "conv1" trains all of it, which a backbone with random weights needs.
+        frozen_norms: True: the batch norms of the backbone are not trained, as in the paper, because batches of a
+            detector are small. False for a backbone with random weights.
         name: name of the model.
 
     Returns:
@@ -49,7 +50,8 @@ def FasterRCNN(
         after it are zeros. `keras_resnet.detection.find` resizes and pads images.
 
     Raises:
-        ValueError: the backbone has a fixed size or lacks a stage, or `classes` is below 1.
+        ValueError: the backbone has a fixed size, no preprocessing, other strides than the design, or lacks a stage; or
+            `classes` is below 1.
         TypeError: `backbone` is not a `keras.Model`.
 
     Example:
@@ -200,7 +202,16 @@ def _neck(backbone: keras.Model, design: Design) -> keras.Model:
             f"design must have sizes of anchors for each of the {len(maps)} maps of its neck. "
             f"Received: {len(design.anchors.sizes)} groups of sizes"
         )
-    return keras.Model(image, maps, name="neck")
+    neck = keras.Model(image, maps, name="neck")
+    shapes = neck.compute_output_shape((1, SIDE, SIDE, image.shape[-1]))
+    strides = tuple(SIDE // height for _, height, *_ in shapes)
+    if strides[: len(design.strides)] != tuple(design.strides):
+        raise ValueError(
+            f"backbone must give maps at the strides of the design, {', '.join(map(str, design.strides))}; or the "
+            f"design must have those of the maps. Received: {backbone.name!r}, with maps at "
+            f"{', '.join(map(str, strides))}"
+        )
+    return neck
 
 
 def _proposal_head(maps: list[Tensor], design: Design) -> keras.Model:
@@ -228,4 +239,7 @@ def _mean_pixel(backbone: keras.Model) -> list[float]:
     for layer in flat_layers(backbone):
         if isinstance(layer, keras.layers.Normalization):
             return [float(value) for value in ops.convert_to_numpy(layer.mean).ravel()]
-    return [0.0] * backbone.input_shape[-1]
+    raise ValueError(
+        "backbone must have its preprocessing, because a detector takes raw pixels: pass include_preprocessing=True. "
+        f"Received: {backbone.name!r} without a layer Normalization"
+    )

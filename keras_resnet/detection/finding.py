@@ -33,7 +33,8 @@ def find(detector: keras.Model, images: Sequence[np.ndarray], design: Design, ba
 
     Args:
         detector: a model of `FasterRCNN`.
-        images: raw pixels, 0 to 255, (H, W, C) each.
+        images: raw pixels, 0 to 255, (H, W, C) each; colors are red, green and blue. OpenCV gives blue first:
+            `image[..., ::-1]` turns it.
         design: the design of the detector: its `shorter` and `longer` say how images are resized.
         batch_size: number of images that are computed together.
 

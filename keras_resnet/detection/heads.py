@@ -93,8 +93,15 @@ def conv5(backbone: keras.Model, regions: Tensor) -> Tensor:
 
     Returns:
         (R, channels of the fifth stage).
+
+    Raises:
+        ValueError: the backbone has no fourth or fifth stage.
     """
     maps = pyramid(backbone)
+    if not {"C4", "C5"} <= maps.keys():
+        raise ValueError(
+            f"backbone must have conv4 and conv5. Received: {backbone.name!r} with the feature maps {', '.join(maps)}"
+        )
     stage = keras.Model(maps["C4"], maps["C5"], name="conv5")
     return keras.layers.GlobalAveragePooling2D(name="box_pool")(stage(regions))
 

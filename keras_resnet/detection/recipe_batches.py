@@ -37,11 +37,17 @@ def batches_of(
         A function from the number of a step to the batches of that step and of all steps after it, and the steps of an
         epoch.
 
+    Raises:
+        ValueError: the split has no objects but crowds: nothing could be learned.
+
     Example:
         >>> from keras_resnet.detection import FPN, RECIPES, batches_of, fit, load
         >>> batches = batches_of(load("voc:photos", "train"), FPN, RECIPES["small_data"])  # doctest: +SKIP
         >>> fit(detector, FPN, "small_data", *batches)  # doctest: +SKIP
     """
+
+    if all(objects.crowd.all() for objects in split.objects):
+        raise ValueError(f"split must have objects to learn, which are no crowds. Received: {split!r}")
 
     def batches_from(step: int) -> tf.data.Dataset:
         return training_batches(

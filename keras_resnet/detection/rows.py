@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from keras_resnet.weights.fetch import local_file
 from keras_resnet.weights.kinds import DETECTOR
 from keras_resnet.weights.resolution import read_contents, resolve
 from keras_resnet.weights.table import checkpoints_of
+
+log = logging.getLogger("keras_resnet.detection")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +150,12 @@ def create_detector(
     )
     if source is not None:
         load_weights(detector, source)
+    elif backbone_weights is None and (frozen_until != "conv1" or frozen_norms):
+        log.warning(
+            "%s has a backbone with random weights, and a training would not change its frozen parts: pass "
+            'backbone_weights, or frozen_until="conv1" and frozen_norms=False',
+            name,
+        )
     return detector
 
 

@@ -16,6 +16,8 @@ import keras
 
 from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.exclusive import exclusive
+from keras_resnet._internal.validation import printable
+from keras_resnet.classes import UNUSED
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.detection.annotations import AnnotatedSplit
 from keras_resnet.detection.coco_ap import import_counter
@@ -81,6 +83,10 @@ def train(
     """
     out = Path(out)
     if not overwrite and (finished := _finished(out, task)):
+        write_line(
+            f"{printable(out)} is finished; nothing to do: overwrite=True (on the command line --overwrite) trains it "
+            "anew, for example with other images"
+        )
         return finished
     prepare = functools.partial(preparation, out, task, overwrite, FILES, read_task, load_run)
     prepare()  # better an error now than after the images were read
@@ -113,6 +119,7 @@ def train(
             distribution.gather(0, where)  # wait until the directory is prepared
             for name, split in parts.items():
                 write_line(f"{name}: {split!r}"[:200])
+            write_line(_objects_of_classes(training))
             with name_corrupt_files(training):
                 result = fit(
                     detector,
@@ -140,6 +147,16 @@ def train(
         if first:
             _write_results(run, evaluation, tested, out)
     return run
+
+
+def _objects_of_classes(split: AnnotatedSplit, most: int = 20) -> str:
+    """A line with the numbers of objects of the classes. Warns of classes that have none."""
+    counts = split.class_counts
+    counts.pop(UNUSED, None)
+    if missing := [name for name, count in counts.items() if not count]:
+        log.warning("no training image has an object of %s", ", ".join(missing[:most]))
+    listed = ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:most])
+    return f"objects of the classes: {listed}{', and more' if len(counts) > most else ''}"
 
 
 def _finished(out: Path, task: DetectionTask) -> DetectionRun | None:
@@ -209,18 +226,19 @@ def _warn_of_shared_images(parts: Mapping[str, AnnotatedSplit]) -> None:
     for (first, one), (second, other) in itertools.combinations(parts.items(), 2):
         if shared := len(_keys(one) & _keys(other)):
             log.warning(
-                "%d of the %d images of %s are also in %s: on them a detector is better than on new images",
+                "%d of the %d images of %s are also in %s: the average precision is higher than on new images",
                 *(shared, other.size, second, first),
             )
 
 
 def _keys(split: AnnotatedSplit) -> set[tuple[int | str, bytes]]:
-    """What tells the images of a split from others: file or number in the data set, and boxes.
+    """What tells the images of a split from others: its file; without files its number in the data set, and its boxes.
 
-    Numbers alone do not: two files of COCO's format may both count from 0.
+    Numbers alone do not: two data sets may both count from 0.
     """
-    pairs = zip(split.files or split.ids, split.objects, strict=True)
-    return {(name, objects.boxes.tobytes()) for name, objects in pairs}
+    if split.files:
+        return {(name, b"") for name in split.files}
+    return {(name, objects.boxes.tobytes()) for name, objects in zip(split.ids, split.objects, strict=True)}
 
 
 def _check_objects(argument: str, name: str, split: AnnotatedSplit) -> None:

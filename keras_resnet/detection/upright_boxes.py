@@ -3,7 +3,8 @@
 Most programs for annotation, and the readers of torchvision and of COCO, count pixels as a file stores them. A
 photograph that is stored on its side is turned upright when it is decoded (`data.orientation`), so its boxes are
 turned with it. An annotation also says the sides of its image: if these are the sides of the upright image, and not
-those of the stored one, its boxes are upright already.
+those of the stored one, its boxes are upright already. Where both have the same sides, as in a photograph that is
+stored upside down, the other turned images of the split decide.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from keras_resnet.detection.annotations import AnnotatedSplit, Objects
 LOGGER = logging.getLogger("keras_resnet.data")
 # Why a box is dropped, in the order in which the reasons are looked for.
 NOT_FINITE, SWAPPED, FLAT, OUTSIDE = "not four numbers", "corners swapped", "without area", "outside of the image"
+FRACTION = 1.001  # boxes whose coordinates are all below it are fractions of their images, with errors of rounding
 ROUNDING = 1.0  # pixels by which a box is outside of its image without a word: programs count from 0 or from 1
 
 
@@ -90,27 +92,37 @@ def annotated_split(
         damaged: reasons of images that the reader left out.
 
     Raises:
-        ValueError: an image cannot be read, and `on_corrupt` of `images` is "stop".
+        ValueError: an image cannot be read, and `on_corrupt` of `images` is "stop"; or boxes are fractions of their
+            images.
     """
     numbers, stored_sides, orientations = _stored(images)
     if not len(numbers):
         raise ValueError(f"data: {name} must have images that can be read. Received: none")
     counts, cut, others = collections.Counter(dropped or {}), 0, 0
     objects, sides = [], []
-    for number, stored, turn in zip(numbers, stored_sides, orientations):
-        annotation = annotations[number]
+    rows = [(annotations[number], *row) for number, *row in zip(numbers, stored_sides, orientations)]
+    # What the split counts where the sides of an annotation fit both; without another sign, pixels of the stored image.
+    conventions = {_is_upright(*row) for row in rows} - {None}
+    all_upright, unclear = conventions == {True}, 0
+    for annotation, stored, turn in rows:
         upright = stored[::-1] if turn in SIDEWAYS else stored
-        known = annotation.sides in {tuple(stored), tuple(upright)}
-        others += not known and 0 not in annotation.sides
+        others += 0 not in annotation.sides and annotation.sides not in {tuple(stored), tuple(upright)}
+        is_upright = _is_upright(annotation, stored, turn)
+        unclear += turn != 1 and is_upright is None and len(conventions) != 1 and len(annotation.objects.labels) > 0
         boxes = to_pixels(annotation.objects.boxes, stored)
-        if annotation.sides == tuple(stored) or not known:
+        if not (all_upright if is_upright is None else is_upright):
             boxes = turned(boxes, upright, turn)
         kept, reasons, number_cut = within(annotation.objects._replace(boxes=boxes), upright)
         counts.update(reasons)
         cut += number_cut
         objects.append(kept)
         sides.append(upright)
-    _tell(name, counts, cut, others)
+    if 0 < max((found.boxes.max(initial=0.0) for found in objects), default=0.0) <= FRACTION:
+        raise ValueError(
+            f"data: {name} must have boxes in pixels of their images. Received: coordinates from 0 to 1; multiply "
+            "those of x by the width of the image, and those of y by its height"
+        )
+    _tell(name, counts, cut, others, unclear)
     return AnnotatedSplit(
         images.part(numbers),
         tuple(objects),
@@ -121,6 +133,19 @@ def annotated_split(
         dict(counts),
         (*damaged, *images.skipped),
     )
+
+
+def _is_upright(annotation: Annotation, stored: np.ndarray, turn: int) -> bool | None:
+    """Whether an annotation counts pixels of the upright image, and not of the stored one; None: its sides fit both.
+
+    Args:
+        annotation: the annotation.
+        stored: height and width of the stored image.
+        turn: the orientation of the file, 1 to 8 as in EXIF.
+    """
+    upright = stored[::-1] if turn in SIDEWAYS else stored
+    fits = annotation.sides == tuple(upright), annotation.sides == tuple(stored)
+    return fits[0] if fits[0] != fits[1] else None
 
 
 def turned(boxes: np.ndarray, sides: Sequence[int], stored: int) -> np.ndarray:
@@ -208,7 +233,7 @@ def _sides_of_other(content: tf.Tensor) -> tf.Tensor:
     return tf.cast(unless(tf.where(refused == "", unknown, refused), sides), tf.int32)
 
 
-def _tell(name: str, dropped: collections.Counter[str], cut: int, others: int) -> None:
+def _tell(name: str, dropped: collections.Counter[str], cut: int, others: int, unclear: int) -> None:
     if dropped:
         LOGGER.warning(
             "%s: %s dropped: %s",
@@ -220,8 +245,15 @@ def _tell(name: str, dropped: collections.Counter[str], cut: int, others: int) -
         LOGGER.warning("%s: boxes cut at the border of the image: %d", name, cut)
     if others:
         LOGGER.warning(
-            "%s: annotations with other sides than their images have: %d; their boxes are used as they are; if the "
-            "images were resized, resize the boxes too",
+            "%s: annotations that state another width or height than their image has: %d; their boxes are not changed; "
+            "if the images were resized, resize the boxes too",
             name,
             others,
+        )
+    if unclear:
+        LOGGER.warning(
+            "%s: images that are stored turned or mirrored (EXIF), whose annotations do not say whether boxes are "
+            "those of the stored or of the upright image: %d; they are taken as those of the stored one",
+            name,
+            unclear,
         )

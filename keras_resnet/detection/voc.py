@@ -24,6 +24,7 @@ MOST_BYTES = 10_000_000  # of an annotation; a box takes 300
 ALL = "all"
 LISTS = "ImageSets/Main"
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
 class Read(NamedTuple):
@@ -49,8 +50,8 @@ def load_voc(directory: Path, split: str, classes: Sequence[str] | None, on_corr
 
     PASCAL counts pixels from 1, and the last one is inside: xmin=1 and xmax=W is the whole image. So a box becomes
     (xmin - 1, ymin - 1, xmax, ymax), as in Detectron2. Its width is then xmax - xmin + 1, as in the evaluation of VOC's
-    development kit. Boxes with xmin=xmax come from a click without a move in programs for annotation: they have no
-    area, and are dropped.
+    development kit. Boxes with xmin=xmax are made by a click without moving the mouse in programs for annotation: they
+    have no area, and are dropped.
 
     Args:
         directory: path of the directory.
@@ -141,6 +142,10 @@ def _names_in(directory: Path) -> tuple[str, ...]:
             continue
     if not names:
         raise ValueError(f"data: {printable(directory / 'Annotations')} must have objects. Received: none")
+    if len({name.casefold() for name in names}) < len(names):
+        LOGGER.warning(
+            "%s: classes that differ only in upper and lower case: %s", printable(directory), ", ".join(sorted(names))
+        )
     return tuple(sorted(names))
 
 
@@ -150,14 +155,15 @@ def read_annotation(file: Path, images: dict[str, str]) -> Read:
     Args:
         file: path of the file.
         images: paths of image files by their names, without and with suffix. The image of an annotation has its name,
-            as in torchvision; if there is none, the element `filename` names it.
+            as in torchvision; if there is none, or there are several, the element `filename` names it.
 
     Raises:
         ValueError: the file cannot be read, or its image is missing. The error names the file.
     """
     root = parse(file)
     named = root.findtext("filename", "").strip()
-    image = images.get(file.stem) or images.get(named) or images.get(Path(named).stem)
+    own = images.get(named) if Path(named).stem == file.stem else None  # of a.jpg and a.png, the one that is named
+    image = own or images.get(file.stem) or images.get(named) or images.get(Path(named).stem)
     if image is None:
         raise ValueError(
             f"{printable(file)} must belong to an image in JPEGImages. Received: no file {file.stem!r} "
@@ -168,7 +174,7 @@ def read_annotation(file: Path, images: dict[str, str]) -> Read:
         image,
         [_text(element, "name", file) for element in elements],
         np.array([_box(element, file) for element in elements], "float64").reshape(-1, 4),
-        [element.findtext("difficult", "0").strip() == "1" for element in elements],
+        [_flag(element, file) for element in elements],
         (_pixels(root, "size/height"), _pixels(root, "size/width")),
     )
 
@@ -212,6 +218,14 @@ def _text(element: ElementTree.Element, path: str, file: Path) -> str:
     if not text:
         raise ValueError(f"{printable(file)} must have a <{path}> in each object. Received: none in one of them")
     return text
+
+
+def _flag(element: ElementTree.Element, file: Path) -> bool:
+    """Whether an object is difficult."""
+    text = element.findtext("difficult", "").strip().lower()
+    if text not in FLAGS:
+        raise ValueError(f"{printable(file)} must have 0 or 1 in each <difficult>. Received: {text!r}")
+    return FLAGS[text]
 
 
 def _box(element: ElementTree.Element, file: Path) -> list[float]:

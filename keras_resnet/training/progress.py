@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from keras_resnet._internal.validation import printable
+from keras_resnet.runtime.quickest import rate
 
 # What the line of an epoch tells of training and validation, if it is in the logs: classifiers have an accuracy, and
 # detectors a mean average precision.
@@ -70,7 +71,7 @@ class ProgressBar(keras.callbacks.Callback):
             self.task,
             total=steps * self.params["epochs"],
             completed=steps * self.epoch + batch + 1,
-            speed=f"{self.speed:,.0f} images/s",
+            speed=rate(self.speed),
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -81,7 +82,7 @@ class ProgressBar(keras.callbacks.Callback):
             values = [text.format(logs[prefix + name]) for name, text in VALUES.items() if prefix + name in logs]
             if values:
                 texts.append(f"{label} {', '.join(values)}")
-        texts.append(f"{self.speed:,.0f} images/s")
+        texts.append(rate(self.speed))
         self.bar.console.print("  ".join(texts), highlight=False, soft_wrap=True)
 
     def on_train_end(self, logs: Any = None) -> None:

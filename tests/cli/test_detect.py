@@ -185,6 +185,7 @@ def test_a_detector_is_trained_evaluated_and_asked(photos, small_row, tmp_path, 
     trained = invoke(*words, *SCRATCH, *SHORT)
     assert trained.exit_code == 0, trained.exception
     assert re.search(r"mAP@.5 [\d.]+% on 1 images of test", trained.output)
+    assert "objects of the classes: mark 2" in trained.output
     made = {path.name for path in (tmp_path / "run").iterdir()}
     assert made >= {"recipe.json", "run.json", "history.csv", "detector.keras", "checkpoints", "report"}
     run = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -193,6 +194,7 @@ def test_a_detector_is_trained_evaluated_and_asked(photos, small_row, tmp_path, 
     written = (tmp_path / "run" / "detector.keras").read_bytes()
     again = invoke(*words, *SCRATCH, *SHORT)
     assert again.exit_code == 0, again.exception
+    assert re.search(r"is\s+finished;\s+nothing\s+to\s+do", again.output)
     assert (tmp_path / "run" / "detector.keras").read_bytes() == written
     other = str(invoke(*words, *SCRATCH, *SHORT, "--seed", 1).exception)
     assert "out must be a new directory, unless overwrite=True" in other

@@ -117,6 +117,10 @@ def refused(tmp_path, change, message):
         ({"annotations": [row(1, 2, [1, 1, 2, 2])]}, "category_id must be the id of a category. Received: 2"),
         ({"images": []}, "must have images. Received: none"),
         ({"images": [{"id": 1, "file_name": "a"}] * 2}, "each image must have its own id. Received: 1 twice"),
+        (
+            {"images": [{"id": 1, "file_name": "a"}, {"id": 2, "file_name": "a"}]},
+            "each image must be there once, with all of its objects: .* Received: file_name 'a' 2 times",
+        ),
         ({"images": [{"id": [1], "file_name": "a"}]}, "each of images must have id and file_name"),
         ({"categories": [{"id": "1", "name": "cat"}, {"id": 2, "name": "dog"}]}, "ids of categories must be integers"),
         ({"categories": []}, "classes must be names, each once"),
@@ -125,6 +129,17 @@ def refused(tmp_path, change, message):
 )
 def test_files_of_another_form_are_refused(change, message, tmp_path):
     refused(tmp_path, change, message)
+
+
+@pytest.mark.slow
+def test_sides_may_be_written_with_a_point_and_a_crowd_is_0_or_1(tmp_path):
+    (tmp_path / "a.png").write_bytes(as_png(picture((20, 30)), 6))
+    image = [(1, "a.png", 30.0, 20.0)]  # of the upright image
+    split = load(write_coco(tmp_path / "x.json", image, [row(1, 1, [1, 2, 3, 4])], CATEGORIES), "all")
+    assert split.objects[0].boxes.tolist() == [[1, 2, 4, 6]]
+    source = write_coco(tmp_path / "x.json", image, [row(1, 1, [1, 2, 3, 4], iscrowd="0")], CATEGORIES)
+    with pytest.raises(ValueError, match=r"x\.json: iscrowd must be 0 or 1. Received: '0'"):
+        load(source, "all")
 
 
 def test_a_file_that_is_cut_off_is_refused_by_name(tmp_path):

@@ -16,7 +16,7 @@ from keras_resnet.detection.resizing import (
     resized_sides,
 )
 from keras_resnet.export import client
-from tests.detection.small_detectors import DESIGN, NAMES, detector, photographs
+from tests.detection.export_detector import DESIGN, NAMES, detector, photographs
 from tests.export.test_images import WRONG
 from tests.serving.process import serving
 

@@ -169,6 +169,31 @@ def test_a_backbone_without_the_needed_stages_is_refused():
         FasterRCNN(kr.ResNet20(include_top=False, input_shape=(None, None, 3)), 3, SMALL_FPN)
 
 
+def network(**options):
+    return kr.ResNet(
+        (1, 1, 1, 1), kr.residual_block, filters=(8,) * 4, include_top=False, input_shape=(None, None, 3), **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("backbone", "design", "message"),
+    [
+        ({"output_stride": 8}, SMALL_C4, "strides of the design, 16; .* with maps at 8$"),
+        ({"stem": kr.stems.cifar}, SMALL_FPN, "strides of the design, 4, 8, 16, 32; .* with maps at 1, 2, 4, 8, 16$"),
+        ({"include_preprocessing": False}, SMALL_FPN, "takes raw pixels: pass include_preprocessing=True"),
+    ],
+)
+def test_a_backbone_that_would_be_read_at_wrong_places_or_in_wrong_pixels_is_refused(backbone, design, message):
+    with pytest.raises(ValueError, match=message):
+        FasterRCNN(network(**backbone), 3, design)
+
+
+def test_a_network_without_conv5_is_no_backbone_of_the_paper():
+    backbone = kr.ResNet((1, 1, 1), kr.residual_block, include_top=False, input_shape=(None, None, 3))
+    with pytest.raises(ValueError, match="backbone must have conv4 and conv5. .* with the feature maps C2, C3, C4"):
+        FasterRCNN(backbone, 3, SMALL_C4)
+
+
 def test_a_design_with_sizes_for_other_maps_is_refused():
     design = dataclasses.replace(SMALL_FPN, anchors=Anchors(((32,),)))
     with pytest.raises(ValueError, match="sizes of anchors for each of the 5 maps"):

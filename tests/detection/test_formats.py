@@ -5,7 +5,7 @@ import pytest
 
 from keras_resnet.detection import find, openvino
 from tests import needs
-from tests.detection.small_detectors import DESIGN, as_one_size, detector, photographs
+from tests.detection.export_detector import DESIGN, as_one_size, detector, photographs
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from keras_resnet._internal.exclusive import exclusive
-from keras_resnet.detection import RECIPES, DetectionTask, run, train
+from keras_resnet.detection import RECIPES, DetectionTask, load, run, train
 from keras_resnet.detection.run_directory import FILES, read_task
 from keras_resnet.training import out_directory
 from tests.cli.test_cli import invoke
@@ -93,6 +93,22 @@ def test_test_images_of_their_own_leave_the_training_images_whole(tmp_path, capl
     assert {name: "".join(part.ids) for name, part in parts.items()} == LISTS
     assert not lines
     assert not caplog.messages
+
+
+@pytest.mark.slow
+def test_the_objects_of_each_class_are_told_and_missing_ones_are_warned_of(tmp_path, caplog):
+    data = write_photos(tmp_path / "photos", LISTS)
+    split = load(data, "train", classes=("mark", "dust", "N/A"))
+    assert run._objects_of_classes(split) == "objects of the classes: mark 2, dust 0"
+    assert "no training image has an object of dust" in caplog.text
+
+
+@pytest.mark.slow
+def test_training_images_without_objects_are_refused(tmp_path):
+    task = DetectionTask(NAME, write_photos(tmp_path / "photos", {**LISTS, "train": "e"}), SHORT)
+    with pytest.raises(ValueError, match="split must have objects to learn, which are no crowds. Received: <Annotated"):
+        train(task, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from keras_resnet.detection import load
+from keras_resnet.detection import load, voc
 from keras_resnet.detection.voc import parse, read_annotation, splits_of_voc
 from tests import needs
 from tests.conftest import SHARED
@@ -137,6 +137,30 @@ def test_an_object_without_a_box_is_no_number(tmp_path):
     assert np.isnan(read.boxes).any(axis=1).all()
     assert read.difficult == [True, True]
     assert read.sides == (0, 0)
+
+
+@pytest.mark.parametrize(("text", "difficult"), [("0", False), ("1", True), (" True ", True), ("false", False)])
+def test_a_difficult_object_is_one_in_numbers_or_words(text, difficult, tmp_path):
+    (tmp_path / "x.xml").write_text(xml([("cat", None)], more=f"<difficult>{text}</difficult>"))
+    assert read_annotation(tmp_path / "x.xml", {"x": "x.png"}).difficult == [difficult]
+    (tmp_path / "x.xml").write_text(xml([("cat", None)], more="<difficult>no</difficult>"))
+    with pytest.raises(ValueError, match=r"x\.xml must have 0 or 1 in each <difficult>. Received: 'no'"):
+        read_annotation(tmp_path / "x.xml", {"x": "x.png"})
+
+
+def test_of_two_images_of_one_name_the_annotation_names_its_own(tmp_path):
+    (tmp_path / "x.xml").write_text(xml([], filename="x.png"))
+    images = {"x.jpg": "x.jpg", "x": "x.jpg", "x.png": "x.png"}
+    assert read_annotation(tmp_path / "x.xml", images).file == "x.png"
+    (tmp_path / "x.xml").write_text(xml([], filename="renamed.png"))
+    assert read_annotation(tmp_path / "x.xml", {**images, "renamed.png": "renamed.png"}).file == "x.jpg"
+
+
+def test_classes_that_differ_only_in_case_are_warned_of(tmp_path, caplog):
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "x.xml").write_text(xml([("RBC", None), ("rbc", None), ("WBC", None)]))
+    assert voc._names_in(tmp_path) == ("RBC", "WBC", "rbc")
+    assert "classes that differ only in upper and lower case: RBC, WBC, rbc" in caplog.text
 
 
 def test_the_image_is_found_by_the_name_of_the_annotation_and_then_by_the_one_in_it(tmp_path):

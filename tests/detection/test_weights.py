@@ -272,11 +272,14 @@ def test_a_detector_starts_from_weights_of_a_classifier(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_saved_detector_is_built_from_its_file_alone(tmp_path):
+def test_a_saved_detector_is_built_from_its_file_alone(tmp_path, caplog):
     detector = create_detector("fasterrcnn_resnet50_fpn", 5)
+    assert "has a backbone with random weights, and a training would not change its frozen parts" in caplog.text
+    caplog.clear()
     row = dataclasses.replace(FROZEN, tag="mine", mean=(0.5, 0.5, 0.5))
     save_weights(detector, tmp_path / "mine.safetensors", row, FROZEN.model)
     again = create_detector(FROZEN.model, weights=tmp_path / "mine.safetensors")
+    assert "random weights" not in caplog.text
     assert_equal(again, values_of(detector))
     norms = [x for x in kr.complexity.flat_layers(again) if isinstance(x, keras.layers.BatchNormalization)]
     assert {layer.epsilon for layer in norms} == {0.0}

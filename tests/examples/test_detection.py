@@ -16,7 +16,7 @@ from keras_resnet.complexity import flat_layers
 from keras_resnet.detection import load, open_run, rows
 from tests.conftest import UNTRACED
 from tests.detection.annotated_files import as_png, picture, write_voc, xml
-from tests.detection.small_detectors import DESIGN
+from tests.detection.export_detector import DESIGN
 
 bccd = importlib.import_module("examples.detection.bccd")
 BOXES = {
