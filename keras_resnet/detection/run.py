@@ -82,6 +82,8 @@ def train(
         >>> train(task, "runs/photos").test_map  # doctest: +SKIP
     """
     out = Path(out)
+    # A later version may have other sizes in its table; this run and its detector keep theirs.
+    task = dataclasses.replace(task, shorter=task.design.shorter, longer=task.design.longer)
     if not overwrite and (finished := _finished(out, task)):
         write_line(
             f"{printable(out)} is finished; nothing to do: overwrite=True (on the command line --overwrite) trains it "

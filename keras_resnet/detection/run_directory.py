@@ -42,7 +42,8 @@ class DetectionTask:
         recipe: how to train.
         weights: initial weights of the whole detector, as in `create_detector`; None: random ones.
         backbone_weights: initial weights of the backbone, as in `create_detector`; None: random ones.
-        shorter, longer: sides of the images in pixels, see `Design`; None: those of the detector's design.
+        shorter, longer: sides of the images in pixels, see `Design`; None: those of the detector's design, which the
+            files of a run then hold.
         train_split, val_split, test_split: names of the splits, three different ones. `val_split` chooses the best
             epoch, see `train`; "": none does.
         on_corrupt: what to do with images and annotations that cannot be read: "stop" or "skip".

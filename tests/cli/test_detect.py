@@ -190,6 +190,7 @@ def test_a_detector_is_trained_evaluated_and_asked(photos, small_row, tmp_path, 
     assert made >= {"recipe.json", "run.json", "history.csv", "detector.keras", "checkpoints", "report"}
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["classes"] == ["mark"]
+    assert (run["task"]["shorter"], run["task"]["longer"]) == (DESIGN.shorter, DESIGN.longer)
 
     written = (tmp_path / "run" / "detector.keras").read_bytes()
     again = invoke(*words, *SCRATCH, *SHORT)

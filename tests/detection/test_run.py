@@ -147,7 +147,8 @@ def test_images_without_an_object_that_counts_are_refused_before_the_training(wi
 def write_recipe(task, out, **changes):
     """Writes the settings of a run as `train` does."""
     out.mkdir()
-    (out / "recipe.json").write_text(json.dumps({**task.fields, **changes}))
+    sides = {"shorter": task.design.shorter, "longer": task.design.longer}
+    (out / "recipe.json").write_text(json.dumps({**task.fields, **sides, **changes}))
 
 
 def test_a_run_with_other_settings_is_not_replaced_and_the_error_says_which_differ(tmp_path):
@@ -164,7 +165,7 @@ def test_a_run_that_another_process_finishes_meanwhile_is_not_replaced(tmp_path)
     with pytest.raises(ValueError, match="run.json must be as a training writes it"):
         train(task, out)
     with pytest.raises(ValueError, match="another process has finished this run meanwhile; type the same command"):
-        out_directory.preparation(out, task, False, FILES, read_task, lambda out: None)
+        out_directory.preparation(out, read_task(out), False, FILES, read_task, lambda out: None)
     assert (out / "run.json").read_text() == "{}"
 
 
