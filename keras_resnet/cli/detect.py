@@ -198,7 +198,7 @@ def predict(
     csv = None if csv is None else output_file("csv", csv, ".csv")
     start_keras()
     from keras_resnet.cli import found_objects, report
-    from keras_resnet.detection.run_directory import open_run
+    from keras_resnet.detection import find_in_files, open_run
 
     files, names = found_objects.image_files(images)
     if pictures is not None:
@@ -206,7 +206,7 @@ def predict(
     finished, detector = open_run(model)
     rows: list[tuple[Path, Found]] = []
     failed = 0
-    answers = found_objects.find_in_files(detector, files, finished.task.design)
+    answers = find_in_files(detector, files, finished.task.design)
     for (file, answer), name in zip(answers, names, strict=True):
         if isinstance(answer, ValueError):
             report.error(answer)

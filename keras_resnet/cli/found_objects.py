@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_resnet._internal.atomic_files import atomic_write
 from keras_resnet._internal.validation import printable
-from keras_resnet.data.constructors import from_files
 from keras_resnet.data.folders import images_below
-from keras_resnet.detection import Design, Found, draw, find
+from keras_resnet.detection import Found, draw
 
 COLUMNS = ("file", "class", "score", "left", "top", "right", "bottom")
-AT_ONCE = 4  # as in `find`
 Rows = Sequence[tuple[Path, Found]]
-
-
-class InFile(NamedTuple):
-    """The upright pixels of an image file, uint8 (H, W, 3), and the objects in them."""
-
-    pixels: np.ndarray
-    found: Found
 
 
 def image_files(arguments: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -66,36 +54,6 @@ def check_names(files: Sequence[Path], names: Sequence[Path]) -> None:
                 "are kept, or run the command for each of them with its own --pictures. "
                 f"Received: {printable(other)} and {printable(file)}, which would both become {printable(name)}"
             )
-
-
-def find_in_files(
-    detector: keras.Model, files: Sequence[Path], design: Design, at_once: int = AT_ONCE
-) -> Iterator[tuple[Path, InFile | ValueError]]:
-    """The objects in image files. The pixels of a few images are in memory, however many files there are.
-
-    Args:
-        detector: a model of `FasterRCNN` for images with 3 channels.
-        files: paths of the image files.
-        design: the design of the detector.
-        at_once: number of images that are computed together.
-
-    Yields:
-        Each file, in order, with its pixels and objects, or with a `ValueError` that names it if it cannot be read.
-    """
-    # One pipeline for all files: to build one takes 2 seconds of processor time, to read a small image 0.01.
-    split = from_files([str(file) for file in files], [-1] * len(files), (), "skip")
-    rows, done = split.numbered(lambda image: image).as_numpy_iterator(), 0
-
-    def skipped(numbers: range) -> Iterator[tuple[Path, ValueError]]:
-        return ((files[number], ValueError(split.corrupt_records.describe(number))) for number in numbers)
-
-    while batch := list(itertools.islice(rows, at_once)):
-        numbers, images, _ = zip(*batch)
-        for number, image, found in zip(numbers, images, find(detector, images, design, at_once), strict=True):
-            yield from skipped(range(done, number))
-            yield files[number], InFile(image, found)
-            done = number + 1
-    yield from skipped(range(done, len(files)))
 
 
 def likely(found: Found, least_score: float) -> Found:

@@ -27,6 +27,7 @@ __all__ = [
     "evaluate_split",
     "evaluation_batches",
     "find",
+    "find_in_files",
     "fit",
     "list_detectors",
     "list_weights",
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from keras_resnet.detection.evaluation import Evaluation, evaluate
     from keras_resnet.detection.export import saved_model
     from keras_resnet.detection.faster_rcnn import FasterRCNN, training_network
-    from keras_resnet.detection.finding import Found, find
+    from keras_resnet.detection.finding import Found, find, find_in_files
     from keras_resnet.detection.formats import openvino
     from keras_resnet.detection.prediction import evaluate_split, predict
     from keras_resnet.detection.recipe import DetectionRecipe
@@ -86,6 +87,7 @@ else:
         "evaluate_split": "prediction",
         "evaluation_batches": "batches",
         "find": "finding",
+        "find_in_files": "finding",
         "fit": "training",
         "list_detectors": "rows",
         "list_weights": "rows",

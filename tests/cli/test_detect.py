@@ -12,7 +12,7 @@ import tensorflow as tf
 import typer
 
 from keras_resnet.cli import detect, found_objects, with_options
-from keras_resnet.detection import RECIPES, DetectionRecipe, DetectionTask, Found
+from keras_resnet.detection import RECIPES, DetectionRecipe, DetectionTask, Found, finding
 from tests.cli.test_cli import invoke
 from tests.conftest import UNTRACED
 from tests.detection.annotated_files import as_png, picture
@@ -127,7 +127,7 @@ def calls(monkeypatch):
         numbers.append(len(images))
         return [Found(np.array([[0, 0, *image.shape[1::-1]]]), np.array([0]), np.array([0.9])) for image in images]
 
-    monkeypatch.setattr(found_objects, "find", box_around)
+    monkeypatch.setattr(finding, "find", box_around)
     return numbers
 
 
@@ -137,7 +137,7 @@ def test_files_are_answered_in_their_order_several_at_once(calls, tmp_path):
     broken = (0, 4, 5, 11)
     for number, file in enumerate(files):
         file.write_bytes(b"no image" if number in broken else as_png(picture((8, 10 + number))))
-    answers = found_objects.find_in_files(None, [*files, tmp_path / "none.png", files[1]], DESIGN)
+    answers = finding.find_in_files(None, [*files, tmp_path / "none.png", files[1]], DESIGN)
     assert [next(answers)[0] for _ in range(4)] == files[:4]
     assert calls == [4]  # what comes later is not computed yet
     later = dict(enumerate(answers, 4))
@@ -157,7 +157,7 @@ def test_files_are_answered_in_their_order_several_at_once(calls, tmp_path):
 @pytest.mark.slow
 def test_files_that_all_cannot_be_read_are_all_named(calls, tmp_path):
     files = [tmp_path / "none.png", tmp_path / "neither.png"]
-    answers = list(found_objects.find_in_files(None, files, DESIGN))
+    answers = list(finding.find_in_files(None, files, DESIGN))
     assert [str(error) for _, error in answers] == [f"cannot read {file}: No such file or directory" for file in files]
     assert not calls
 
