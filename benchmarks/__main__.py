@@ -30,7 +30,6 @@ NAMES = (
     "exporting",
     "serve_accuracy",
     "serve_load",
-    "speedrun",
     "detect",
 )
 

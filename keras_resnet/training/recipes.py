@@ -66,7 +66,7 @@ RECIPES = {
         flip=True,
     ),
     # For CIFAR-10 in half an hour on two cores: small images at first (progressive resizing, as in fastai's), one cycle
-    # of a high learning rate. `python -m benchmarks speedrun` says what it reaches.
+    # of a high learning rate. `benchmarks/speedrun.py` measures what it reaches.
     "cifar_half_hour": Recipe(
         epochs=20,
         batch_size=128,
