@@ -66,14 +66,19 @@ def few_images(count):
     return [pixels, np.arange(130) % 10, pixels[:10], np.arange(10)]
 
 
-def small_speedrun(count):
+def few_images_read(count):
+    """`speedrun.reader` with few images."""
+    return functools.partial(few_images, count)
+
+
+def small_speedrun():
     """`speedrun.ours` for a network of one block. It needs its own process, because it changes modules."""
     kr.ResNet20 = functools.partial(kr.ResNet20, depths=(1,), filters=(4,))
-    speedrun.images, speedrun.STEPS = few_images, 1
-    return speedrun.ours(count)
+    speedrun.STEPS = 1
+    return speedrun.ours()
 
 
-def small_speedrun_in_torch(count):
-    """`speedrun.in_torch` with few images. It needs its own process, because it changes the module."""
-    speedrun.images, speedrun.STEPS = few_images, 1
-    return speedrun.in_torch(count)
+def small_speedrun_in_torch():
+    """`speedrun.in_torch` with short measurements. It needs its own process, because it changes the module."""
+    speedrun.STEPS = 1
+    return speedrun.in_torch()

@@ -45,7 +45,7 @@ from keras_resnet.export import precisions
 from keras_resnet.export.int8_kernels import available
 from tests import benchmark_nets, needs, processes
 from tests import benchmark_subjects as subjects
-from tests.benchmark_nets import TINY, small_speedrun, small_speedrun_in_torch
+from tests.benchmark_nets import TINY, few_images_read, small_speedrun, small_speedrun_in_torch
 
 
 @contextlib.contextmanager
@@ -228,6 +228,7 @@ def test_a_benchmark_gives_its_figures(name, short_turns, forked, monkeypatch):
         monkeypatch.setattr(augmentation, "rows", lambda: rows)
     if name == "speedrun":
         monkeypatch.setattr(speedrun, "SUBJECTS", {"keras_resnet": small_speedrun, "torch": small_speedrun_in_torch})
+        monkeypatch.setattr(speedrun, "reader", few_images_read)
     if name == "latency":
         monkeypatch.setattr(latency, "REFERENCE", "ResNet20")
     module.run(report, amount)
