@@ -189,7 +189,9 @@ def test_a_backbone_that_would_be_read_at_wrong_places_or_in_wrong_pixels_is_ref
 
 
 def test_a_network_without_conv5_is_no_backbone_of_the_paper():
-    backbone = kr.ResNet((1, 1, 1), kr.residual_block, include_top=False, input_shape=(None, None, 3))
+    backbone = kr.ResNet(
+        (1, 1, 1), kr.residual_block, filters=(8, 8, 8), include_top=False, input_shape=(None, None, 3)
+    )
     with pytest.raises(ValueError, match="backbone must have conv4 and conv5. .* with the feature maps C2, C3, C4"):
         FasterRCNN(backbone, 3, SMALL_C4)
 

@@ -116,8 +116,8 @@ def test_images_that_two_splits_share_are_warned_of(tmp_path, caplog):
     lists = {"train": "abe", "val": "bc", "test": "ad"}
     run._splits(DetectionTask(NAME, write_photos(tmp_path / "photos", lists), SHORT), print)
     assert caplog.messages == [
-        "1 of the 2 images of val are also in train: on them a detector is better than on new images",
-        "1 of the 2 images of test are also in train: on them a detector is better than on new images",
+        "1 of the 2 images of val are also in train: the average precision is higher than on new images",
+        "1 of the 2 images of test are also in train: the average precision is higher than on new images",
     ]
 
 
