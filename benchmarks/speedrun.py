@@ -43,6 +43,15 @@ FULL = Amount(30)
 QUICK = Amount(0.5, 5_000)
 
 
+class Images(NamedTuple):
+    """Pixels, uint8 (N, 32, 32, 3), and labels (N,)."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    test_pixels: np.ndarray
+    test_labels: np.ndarray
+
+
 class Reached(NamedTuple):
     """What a training reached."""
 
@@ -51,8 +60,8 @@ class Reached(NamedTuple):
     epochs: int
 
 
-def images(count: int) -> list[np.ndarray]:
-    """Pixels and labels of the training images, and those of the test images.
+def images(count: int) -> Images:
+    """The training images and the test images, at most `count` of each; 0: all.
 
     Raises:
         UnavailableError: the images are not on this machine.
@@ -65,7 +74,7 @@ def images(count: int) -> list[np.ndarray]:
         pixels, labels = map(np.concatenate, zip(*batches))
         rows = np.random.default_rng(0).permutation(len(labels))[: count or None]
         found += [pixels[rows], labels[rows].astype("int64")]
-    return found
+    return Images(*found)
 
 
 def reader(count: int) -> Turn:
@@ -80,16 +89,12 @@ def epochs_in(seconds: float, of_an_epoch: float) -> int:
 
 
 def ours() -> Turn:
-    """A turn of `kr.training.fit` with the recipe "cifar_half_hour".
-
-    It gets the minutes and what `images` returns, and returns a `Reached`.
-    """
+    """A turn of `kr.training.fit` with the recipe "cifar_half_hour": from minutes and `Images` to `Reached`."""
     names = tuple("0123456789")
 
-    def turn(
-        minutes: float, pixels: np.ndarray, labels: np.ndarray, test_pixels: np.ndarray, test_labels: np.ndarray
-    ) -> Reached:
-        train, test = kr.data.from_arrays(pixels, labels, names), kr.data.from_arrays(test_pixels, test_labels, names)
+    def turn(minutes: float, data: Images) -> Reached:
+        train = kr.data.from_arrays(data.pixels, data.labels, names)
+        test = kr.data.from_arrays(data.test_pixels, data.test_labels, names)
         recipe = RECIPES["cifar_half_hour"]
         timed = {size: seconds_of_a_step(recipe, size, train) for size in recipe.train_sizes or (32,)}
         step, tracing = (sum(parts) for parts in zip(*timed.values()))
@@ -121,12 +126,11 @@ def seconds_of_a_step(recipe: Recipe, size: int, train: kr.data.Split) -> tuple[
 
 
 def in_torch() -> Turn:
-    """A turn of torch; it gets and returns what that of `ours` does."""
+    """A turn of torch, from minutes and `Images` to `Reached`."""
     net = torch_cifar.network()
 
-    def turn(
-        minutes: float, pixels: np.ndarray, labels: np.ndarray, test_pixels: np.ndarray, test_labels: np.ndarray
-    ) -> Reached:
+    def turn(minutes: float, data: Images) -> Reached:
+        pixels, labels, test_pixels, test_labels = data
         part = min(len(pixels), STEPS * torch_cifar.BATCH)
         _, second = (torch_cifar.train(torch_cifar.network(), pixels[:part], labels[:part], 1) for _ in range(2))
         epochs = epochs_in(60 * minutes, second * len(pixels) / part)
@@ -142,14 +146,15 @@ SUBJECTS: dict[str, Callable[[], Turn]] = {"keras_resnet": ours, "torch": in_tor
 def run(report: Report, amount: Amount) -> None:
     """Trains each subject once."""
     with workers({"images": functools.partial(reader, amount.images)}, report.leave_out) as started:
-        data = [part for read in started.values() for part in read()]
-    if not data:
-        return
+        read = started.get("images")
+        if read is None:
+            return
+        data = Images(*read())
     reached: dict[str, Reached] = {}
     for name, subject in SUBJECTS.items():
         with workers({name: subject}, report.leave_out) as started:
             for worker in started.values():
-                reached[name] = Reached(*worker(amount.minutes, *data))
+                reached[name] = Reached(*worker(amount.minutes, data))
     for name, found in reached.items():
         for what, value in found._asdict().items():
             report.add(f"{name}, {what}", value)

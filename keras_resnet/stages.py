@@ -259,9 +259,6 @@ def trained_part(model: keras.Model) -> tuple[str, bool]:
     Args:
         model: as in `groups_of_layers`.
 
-    Raises:
-        ValueError: no layer has the name of a block's layer.
-
     Example:
         >>> import keras_resnet as kr
         >>> from keras_resnet.stages import trained_part

@@ -63,7 +63,7 @@ def quick():
 def few_images(count):
     """Stands in for `speedrun.images`: pixels and labels for training and for the test."""
     pixels = np.random.default_rng(0).integers(0, 256, (130, 32, 32, 3), "uint8")
-    return [pixels, np.arange(130) % 10, pixels[:10], np.arange(10)]
+    return speedrun.Images(pixels, np.arange(130) % 10, pixels[:10], np.arange(10))
 
 
 def few_images_read(count):

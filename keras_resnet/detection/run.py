@@ -16,7 +16,6 @@ import keras
 
 from keras_resnet._internal.atomic_files import writing
 from keras_resnet._internal.exclusive import exclusive
-from keras_resnet._internal.validation import printable
 from keras_resnet.classes import UNUSED
 from keras_resnet.data.corrupt import name_corrupt_files
 from keras_resnet.detection.annotations import AnnotatedSplit
@@ -37,7 +36,7 @@ from keras_resnet.detection.run_directory import (
 from keras_resnet.detection.sources import load
 from keras_resnet.detection.training import check_recipe, fit
 from keras_resnet.training import distribution
-from keras_resnet.training.out_directory import differences, preparation
+from keras_resnet.training.out_directory import finished_run, preparation
 from keras_resnet.training.results import save
 from keras_resnet.training.run_directory import REPORT, RUN, versions, write_json
 
@@ -84,11 +83,8 @@ def train(
     out = Path(out)
     # A later version may have other sizes in its table; this run and its detector keep theirs.
     task = dataclasses.replace(task, shorter=task.design.shorter, longer=task.design.longer)
-    if not overwrite and (finished := _finished(out, task)):
-        write_line(
-            f"{printable(out)} is finished; nothing to do: overwrite=True (on the command line --overwrite) trains it "
-            "anew, for example with other images"
-        )
+    otherwise = "for example with other images"
+    if not overwrite and (finished := finished_run(out, task, read_task, load_run, otherwise, write_line)):
         return finished
     prepare = functools.partial(preparation, out, task, overwrite, FILES, read_task, load_run)
     prepare()  # better an error now than after the images were read
@@ -159,14 +155,6 @@ def _objects_of_classes(split: AnnotatedSplit, most: int = 20) -> str:
         log.warning("no training image has an object of %s", ", ".join(missing[:most]))
     listed = ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:most])
     return f"objects of the classes: {listed}{', and more' if len(counts) > most else ''}"
-
-
-def _finished(out: Path, task: DetectionTask) -> DetectionRun | None:
-    """The run in a directory, if it is finished and has these settings."""
-    try:
-        return None if not (out / RUN).exists() or differences(read_task(out), task) else load_run(out)
-    except ValueError:  # `preparation` says what is damaged
-        return None
 
 
 def _write_results(run: DetectionRun, evaluation: Evaluation, tested: AnnotatedSplit, out: Path) -> None:

@@ -181,14 +181,13 @@ def check_recipe(recipe: DetectionRecipe, steps: int, validate: object) -> None:
 
 def _check_frozen(detector: keras.Model, recipe: DetectionRecipe) -> None:
     """Raises a `ValueError` if a detector was built to be trained in another way than its recipe says."""
-    first, norms = trained_part(detector)
-    built = first, not norms
-    if built != (recipe.frozen_until, recipe.frozen_norms):
+    first, trained_norms = trained_part(detector)
+    if (first, not trained_norms) != (recipe.frozen_until, recipe.frozen_norms):
         raise ValueError(
             f"recipe must be as the detector was built: pass frozen_until={recipe.frozen_until!r} and "
             f"frozen_norms={recipe.frozen_norms} to FasterRCNN or create_detector too. "
-            f"Received: a detector whose first trained stage is {built[0]}, with "
-            f"{'frozen' if built[1] else 'trained'} batch norms of the backbone"
+            f"Received: a detector whose first trained stage is {first}, with "
+            f"{'trained' if trained_norms else 'frozen'} batch norms of the backbone"
         )
 
 

@@ -100,17 +100,18 @@ def annotated_split(
         raise ValueError(f"data: {name} must have images that can be read. Received: none")
     counts, cut, others = collections.Counter(dropped or {}), 0, 0
     objects, sides = [], []
-    rows = [(annotations[number], *row) for number, *row in zip(numbers, stored_sides, orientations)]
+    uprights = [stored[::-1] if turn in SIDEWAYS else stored for stored, turn in zip(stored_sides, orientations)]
+    signs = [_is_upright(annotations[number].sides, *of) for number, *of in zip(numbers, stored_sides, uprights)]
     # What the split counts where the sides of an annotation fit both; without another sign, pixels of the stored image.
-    conventions = {_is_upright(*row) for row in rows} - {None}
+    conventions = set(signs) - {None}
     all_upright, unclear = conventions == {True}, 0
-    for annotation, stored, turn in rows:
-        upright = stored[::-1] if turn in SIDEWAYS else stored
+    for number, stored, upright, turn, sign in zip(numbers, stored_sides, uprights, orientations, signs):
+        annotation = annotations[number]
         others += 0 not in annotation.sides and annotation.sides not in {tuple(stored), tuple(upright)}
-        is_upright = _is_upright(annotation, stored, turn)
-        unclear += turn != 1 and is_upright is None and len(conventions) != 1 and len(annotation.objects.labels) > 0
         boxes = to_pixels(annotation.objects.boxes, stored)
-        if not (all_upright if is_upright is None else is_upright):
+        if sign is None:
+            unclear += turn != 1 and len(boxes) > 0 and len(conventions) != 1
+        if not (all_upright if sign is None else sign):
             boxes = turned(boxes, upright, turn)
         kept, reasons, number_cut = within(annotation.objects._replace(boxes=boxes), upright)
         counts.update(reasons)
@@ -135,17 +136,15 @@ def annotated_split(
     )
 
 
-def _is_upright(annotation: Annotation, stored: np.ndarray, turn: int) -> bool | None:
-    """Whether an annotation counts pixels of the upright image, and not of the stored one; None: its sides fit both.
+def _is_upright(sides: tuple[int, int], stored: np.ndarray, upright: np.ndarray) -> bool | None:
+    """Whether an annotation counts pixels of the upright image, and not of the stored one.
 
     Args:
-        annotation: the annotation.
-        stored: height and width of the stored image.
-        turn: the orientation of the file, 1 to 8 as in EXIF.
+        sides: height and width as the annotation has them.
+        stored, upright: those of the image. None is returned if both or neither are the annotation's.
     """
-    upright = stored[::-1] if turn in SIDEWAYS else stored
-    fits = annotation.sides == tuple(upright), annotation.sides == tuple(stored)
-    return fits[0] if fits[0] != fits[1] else None
+    fits = sides == tuple(upright)
+    return None if fits == (sides == tuple(stored)) else fits
 
 
 def turned(boxes: np.ndarray, sides: Sequence[int], stored: int) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +31,6 @@ from keras_resnet.training.run_directory import (
     versions,
     write_json,
 )
-
-log = logging.getLogger("keras_resnet.training")
 
 
 def with_precision_of_run(task: Task, out: Path, resume_from: str | os.PathLike[str] | None, overwrite: bool) -> Task:
@@ -145,19 +142,9 @@ def _task_before(out: Path) -> Task:
 
 def finished_run(out: Path, task: Task, write_line: Callable[[str], object]) -> Run | None:
     """The run in a directory, if it is finished and has these settings; says so in the log and to `write_line`."""
-    try:
-        if not (out / RUN).exists() or differences(_task_before(out), task):
-            return None
-        run, _ = open_run(out)
-    except ValueError:  # `preparation` says what is damaged, after all arguments are checked
-        return None
-    line = (
-        f"{printable(out)} is finished; nothing to do: overwrite=True (on the command line --overwrite) trains it "
-        "anew, more epochs go on from its end"
-    )
-    log.info(line)
-    write_line(line)
-    return run
+    otherwise = "more epochs go on from its end"
+    opened = out_directory.finished_run(out, task, _task_before, open_run, otherwise, write_line)
+    return opened and opened[0]
 
 
 def _is_longer(before: Task, now: Task, steps: int) -> bool:

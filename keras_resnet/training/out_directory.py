@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from keras_resnet._internal.exclusive import exclusive
 from keras_resnet._internal.validation import printable
 from keras_resnet.training.resuming import CHECKPOINTS
 from keras_resnet.training.run_directory import RECIPE, RUN, versions, write_json
+
+log = logging.getLogger("keras_resnet.training")
 
 
 class HasFields(Protocol):
@@ -25,6 +28,7 @@ class HasFields(Protocol):
 
 
 AnyTask = TypeVar("AnyTask", bound=HasFields)
+AnyRun = TypeVar("AnyRun")
 
 
 def preparation(
@@ -81,6 +85,36 @@ def preparation(
             f"Received: {printable(out)}, {problem}"
         )
     return start
+
+
+def finished_run(
+    out: Path,
+    task: AnyTask,
+    read: Callable[[Path], AnyTask],
+    open_finished: Callable[[Path], AnyRun],
+    otherwise: str,
+    write_line: Callable[[str], object],
+) -> AnyRun | None:
+    """What `open_finished` returns for a directory, if its run is finished and has these settings; None otherwise.
+
+    Args:
+        out, task, read, open_finished: as in `preparation`.
+        otherwise: the end of the line that says so: what else the user may want.
+        write_line: function that gets the line, which is also in the log.
+    """
+    try:
+        if not (out / RUN).exists() or differences(read(out), task):
+            return None
+        run = open_finished(out)
+    except ValueError:  # `preparation` says what is damaged, after all arguments are checked
+        return None
+    line = (
+        f"{printable(out)} is finished; nothing to do: overwrite=True (on the command line --overwrite) trains it "
+        f"anew, {otherwise}"
+    )
+    log.info(line)
+    write_line(line)
+    return run
 
 
 def differences(before: HasFields, now: HasFields) -> list[str]:
